@@ -1,0 +1,43 @@
+"""Values to canonical JSON to SHA-256: how the package tells whether two things are the same."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def canonical_json(value: Any) -> str:
+    """Serialise to the one JSON text that stands for a value.
+
+    Keys are sorted, there is no white space, floats use Python's shortest form, and
+    NaN or infinity are refused.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For values JSON cannot hold.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def fingerprint(value: Any) -> str:
+    """Return the SHA-256 (64 hex digits) of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode("utf-8")).hexdigest()
+
+
+def fingerprint_parts(parts: Iterable[bytes | memoryview]) -> str:
+    """Return the SHA-256 of byte strings, each preceded by its length so that they cannot run on."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def fingerprint_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
