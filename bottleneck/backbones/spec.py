@@ -1,0 +1,84 @@
+"""What a backbone is, as data: its input, its preprocessing, its features."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Pool = Literal["avg", "max", "avgmax", "gem", "none"]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Per-channel ``x * scale + offset`` on 0..255 RGB, after putting channels in order.
+
+    Parameters
+    ----------
+    name : str
+        Short name for recipes and the catalogue (``tf``, ``caffe``, ``torch``, ``lite``, ``none``).
+    channels : {"rgb", "bgr"}
+        Order in which the network wants the channels.
+    scale, offset : tuple of 3 floats
+        In the network's channel order.
+    """
+
+    name: str
+    channels: Literal["rgb", "bgr"] = "rgb"
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """One row of the catalogue.
+
+    Parameters
+    ----------
+    name : str
+        Snake-case name, ``mobilenet_v2``.
+    class_name : str
+        Name in ``keras.applications``, an accepted alias, ``MobileNetV2``.
+    family : str
+        Module of ``keras.applications`` whose ``preprocess_input`` belongs to it, or our own.
+    input_size : int
+        Default side of the square input, pixels.
+    min_size : int
+        Smallest side the headless network accepts, pixels.
+    dim : int
+        Channels of the last feature map, so the length of an average-pooled feature.
+    params : int
+        Parameters of the headless network.
+    preprocess : Preprocess
+        What is done to the pixels before the network.
+    bundled : str or None
+        Import name of the package that carries the weights, if one does.
+    """
+
+    name: str
+    class_name: str
+    family: str
+    input_size: int
+    min_size: int
+    dim: int
+    params: int
+    preprocess: Preprocess
+    bundled: str | None = None
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """One feature vector taken from the network: a layer and how its map is pooled.
+
+    Parameters
+    ----------
+    layer : str or None
+        Layer name; None stands for the last feature map.
+    pool : {"avg", "max", "avgmax", "gem", "none"}
+        ``avgmax`` concatenates both, ``gem`` is the generalised mean with p = 3, ``none``
+        flattens the map.
+    """
+
+    layer: str | None = None
+    pool: Pool = "avg"
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.layer}.{self.pool}" if self.layer else self.pool)
