@@ -1,0 +1,219 @@
+"""One image, from bytes to pixels."""
+
+from typing import Any
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile
+
+from bottleneck.errors import ImageError
+from bottleneck.images.colour import scale_sixteen_bit, to_eight_bit
+from bottleneck.images.containers import Opened, ended_early, lost_tail, open_container
+from bottleneck.images.failures import explain
+from bottleneck.images.geometry import DRAFT_MARGIN, PADDING, Geometry
+from bottleneck.images.quiet import quiet_pillow
+from bottleneck.status import RowStatus
+
+DECODER = f"pillow {PIL.__version__}"
+"""Name and version of the decoder, for the execution part of a recipe."""
+
+MAX_PIXELS = 178_956_970
+"""Larger images are refused from their header: twice Pillow's own limit for a warning."""
+
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Orientations that exchange width and height, and those whose first column (row) was the last.
+_TURNED, _FROM_RIGHT, _FROM_BOTTOM = {5, 6, 7, 8}, {2, 3, 6, 7}, {3, 4, 7, 8}
+
+_Box = tuple[float, float, float, float]
+
+
+def decode(data: bytes, geometry: Geometry, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode an image file to 8-bit RGB of the wanted square.
+
+    The first frame of an animation is taken. Safe to call from many threads.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    geometry : Geometry
+        Side and resize rule.
+    max_pixels : int
+        Images with more pixels are refused before they are decoded.
+
+    Returns
+    -------
+    ndarray of uint8, shape (size, size, 3)
+        Red, green, blue; writable, C order.
+
+    Raises
+    ------
+    ImageError
+        With the reason: ``EMPTY``, ``NOT_AN_IMAGE``, ``TRUNCATED``, ``TOO_LARGE``,
+        ``UNSUPPORTED``, or ``UNREADABLE`` for a complete but damaged file. Nothing else.
+    """
+    with quiet_pillow:
+        opened = open_container(data)
+        try:
+            return _decode(opened, data, geometry, max_pixels)
+        except Exception as error:
+            # Decoders raise anything on damaged files.
+            early = ended_early(data, opened.container, opened.stream)
+            raise explain(error, opened.container, early) from error
+
+
+def from_pixels(
+    pixels: NDArray[Any], geometry: Geometry, *, max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8]:
+    """Bring pixels that are in memory already to the wanted square.
+
+    Gives what :func:`decode` gives for the same pixels in a lossless file.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8 or uint16, shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
+        Grey, RGB, or RGB with alpha; 16-bit samples are scaled by 255/65535.
+    geometry : Geometry
+        Side and resize rule.
+    max_pixels : int
+        Larger pictures are refused.
+
+    Returns
+    -------
+    ndarray of uint8, shape (size, size, 3)
+        Red, green, blue; writable, C order.
+
+    Raises
+    ------
+    ImageError
+        ``EMPTY`` without pixels, ``UNSUPPORTED`` for another shape or dtype, ``TOO_LARGE``.
+    """
+    fits = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4))
+    if not fits or pixels.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
+        raise ImageError(
+            RowStatus.UNSUPPORTED,
+            "expected uint8 or uint16 of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), "
+            f"received {pixels.dtype} of shape {pixels.shape}",
+        )
+    height, width = pixels.shape[:2]
+    if not pixels.size:
+        raise ImageError(RowStatus.EMPTY, f"the picture is {width} x {height} pixels")
+    _refuse_bomb(width, height, max_pixels)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    samples = pixels if pixels.dtype == np.uint8 else scale_sixteen_bit(pixels)
+    with quiet_pillow:
+        image = to_eight_bit(Image.fromarray(np.ascontiguousarray(samples)))
+        return _draw(image, geometry, image.size, (0.0, 0.0, width, height))
+
+
+def _decode(opened: Opened, data: bytes, geometry: Geometry, max_pixels: int) -> NDArray[np.uint8]:
+    image = opened.image
+    _refuse_bomb(*image.size, max_pixels)
+    full = image.size
+    extent = _shrink_on_load(image, geometry)
+    image.load()
+    if extent is None:
+        # Only now is the size final: TIFF turns itself upright, icons and GIF frames may differ.
+        full = image.size
+        _refuse_bomb(*full, max_pixels)
+        extent = (0.0, 0.0, *full)
+    if lost_tail(data, opened.container, opened.stream):
+        raise ImageError(RowStatus.TRUNCATED, f"{opened.container}: the file ends early")
+    if opened.container == "PNG":
+        _scale_png_key(image, bit_depth=data[24])
+    orientation = _orientation(image)
+    picture = to_eight_bit(image)
+    if orientation in _TRANSPOSE:
+        extent = _turn_extent(extent, picture.size, orientation)
+        full = full[::-1] if orientation in _TURNED else full
+        picture = picture.transpose(_TRANSPOSE[orientation])
+    return _draw(picture, geometry, full, extent)
+
+
+def _refuse_bomb(width: int, height: int, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise ImageError(RowStatus.UNREADABLE, f"the header says {width} x {height} pixels")
+    if width * height > max_pixels:
+        raise ImageError(
+            RowStatus.TOO_LARGE,
+            f"{width} x {height} is {width * height} pixels, more than {max_pixels}",
+        )
+
+
+def _shrink_on_load(image: ImageFile.ImageFile, geometry: Geometry) -> _Box | None:
+    """Let a JPEG decode at 1/2, 1/4 or 1/8, if that stays well above the drawn size.
+
+    Returns the part of the decoded pixels that the picture covers, whose right and bottom edges
+    are fractions when the size is no multiple of the divisor; None for other formats.
+    """
+    # Width and height may be exchanged by the orientation later. That makes no difference: crop
+    # and pad look at the short or long side only, and squash wants a square.
+    width, height = geometry.place(*image.size).drawn
+    draft = image.draft(None, (DRAFT_MARGIN * width, DRAFT_MARGIN * height))
+    return None if draft is None else draft[1]
+
+
+def _scale_png_key(image: Image.Image, bit_depth: int) -> None:
+    # PNG gives the transparent colour in samples of the file; Pillow scales the pixels to 8 bits
+    # (upper byte of 16-bit colours) but not this.
+    key = image.info.get("transparency")
+    if isinstance(key, int) and image.mode in ("1", "L"):
+        image.info["transparency"] = key * 255 // (2**bit_depth - 1)
+    elif isinstance(key, tuple) and bit_depth == 16:
+        image.info["transparency"] = tuple(sample >> 8 for sample in key)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return int(value) if value in _TRANSPOSE else 1
+    except Exception:  # noqa: BLE001 - damaged metadata do not damage the picture
+        return 1
+
+
+def _turn_extent(extent: _Box, decoded: tuple[int, int], orientation: int) -> _Box:
+    _, _, right, bottom = extent
+    width, height = decoded
+    if orientation in _TURNED:
+        right, bottom, width, height = bottom, right, height, width
+    left = width - right if orientation in _FROM_RIGHT else 0.0
+    top = height - bottom if orientation in _FROM_BOTTOM else 0.0
+    return left, top, left + right, top + bottom
+
+
+def _draw(
+    image: Image.Image, geometry: Geometry, full: tuple[int, int], extent: _Box
+) -> NDArray[np.uint8]:
+    """Resize the window that is kept, in one step, without drawing what is cut off.
+
+    Pillow's filter reaches beyond the box it is given, so this equals resizing the whole picture
+    and cropping it, at a fraction of the cost for elongated ones.
+    """
+    place = geometry.place(*full)
+    left, top, right, bottom = place.window
+    across = (extent[2] - extent[0]) / place.drawn[0]
+    down = (extent[3] - extent[1]) / place.drawn[1]
+    box = (
+        extent[0] + left * across,
+        extent[1] + top * down,
+        min(extent[0] + right * across, image.width),
+        min(extent[1] + bottom * down, image.height),
+    )
+    window = image.resize((right - left, bottom - top), Image.Resampling.BICUBIC, box=box)
+    if window.mode != "RGB":
+        window = window.convert("RGB")
+    if window.size != (geometry.size, geometry.size):
+        canvas = Image.new("RGB", (geometry.size, geometry.size), PADDING)
+        canvas.paste(window, place.at)
+        window = canvas
+    return np.array(window)
