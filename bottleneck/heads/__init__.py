@@ -1,0 +1,48 @@
+"""Cheap classifiers on stored features: the catalogue, splits, selection, the saved head.
+
+Importing this package is instant: scikit-learn is loaded when a head is built or read.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from bottleneck.heads.catalogue import HEAD_NAMES, HEADS, HeadSpec, head_spec
+from bottleneck.heads.grid import parse_grid
+
+if TYPE_CHECKING:
+    from bottleneck.heads.saved import Head as Head
+    from bottleneck.heads.selection import Fitted as Fitted
+    from bottleneck.heads.selection import select as select
+    from bottleneck.heads.splits import folds as folds
+    from bottleneck.heads.splits import holdout as holdout
+
+_HOME = {
+    "Fitted": "bottleneck.heads.selection",
+    "Head": "bottleneck.heads.saved",
+    "folds": "bottleneck.heads.splits",
+    "holdout": "bottleneck.heads.splits",
+    "select": "bottleneck.heads.selection",
+}
+
+__all__ = [
+    "HEADS",
+    "HEAD_NAMES",
+    "Fitted",
+    "Head",
+    "HeadSpec",
+    "folds",
+    "head_spec",
+    "holdout",
+    "parse_grid",
+    "select",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'bottleneck.heads' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

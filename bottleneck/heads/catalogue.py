@@ -1,0 +1,170 @@
+"""The heads as data: name, strength grid, and how the estimator is built.
+
+Every head's strength is called ``C``, the inverse of the L2 regularisation in scikit-learn's
+convention, ``0.5 * |w|^2 + C * sum of losses``: a small C is a strong regularisation. Ridge
+regression minimises ``sum of squares + alpha * |w|^2``, so its ``alpha`` is ``1 / (2 C)``
+(scikit-learn's user guide states the same relation), and both values are recorded.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bottleneck.errors import OptionError
+
+SCALER_STEP = "scale"
+HEAD_STEP = "head"
+
+# Enough for every strength of the default grids on standardised features; a fit that still
+# stops early is recorded in the head's notes.
+_MAX_ITER = 5000
+
+
+class Classifier(Protocol):
+    """What selection and the saved head need of an estimator: scikit-learn's interface.
+
+    ``fit`` takes features (n, d) and integer codes (n,) and returns the estimator; ``predict``
+    returns codes; ``decision_function`` returns scores (n,) for two classes, else (n, k);
+    ``classes_`` holds the codes in column order. ``predict_proba`` is optional.
+    """
+
+    classes_: Any
+
+    def fit(self, X: Any, y: Any) -> Any:
+        """Learn from the rows."""
+
+    def predict(self, X: Any) -> Any:
+        """Return a code per row."""
+
+    def decision_function(self, X: Any) -> Any:
+        """Return scores per row."""
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """One row of the catalogue.
+
+    Parameters
+    ----------
+    name : str
+        The name people type.
+    description : str
+        One line for help texts.
+    estimator : str
+        Name of the class that does the work, for reports and to check a loaded file.
+    default_grid : tuple of float
+        Values of ``C`` tried by default, ascending; they suit standardised features.
+    make : callable
+        From (parameters, seed) to the unfitted last step of the pipeline.
+    parameters : callable
+        From C to the parameters as they are recorded, in the estimator's terms too.
+    probabilities : bool
+        Whether the head gives probabilities.
+    """
+
+    name: str
+    description: str
+    estimator: str
+    default_grid: tuple[float, ...]
+    make: Callable[[Mapping[str, float], int], Any]
+    parameters: Callable[[float], dict[str, float]]
+    probabilities: bool = False
+
+    def build(self, params: Mapping[str, float], seed: int = 0) -> Any:
+        """Make an unfitted scikit-learn ``Pipeline`` of a scaler and this head.
+
+        Parameters
+        ----------
+        params : mapping
+            What :attr:`parameters` returned for a C.
+        seed : int
+            For solvers that draw random numbers.
+        """
+        from sklearn.pipeline import Pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        return Pipeline([(SCALER_STEP, StandardScaler()), (HEAD_STEP, self.make(params, seed))])
+
+
+def _logreg(params: Mapping[str, float], seed: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=params["C"], max_iter=_MAX_ITER, random_state=seed)
+
+
+def _svm(params: Mapping[str, float], seed: int) -> Any:
+    from sklearn.svm import LinearSVC
+
+    # The primal solver: it needs no random numbers and converges where the dual one, at a
+    # large C, does not. liblinear copies the features to float64 whatever it is given.
+    return LinearSVC(
+        C=params["C"], loss="squared_hinge", dual=False, max_iter=_MAX_ITER, random_state=seed
+    )
+
+
+def _ridge(params: Mapping[str, float], seed: int) -> Any:
+    from sklearn.linear_model import RidgeClassifier
+
+    return RidgeClassifier(alpha=params["alpha"], random_state=seed)
+
+
+def _only_c(c: float) -> dict[str, float]:
+    return {"C": c}
+
+
+def _c_and_alpha(c: float) -> dict[str, float]:
+    return {"C": c, "alpha": 1 / (2 * c)}
+
+
+_SPECS = (
+    HeadSpec(
+        name="logreg",
+        description="multinomial logistic regression, L2; gives probabilities",
+        estimator="LogisticRegression",
+        default_grid=(1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
+        make=_logreg,
+        parameters=_only_c,
+        probabilities=True,
+    ),
+    HeadSpec(
+        name="svm",
+        description="linear support vector machine, squared hinge, one against the rest",
+        estimator="LinearSVC",
+        default_grid=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+        make=_svm,
+        parameters=_only_c,
+    ),
+    HeadSpec(
+        name="ridge",
+        description="ridge regression on one-hot targets; the fastest",
+        estimator="RidgeClassifier",
+        default_grid=(1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+        make=_ridge,
+        parameters=_c_and_alpha,
+    ),
+)
+
+HEADS: Mapping[str, HeadSpec] = {spec.name: spec for spec in _SPECS}
+"""The catalogue, by name."""
+
+HEAD_NAMES: tuple[str, ...] = tuple(HEADS)
+"""The names, for option choices."""
+
+
+def head_spec(name: str) -> HeadSpec:
+    """Return the head of a name; case does not matter.
+
+    Raises
+    ------
+    OptionError
+        For an unknown name; the hint lists the nearest ones.
+    """
+    spec = HEADS.get(name.lower())
+    if spec is None:
+        near = difflib.get_close_matches(name.lower(), HEAD_NAMES) or HEAD_NAMES
+        raise OptionError(
+            f"expected a head of {', '.join(HEAD_NAMES)}, got {name!r}",
+            hint=f"Did you mean {' or '.join(near)}?",
+        )
+    return spec

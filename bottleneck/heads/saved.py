@@ -1,0 +1,280 @@
+"""The head: a fitted classifier together with the recipe of the features it understands."""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bottleneck import __version__
+from bottleneck.errors import HeadError, RecipeMismatchError
+from bottleneck.heads.archive import read_head, write_head
+from bottleneck.heads.catalogue import HEAD_STEP, HEADS, SCALER_STEP, Classifier
+from bottleneck.heads.features import as_float32, blocks, require_finite
+from bottleneck.heads.selection import Fitted
+from bottleneck.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Head:
+    """A judge-ready head: features in, class codes, scores and probabilities out.
+
+    Parameters
+    ----------
+    kind : str
+        Name in the catalogue.
+    estimator : Classifier
+        Fitted pipeline of scaler and classifier over codes ``0 .. len(classes) - 1``.
+    classes : tuple of str
+        Class names; a code is an index into them.
+    recipe : Recipe
+        How the features it was trained on were made.
+    output : str
+        Which output of the backbone, ``avg``.
+    dim : int
+        Length of the features.
+    report : mapping
+        JSON values: what :meth:`Fitted.report` says, ``versions`` of the libraries, and what
+        the caller adds (rows left out, the manifest's fingerprint, the hold-out, the test).
+    """
+
+    kind: str
+    estimator: Classifier
+    classes: tuple[str, ...]
+    recipe: Recipe
+    output: str
+    dim: int
+    report: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, fitted: Fitted, *, recipe: Recipe, output: str, **about: Any) -> "Head":
+        """Make a head of what :func:`~bottleneck.heads.select` found.
+
+        Parameters
+        ----------
+        fitted : Fitted
+            The selection's result.
+        recipe : Recipe
+            Recipe of the feature file.
+        output : str
+            Name of the output the features came from.
+        **about
+            More JSON values for the report: ``left_out``, ``manifest_sha256``, ``holdout``,
+            ``test``.
+        """
+        return cls(
+            kind=fitted.kind,
+            estimator=fitted.estimator,
+            classes=fitted.classes,
+            recipe=_plain(recipe),
+            output=output,
+            dim=fitted.dim,
+            report={**fitted.report(), **about, "versions": _versions()},
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"<Head {self.kind} C={self.report['best']['C']:g} {self.recipe.backbone}/{self.output}"
+            f" {self.dim} -> {len(self.classes)} classes>"
+        )
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """Return the likeliest class of each row.
+
+        Parameters
+        ----------
+        X : array of float32 or float16, shape (n, dim)
+            Features of the head's recipe.
+
+        Returns
+        -------
+        ndarray of int64, shape (n,)
+            Indices into :attr:`classes`.
+
+        Raises
+        ------
+        HeadError
+            For another length or features that are not finite.
+        """
+        parts = self._in_blocks(X, lambda block: self.estimator.predict(block).astype(np.int64))
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64] | None:
+        """Return class probabilities, float64 of shape (n, classes), rows summing to one.
+
+        None when the head has none (``svm``, ``ridge``). Parameters and errors as in
+        :meth:`predict`.
+        """
+        probabilities = getattr(self.estimator, "predict_proba", None)
+        if probabilities is None:
+            return None
+        return self._matrix(self._in_blocks(X, lambda block: _normal(probabilities(block))))
+
+    def scores(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return the decision function, float64 of shape (n, classes); the largest wins.
+
+        With two classes the columns are the negative and the positive of the one score there
+        is. Parameters and errors as in :meth:`predict`.
+        """
+        return self._matrix(self._in_blocks(X, self._columns))
+
+    def _columns(self, block: NDArray[np.float32]) -> NDArray[np.float64]:
+        scores = np.asarray(self.estimator.decision_function(block), np.float64)
+        return np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores
+
+    def _matrix(self, parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+        return np.concatenate(parts) if parts else np.empty((0, len(self.classes)))
+
+    def _in_blocks(self, X: ArrayLike, function: Any) -> list[Any]:
+        features = as_float32(X)
+        self._require_dim(features.shape[1], "the features given")
+        require_finite(features)
+        return [function(features[rows]) for rows in blocks(len(features))]
+
+    def require_features(self, recipe: Recipe, output: str, dim: int) -> list[str]:
+        """Refuse features this head does not understand; return what is only worth a warning.
+
+        Parameters
+        ----------
+        recipe : Recipe
+            Recipe of the features at hand.
+        output : str
+            Name of their output.
+        dim : int
+            Their length.
+
+        Returns
+        -------
+        list of str
+            Warnings: another precision class, another scikit-learn than the head's.
+
+        Raises
+        ------
+        RecipeMismatchError
+            For another identity or output, naming both values.
+        HeadError
+            For another length.
+        """
+        hint = "Extract features with the head's recipe, or train a head on these features."
+        if output != self.output:
+            raise RecipeMismatchError(
+                f"the head was trained on output {self.output!r}, the features are of {output!r}",
+                hint=hint,
+            )
+        theirs = _plain(recipe)
+        self.recipe.require_same_identity(theirs, ours="head", theirs="features", hint=hint)
+        self._require_dim(dim, "the features")
+        notes = [
+            f"the head was trained on {difference.ours} features, these are {difference.theirs}"
+            for difference in self.recipe.execution_differences(theirs)
+            if difference.field == "precision"
+        ]
+        trained, here = (
+            self.report.get("versions", {}).get("scikit-learn"),
+            _versions()["scikit-learn"],
+        )
+        if trained is not None and trained.split(".")[:2] != here.split(".")[:2]:
+            notes.append(f"the head was trained with scikit-learn {trained}, here is {here}")
+        return notes
+
+    def _require_dim(self, dim: int, what: str) -> None:
+        if dim != self.dim:
+            raise HeadError(
+                f"the head expects features of length {self.dim}, {what} have {dim}",
+                hint=f"It was trained on output {self.output!r} of {self.recipe.backbone}.",
+            )
+
+    def save(self, path: Path | str) -> None:
+        """Write the head to one file, atomically and without pickle; the same head, same bytes.
+
+        Raises
+        ------
+        HeadError
+            When it cannot be written.
+        """
+        description = {
+            "kind": self.kind,
+            "classes": list(self.classes),
+            "output": self.output,
+            "dim": self.dim,
+            "report": dict(self.report),
+            "recipe": json.loads(self.recipe.to_json()),
+        }
+        write_head(Path(path), description, self.estimator)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Head":
+        """Read a head; loads neither TensorFlow nor any type that is not trusted.
+
+        Raises
+        ------
+        HeadError
+            For a file that is missing, damaged, not a head or of a newer format.
+        """
+        path = Path(path)
+        description, estimator = read_head(path)
+        try:
+            head = cls(
+                kind=str(description["kind"]),
+                estimator=estimator,
+                classes=tuple(map(str, description["classes"])),
+                recipe=Recipe(**description["recipe"]),
+                output=str(description["output"]),
+                dim=int(description["dim"]),
+                report=dict(description["report"]),
+            )
+            repr(head)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(path, f"{type(error).__name__} {error} in its description") from error
+        head._require_consistent(path)
+        return head
+
+    def _require_consistent(self, path: Path) -> None:
+        """Refuse an estimator that is not what the description says."""
+        spec = HEADS.get(self.kind)
+        if spec is None:
+            raise HeadError(
+                f"expected a head of {', '.join(HEADS)}, got {self.kind!r} in {path}",
+                hint="Update the package: pip install --upgrade bottleneck-features",
+            )
+        steps = getattr(self.estimator, "named_steps", {})
+        found = [type(steps.get(name)).__name__ for name in (SCALER_STEP, HEAD_STEP)]
+        if found != ["StandardScaler", spec.estimator]:
+            raise _damaged(path, f"expected a {spec.estimator}, found {' and '.join(found)}")
+        codes = np.asarray(getattr(self.estimator, "classes_", ()))
+        if not np.array_equal(codes, np.arange(len(self.classes))):
+            raise _damaged(path, f"{len(self.classes)} classes named, {len(codes)} fitted")
+        fitted_dim = getattr(self.estimator, "n_features_in_", None)
+        if fitted_dim != self.dim:
+            raise _damaged(path, f"features of {self.dim} named, {fitted_dim} fitted")
+
+
+def _damaged(path: Path, what: str) -> HeadError:
+    return HeadError(f"the head {path} is damaged: {what}", hint="Train it again.")
+
+
+def _plain(recipe: Recipe) -> Recipe:
+    """Return the recipe as it reads from a file, where tuples are lists."""
+    return Recipe.from_json(recipe.to_json())
+
+
+def _normal(probabilities: Any) -> NDArray[np.float64]:
+    """Widen float32 probabilities and let them sum to one again."""
+    wide: NDArray[np.float64] = np.array(probabilities, np.float64)
+    wide /= wide.sum(axis=1, keepdims=True)
+    return wide
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    libraries: Sequence[str] = ("scikit-learn", "numpy", "scipy", "skops")
+    return {
+        "bottleneck": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in libraries},
+    }
