@@ -98,7 +98,7 @@ def from_pixels(
         ``EMPTY`` without pixels, ``UNSUPPORTED`` for another shape or dtype, ``TOO_LARGE``.
     """
     fits = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4))
-    if not fits or pixels.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
+    if not fits or pixels.dtype.kind != "u" or pixels.dtype.itemsize > 2:
         raise ImageError(
             RowStatus.UNSUPPORTED,
             "expected uint8 or uint16 of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), "
@@ -110,7 +110,7 @@ def from_pixels(
     _refuse_bomb(width, height, max_pixels)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
-    samples = pixels if pixels.dtype == np.uint8 else scale_sixteen_bit(pixels)
+    samples = pixels if pixels.dtype.itemsize == 1 else scale_sixteen_bit(pixels)
     with quiet_pillow:
         image = to_eight_bit(Image.fromarray(np.ascontiguousarray(samples)))
         return _draw(image, geometry, image.size, (0.0, 0.0, width, height))
@@ -197,7 +197,7 @@ def _draw(
     """Resize the window that is kept, in one step, without drawing what is cut off.
 
     Pillow's filter reaches beyond the box it is given, so this equals resizing the whole picture
-    and cropping it, at a fraction of the cost for elongated ones.
+    and cropping it (but for rounding), at a fraction of the memory for elongated ones.
     """
     place = geometry.place(*full)
     left, top, right, bottom = place.window

@@ -1,0 +1,62 @@
+import json
+
+import pytest
+
+from bottleneck.errors import OptionError
+from bottleneck.fingerprint import fingerprint
+from bottleneck.images import Geometry
+
+
+@pytest.mark.parametrize(
+    ("geometry", "picture", "drawn", "window", "at"),
+    [
+        (Geometry(224), (500, 375), (341, 256), (58, 16, 282, 240), (0, 0)),
+        (Geometry(224), (375, 500), (256, 341), (16, 58, 240, 282), (0, 0)),
+        (Geometry(224), (28, 28), (256, 256), (16, 16, 240, 240), (0, 0)),
+        (Geometry(299), (342, 342), (342, 342), (22, 22, 321, 321), (0, 0)),
+        (Geometry(1), (9, 1), (9, 1), (4, 0, 5, 1), (0, 0)),
+        (Geometry(224, "squash"), (500, 375), (224, 224), (0, 0, 224, 224), (0, 0)),
+        (Geometry(224, "pad"), (500, 375), (224, 168), (0, 0, 224, 168), (0, 28)),
+        (Geometry(224, "pad"), (3, 7), (96, 224), (0, 0, 96, 224), (64, 0)),
+        (Geometry(224, "pad"), (65000, 1), (224, 1), (0, 0, 224, 1), (0, 111)),
+    ],
+)
+def test_places_a_picture(geometry, picture, drawn, window, at):
+    place = geometry.place(*picture)
+    assert (place.drawn, place.window, place.at) == (drawn, window, at)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 28, 96, 160, 224, 299, 331, 600])
+def test_crop_agrees_with_the_usual_evaluation_transform(size):
+    # Resize(short side) and CenterCrop as torchvision documents them, in floating point.
+    short = round(size / 0.875)
+    for width, height in [(500, 375), (333, 500), (641, 640), (100, 1000), (17, 17)]:
+        long = int(short * max(width, height) / min(width, height))
+        drawn = (long, short) if width > height else (short, long)
+        left = round((drawn[0] - size) / 2.0)
+        top = round((drawn[1] - size) / 2.0)
+        place = Geometry(size).place(width, height)
+        assert place.drawn == drawn
+        assert place.window == (left, top, left + size, top + size)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, "224", True, None])
+def test_refuses_an_impossible_size(size):
+    with pytest.raises(OptionError, match="at least 1 pixel"):
+        Geometry(size)
+
+
+def test_refuses_an_unknown_rule_and_lists_the_known_ones():
+    with pytest.raises(OptionError, match=r"crop, squash, pad, received 'stretch'"):
+        Geometry(224, "stretch")
+
+
+def test_recipe_is_json_and_tells_geometries_apart():
+    geometries = [Geometry(s, r) for s in (96, 224) for r in ("crop", "squash", "pad")]
+    recipes = [geometry.recipe() for geometry in geometries]
+    assert json.loads(json.dumps(recipes)) == recipes
+    assert len({fingerprint(recipe) for recipe in recipes}) == len(recipes)
+    assert Geometry(224).recipe()["resize"] == {
+        "rule": "crop", "ratio": 0.875, "filter": "bicubic", "antialias": True,
+    }  # fmt: skip
+    assert Geometry(224, "pad").recipe()["resize"]["padding"] == [124, 116, 104]

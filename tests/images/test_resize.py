@@ -1,0 +1,198 @@
+"""Resize rules, orientation and shrink-on-load against Pillow written out step by step."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bottleneck.images import Geometry, decode
+
+ORIENTATIONS = range(1, 9)
+
+# What a viewer must do to the stored pixels to show them upright (EXIF 2.3, tag 0x0112), each
+# written as the inverse: from the upright picture to what is stored.
+STORED = {
+    1: lambda p: p,
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.swapaxes(0, 1),
+    6: lambda p: p.swapaxes(0, 1)[::-1],
+    7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
+    8: lambda p: p.swapaxes(0, 1)[:, ::-1],
+}
+
+
+def exif(orientation):
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags
+
+
+def reference(pixels, size, rule):
+    """The three rules as a sequence of whole-picture steps."""
+    image = Image.fromarray(pixels)
+    width, height = image.size
+    if rule == "squash":
+        return np.asarray(image.resize((size, size), Image.BICUBIC))
+    if rule == "pad":
+        scale = size / max(width, height)
+        drawn = max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
+        canvas = Image.new("RGB", (size, size), (124, 116, 104))
+        canvas.paste(
+            image.resize(drawn, Image.BICUBIC), ((size - drawn[0]) // 2, (size - drawn[1]) // 2)
+        )
+        return np.asarray(canvas)
+    short = round(size / 0.875)
+    scale = short / min(width, height)
+    drawn = (int(width * scale), short) if width > height else (short, int(height * scale))
+    left, top = round((drawn[0] - size) / 2), round((drawn[1] - size) / 2)
+    whole = image.resize(drawn, Image.BICUBIC)
+    return np.asarray(whole.crop((left, top, left + size, top + size)))
+
+
+@pytest.mark.parametrize("rule", ["crop", "squash", "pad"])
+@pytest.mark.parametrize("shape", [(37, 53), (53, 37), (64, 64), (200, 320), (7, 150), (1, 1)])
+def test_each_rule_equals_resizing_the_whole_picture(encode, rule, shape):
+    # Noise of middling contrast: Pillow chooses by size whether rows or columns come first, which
+    # shows (by more than rounding) only where the first of the two passes clips.
+    pixels = np.random.default_rng(2).integers(64, 192, (*shape, 3), np.uint8)
+    got = decode(encode(pixels), Geometry(48, rule)).astype(int)
+    assert np.abs(got - reference(pixels, 48, rule)).max() <= 1
+
+
+def test_squash_and_pad_are_exact(encode, noise):
+    for rule in ("squash", "pad"):
+        got = decode(encode(noise), Geometry(20, rule))
+        np.testing.assert_array_equal(got, reference(noise, 20, rule))
+
+
+def test_result_is_a_fresh_contiguous_array(encode, noise):
+    first = decode(encode(noise), Geometry(32))
+    assert (first.shape, first.dtype) == ((32, 32, 3), np.uint8)
+    assert first.flags.c_contiguous
+    assert first.flags.writeable
+    second = decode(encode(noise), Geometry(32))
+    np.testing.assert_array_equal(first, second)
+    first[:] = 0
+    assert second.any()
+
+
+@pytest.mark.parametrize("rule", ["crop", "squash", "pad"])
+@pytest.mark.parametrize("shape", [(1, 65000), (65000, 1), (2, 40000), (1, 1), (1, 2)])
+def test_elongated_and_tiny_pictures(encode, rule, shape):
+    pixels = np.zeros((*shape, 3), np.uint8)
+    pixels[:] = 10, 200, 90
+    result = decode(encode(pixels), Geometry(224, rule))
+    painted = (result == (10, 200, 90)).all(axis=2)
+    padding = (result == (124, 116, 104)).all(axis=2)
+    assert (painted | padding).all()
+    if rule == "pad":
+        long, short = max(shape), min(shape)
+        assert painted.sum() == 224 * max(1, round(224 * short / long))
+    else:
+        assert painted.all()
+
+
+@pytest.mark.parametrize("rule", ["crop", "squash", "pad"])
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_orientation_is_honoured(encode, noise, rule, orientation, kind):
+    stored = np.ascontiguousarray(STORED[orientation](noise))
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encode(stored, kind, exif=exif(orientation), **options)
+    got = decode(data, Geometry(32, rule))
+    np.testing.assert_array_equal(got, decode(encode(noise), Geometry(32, rule)))
+
+
+@pytest.mark.parametrize("rule", ["crop", "squash", "pad"])
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("size", [(1003, 641), (641, 1003)])
+def test_shrink_on_load_keeps_picture_and_orientation(
+    encode, scene, spied, rule, orientation, size
+):
+    picture = scene(*size)
+    stored = np.ascontiguousarray(STORED[orientation](picture))
+    data = encode(stored, "JPEG", quality=97, subsampling=0, exif=exif(orientation))
+    got = decode(data, Geometry(56, rule)).astype(int)
+    assert max(spied[0]) < 1003 / 2  # it did shrink
+    difference = np.abs(got - reference(picture, 56, rule))
+    # A shift by half a decoded pixel would already show as a mean of more than one.
+    assert difference.mean() < 0.5
+    assert difference.max() <= 6
+
+
+@pytest.mark.parametrize("rule", ["crop", "squash", "pad"])
+@pytest.mark.parametrize("size", [(513, 512), (1024, 1030), (2100, 900), (700, 1900), (3000, 300)])
+@pytest.mark.parametrize("side", [32, 56, 64, 224])
+def test_shrink_on_load_never_goes_below_twice_the_drawn_size(
+    encode, scene, spied, rule, size, side
+):
+    data = encode(Image.fromarray(scene(64, 64)).resize(size), "JPEG")
+    geometry = Geometry(side, rule)
+    decode(data, geometry)
+    drawn, (decoded,) = geometry.place(*size).drawn, spied
+    if decoded == size:
+        return
+    assert decoded[0] >= 2 * drawn[0]
+    assert decoded[1] >= 2 * drawn[1]
+    # ... and the next smaller one of 1/2, 1/4, 1/8 would.
+    divisor = round(size[0] / decoded[0])
+    assert divisor in (2, 4, 8)
+
+
+def test_shrink_on_load_is_as_strong_as_allowed(encode, spied):
+    # Short side 512 drawn at 64: decoding at 1/4 leaves 128, exactly twice.
+    data = encode(Image.new("RGB", (600, 512)), "JPEG")
+    decode(data, Geometry(56))
+    decode(encode(Image.new("RGB", (600, 511)), "JPEG"), Geometry(56))
+    assert spied == [(150, 128), (300, 256)]
+
+
+@pytest.fixture
+def spied(monkeypatch):
+    """Sizes of the pictures as they were decoded."""
+    import bottleneck.images.decoder as module
+
+    sizes = []
+    original = module.to_eight_bit
+
+    def spy(image):
+        sizes.append(image.size)
+        return original(image)
+
+    monkeypatch.setattr(module, "to_eight_bit", spy)
+    return sizes
+
+
+def test_a_grey_jpeg_shrinks_too(encode, scene, spied):
+    grey = scene(800, 800)[:, :, 0]
+    got = decode(encode(grey, "JPEG", quality=97), Geometry(56)).astype(int)
+    assert spied == [(200, 200)]
+    assert (got[:, :, 0] == got[:, :, 1]).all()
+    expected = reference(np.repeat(grey[:, :, None], 3, axis=2), 56, "crop")
+    assert np.abs(got - expected).mean() < 0.5
+
+
+@pytest.mark.parametrize("value", [0, 9, 300])
+def test_an_impossible_orientation_is_ignored(encode, noise, value):
+    data = encode(noise, exif=exif(value))
+    np.testing.assert_array_equal(decode(data, Geometry(32)), decode(encode(noise), Geometry(32)))
+
+
+def test_damaged_exif_does_not_damage_the_picture(encode, noise):
+    plain = decode(encode(noise, "JPEG"), Geometry(32))
+    for junk in (
+        b"Exif\0\0garbage",
+        b"Exif\0\0II*\0\xff\xff\xff\x7f",
+        b"Exif\0\0MM\0*\0\0\0\x08\xff",
+    ):
+        data = encode(noise, "JPEG", exif=junk)
+        np.testing.assert_array_equal(decode(data, Geometry(32)), plain)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_the_first_frame_of_an_animation_is_taken(encode, kind):
+    frames = [Image.new("RGB", (20, 20), c) for c in ("red", "lime", "blue")]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    assert (decode(data, Geometry(20, "squash")) == (255, 0, 0)).all()
