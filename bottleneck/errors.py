@@ -4,7 +4,6 @@ The message says what was expected and what was received; the hint says what to 
 The command line prints both and exits with :attr:`BottleneckError.exit_code`.
 """
 
-
 from bottleneck.status import RowStatus
 
 

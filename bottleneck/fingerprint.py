@@ -29,7 +29,7 @@ def fingerprint(value: Any) -> str:
 
 
 def fingerprint_parts(parts: Iterable[bytes | memoryview]) -> str:
-    """Return the SHA-256 of byte strings, each preceded by its length so that they cannot run on."""
+    """Return the SHA-256 of byte strings, each preceded by its length so that none runs on."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "little"))

@@ -1,0 +1,60 @@
+"""``bottleneck evaluate``."""
+
+from functools import partial
+from typing import Any
+
+import click
+
+from bottleneck.cli.options import json_option, quiet_option, step_option
+from bottleneck.cli.progress import make_progress
+from bottleneck.cli.show import params, percent, print_json, print_lines, print_table
+from bottleneck.steps.evaluate import EvaluateStep
+
+_option = partial(step_option, EvaluateStep)
+
+
+@click.command(name="evaluate")
+@click.argument("head", metavar="HEAD")
+@click.argument("features", metavar="FEATURES.h5")
+@_option("split", help="Which rows; by default test, else those held out, else all.")
+@_option("output", "-o", "--output", metavar="FILE.json", help="Also keep the judgement.")
+@json_option
+@quiet_option
+def command(as_json: bool, quiet: bool, **options: Any) -> None:
+    """Judge a head on stored features of the same recipe."""
+    result = EvaluateStep(**options).run(make_progress(quiet))
+    if as_json:
+        print_json(result)
+        return
+    loss = result["log_loss"]
+    print_lines(
+        f"{result['head']} ({params(result['best'])}) on {result['rows']} rows, "
+        f"split {result['split']}",
+        f"accuracy {percent(result['accuracy'])}, balanced "
+        f"{percent(result['balanced_accuracy'])}, macro F1 {percent(result['macro_f1'])}"
+        + (f", log loss {loss:.4f}" if loss is not None else ""),
+        f"{result['failed_rows_skipped']} failed rows skipped"
+        if result["failed_rows_skipped"]
+        else None,
+    )
+    print_table(
+        ["class", "precision", "recall", "f1", "rows", "most often taken for"],
+        [
+            (
+                entry["class"],
+                *(percent(entry[name]) for name in ("precision", "recall", "f1")),
+                entry["support"],
+                _commonest_mistake(result, i),
+            )
+            for i, entry in enumerate(result["per_class"])
+        ],
+        right=["precision", "recall", "f1", "rows"],
+    )
+
+
+def _commonest_mistake(result: dict[str, Any], i: int) -> str:
+    mistakes = [(count, -j) for j, count in enumerate(result["confusion"][i]) if j != i and count]
+    if not mistakes:
+        return ""
+    count, negative = max(mistakes)
+    return f"{result['per_class'][-negative]['class']} ({count})"

@@ -1,0 +1,103 @@
+"""The ``bottleneck`` command: finds a subcommand's module only when it is called."""
+
+import os
+import sys
+import traceback
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from bottleneck import __version__
+from bottleneck.errors import BottleneckError
+
+COMMANDS = {
+    "extract": "Images to features: stream them through a frozen backbone into a file.",
+    "train": "Features to a head: fit it, select its strength, judge it once.",
+    "evaluate": "Judge a head on stored features.",
+    "predict": "Label new images, by the same recipe as the head's features.",
+    "run": "Run a pipeline file; skip what is up to date.",
+    "info": "What a feature file or a head is.",
+    "backbones": "The catalogue of backbones.",
+    "doctor": "Check this installation, with one tiny real run.",
+}
+"""Every command and its line in the help, so that showing it loads no command."""
+
+_INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of their own name beside this one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of the job."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command's module."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"bottleneck.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([*COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BOTTLENECK"},
+    epilog="Begin with: bottleneck extract FOLDER -o features.h5",
+)
+@click.version_option(__version__, prog_name="bottleneck")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+def cli(debug: bool) -> None:
+    """Features from frozen backbones, and cheap heads on top.
+
+    Images are streamed through a pretrained network once; heads are trained on the stored
+    features as often as you like. Results go to standard output, everything else to standard
+    error.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line; the one place where errors become messages and exit codes."""
+    debug = "--debug" in sys.argv[1:] or bool(os.environ.get("BOTTLENECK_DEBUG"))
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted")
+        sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone, as with `| head`; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except BottleneckError as error:
+        if debug:
+            traceback.print_exc()
+        _say(f"error: {error.message}", error.hint)
+        sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001  # the last resort, so that nobody sees a traceback
+        if debug:
+            traceback.print_exc()
+        _say(
+            f"unexpected error: {type(error).__name__}: {error}",
+            None
+            if debug
+            else "This is a defect: `bottleneck --debug ...` shows where it happened.",
+        )
+        sys.exit(1)
+
+
+def _say(message: str, hint: str | None = None) -> None:
+    for line in filter(None, (message, hint)):
+        click.echo(line.encode(errors="backslashreplace").decode(), err=True)

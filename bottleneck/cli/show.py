@@ -1,0 +1,59 @@
+"""What commands print: one JSON document, or lines and tables for people."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+
+def print_json(document: Any) -> None:
+    """Print exactly one JSON document on standard output."""
+    click.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def print_lines(*lines: str | None) -> None:
+    """Print the lines that are not empty; bytes that are no text are shown escaped."""
+    for line in filter(None, lines):
+        click.echo(line.encode(errors="backslashreplace").decode())
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Iterable[str] = ()
+) -> None:
+    """Print a table; the columns named in ``right`` are aligned to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    numeric = set(right)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        justify = "right" if column in numeric else "left"
+        table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        # Text, not markup: a class may be called "[red]".
+        table.add_row(*(Text(_cell(value)) for value in row))
+    console = Console(width=None if _is_terminal() else 160, highlight=False)
+    console.print(table)
+
+
+def percent(value: float | None) -> str:
+    """Write a share as a percentage; a dash where there is none."""
+    return "-" if value is None else f"{100 * value:.1f}%"
+
+
+def params(values: Mapping[str, Any]) -> str:
+    """Write parameters as ``C=0.01, alpha=50``."""
+    return ", ".join(f"{name}={value:g}" for name, value in values.items())
+
+
+def _cell(value: Any) -> str:
+    text = "-" if value is None else str(value)
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()

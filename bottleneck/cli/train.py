@@ -1,0 +1,64 @@
+"""``bottleneck train``."""
+
+from functools import partial
+from typing import Any
+
+import click
+
+from bottleneck.cli.options import json_option, quiet_option, step_option
+from bottleneck.cli.progress import make_progress
+from bottleneck.cli.show import params, percent, print_json, print_lines, print_table
+from bottleneck.heads.catalogue import HEAD_NAMES
+from bottleneck.steps.train import TrainStep
+
+_option = partial(step_option, TrainStep)
+
+
+@click.command(name="train")
+@click.argument("features", metavar="FEATURES.h5")
+@_option("output", "-o", "--output", metavar="HEAD", help="Where to save the head.")
+@_option("head", type=click.Choice(HEAD_NAMES), help="Which classifier.")
+@_option("C", "--C", metavar="GRID", help="Strengths to try: lo:hi:n (log scale) or a,b,c.")
+@_option("cv", metavar="K", help="Folds of the cross-validation; 0 for none with a single C.")
+@_option("feature", metavar="NAME", help="Output of the file, where it has several.")
+@_option("holdout", metavar="P", help="Share held out for the test, where there are no splits.")
+@_option("seed", help="Decides folds and hold-out, with the images' keys.")
+@_option("jobs", metavar="N", help="Processes that share the folds; -1 for all cores.")
+@json_option
+@quiet_option
+def command(as_json: bool, quiet: bool, **options: Any) -> None:
+    """Fit a head on stored features, select its strength, judge it once on the test rows.
+
+    Features are standardised; the strength is chosen by stratified cross-validation on the
+    training rows only. Failed and unlabelled rows are left out and counted.
+    """
+    result = TrainStep(**options).run(make_progress(quiet))
+    if as_json:
+        print_json(result)
+        return
+    print_lines(
+        f"{result['head']} on {result['rows']} rows of {result['backbone']}/{result['feature']} "
+        f"({result['features']} features, {result['classes']} classes), {result['seconds']:.1f} s"
+    )
+    if result["cv"]:
+        print_table(
+            ["", "parameters", "accuracy", "std"],
+            [
+                (
+                    "best" if entry["params"] == result["best"] else "",
+                    params(entry["params"]),
+                    percent(entry["mean"]),
+                    percent(entry["std"]),
+                )
+                for entry in result["cv"]
+            ],
+            right=["accuracy", "std"],
+        )
+    test = result["test"]
+    print_lines(
+        f"test accuracy {percent(test['accuracy'])}, macro F1 {percent(test['macro_f1'])} "
+        f"on {test['rows']} rows"
+        if test
+        else "no test rows: give --holdout 0.2, or images with a test split",
+        f"saved {result['output']}",
+    )

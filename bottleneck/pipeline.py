@@ -1,0 +1,353 @@
+"""Pipelines: steps read from TOML, run in order, skipped when nothing they depend on changed."""
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields, replace
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from bottleneck import __version__
+from bottleneck.errors import PipelineError, TooManyFailuresError
+from bottleneck.extract.progress import Progress
+from bottleneck.fingerprint import fingerprint
+from bottleneck.sources import open_source
+from bottleneck.steps import STEPS, ExtractStep, Step
+
+
+@dataclass(frozen=True)
+class NamedStep:
+    """A step of a pipeline.
+
+    Parameters
+    ----------
+    name : str
+        Unique in the pipeline.
+    kind : str
+        ``extract``, ``train``, ``evaluate`` or ``predict``.
+    step : Step
+        What to run.
+    """
+
+    name: str
+    kind: str
+    step: Step
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a step.
+
+    Parameters
+    ----------
+    name, kind : str
+        The step.
+    action : {"ran", "skipped", "would run"}
+        Whether it had to run.
+    why : str
+        The reason.
+    result : dict or None
+        The step's document, also of the earlier run when it was skipped.
+    """
+
+    name: str
+    kind: str
+    action: Literal["ran", "skipped", "would run"]
+    why: str
+    result: dict[str, Any] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return {
+            "name": self.name,
+            "run": self.kind,
+            "action": self.action,
+            "why": self.why,
+            "result": self.result,
+        }
+
+
+def load_pipeline(path: Path, settings: Sequence[str] = ()) -> list[NamedStep]:
+    """Read the steps of a pipeline file.
+
+    Parameters
+    ----------
+    path : Path
+        A TOML file: a list of tables ``[[step]]``, each with ``run`` (the command's name), an
+        optional ``name``, and the step's options; and, at the top, an optional ``root``, the
+        folder that relative paths start from (by default the file's own).
+    settings : sequence of str
+        ``NAME.option=value`` sets an option of one step, ``option=value`` of every step that
+        has it; the value is TOML, or else a string.
+
+    Raises
+    ------
+    PipelineError
+        For anything the file or a setting says that is not understood.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PipelineError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PipelineError(f"{path} is not valid TOML: {error}") from error
+    _refuse_unknown(document, {"step", "root"}, str(path))
+    tables = document.get("step", [])
+    if not isinstance(tables, list) or not tables:
+        raise PipelineError(f"{path}: expected steps, each headed [[step]], found none")
+    root = path.parent / str(document.get("root", "."))
+    named = [_name_table(table, position, path) for position, table in enumerate(tables)]
+    names = [name for name, _, _ in named]
+    for name in names:
+        if names.count(name) > 1:
+            raise PipelineError(f"{path}: expected unique step names, got {name!r} twice")
+    for setting in settings:
+        _apply(setting, named)
+    return [
+        NamedStep(name, kind, _build(kind, options, root, f"{path}, step {name!r}"))
+        for name, kind, options in named
+    ]
+
+
+def run_pipeline(
+    steps: Sequence[NamedStep], progress: Progress, *, dry_run: bool = False, force: bool = False
+) -> Iterator[Outcome]:
+    """Run steps in order, each only if its options, its inputs or its output changed.
+
+    A feature file is continued, never begun anew, unless forced: images whose bytes changed
+    are computed again, and another list of images or another recipe is refused.
+
+    Parameters
+    ----------
+    steps : sequence of NamedStep
+        What to run.
+    progress : Progress
+        Who is told how it goes.
+    dry_run : bool
+        Only tell what would run.
+    force : bool
+        Run every step, beginning feature files anew.
+
+    Yields
+    ------
+    Outcome
+        As each step ends.
+
+    Raises
+    ------
+    TooManyFailuresError
+        When more images failed than a step allows; later steps do not run.
+    """
+    remade: set[str] = set()
+    for named in steps:
+        state_path = _state_path(named.step)
+        state = _read_state(state_path)
+        waits_for = remade.intersection(_paths(named.step, named.step.reads))
+        stamps = None if dry_run and waits_for else _stamps(named)
+        why = _why_run(named, state, stamps, force=force, waits_for=waits_for)
+        if why is None:
+            yield Outcome(named.name, named.kind, "skipped", "up to date", state["result"])
+            continue
+        remade.update(_paths(named.step, named.step.writes))
+        if dry_run or stamps is None:
+            yield Outcome(named.name, named.kind, "would run", why, None)
+            continue
+        step = named.step
+        if isinstance(step, ExtractStep):
+            changed = bool(state) and state.get("inputs") != stamps["inputs"]
+            step = replace(step, overwrite=step.overwrite or force, refresh=step.refresh or changed)
+        _write_state(state_path, {**stamps, "finished": False, "result": None})
+        result = step.run(progress)
+        _require_success(named, result)
+        _write_state(state_path, {**stamps, "finished": True, "result": result})
+        yield Outcome(named.name, named.kind, "ran", why, result)
+
+
+def _require_success(named: NamedStep, result: Mapping[str, Any]) -> None:
+    if result.get("interrupted"):
+        raise KeyboardInterrupt
+    if result.get("too_many_failed"):
+        raise TooManyFailuresError(
+            f"step {named.name!r}: {result.get('failed_total', result['failed'])} of "
+            f"{result['rows']} images failed, more than it allows",
+            hint="Look at the reasons (bottleneck info FILE), or raise max_failed.",
+        )
+
+
+def _why_run(
+    named: NamedStep,
+    state: Mapping[str, Any],
+    stamps: Mapping[str, str] | None,
+    *,
+    force: bool,
+    waits_for: set[str],
+) -> str | None:
+    if force:
+        return "forced"
+    if not state or any(not Path(p).exists() for p in _paths(named.step, named.step.writes)):
+        return "not made yet"
+    if waits_for or stamps is None:
+        return f"{', '.join(os.path.relpath(path) for path in sorted(waits_for))} is made anew"
+    if not state.get("finished"):
+        return "did not finish"
+    changed = [name for name, stamp in stamps.items() if state.get(name) != stamp]
+    return f"{' and '.join(changed)} changed" if changed else None
+
+
+def _stamps(named: NamedStep) -> dict[str, str]:
+    """Fingerprint what the result depends on, without reading images."""
+    step = named.step
+    inputs = {}
+    for name in step.reads:
+        value = getattr(step, name)
+        if name == "sources":
+            inputs[name] = open_source(value).stamp()
+        else:
+            try:
+                facts = Path(value).stat()
+            except OSError as error:
+                raise PipelineError(
+                    f"step {named.name!r}: cannot read {name} = {value!r}: {error.strerror}",
+                    hint="Is an earlier step meant to make it? Then check both names.",
+                ) from error
+            inputs[name] = f"{facts.st_size} {facts.st_mtime_ns}"
+    options = {field.name: getattr(step, field.name) for field in _fields(step)}
+    return {
+        "inputs": fingerprint(inputs),
+        "options": fingerprint({"version": __version__, "run": named.kind, **options}),
+    }
+
+
+def _paths(step: Step, names: Sequence[str]) -> list[str]:
+    values = [getattr(step, name) for name in names]
+    return [os.path.abspath(v) for v in values if isinstance(v, str)]  # noqa: PTH100
+
+
+def _state_path(step: Step) -> Path | None:
+    written = _paths(step, step.writes)
+    return Path(f"{written[0]}.step.json") if written else None
+
+
+def _read_state(path: Path | None) -> dict[str, Any]:
+    try:
+        state = json.loads(path.read_text(encoding="utf-8")) if path else {}
+    except (OSError, ValueError):
+        return {}  # no record: the step runs
+    return state if isinstance(state, dict) else {}
+
+
+def _write_state(path: Path | None, state: dict[str, Any]) -> None:
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _name_table(table: Any, position: int, path: Path) -> tuple[str, str, dict[str, Any]]:
+    if not isinstance(table, dict) or "run" not in table:
+        raise PipelineError(
+            f"{path}: step {position + 1} does not say what to run",
+            hint=f"Add run = one of {', '.join(map(repr, STEPS))}.",
+        )
+    options = dict(table)
+    kind = options.pop("run")
+    name = options.pop("name", f"{kind}-{position + 1}")
+    if kind not in STEPS:
+        raise PipelineError(
+            f"{path}: step {name!r} runs {kind!r}, expected one of {', '.join(STEPS)}"
+        )
+    return name, kind, options
+
+
+def _apply(setting: str, named: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+    target, equals, text = setting.partition("=")
+    if not equals:
+        raise PipelineError(f"expected --set NAME.option=value or option=value, got {setting!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    name, dot, option = target.rpartition(".")
+    chosen = [
+        options
+        for step_name, kind, options in named
+        if step_name == name or (not dot and option in _field_names(kind))
+    ]
+    if not chosen:
+        steps = ", ".join(step_name for step_name, _, _ in named)
+        raise PipelineError(f"--set {setting}: no step has it", hint=f"The steps are: {steps}")
+    for options in chosen:
+        options[option] = value
+
+
+def _build(kind: str, options: dict[str, Any], root: Path, where: str) -> Step:
+    step_type = STEPS[kind]
+    _refuse_unknown(options, _field_names(kind), where)
+    hints = get_type_hints(step_type)
+    values: dict[str, Any] = {}
+    for field in _fields(step_type):
+        if field.name in options:
+            value = _typed(options[field.name], hints[field.name], f"{where}, {field.name}")
+            if field.name in (*step_type.reads, *step_type.writes):
+                value = _resolve(value, root)
+            values[field.name] = value
+        elif field.default is MISSING:
+            raise PipelineError(f"{where}: expected a value for {field.name!r}, found none")
+    return step_type(**values)
+
+
+def _typed(value: Any, hint: Any, where: str) -> Any:
+    """Check a TOML value against a field's type; lists become tuples, integers floats."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        (hint,) = (option for option in arguments if option is not NoneType)
+        return _typed(value, hint, where)
+    if origin is Literal:
+        if value not in arguments:
+            raise PipelineError(
+                f"{where}: expected one of {', '.join(map(repr, arguments))}, got {value!r}"
+            )
+        return value
+    if origin is tuple:
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise PipelineError(f"{where}: expected a list of strings, got {value!r}")
+        return tuple(items)
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint is str and type(value) in (int, float):
+        return str(value)  # C = 0.1 and max_failed = 5 read better without quotes
+    if type(value) is not hint:
+        raise PipelineError(f"{where}: expected {hint.__name__}, got {value!r}")
+    return value
+
+
+def _resolve(value: Any, root: Path) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_resolve(item, root) for item in value)
+    return os.path.relpath(root / value) if isinstance(value, str) else value
+
+
+def _refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=3)
+            raise PipelineError(
+                f"{where}: unknown key {key!r}",
+                hint=f"Did you mean {' or '.join(near)}?"
+                if near
+                else f"Known keys: {', '.join(sorted(known))}",
+            )
+
+
+def _field_names(kind: str) -> set[str]:
+    return {field.name for field in _fields(STEPS[kind])}
+
+
+def _fields(step: Any) -> tuple[Field[Any], ...]:
+    return fields(step)

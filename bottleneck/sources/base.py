@@ -1,0 +1,40 @@
+"""The seam between where images are kept and the rest of the package."""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.manifest import Manifest
+
+
+class Source(Protocol):
+    """A finite, ordered set of images that can be read by row, from any thread.
+
+    Attributes
+    ----------
+    name : str
+        What people call it: the path or URL that was given.
+    manifest : Manifest
+        One row per image.
+    """
+
+    name: str
+    manifest: Manifest
+
+    def read(self, row: int) -> bytes | NDArray[np.uint8] | NDArray[np.uint16]:
+        """Return a row's encoded bytes, or its pixels where the source keeps pixels.
+
+        Raises
+        ------
+        ImageError
+            When this one image cannot be read; its reason is the row's status.
+        """
+        ...
+
+    def stamp(self) -> str:
+        """Return a fingerprint that changes when an image or the list changes.
+
+        It is made from names, sizes and times of change, without reading the images.
+        """
+        ...

@@ -1,0 +1,103 @@
+"""A folder of images: a class per folder, with or without splits above, or flat."""
+
+import os
+from pathlib import Path
+
+from bottleneck.errors import ManifestError, SourceError
+from bottleneck.manifest import SPLITS, Manifest, natural_key, natural_sort, split_code
+from bottleneck.sources.files import IMAGE_SUFFIXES, FileSource, is_image_name
+
+
+def open_folder(path: str) -> FileSource:
+    """List a folder's images.
+
+    If every folder at the top that holds images is called like a split (``train``, ``val``,
+    ``test`` or a usual synonym), the next level names the class; otherwise the top level does.
+    Images that lie in no class folder are unlabelled. Hidden files, and files that do not end
+    like an image, are left out. Folders are followed through symbolic links, each once.
+
+    Parameters
+    ----------
+    path : str
+        The folder.
+
+    Raises
+    ------
+    ManifestError
+        When there is no image below it.
+    SourceError
+        When it, or a folder below it, cannot be listed.
+    """
+    root = Path(path)
+    keys = _list_images(root)
+    if not keys:
+        raise ManifestError(
+            f"expected images below {path}, found none",
+            hint=f"Files are taken for images by their ending: {' '.join(sorted(IMAGE_SUFFIXES))}",
+        )
+    has_splits = _has_splits(keys)
+    # Labels and splits are read off the keys twice over rather than kept: less memory.
+    return FileSource(
+        path,
+        root,
+        Manifest.build(
+            keys,
+            labels=(_label(key, has_splits) for key in keys),
+            splits=(_split(key) for key in keys) if has_splits else None,
+        ),
+    )
+
+
+def _has_splits(keys: list[str]) -> bool:
+    tops = {key.partition("/")[0] for key in keys if "/" in key}
+    return bool(tops) and all(split_code(top) for top in tops)
+
+
+def _split(key: str) -> str:
+    top, slash, _ = key.partition("/")
+    return SPLITS[split_code(top) or 0] if slash else ""
+
+
+def _label(key: str, has_splits: bool) -> str | None:
+    folders = key.split("/", 2)[:-1] if not has_splits else key.split("/", 3)[1:-1]
+    return folders[0] if folders else None
+
+
+def _list_images(root: Path) -> list[str]:
+    """List image paths relative to ``root``, in natural order, folder by folder."""
+    keys: list[str] = []
+    # Depth first with an explicit stack, so that neither depth nor width costs recursion.
+    stack = [("", os.fspath(root))]
+    visited: set[tuple[int, int]] = set()
+    while stack:
+        prefix, folder = stack.pop()
+        images, folders = _scan(folder, visited)
+        natural_sort(images)
+        keys += [prefix + name for name in images]
+        folders.sort(key=natural_key, reverse=True)
+        stack += [(f"{prefix}{name}/", f"{folder}/{name}") for name in folders]
+    return keys
+
+
+def _scan(folder: str, visited: set[tuple[int, int]]) -> tuple[list[str], list[str]]:
+    images: list[str] = []
+    folders: list[str] = []
+    try:
+        facts = os.stat(folder)  # noqa: PTH116
+        if (facts.st_dev, facts.st_ino) in visited:
+            return images, folders
+        visited.add((facts.st_dev, facts.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                # The ending decides first: a folder called x.png becomes a row that failed
+                # with its reason, rather than a class nobody meant.
+                if is_image_name(entry.name):
+                    images.append(entry.name)
+                elif not entry.name.startswith(".") and entry.is_dir():
+                    folders.append(entry.name)
+    except OSError as error:
+        raise SourceError(
+            f"cannot list the folder {folder}: {error.strerror}",
+            hint="Make it readable, or leave it out; a folder skipped in silence would lose rows.",
+        ) from error
+    return images, folders

@@ -1,0 +1,78 @@
+"""A CSV table of images: ``path`` and, optionally, ``label``, ``split`` and ``group``."""
+
+import csv
+from pathlib import Path, PurePosixPath
+
+from bottleneck.errors import ManifestError, SourceError
+from bottleneck.manifest import Manifest
+from bottleneck.sources.files import FileSource
+
+_COLUMNS = ("path", "label", "split", "group")
+
+
+def open_csv(path: str) -> FileSource:
+    """Read a table of images; paths are relative to the table's folder.
+
+    The first line names the columns. ``path`` must be there; ``label``, ``split`` and
+    ``group`` may be; others are ignored. Rows keep the table's order.
+
+    Parameters
+    ----------
+    path : str
+        A CSV file in UTF-8.
+
+    Raises
+    ------
+    ManifestError
+        For a missing column, an empty path, a line too short, an unknown split or a key twice.
+    SourceError
+        When the file cannot be read as UTF-8 text.
+    """
+    columns: dict[str, list[str]] = {}
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream, strict=True)
+            where = _header(path, next(reader, []))
+            columns = {name: [] for name in where}
+            widest = max(where.values())
+            for cells in reader:
+                if not cells:
+                    continue
+                if len(cells) <= widest or not cells[where["path"]]:
+                    raise ManifestError(
+                        f"{path}, line {reader.line_num}: expected a path and {widest + 1} cells "
+                        f"or more, got {cells!r}"
+                    )
+                for name, position in where.items():
+                    columns[name].append(cells[position])
+    except csv.Error as error:
+        raise ManifestError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} is not UTF-8 text: {error}", hint="Save it as UTF-8.") from error
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror}") from error
+    if not columns["path"]:
+        raise ManifestError(f"expected a line per image in {path}, found only the header")
+    try:
+        manifest = Manifest.build(
+            [PurePosixPath(cell).as_posix() for cell in columns["path"]],
+            columns.get("label"),
+            columns.get("split"),
+            columns.get("group"),
+        )
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error.message}", hint=error.hint) from error
+    return FileSource(path, Path(path).parent, manifest)
+
+
+def _header(path: str, names: list[str]) -> dict[str, int]:
+    cleaned = [name.strip().lower() for name in names]
+    for name in _COLUMNS:
+        if cleaned.count(name) > 1:
+            raise ManifestError(f"{path}: the column {name!r} appears twice")
+    if "path" not in cleaned:
+        raise ManifestError(
+            f"{path}: expected a column named 'path', got {', '.join(names) or 'an empty file'}",
+            hint="The first line names the columns: path, and optionally label, split, group.",
+        )
+    return {name: cleaned.index(name) for name in _COLUMNS if name in cleaned}

@@ -1,0 +1,164 @@
+"""The step that puts a saved head to work on new images."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from bottleneck.errors import OptionError
+from bottleneck.extract.plan import MaxFailed
+from bottleneck.extract.progress import Progress
+
+if TYPE_CHECKING:
+    from bottleneck.extract.embedder import EmbeddedBatch
+    from bottleneck.heads.saved import Head
+
+COLUMNS = ("key", "label", "probability", "error")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictStep:
+    """A head and images to labels, by exactly the recipe of the head's features.
+
+    Parameters
+    ----------
+    head : str
+        The head's file.
+    sources : tuple of str
+        Folders, CSV tables, image files.
+    output : str, optional
+        Where the rows go; standard output by default.
+    format : {"csv", "jsonl", "json"}, optional
+        By default what the output's ending says, else CSV.
+    weights : str, optional
+        Where the backbone's weights are now, if not where extraction found them.
+    batch_size : int
+        Images per forward pass.
+    workers : int, optional
+        Threads that decode; one per CPU core by default.
+    runtime : str
+        How the backbone is compiled.
+    max_failed : str
+        More failed images than this number or percentage make the run a failure.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("head", "sources")
+    writes: ClassVar[tuple[str, ...]] = ("output",)
+
+    head: str
+    sources: tuple[str, ...]
+    output: str | None = None
+    format: Literal["csv", "jsonl", "json"] | None = None
+    weights: str | None = None
+    batch_size: int = 32
+    workers: int | None = None
+    runtime: Literal["auto", "tensorflow"] = "auto"
+    max_failed: str = "10%"
+
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Predict; the rows go to the output, the document counts them."""
+        from bottleneck.extract import rebuild_embedder
+        from bottleneck.extract.decode import default_workers
+        from bottleneck.heads import Head
+        from bottleneck.sources import open_source
+
+        allowed = MaxFailed.parse(self.max_failed)
+        if self.batch_size < 1:
+            raise OptionError(f"expected batch_size to be at least 1, got {self.batch_size}")
+        head = Head.load(self.head)
+        source = open_source(self.sources)
+        embedder = rebuild_embedder(
+            head.recipe, owner=self.head, weights=self.weights, runtime=self.runtime
+        )
+        notes = head.require_features(embedder.recipe, head.output, embedder.dims[head.output])
+        for note in notes:
+            progress.note(note)
+        n_rows, failed = len(source.manifest), 0
+        progress.begin(n_rows, 0)
+        try:
+            with _open_output(self.output, self.format) as write:
+                finished = 0
+                for batch in embedder.stream(
+                    source,
+                    np.arange(n_rows),
+                    batch_size=self.batch_size,
+                    workers=self.workers or default_workers(),
+                ):
+                    for record in _records(head, batch, source.manifest.keys):
+                        write(record)
+                    failed += len(batch.failures)
+                    finished += len(batch.rows) + len(batch.failures)
+                    progress.advance(finished, failed, {})
+        finally:
+            progress.end()
+        return {
+            "output": self.output,
+            "rows": n_rows,
+            "failed": failed,
+            "too_many_failed": allowed.exceeded(failed, n_rows),
+        }
+
+
+def _records(head: "Head", batch: "EmbeddedBatch", keys: Any) -> Iterator[dict[str, Any]]:
+    """Yield a batch's rows in order, good and bad ones in their places."""
+    X = batch.features[head.output]
+    probabilities = head.predict_proba(X)
+    records: dict[int, dict[str, Any]] = {}
+    for i, (row, code) in enumerate(zip(batch.rows.tolist(), head.predict(X), strict=True)):
+        probability = None if probabilities is None else round(float(probabilities[i, code]), 6)
+        records[row] = dict(
+            zip(COLUMNS, (keys[row], head.classes[code], probability, None), strict=True)
+        )
+    for failure in batch.failures:
+        error = f"{failure.status.label}: {failure.message}"
+        records[failure.row] = dict(
+            zip(COLUMNS, (keys[failure.row], None, None, error), strict=True)
+        )
+    return (records[row] for row in sorted(records))
+
+
+@contextmanager
+def _open_output(path: str | None, format: str | None) -> Iterator[Any]:
+    """Open the place rows go to; a file gets its name only when it is complete."""
+    if format is None:
+        ending = Path(path or "").suffix.lower().lstrip(".")
+        format = ending if ending in ("jsonl", "json") else "csv"
+    if path is None:
+        with _row_writer(sys.stdout, format) as write:
+            yield write
+        sys.stdout.flush()
+        return
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(f"{path}.part")
+    with (
+        partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+        _row_writer(stream, format) as write,
+    ):
+        yield write
+    partial.replace(path)
+
+
+@contextmanager
+def _row_writer(stream: IO[str], format: str) -> Iterator[Any]:
+    if format == "csv":
+        table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        yield table.writerow
+    elif format == "jsonl":
+        yield lambda record: stream.write(json.dumps(record) + "\n")
+    else:
+        separator = "[\n"
+
+        def write(record: dict[str, Any]) -> None:
+            nonlocal separator
+            stream.write(separator + json.dumps(record))
+            separator = ",\n"
+
+        yield write
+        stream.write("[]\n" if separator == "[\n" else "\n]\n")

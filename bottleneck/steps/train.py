@@ -1,0 +1,161 @@
+"""The step that fits a head on stored features, selects its strength and judges it once."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bottleneck.errors import HeadError
+from bottleneck.extract.progress import Progress
+from bottleneck.heads.grid import parse_grid
+
+if TYPE_CHECKING:
+    from bottleneck.heads.saved import Head
+    from bottleneck.store import FeatureStore, Rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStep:
+    """Features to a head.
+
+    The head is fitted on the rows of the ``train`` split, or on all rows where the file has
+    no splits; ``val`` rows are left alone. Its strength is chosen by cross-validation on
+    those rows; the rows of the ``test`` split, or those held out, are touched once, at the end.
+
+    Parameters
+    ----------
+    features : str
+        Feature file.
+    output : str
+        The head's file.
+    head : str
+        ``logreg``, ``svm`` or ``ridge``.
+    C : str, optional
+        Strengths to try: ``lo:hi:n`` on a log scale, or a list with commas.
+    cv : int
+        Folds of the cross-validation.
+    feature : str, optional
+        Which output of the file; may be left out where there is only one.
+    holdout : float
+        Share of the rows to hold out for the test where the file has no splits.
+    seed : int
+        Decides folds, hold-out and the solvers' random numbers.
+    jobs : int
+        Processes that share the folds; -1 for all cores.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("features",)
+    writes: ClassVar[tuple[str, ...]] = ("output",)
+
+    features: str
+    output: str
+    head: str = "logreg"
+    C: str | None = None
+    cv: int = 5
+    feature: str | None = None
+    holdout: float = 0.0
+    seed: int = 0
+    jobs: int = 1
+
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Train; return the head, the chosen parameters, all scores and the test's."""
+        from bottleneck.heads import Head, select
+        from bottleneck.store import FeatureStore
+
+        grid = parse_grid(self.C) if self.C else None
+        store = FeatureStore.open(self.features)
+        output = store.output_name(self.feature)
+        train, test = _training_and_test_rows(self, store, output)
+        _note_left_out(train, progress)
+        fitted = select(
+            train.X,
+            train.y,
+            classes=store.classes,
+            keys=train.keys,
+            groups=train.groups,
+            head=self.head,
+            grid=grid,
+            n_folds=self.cv,
+            seed=self.seed,
+            jobs=self.jobs,
+        )
+        for note in fitted.notes:
+            progress.note(note)
+        left_out = {
+            "failed": train.failed,
+            "unlabelled": train.unlabelled,
+            "pending": train.pending,
+        }
+        head = Head.of(
+            fitted,
+            recipe=store.recipe,
+            output=output,
+            left_out=left_out,
+            manifest_sha256=store.manifest_sha256,
+            holdout={"fraction": self.holdout, "seed": self.seed} if self.holdout else None,
+        )
+        judged = _judge_once(head, test, store)
+        head.save(self.output)
+        return {
+            "head": self.head,
+            "output": self.output,
+            "best": dict(fitted.best),
+            "cv": [dict(entry) for entry in fitted.cv],
+            "test": judged,
+            "seconds": round(fitted.seconds, 3),
+            "rows": fitted.rows,
+            "features": fitted.dim,
+            "classes": len(fitted.classes),
+            "class_names": list(fitted.classes),
+            "left_out": left_out,
+            "notes": list(fitted.notes),
+            "backbone": store.recipe.backbone,
+            "feature": output,
+        }
+
+
+def _training_and_test_rows(
+    step: TrainStep, store: "FeatureStore", output: str
+) -> "tuple[Rows, Rows | None]":
+    from bottleneck.heads import holdout
+
+    if store.splits.any():
+        if step.holdout:
+            raise HeadError(
+                f"{store.path} says itself which rows are for training and which for the test",
+                hint="Leave --holdout out.",
+            )
+        train, test = store.load("train", output), store.load("test", output)
+        if not len(train.rows):
+            raise HeadError(
+                f"expected rows of the split 'train' with features and labels in {store.path}, "
+                f"found none ({train.failed} failed, {train.unlabelled} unlabelled, "
+                f"{train.pending} pending)",
+            )
+        return train, test if len(test.rows) else None
+    everything = store.load(None, output)
+    if not step.holdout:
+        return everything, None
+    if not len(everything.rows):
+        raise HeadError(f"{store.path} has no rows with features and labels")
+    held = holdout(everything.keys, everything.y, everything.groups, step.holdout, step.seed)
+    return everything.take(~held), everything.take(held)
+
+
+def _judge_once(head: "Head", test: "Rows | None", store: "FeatureStore") -> dict[str, Any] | None:
+    from bottleneck.compare import judge_head
+
+    if test is None:
+        return None
+    judgement = judge_head(head, test.X, test.y, store.classes).to_json()
+    wanted = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "rows")
+    return {name: judgement[name] for name in wanted}
+
+
+def _note_left_out(train: "Rows", progress: Progress) -> None:
+    reasons = {
+        "failed": train.failed,
+        "without a label": train.unlabelled,
+        "not extracted yet (run extract again to finish)": train.pending,
+    }
+    left_out = [f"{count} {reason}" for reason, count in reasons.items() if count]
+    if left_out:
+        progress.note(f"training rows left out: {', '.join(left_out)}")

@@ -1,0 +1,231 @@
+"""Write rows so that a row marked done is complete and durable, whatever happens.
+
+HDF5 is not open for writing while data streams: rows go straight to their byte offsets.
+The order is the promise: rows and checksums, then a sync, then their status, then a sync.
+"""
+
+import fcntl
+import json
+import os
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.errors import StoreError
+from bottleneck.status import RowStatus
+from bottleneck.store import system
+from bottleneck.store.layout import Extent, Layout
+
+COMMIT_BYTES = 64 << 20
+"""Rows are made durable after this many bytes ..."""
+
+COMMIT_SECONDS = 5.0
+"""... or after this many seconds, whichever comes first."""
+
+
+def failures_path(path: Path) -> Path:
+    """Return where the free texts of failures go: a JSON line each, beside the feature file."""
+    return path.with_name(path.name + ".failures.jsonl")
+
+
+class Writer:
+    """Writes rows of an existing feature file. The caller holds the writer lock.
+
+    Leaving the ``with`` block commits what was written, also after an interrupt; after an
+    error of the disk nothing more is flagged.
+
+    Parameters
+    ----------
+    path : Path
+        The feature file.
+    layout : Layout
+        Its extents.
+    commit_bytes : int
+        Commit after this many bytes.
+    commit_seconds : float
+        Commit after this many seconds.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        layout: Layout,
+        *,
+        commit_bytes: int = COMMIT_BYTES,
+        commit_seconds: float = COMMIT_SECONDS,
+    ) -> None:
+        self.path = path
+        self.layout = layout
+        self.committed = 0
+        self._commit_bytes = commit_bytes
+        self._commit_seconds = commit_seconds
+        self._pending: list[tuple[NDArray[np.int64], NDArray[np.uint8]]] = []
+        self._messages: list[str] = []
+        self._pending_bytes = 0
+        self._last_commit = time.monotonic()
+        self._broken = False
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror}") from error
+        try:
+            # Readers of HDF5 share this lock; a program that opens the file for writing is
+            # refused by it.
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise StoreError(
+                f"{path} is open for writing in another program",
+                hint="Close it there first.",
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if not self._broken:
+                self.commit()
+        finally:
+            os.close(self._descriptor)
+
+    def __repr__(self) -> str:
+        return f"<Writer {self.path} {self.committed} rows committed>"
+
+    def write(
+        self,
+        rows: NDArray[np.int64],
+        features: Mapping[str, NDArray[np.floating[Any]]],
+        digests: NDArray[np.uint8],
+    ) -> None:
+        """Write finished rows; they count as done from the next commit on.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (n,)
+            Ascending row numbers.
+        features : mapping of str to ndarray, shape (n, dim)
+            Features of every output of the file; stored in the file's type.
+        digests : ndarray of uint8, shape (n, 16)
+            Hash of each row's image.
+
+        Raises
+        ------
+        StoreError
+            When the disk refuses; nothing that was not yet committed is flagged.
+        """
+        if features.keys() != self.layout.features.keys():
+            raise ValueError(f"expected outputs {[*self.layout.features]}, got {[*features]}")
+        with self._disk():
+            for name, extent in self.layout.features.items():
+                block = np.ascontiguousarray(features[name], extent.dtype)
+                checksums = np.fromiter(map(zlib.crc32, block), "<u4", len(block))
+                self._put(extent, rows, block)
+                self._put(self.layout.crc32[name], rows, checksums)
+            self._put(self.layout.digest, rows, digests)
+        self._flag(rows, np.full(len(rows), RowStatus.DONE, np.uint8))
+
+    def fail(self, failures: Iterable[tuple[int, str, RowStatus, str]]) -> None:
+        """Give rows their reason instead of features.
+
+        Parameters
+        ----------
+        failures : iterable of (row, key, status, message)
+            Rows that failed; the message goes to the JSON-lines file beside the store.
+        """
+        listed = sorted(failures)
+        if not listed:
+            return
+        for row, key, status, message in listed:
+            record = {"row": row, "key": key, "status": status.label, "message": message}
+            self._messages.append(json.dumps(record) + "\n")
+        rows = np.array([row for row, *_ in listed], np.int64)
+        self._flag(rows, np.array([status for _, _, status, _ in listed], np.uint8))
+
+    def commit(self) -> None:
+        """Make everything written so far durable, then flag it.
+
+        Raises
+        ------
+        StoreError
+            When the disk refuses; the rows stay pending.
+        """
+        self._last_commit = time.monotonic()
+        if not self._pending:
+            return
+        with self._disk():
+            if self._messages:
+                with failures_path(self.path).open("a", encoding="utf-8") as stream:
+                    stream.writelines(self._messages)
+                self._messages.clear()
+            system.sync_data(self._descriptor)
+            for rows, statuses in self._pending:
+                self._put(self.layout.status, rows, statuses)
+            system.sync_data(self._descriptor)
+        self.committed += sum(len(rows) for rows, _ in self._pending)
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    def _flag(self, rows: NDArray[np.int64], statuses: NDArray[np.uint8]) -> None:
+        self._pending.append((rows, statuses))
+        self._pending_bytes += len(rows) * sum(e.row_bytes for e in self.layout.extents)
+        overdue = time.monotonic() - self._last_commit >= self._commit_seconds
+        if overdue or self._pending_bytes >= self._commit_bytes:
+            self.commit()
+
+    def _put(self, extent: Extent, rows: NDArray[np.int64], block: NDArray[np.generic]) -> None:
+        if len(rows) and not 0 <= rows[0] <= rows[-1] < extent.n_rows:
+            raise ValueError(f"expected rows below {extent.n_rows}, got {rows[0]} to {rows[-1]}")
+        for start, stop in _runs(rows):
+            offset = extent.offset + int(rows[start]) * extent.row_bytes
+            system.write_at(self._descriptor, block[start:stop].data.cast("B"), offset)
+
+    def _disk(self) -> "_DiskErrors":
+        return _DiskErrors(self)
+
+    def mark_broken(self) -> None:
+        """Flag nothing more: what the disk holds is no longer known."""
+        self._broken = True
+
+
+class _DiskErrors:
+    """Turns an error of the disk into a StoreError and stops the writer from flagging."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._writer.mark_broken()
+        if isinstance(error, OSError):
+            raise StoreError(
+                f"cannot write {self._writer.path}: {error.strerror or error}",
+                hint=f"{self._writer.committed} rows of this run are safe. "
+                "Mend the disk or free some space, then run the same command again.",
+            ) from error
+
+
+def _runs(rows: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Cut positions 0..n into stretches of consecutive row numbers."""
+    cuts = np.flatnonzero(np.diff(rows) != 1) + 1
+    edges = [0, *cuts.tolist(), len(rows)]
+    return ((a, b) for a, b in pairwise(edges) if b > a)
