@@ -50,6 +50,8 @@ class BackboneSpec:
         What is done to the pixels before the network.
     bundled : str or None
         Import name of the package that carries the weights, if one does.
+    weights_file : str or None
+        File name under which Keras caches the headless ImageNet weights, if it offers any.
     """
 
     name: str
@@ -61,6 +63,7 @@ class BackboneSpec:
     params: int
     preprocess: Preprocess
     bundled: str | None = None
+    weights_file: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,211 @@
+"""From a row of the catalogue to a network with weights."""
+
+import contextlib
+import difflib
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bottleneck.backbones import efficientnet_lite, rescaling
+from bottleneck.backbones.archive import open_archive
+from bottleneck.backbones.catalogue import bundled_names, cache_folder
+from bottleneck.backbones.keras_scope import isolated
+from bottleneck.backbones.spec import BackboneSpec
+from bottleneck.backbones.weights import fingerprint, read_h5
+from bottleneck.errors import BackboneError, WeightsError
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """Which weights a network has.
+
+    Parameters
+    ----------
+    source : str
+        ``bundled``, ``imagenet``, ``none``, or the path of a file.
+    sha256 : str
+        Fingerprint of the weights, whatever file they came from; 64 hex digits.
+    """
+
+    source: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A headless network with weights.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Its row of the catalogue.
+    model : keras.Model
+        Float NHWC input, to which ``spec.preprocess`` was applied; output (n, h, w, dim).
+    size : int
+        Side of the square input, pixels.
+    weights : WeightsInfo
+    """
+
+    spec: BackboneSpec
+    model: Any
+    size: int
+    weights: WeightsInfo
+
+    def __repr__(self) -> str:
+        return (
+            f"<Backbone {self.spec.name} {self.size}px {self.weights.source}"
+            f" {self.weights.sha256[:12]}>"
+        )
+
+
+def load(
+    spec: BackboneSpec, *, weights: str | Path | None = None, size: int | None = None
+) -> Backbone:
+    """Build a backbone and give it weights.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Which one.
+    weights : str or Path, optional
+        ``bundled``: from an installed package; ``imagenet``: downloaded by Keras; ``none``:
+        random, the same every time; otherwise a file: ``.weights.h5``, an older ``_notop.h5``,
+        or ``.keras``. Default: ``bundled`` where there is a package, else ``imagenet``.
+    size : int, optional
+        Side of the square input, pixels. Default: what a ``.keras`` file fixes, else the
+        catalogue's ``input_size``.
+
+    Raises
+    ------
+    BackboneError
+        When the network cannot take images of that size.
+    WeightsError
+        When the weights cannot be had, are damaged, or belong to another network.
+    """
+    source = _source(spec, weights)
+    side = spec.input_size if size is None else size
+    if side < spec.min_size:
+        raise BackboneError(
+            f"{spec.name}: expected images of at least {spec.min_size} pixels a side. "
+            f"Received: {side}.",
+            hint=f"Its own size is {spec.input_size}.",
+        )
+    with isolated() as keras, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras warns of sizes other than its own
+        if source == "bundled":
+            model = efficientnet_lite.build(keras, spec.name, side, random=False)
+            efficientnet_lite.load_bundled(model, spec)
+        elif source == "imagenet":
+            model = _downloaded(keras, spec, side)
+        elif source == "none":
+            model = _built(keras, spec, side)
+        else:
+            model, side = _from_file(keras, spec, Path(source), size)
+        model.trainable = False
+        return Backbone(spec, model, side, WeightsInfo(source, fingerprint(model)))
+
+
+def layers(backbone: Backbone) -> dict[str, tuple[int, int, int]]:
+    """List the layers features can be taken from: name to (height, width, channels) of its map."""
+    found = {}
+    for layer in backbone.model.layers:
+        shape: tuple[int | None, ...] = getattr(getattr(layer, "output", None), "shape", ())
+        if len(shape) == 4 and type(layer).__name__ != "InputLayer":
+            _, height, width, channels = (int(n or 0) for n in shape)
+            found[layer.name] = (height, width, channels)
+    return found
+
+
+def layer_output(backbone: Backbone, name: str | None) -> Any:
+    """Return the map of a layer, or the last one, as a Keras tensor.
+
+    Raises
+    ------
+    BackboneError
+        For a layer that does not exist or has no map; lists the nearest ones.
+    """
+    if name is None:
+        return backbone.model.output
+    known = layers(backbone)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        raise BackboneError(
+            f"{backbone.spec.name}: expected a layer with a map of height x width x channels. "
+            f"Received: {name!r}.",
+            hint=f"Nearest: {', '.join(near or list(known)[-3:])}.",
+        )
+    return backbone.model.get_layer(name).output
+
+
+def _source(spec: BackboneSpec, weights: str | Path | None) -> str:
+    if weights is None:
+        return "bundled" if spec.bundled else "imagenet"
+    source = str(weights)
+    if source == "imagenet" and spec.bundled:
+        return "bundled"  # its ImageNet weights are the package's
+    if source == "bundled" and not spec.bundled:
+        raise WeightsError(
+            f"{spec.name}: no package carries its weights.",
+            hint=f"Bundled: {', '.join(bundled_names()) or 'none installed'}; or use"
+            " --weights imagenet or --weights PATH.",
+        )
+    if source not in {"bundled", "imagenet", "none"} and not Path(source).is_file():
+        raise WeightsError(
+            f"{spec.name}: expected bundled, imagenet, none or a weights file. Received:"
+            f" {source!r}, and there is no such file.",
+            hint="Files may be .weights.h5, _notop.h5 or .keras.",
+        )
+    return source
+
+
+def _built(keras: Any, spec: BackboneSpec, size: int, weights: str | None = None) -> Any:
+    if spec.family == "efficientnet_lite":
+        return efficientnet_lite.build(keras, spec.name, size, random=True)
+    build = getattr(keras.applications, spec.class_name)
+    return build(weights=weights, include_top=False, input_shape=(size, size, 3))
+
+
+def _downloaded(keras: Any, spec: BackboneSpec, size: int) -> Any:
+    try:
+        # Keras reports its download on stdout, which belongs to results.
+        with contextlib.redirect_stdout(sys.stderr):
+            return _built(keras, spec, size, weights="imagenet")
+    except Exception as error:
+        said = str(error).strip() or repr(error)
+        raise WeightsError(
+            f"{spec.name}: expected ImageNet weights from Keras. Received: {said.splitlines()[0]}",
+            hint=f"Without a network: put {spec.weights_file} into {cache_folder()}, where Keras"
+            f" looks, or name a file with --weights PATH, or choose a backbone whose weights are"
+            f" bundled: {', '.join(bundled_names()) or 'none installed'}.",
+        ) from error
+
+
+def _from_file(keras: Any, spec: BackboneSpec, path: Path, size: int | None) -> tuple[Any, int]:
+    if path.suffix == ".keras":
+        archive = open_archive(keras, path, spec)
+        side = archive.size or size or spec.input_size
+        if size is not None and side != size:
+            raise WeightsError(
+                f"{path}: expected a network for images of {size} pixels. Received: one that"
+                f" fixes its input at {side}.",
+                hint=f"Use --size {side}, or save its weights alone: .weights.h5 has no size.",
+            )
+        model = _built_alike(keras, spec, side)
+        return (rescaling.added(keras, model) if archive.fill(model) else model), side
+    side = size or spec.input_size
+    model = _built_alike(keras, spec, side)
+    rescalings = read_h5(model, path, spec)
+    if spec.family == rescaling.FAMILY:
+        variance = model.get_layer("normalization").get_weights()[1]
+        if rescaling.is_needed(variance, rescalings):
+            model = rescaling.added(keras, model)
+    return model, side
+
+
+def _built_alike(keras: Any, spec: BackboneSpec, size: int) -> Any:
+    """Build a network that is about to be filled; what can stay zero stays zero."""
+    if spec.family == "efficientnet_lite":
+        return efficientnet_lite.build(keras, spec.name, size, random=False)
+    return _built(keras, spec, size)

@@ -1,0 +1,139 @@
+"""Import Keras late and quietly, and use it without leaving traces in its global state."""
+
+import os
+import random
+import re
+import sys
+import tempfile
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from bottleneck.errors import RuntimeUnavailableError
+
+_NOISE: Final = re.compile(
+    rb"WARNING: All log messages before absl"
+    rb"|[IWE]\d{4} [\d:.]+ +\d+ \S+:\d+\]"  # absl: severity, date, time, thread, place
+    rb"|\d{4}-\d\d-\d\d [\d:.]+: [IWE] "
+    rb"|[IWE]0000 \d"
+    rb"|To enable the following instructions:"
+)
+
+
+def import_keras(backend: str = "tensorflow") -> Any:
+    """Import Keras on a given backend.
+
+    Parameters
+    ----------
+    backend : str
+        What Keras has to compute with.
+
+    Returns
+    -------
+    module
+        ``keras``.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        When it is not installed, or was imported before with another backend: Keras chooses
+        its backend once per process.
+    """
+    keras = sys.modules["keras"] if "keras" in sys.modules else _first_import(backend)
+    received = keras.backend.backend()
+    if received != backend:
+        raise RuntimeUnavailableError(
+            f"Expected Keras on the {backend} backend. Received: Keras was already imported on"
+            f" the {received} backend.",
+            hint=f"Keras fixes its backend at import: set KERAS_BACKEND={backend} before anything"
+            " imports keras, or use a fresh process.",
+        )
+    return keras
+
+
+def _first_import(backend: str) -> Any:
+    chosen = os.environ.get("KERAS_BACKEND")
+    # Errors reach the user as Python exceptions; the C++ log would only repeat them.
+    quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "0"
+    os.environ["KERAS_BACKEND"] = backend
+    try:
+        with _without_noise() if quiet else _as_it_is(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # other people's deprecations, at import
+            import keras
+    except ImportError as error:
+        raise RuntimeUnavailableError(
+            f"Expected Keras with {backend}. Received: {error}.",
+            hint=f"`pip install keras {backend}`; `bottleneck doctor` shows what is installed.",
+        ) from error
+    finally:
+        if chosen is None:
+            del os.environ["KERAS_BACKEND"]
+        else:
+            os.environ["KERAS_BACKEND"] = chosen
+    return keras
+
+
+@contextmanager
+def _as_it_is() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """Hold back file descriptor 2, then pass on what is not a start-up message of TensorFlow.
+
+    Its first lines are written before logging is configured, so no setting silences them.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            for line in held:
+                if not _NOISE.match(line):
+                    os.write(2, line)
+
+
+@contextmanager
+def isolated() -> Iterator[Any]:
+    """Enter a Keras whose settings, layer numbering and randomness are always the same.
+
+    Layer names such as ``conv2d_7`` count all layers ever made in the process, and initial
+    weights draw on Python's global generator. Inside, both start from nothing, floats are
+    float32 and images are channels-last; afterwards all is as it was.
+
+    Yields
+    ------
+    module
+        ``keras``.
+    """
+    keras = import_keras()
+    from keras.src.backend.common import global_state
+
+    numbering = "object_name_uids"  # no public way to put it back, only to reset it
+    names = global_state.get_global_attribute(numbering)
+    generator = random.getstate()
+    policy = keras.config.dtype_policy()
+    floatx = keras.config.floatx()
+    image_data_format = keras.config.image_data_format()
+    try:
+        global_state.set_global_attribute(numbering, defaultdict(int))
+        random.seed(0)
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
+        keras.config.set_image_data_format("channels_last")
+        yield keras
+    finally:
+        global_state.set_global_attribute(numbering, names)
+        random.setstate(generator)
+        keras.config.set_floatx(floatx)
+        keras.config.set_dtype_policy(policy)
+        keras.config.set_image_data_format(image_data_format)
