@@ -1,0 +1,57 @@
+"""From a feature map to a feature vector, in TensorFlow's graph; always in float32."""
+
+from typing import Any, Final
+
+from bottleneck.backbones.spec import Pool, Preprocess
+
+GEM_POWER: Final = 3.0
+"""Exponent of the generalised mean, as Radenović et al. (2018) start it."""
+
+GEM_FLOOR: Final = 1e-6
+"""Values below are raised to it first: a cube root needs positive numbers."""
+
+
+def pooled(tf: Any, maps: Any, pool: Pool) -> Any:
+    """Pool a map.
+
+    Parameters
+    ----------
+    tf : module
+        TensorFlow.
+    maps : tensor, shape (n, h, w, c)
+    pool : {"avg", "max", "avgmax", "gem", "none"}
+
+    Returns
+    -------
+    tensor of float32
+        (n, c); (n, 2c) for ``avgmax``, means first; (n, h * w * c) for ``none``.
+    """
+    maps = tf.cast(maps, tf.float32)
+    if pool == "avg":
+        return tf.reduce_mean(maps, (1, 2))
+    if pool == "max":
+        return tf.reduce_max(maps, (1, 2))
+    if pool == "avgmax":
+        return tf.concat([tf.reduce_mean(maps, (1, 2)), tf.reduce_max(maps, (1, 2))], axis=-1)
+    if pool == "gem":
+        powers = tf.maximum(maps, GEM_FLOOR) ** GEM_POWER
+        return tf.reduce_mean(powers, (1, 2)) ** (1.0 / GEM_POWER)
+    return tf.reshape(maps, (-1, feature_length(tuple(maps.shape[1:]), "none")))
+
+
+def feature_length(shape: tuple[int, ...], pool: Pool) -> int:
+    """Return the length of a feature pooled from a map of shape (h, w, c)."""
+    height, width, channels = shape
+    return {"avgmax": 2 * channels, "none": height * width * channels}.get(pool, channels)
+
+
+def preprocessed(tf: Any, images: Any, preprocess: Preprocess) -> Any:
+    """Turn uint8 RGB images into what the network wants, as float32."""
+    x = tf.cast(images, tf.float32)
+    if preprocess.channels == "bgr":
+        x = tf.reverse(x, axis=[-1])
+    if preprocess.scale != (1.0, 1.0, 1.0):
+        x = x * tf.constant(preprocess.scale, tf.float32)
+    if preprocess.offset != (0.0, 0.0, 0.0):
+        x = x + tf.constant(preprocess.offset, tf.float32)
+    return x

@@ -1,0 +1,88 @@
+"""What every runtime offers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.backbones.builders import Backbone
+from bottleneck.backbones.spec import OutputSpec
+
+
+class CompiledBackbone(Protocol):
+    """A forward pass: pixels in, pooled features out. May be called from any thread."""
+
+    @property
+    def dims(self) -> Mapping[str, int]:
+        """Feature length of each output, by its name."""
+        ...
+
+    @property
+    def runtime(self) -> str:
+        """Name of the runtime, for the recipe."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Version of the framework, for the recipe."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """What computes: ``cpu``, or ``gpu:0`` and the like."""
+        ...
+
+    def __call__(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Compute features.
+
+        Parameters
+        ----------
+        batch : ndarray of uint8, shape (n, size, size, 3)
+            RGB images. ``n`` may differ from call to call.
+
+        Returns
+        -------
+        dict of str to ndarray of float32, shape (n, dim)
+            One entry per output.
+        """
+        ...
+
+
+class Runtime(Protocol):
+    """A framework that compiles backbones. A module may be one."""
+
+    @property
+    def compile(self) -> "Compile":
+        """Compile a backbone."""
+        ...
+
+
+class Compile(Protocol):
+    """The signature of :attr:`Runtime.compile`."""
+
+    def __call__(
+        self,
+        backbone: Backbone,
+        outputs: Sequence[OutputSpec],
+        *,
+        precision: str = "float32",
+        device: str | None = None,
+    ) -> CompiledBackbone:
+        """Compile preprocessing, network and pooling of all outputs into one function."""
+        ...
+
+
+def check_batch(batch: NDArray[Any], size: int) -> None:
+    """Refuse anything but a batch of uint8 RGB images of the right size.
+
+    Raises
+    ------
+    ValueError
+    """
+    expected = (size, size, 3)
+    if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1:] != expected:
+        raise ValueError(
+            f"Expected uint8 images of shape (n, {size}, {size}, 3). "
+            f"Received: {batch.dtype} {batch.shape}."
+        )

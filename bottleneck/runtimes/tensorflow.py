@@ -1,0 +1,172 @@
+"""The default runtime: one TensorFlow function from uint8 pixels to pooled features.
+
+On a CPU the function is frozen (variables become constants), which lets TensorFlow fold batch
+normalisation into convolutions; XLA is many times slower there for depthwise networks and is
+not used. On a GPU the function is compiled by XLA for one batch shape, and smaller batches
+are padded to it.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.backbones.builders import Backbone, layer_output
+from bottleneck.backbones.keras_scope import import_keras, isolated
+from bottleneck.backbones.spec import OutputSpec
+from bottleneck.errors import BackboneError, OptionError, RuntimeUnavailableError
+from bottleneck.runtimes.pooling import feature_length, pooled, preprocessed
+from bottleneck.runtimes.protocol import check_batch
+
+PRECISIONS: Final = ("float32",)
+"""Precisions this runtime computes in."""
+
+_Function = Callable[[Any], Sequence[Any]]
+
+
+class TensorFlowBackbone:
+    """A backbone compiled by :func:`compile`."""
+
+    runtime = "tensorflow"
+
+    def __init__(
+        self, function: _Function, *, dims: dict[str, int], size: int, device: str, pad: bool
+    ) -> None:
+        import tensorflow as tf
+
+        self.dims = dims
+        self.version: str = tf.__version__
+        self.device = device
+        self._constant = tf.constant
+        self._scope = tf.device
+        self._function = function
+        self._size = size
+        self._pad = pad
+        self._largest = 0
+
+    def __repr__(self) -> str:
+        outputs = ", ".join(f"{name} {dim}" for name, dim in self.dims.items())
+        return f"<TensorFlowBackbone {self._size}px {outputs}, {self.device}>"
+
+    def __call__(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Compute features; see :class:`bottleneck.runtimes.CompiledBackbone`."""
+        check_batch(batch, self._size)
+        count = len(batch)
+        if count == 0:
+            return {name: np.empty((0, dim), np.float32) for name, dim in self.dims.items()}
+        if self._pad:
+            # A shape not seen before would compile again; the last batch of a run is smaller.
+            self._largest = max(self._largest, count)
+            batch = np.pad(batch, [(0, self._largest - count), (0, 0), (0, 0), (0, 0)])
+        with self._scope(self.device):
+            features = self._function(self._constant(batch))
+        return {
+            name: feature.numpy()[:count] for name, feature in zip(self.dims, features, strict=True)
+        }
+
+
+def compile(
+    backbone: Backbone,
+    outputs: Sequence[OutputSpec],
+    *,
+    precision: str = "float32",
+    device: str | None = None,
+) -> TensorFlowBackbone:
+    """Compile preprocessing, network and pooling of all outputs into one function.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        What to compute.
+    outputs : sequence of OutputSpec
+        What to take from it; several cost one forward pass.
+    precision : {"float32"}
+        Others are refused for now.
+    device : str, optional
+        ``cpu``, ``gpu`` or ``gpu:N``. Default: the first GPU, else the CPU.
+
+    Raises
+    ------
+    BackboneError
+        For no or repeated outputs, or a layer that does not exist.
+    OptionError
+        For a precision or a device that is not known.
+    RuntimeUnavailableError
+        When TensorFlow cannot be used, or has no such GPU.
+    """
+    if precision not in PRECISIONS:
+        raise OptionError(
+            f"Expected a precision of the tensorflow runtime, {', '.join(PRECISIONS)}. "
+            f"Received: {precision!r}."
+        )
+    names = [output.name for output in outputs]
+    if not names or len(set(names)) != len(names):
+        raise BackboneError(
+            f"{backbone.spec.name}: expected one or more different outputs. Received: {names}."
+        )
+    maps = [layer_output(backbone, output.layer) for output in outputs]
+    import_keras("tensorflow")
+    import tensorflow as tf
+
+    place = _device(tf, device)
+    with isolated() as keras:
+        network = keras.Model(backbone.model.inputs, maps)
+
+    def forward(images: Any) -> tuple[Any, ...]:
+        found = network(preprocessed(tf, images, backbone.spec.preprocess), training=False)
+        found = found if isinstance(found, list | tuple) else [found]
+        return tuple(
+            pooled(tf, one, output.pool) for one, output in zip(found, outputs, strict=True)
+        )
+
+    images = tf.TensorSpec((None, backbone.size, backbone.size, 3), tf.uint8, name="images")
+    with tf.device(place):
+        function = (
+            _frozen(tf, forward, images)
+            if place == "cpu"
+            else tf.function(forward, input_signature=[images], jit_compile=True)
+        )
+    dims = {
+        output.name: feature_length(tuple(one.shape[1:]), output.pool)
+        for output, one in zip(outputs, maps, strict=True)
+    }
+    return TensorFlowBackbone(
+        function, dims=dims, size=backbone.size, device=place, pad=place != "cpu"
+    )
+
+
+def _frozen(tf: Any, forward: Callable[[Any], tuple[Any, ...]], images: Any) -> _Function:
+    # The only way TensorFlow offers; it has stayed at this place since 2.0.
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    concrete = tf.function(forward, autograph=False).get_concrete_function(images)
+    frozen: _Function = convert_variables_to_constants_v2(concrete)
+    return frozen
+
+
+def _device(tf: Any, device: str | None) -> str:
+    if device == "cpu":
+        return "cpu"
+    if device is not None and not re.fullmatch(r"gpu(:\d+)?", device):
+        raise OptionError(f"Expected the device cpu, gpu or gpu:N. Received: {device!r}.")
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        # Fails once TensorFlow has started; then whoever started it has decided.
+        with contextlib.suppress(RuntimeError):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    if device is None and not gpus:
+        return "cpu"
+    index = int((device or "gpu").partition(":")[2] or 0)
+    if index >= len(gpus):
+        raise RuntimeUnavailableError(
+            f"Expected the device {device}. Received: TensorFlow {tf.__version__} sees"
+            f" {len(gpus)} GPUs.",
+            hint="`pip install bottleneck-features[gpu]` brings TensorFlow's CUDA libraries;"
+            " `bottleneck doctor` shows what it sees.",
+        )
+    return f"gpu:{index}"
