@@ -5,7 +5,8 @@ Pillow has two switches that belong to the whole process: the warning filters, a
 a picture grey. ``warnings.catch_warnings`` would restore the wrong state when threads overlap.
 So the first decode to begin switches, and the last one to end restores. While images are being
 decoded, warnings *of Pillow's modules* are dropped and truncated files are errors; nothing else
-changes for the rest of the process.
+changes for the rest of the process. (libtiff writes its own complaints about damaged TIFF files
+straight to the file descriptor; Python cannot see them.)
 """
 
 import logging

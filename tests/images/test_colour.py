@@ -1,6 +1,8 @@
 """Every pixel format against arithmetic written out in NumPy; no resizing takes place."""
 
 import colorsys
+import struct
+import zlib
 from types import MappingProxyType
 
 import numpy as np
@@ -151,6 +153,38 @@ def test_black_declared_transparent_in_a_one_bit_image(encode):
     data = encode(GREY > 127, transparency=0)
     assert b"tRNS" in data
     np.testing.assert_array_equal(decode(data, AS_IS), np.full((SIDE, SIDE, 3), 255))
+
+
+def raw_png(width, depth, colour_type, transparent, row):
+    """A PNG of one row in a layout that Pillow does not write."""
+
+    def chunk(kind, body):
+        checksum = zlib.crc32(kind + body)
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", width, 1, depth, colour_type, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        [
+            chunk(b"IHDR", header),
+            chunk(b"tRNS", transparent),
+            chunk(b"IDAT", zlib.compress(b"\0" + row)),
+            chunk(b"IEND", b""),
+        ]
+    )
+
+
+def test_the_transparent_grey_counts_in_samples_of_the_file():
+    # Four bits: samples 5, 6, 15, 0 are 85, 102, 255, 0; sample 5 is transparent.
+    data = raw_png(4, 4, 0, struct.pack(">H", 5), bytes([0x56, 0xF0]))
+    pixels = decode(data, Geometry(4, "squash"))
+    np.testing.assert_array_equal(pixels[0, :, 0], [255, 102, 255, 0])
+
+
+def test_the_transparent_colour_of_a_sixteen_bit_file():
+    colours = np.array([[0x1234, 0x5678, 0x9ABC], [0x2034, 0x5678, 0x9ABC]], ">u2")
+    data = raw_png(2, 16, 2, colours[0].tobytes(), colours.tobytes())
+    pixels = decode(data, Geometry(2, "squash"))
+    np.testing.assert_array_equal(pixels[0], [[255, 255, 255], [0x20, 0x56, 0x9A]])
 
 
 def test_one_sixteen_bit_grey_declared_transparent():
