@@ -94,5 +94,4 @@ class FileSource:
 def single_files(paths: Sequence[str]) -> FileSource:
     """Make a source of image files named one by one; each key is the path as given."""
     keys = [Path(path).as_posix() for path in paths]
-    name = paths[0] if len(paths) == 1 else "files"
-    return FileSource(name, Path(), Manifest.build(keys))
+    return FileSource("files", Path(), Manifest.build(keys))

@@ -47,7 +47,8 @@ class PixelSource:
                 f"expected pixels of type uint8 or uint16, got {image.dtype} in row {row}",
                 hint="Pixels are 0..255 before any preprocessing; the backbone does its own.",
             )
-        return image
+        pixels: Pixels = image
+        return pixels
 
     def stamp(self) -> str:
         """Return a fingerprint of all pixels."""

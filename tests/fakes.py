@@ -1,0 +1,56 @@
+"""Small stand-ins, so that most tests need no TensorFlow: a NumPy backbone, files to order."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bottleneck.extract import Embedder
+from bottleneck.images import Geometry
+from bottleneck.recipe import Recipe
+
+
+@dataclass
+class MeanBackbone:
+    """A "network" whose features can be computed by hand: mean and spread of each channel."""
+
+    dims: dict = field(default_factory=lambda: {"mean": 3, "spread": 3})
+    runtime: str = "numpy"
+    version: str = "0"
+    device: str = "cpu"
+    seconds_per_batch: float = 0.0
+    batches: list = field(default_factory=list)
+
+    def __call__(self, batch):
+        assert batch.dtype == np.uint8
+        self.batches.append(len(batch))
+        time.sleep(self.seconds_per_batch)
+        flat = batch.reshape(len(batch), -1, 3).astype(np.float64)
+        return {
+            "mean": flat.mean(axis=1).astype(np.float32),
+            "spread": flat.std(axis=1).astype(np.float32),
+        }
+
+
+def fake_recipe(identity=(), execution=()):
+    return Recipe(
+        {"backbone": "fake", **dict(identity)},
+        {"precision": "float32", "dtype": "float32", "runtime": "numpy", **dict(execution)},
+    )
+
+
+def fake_embedder(network=None, *, size=16, identity=(), execution=()):
+    return Embedder(
+        fake_recipe({"size": size, **dict(identity)}, execution),
+        Geometry(size=size),
+        network or MeanBackbone(),
+    )
+
+
+def write_png(path, pixels):
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+    return path

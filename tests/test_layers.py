@@ -1,0 +1,116 @@
+"""The structure of the package, enforced: imports go down, heavy ones come late."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "bottleneck"
+
+# From the ground up. A module may import from rows below its own, and from its own package.
+LAYERS = (
+    {"status"},
+    {"errors", "fingerprint", "packed"},
+    {"manifest", "recipe"},
+    {"store", "backbones", "runtimes", "images", "sources"},
+    {"extract", "heads"},
+    {"compare"},
+    {"steps"},
+    {"pipeline"},
+    {"cli"},
+)
+# Compiled networks are backbones: runtimes know them. The package itself holds __version__.
+ALSO_ALLOWED = {("runtimes", "backbones")}
+
+HEAVY = {"tensorflow", "keras", "jax", "torch", "pyarrow", "matplotlib", "sklearn", "rich", "skops"}
+HOMES = {
+    "tensorflow": {"runtimes/tensorflow.py", "backbones"},
+    "keras": {"runtimes/tensorflow.py", "backbones"},
+    "sklearn": {"heads", "compare", "extract/transformer.py"},
+    "skops": {"heads"},
+    "rich": {"cli"},
+}
+
+
+def level(name):
+    (found,) = [i for i, layer in enumerate(LAYERS) if name in layer]
+    return found
+
+
+def modules():
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem[0] != "_")
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            if node.module == "bottleneck":
+                yield from (f"bottleneck.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down_only(path):
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] != "bottleneck" or len(parts) == 1 or parts[1] == "__version__":
+            continue
+        other = parts[1]
+        if other[0].isupper():
+            continue
+        assert other == own or level(other) < level(own) or (own, other) in ALSO_ALLOWED, (
+            f"{path} imports {name}: {own} is not above {other}"
+        )
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_heavy_libraries_stay_in_their_homes(path):
+    relative = path.relative_to(PACKAGE).as_posix()
+    for name in imports(path):
+        library = name.split(".")[0]
+        if library in HEAVY:
+            assert any(
+                relative == home or relative.startswith(f"{home}/")
+                for home in HOMES.get(library, ())
+            ), f"{relative} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "bottleneck",
+        "bottleneck.cli.main",
+        "bottleneck.steps",
+        "bottleneck.pipeline",
+        "bottleneck.store",
+        "bottleneck.backbones",
+        "bottleneck.runtimes",
+        "bottleneck.extract",
+        "bottleneck.heads",
+        "bottleneck.compare",
+    ],
+)
+def test_importing_loads_nothing_heavy(module):
+    code = (
+        f"import sys, {module}; "
+        f"print(*sorted({HEAVY!r} & {{name.split('.')[0] for name in sys.modules}}))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert loaded == []
+
+
+def test_no_module_is_two():
+    long = {
+        str(path.relative_to(PACKAGE)): lines
+        for path in modules()
+        if (lines := len(path.read_text().splitlines())) > 360
+    }
+    assert long == {}
