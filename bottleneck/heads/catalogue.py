@@ -96,10 +96,10 @@ def _logreg(params: Mapping[str, float], seed: int) -> Any:
 def _svm(params: Mapping[str, float], seed: int) -> Any:
     from sklearn.svm import LinearSVC
 
-    # The primal solver: it needs no random numbers and converges where the dual one, at a
-    # large C, does not. liblinear copies the features to float64 whatever it is given.
+    # "auto" takes the dual problem when there are fewer rows than features: the primal one
+    # then needs minutes at a large C. liblinear copies the features to float64 in any case.
     return LinearSVC(
-        C=params["C"], loss="squared_hinge", dual=False, max_iter=_MAX_ITER, random_state=seed
+        C=params["C"], loss="squared_hinge", dual="auto", max_iter=_MAX_ITER, random_state=seed
     )
 
 
@@ -114,7 +114,7 @@ def _only_c(c: float) -> dict[str, float]:
 
 
 def _c_and_alpha(c: float) -> dict[str, float]:
-    return {"C": c, "alpha": 1 / (2 * c)}
+    return {"C": c, "alpha": float(f"{1 / (2 * c):.12g}")}  # 50000, not 49999.99999999999
 
 
 _SPECS = (
@@ -131,7 +131,7 @@ _SPECS = (
         name="svm",
         description="linear support vector machine, squared hinge, one against the rest",
         estimator="LinearSVC",
-        default_grid=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+        default_grid=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1),
         make=_svm,
         parameters=_only_c,
     ),

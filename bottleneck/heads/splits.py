@@ -233,17 +233,18 @@ def _units(groups: ArrayLike | None, n: int) -> NDArray[np.intp] | None:
 
 
 def _check_folds(fold: NDArray[np.int32], codes: NDArray[np.int64], n_folds: int) -> None:
-    n_classes = len(np.unique(codes))
     hint = "Use fewer folds, or give rows with more images (or groups) per class."
+    filled = len(np.unique(fold))
+    if filled < n_folds:
+        raise HeadError(
+            f"expected rows or groups for {n_folds} folds, got too few: {n_folds - filled}"
+            " would be empty",
+            hint=hint,
+        )
+    if len(np.unique(codes)) == 1:
+        return
     for i in range(n_folds):
-        held = fold == i
-        if not held.any():
-            raise HeadError(
-                f"expected rows for {n_folds} folds, got too few rows or groups:"
-                f" fold {i + 1} would be empty",
-                hint=hint,
-            )
-        if n_classes > 1 and len(np.unique(codes[~held])) < 2:
+        if len(np.unique(codes[fold != i])) < 2:
             raise HeadError(
                 f"expected two or more classes to train on in every one of {n_folds} folds,"
                 f" fold {i + 1} would leave one",
