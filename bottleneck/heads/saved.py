@@ -3,7 +3,7 @@
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Head:
     classes : tuple of str
         Class names; a code is an index into them.
     recipe : Recipe
-        How the features it was trained on were made.
+        How the features it was trained on were made; of the network's outputs only its own.
     output : str
         Which output of the backbone, ``avg``.
     dim : int
@@ -70,7 +70,7 @@ class Head:
             kind=fitted.kind,
             estimator=fitted.estimator,
             classes=fitted.classes,
-            recipe=_plain(recipe),
+            recipe=_recipe_of(recipe, output),
             output=output,
             dim=fitted.dim,
             report={**fitted.report(), **about, "versions": _versions()},
@@ -165,7 +165,7 @@ class Head:
                 f"the head was trained on output {self.output!r}, the features are of {output!r}",
                 hint=hint,
             )
-        theirs = _plain(recipe)
+        theirs = _recipe_of(recipe, output)
         self.recipe.require_same_identity(theirs, ours="head", theirs="features", hint=hint)
         self._require_dim(dim, "the features")
         notes = [
@@ -257,9 +257,16 @@ def _damaged(path: Path, what: str) -> HeadError:
     return HeadError(f"the head {path} is damaged: {what}", hint="Train it again.")
 
 
-def _plain(recipe: Recipe) -> Recipe:
-    """Return the recipe as it reads from a file, where tuples are lists."""
-    return Recipe.from_json(recipe.to_json())
+def _recipe_of(recipe: Recipe, output: str) -> Recipe:
+    """Return the part of a recipe that decides one output, as it reads from a file.
+
+    A head does not care what else was taken from the network; in a file, tuples are lists.
+    """
+    plain = Recipe.from_json(recipe.to_json())
+    outputs = plain.identity.get("outputs")
+    if not isinstance(outputs, Mapping) or output not in outputs:
+        return plain
+    return replace(plain, identity={**plain.identity, "outputs": {output: outputs[output]}})
 
 
 def _normal(probabilities: Any) -> NDArray[np.float64]:

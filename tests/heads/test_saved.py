@@ -258,6 +258,19 @@ def test_tuples_in_a_recipe_are_no_difference(fitted, recipe):
     assert head.require_features(tuples, "avg", 64) == []
 
 
+def test_other_outputs_of_the_network_do_not_matter(fitted, recipe):
+    avg, top = {"layer": None, "pool": "avg"}, {"layer": "top", "pool": "avg"}
+
+    def with_outputs(**outputs):
+        return Recipe({**recipe.identity, "outputs": outputs}, recipe.execution)
+
+    head = Head.of(fitted("ridge"), recipe=with_outputs(avg=avg, top=top), output="avg")
+    assert head.recipe.identity["outputs"] == {"avg": avg}
+    assert head.require_features(with_outputs(avg=avg), "avg", 64) == []
+    with pytest.raises(RecipeMismatchError, match=r"outputs.avg.layer: null \(head\), top"):
+        head.require_features(with_outputs(avg=top), "avg", 64)
+
+
 def test_predict_refuses_what_does_not_fit(make_head, digits):
     head = make_head("logreg")
     with pytest.raises(HeadError, match="length 64, the features given have 63"):
