@@ -178,7 +178,8 @@ def _check_inventory(model: Any, layers: Any, path: Path, spec: BackboneSpec) ->
 
 def _read_with_keras(model: Any, path: Path, spec: BackboneSpec) -> None:
     with TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("error")  # Keras only warns of layers it could not fill
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", UserWarning)  # Keras only warns of layers it cannot fill
         link = Path(folder) / "named.weights.h5"  # Keras tells layouts apart by the suffix
         link.symlink_to(path.absolute())
         try:

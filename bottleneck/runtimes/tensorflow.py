@@ -113,7 +113,7 @@ def compile(
 
     place = _device(tf, device)
     with isolated() as keras:
-        network = keras.Model(backbone.model.inputs, maps)
+        network = keras.Model(backbone.model.input, maps)
 
     def forward(images: Any) -> tuple[Any, ...]:
         found = network(preprocessed(tf, images, backbone.spec.preprocess), training=False)

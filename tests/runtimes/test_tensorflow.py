@@ -1,0 +1,226 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bottleneck import backbones, runtimes
+from bottleneck.backbones import OutputSpec
+from bottleneck.errors import BackboneError, OptionError, RuntimeUnavailableError
+
+SIZE = 64
+LAYER = "expanded_conv_3_project_bn"
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    spec = backbones.get("mobilenet_v3_small")
+    return backbones.load(spec, weights="none", size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    generator = np.random.default_rng(0)
+    return generator.integers(0, 256, (6, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def maps(backbone, pixels, layer=None):
+    keras = backbones.import_keras()
+    output = backbones.layer_output(backbone, layer)
+    model = keras.Model(backbone.model.input, output)
+    return model(pixels.astype(np.float32), training=False).numpy()
+
+
+def compiled(backbone, *outputs, **options):
+    return runtimes.get("tensorflow").compile(backbone, list(outputs), **options)
+
+
+def close(ours, theirs) -> None:
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * np.abs(theirs).max())
+
+
+def test_every_pooling(backbone, pixels) -> None:
+    outputs = [OutputSpec(pool=pool) for pool in ("avg", "max", "avgmax", "gem", "none")]
+    function = compiled(backbone, *outputs)
+    features = function(pixels)
+    whole = maps(backbone, pixels).astype(np.float64)
+    assert whole.shape == (6, 2, 2, 576)
+    assert whole.min() < 0  # so that the floor of gem matters
+    means, highest = whole.mean((1, 2)), whole.max((1, 2))
+    close(features["avg"], means)
+    close(features["max"], highest)
+    close(features["avgmax"], np.concatenate([means, highest], axis=1))
+    close(features["gem"], np.cbrt((np.maximum(whole, 1e-6) ** 3).mean((1, 2))))
+    close(features["none"], whole.reshape(6, -1))
+    assert list(features) == ["avg", "max", "avgmax", "gem", "none"]
+    assert function.dims == {name: value.shape[1] for name, value in features.items()}
+    assert {value.dtype for value in features.values()} == {np.dtype(np.float32)}
+
+
+def test_several_layers_in_one_pass(backbone, pixels) -> None:
+    function = compiled(backbone, OutputSpec(LAYER), OutputSpec(), OutputSpec(LAYER, "max"))
+    features = function(pixels)
+    inner = maps(backbone, pixels, LAYER)
+    assert backbones.layers(backbone)[LAYER] == inner.shape[1:]
+    close(features[f"{LAYER}.avg"], inner.mean((1, 2)))
+    close(features[f"{LAYER}.max"], inner.max((1, 2)))
+    close(features["avg"], maps(backbone, pixels).mean((1, 2)))
+
+
+def test_batch_is_single_is_partial(backbone, pixels) -> None:
+    function = compiled(backbone, OutputSpec(), OutputSpec(LAYER, "gem"))
+    whole = function(pixels)
+    for name, features in whole.items():
+        scale = np.abs(features).max()
+        single = np.concatenate([function(pixels[i : i + 1])[name] for i in range(6)])
+        parts = np.concatenate([function(pixels[:4])[name], function(pixels[4:])[name]])
+        np.testing.assert_allclose(single, features, rtol=0, atol=1e-5 * scale)
+        np.testing.assert_allclose(parts, features, rtol=0, atol=1e-5 * scale)
+
+
+def test_empty_batch(backbone, pixels) -> None:
+    features = compiled(backbone, OutputSpec())(pixels[:0])
+    assert features["avg"].shape == (0, 576)
+    assert features["avg"].dtype == np.float32
+
+
+def test_frozen_function_has_no_variables_and_is_never_retraced(backbone, pixels) -> None:
+    function = compiled(backbone, OutputSpec())
+    frozen = function._function
+    assert not frozen.graph.variables
+    assert frozen.inputs[0].shape.as_list() == [None, SIZE, SIZE, 3]
+    assert frozen.inputs[0].dtype.name == "uint8"
+    for count in (6, 1, 5):
+        function(pixels[:count])
+    assert function._function is frozen
+
+
+def test_features_do_not_change_with_the_network_afterwards(backbone, pixels) -> None:
+    function = compiled(backbone, OutputSpec())
+    before = function(pixels)["avg"]
+    kernel = backbone.model.get_layer("conv").kernel
+    kept = kernel.numpy()
+    kernel.assign(kept * 2)
+    try:
+        np.testing.assert_array_equal(function(pixels)["avg"], before)
+    finally:
+        kernel.assign(kept)
+
+
+def test_says_what_it_is(backbone) -> None:
+    import tensorflow as tf
+
+    function = compiled(backbone, OutputSpec(), device="cpu")
+    assert (function.runtime, function.version, function.device) == (
+        "tensorflow",
+        tf.__version__,
+        "cpu",
+    )
+    assert repr(function) == "<TensorFlowBackbone 64px avg 576, cpu>"
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        np.zeros((2, SIZE, SIZE, 3), np.float32),
+        np.zeros((2, SIZE, SIZE - 1, 3), np.uint8),
+        np.zeros((SIZE, SIZE, 3), np.uint8),
+    ],
+)
+def test_wrong_batches_are_refused(backbone, batch) -> None:
+    with pytest.raises(ValueError, match="Expected uint8 images of shape"):
+        compiled(backbone, OutputSpec())(batch)
+
+
+def test_unknown_layer_lists_the_nearest(backbone) -> None:
+    with pytest.raises(BackboneError, match="'expanded_conv_3_projekt_bn'") as caught:
+        compiled(backbone, OutputSpec("expanded_conv_3_projekt_bn"))
+    assert LAYER in (caught.value.hint or "")
+
+
+def test_outputs_must_differ(backbone) -> None:
+    with pytest.raises(BackboneError, match=r"one or more different outputs"):
+        compiled(backbone, OutputSpec(), OutputSpec())
+    with pytest.raises(BackboneError, match=r"one or more different outputs"):
+        compiled(backbone)
+
+
+def test_options_that_do_not_exist(backbone) -> None:
+    with pytest.raises(OptionError, match="Received: 'bfloat16'"):
+        compiled(backbone, OutputSpec(), precision="bfloat16")
+    with pytest.raises(OptionError, match="Received: 'tpu'"):
+        compiled(backbone, OutputSpec(), device="tpu")
+    with pytest.raises(RuntimeUnavailableError, match="gpu:64"):
+        compiled(backbone, OutputSpec(), device="gpu:64")
+
+
+def test_runtimes_by_name() -> None:
+    assert runtimes.get() is runtimes.get("auto") is runtimes.get("tensorflow")
+    with pytest.raises(RuntimeUnavailableError, match="'jax'"):
+        runtimes.get("jax")
+    with pytest.raises(OptionError, match="'tensorflo'"):
+        runtimes.get("tensorflo")
+
+
+def test_padding_keeps_one_shape(pixels) -> None:
+    """On a GPU a smaller batch must not bring a new shape; shown with a stand-in function."""
+    from bottleneck.runtimes.tensorflow import TensorFlowBackbone
+
+    shapes = []
+
+    def function(images):
+        import tensorflow as tf
+
+        shapes.append(images.shape[0])
+        return [tf.reduce_mean(tf.cast(images, tf.float32), (1, 2))]
+
+    padded = TensorFlowBackbone(function, dims={"avg": 3}, size=SIZE, device="cpu", pad=True)
+    expected = pixels.astype(np.float64).mean((1, 2))
+    for count in (4, 4, 1, 3, 6, 2):
+        features = padded(pixels[:count])["avg"]
+        np.testing.assert_allclose(features, expected[:count], rtol=1e-5)
+    assert shapes == [4, 4, 4, 4, 6, 6]
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **environment},
+    )
+
+
+def test_nothing_of_tensorflow_on_stderr() -> None:
+    code = (
+        "import numpy as np, os\n"
+        "from bottleneck import backbones, runtimes\n"
+        "spec = backbones.get('efficientnet_lite0')\n"
+        "backbone = backbones.load(spec, size=32)\n"
+        "compiled = runtimes.get().compile(backbone, [backbones.OutputSpec()])\n"
+        "print(compiled(np.zeros((1, 32, 32, 3), np.uint8))['avg'].shape)\n"
+        "print(os.environ.get('KERAS_BACKEND'))\n"
+    )
+    done = run(code, KERAS_BACKEND="jax")  # what the user has set for other things is put back
+    assert done.stderr == ""
+    assert done.stdout.split("\n")[:2] == ["(1, 1280)", "jax"]
+
+
+def test_keras_on_another_backend_is_explained() -> None:
+    code = (
+        "import sys, types\n"
+        "keras = types.ModuleType('keras')\n"
+        "keras.backend = types.SimpleNamespace(backend=lambda: 'jax')\n"
+        "sys.modules['keras'] = keras\n"
+        "from bottleneck import backbones, errors\n"
+        "try:\n"
+        "    backbones.load(backbones.get('vgg16'), weights='none')\n"
+        "except errors.RuntimeUnavailableError as error:\n"
+        "    print(error)\n"
+    )
+    said = run(code).stdout
+    assert "already imported on the jax backend" in said
+    assert "KERAS_BACKEND=tensorflow" in said
