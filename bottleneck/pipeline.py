@@ -157,9 +157,15 @@ def run_pipeline(
             continue
         step = named.step
         if isinstance(step, ExtractStep):
-            changed = bool(state) and state.get("inputs") != stamps["inputs"]
-            step = replace(step, overwrite=step.overwrite or force, refresh=step.refresh or changed)
-        _write_state(state_path, {**stamps, "finished": False, "result": None})
+            # Remembered until the step ends well, in case it is stopped while it looks.
+            changed = state.get("refresh", False) or state.get("inputs") != stamps["inputs"]
+            step = replace(
+                step,
+                overwrite=step.overwrite or force,
+                refresh=step.refresh or (bool(state) and changed),
+            )
+        unfinished = {"finished": False, "refresh": getattr(step, "refresh", False)}
+        _write_state(state_path, {**stamps, **unfinished})
         result = step.run(progress)
         _require_success(named, result)
         _write_state(state_path, {**stamps, "finished": True, "result": result})

@@ -40,7 +40,9 @@ def level(name):
 
 
 def modules():
-    return sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem[0] != "_")
+    return sorted(
+        path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem[0] != "_"
+    )
 
 
 def imports(path):

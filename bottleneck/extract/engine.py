@@ -229,14 +229,9 @@ def fill_store(
     require_same_manifest(store, source.manifest)
     for note in require_same_recipe(store, embedder.recipe):
         progress.note(note)
-    status = store.status.copy()
     if refresh:
-        done = np.flatnonzero(store.done)
-        stale = changed_rows(source, done, store.digests[done], workers)
-        status[stale] = RowStatus.PENDING
-        if len(stale):
-            progress.note(f"{len(stale)} images changed since they were computed")
-    rows = rows_to_do(status, retry_failed=retry_failed, limit=limit)
+        store = _unflag_changed(source, store, workers, progress)
+    rows = rows_to_do(store.status, retry_failed=retry_failed, limit=limit)
     started = time.perf_counter()
     seconds: defaultdict[str, float] = defaultdict(float)
     interrupted = False
@@ -263,6 +258,19 @@ def fill_store(
         took=time.perf_counter() - started,
         seconds=seconds,
     )
+
+
+def _unflag_changed(
+    source: Source, store: FeatureStore, workers: int, progress: Progress
+) -> FeatureStore:
+    done = np.flatnonzero(store.done)
+    stale = changed_rows(source, done, store.digests[done], workers)
+    if not len(stale):
+        return store
+    progress.note(f"{len(stale)} images changed since they were computed")
+    with Writer(store.path, store.layout) as writer:
+        writer.unflag(stale)
+    return FeatureStore.open(store.path)
 
 
 def _stream(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from bottleneck.errors import HeadError
 from bottleneck.extract.progress import Progress
 from bottleneck.manifest import SPLITS
+from bottleneck.steps.holdout import held_out
 
 if TYPE_CHECKING:
     from bottleneck.heads.saved import Head
@@ -80,17 +81,14 @@ class EvaluateStep:
 def _choose_rows(
     asked: str | None, head: "Head", store: "FeatureStore", output: str, progress: Progress
 ) -> "tuple[str, Rows]":
-    from bottleneck.heads import holdout
-
     if asked is not None:
         return asked, store.load(asked, output)
     if (store.splits == SPLITS.index("test")).any():
         return "test", store.load("test", output)
     rows = store.load(None, output)
-    held_out = head.report.get("holdout")
-    if held_out and len(rows.rows):
-        mask = holdout(rows.keys, rows.y, rows.groups, held_out["fraction"], held_out["seed"])
-        return "holdout", rows.take(mask)
+    rule = head.report.get("holdout")
+    if rule:
+        return "holdout", rows.take(held_out(store, rule["fraction"], rule["seed"])[rows.rows])
     if head.report.get("manifest_sha256") == store.manifest_sha256:
         progress.note("these rows include those the head was trained on: expect flattery")
     return "all", rows

@@ -1,6 +1,6 @@
 """The step that turns images into a feature file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 from bottleneck.backbones.catalogue import DEFAULT
@@ -38,6 +38,6 @@ class ExtractStep:
         """Extract; see :class:`bottleneck.extract.ExtractResult` for the document."""
         from bottleneck.extract import extract
 
-        options = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        options = {field.name: getattr(self, field.name) for field in fields(self)}
         sources, output = options.pop("sources"), options.pop("output")
         return extract(sources, output, **options, progress=progress).to_json()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bottleneck.errors import HeadError
 from bottleneck.extract.progress import Progress
 from bottleneck.heads.grid import parse_grid
+from bottleneck.steps.holdout import held_out
 
 if TYPE_CHECKING:
     from bottleneck.heads.saved import Head
@@ -115,8 +116,6 @@ class TrainStep:
 def _training_and_test_rows(
     step: TrainStep, store: "FeatureStore", output: str
 ) -> "tuple[Rows, Rows | None]":
-    from bottleneck.heads import holdout
-
     if store.splits.any():
         if step.holdout:
             raise HeadError(
@@ -134,9 +133,7 @@ def _training_and_test_rows(
     everything = store.load(None, output)
     if not step.holdout:
         return everything, None
-    if not len(everything.rows):
-        raise HeadError(f"{store.path} has no rows with features and labels")
-    held = holdout(everything.keys, everything.y, everything.groups, step.holdout, step.seed)
+    held = held_out(store, step.holdout, step.seed)[everything.rows]
     return everything.take(~held), everything.take(held)
 
 

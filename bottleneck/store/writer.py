@@ -154,6 +154,18 @@ class Writer:
         rows = np.array([row for row, *_ in listed], np.int64)
         self._flag(rows, np.array([status for _, _, status, _ in listed], np.uint8))
 
+    def unflag(self, rows: NDArray[np.int64]) -> None:
+        """Make rows pending again, durably: before a done row may be overwritten.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (n,)
+            Ascending row numbers.
+        """
+        with self._disk():
+            self._put(self.layout.status, rows, np.zeros(len(rows), np.uint8))
+            system.sync_data(self._descriptor)
+
     def commit(self) -> None:
         """Make everything written so far durable, then flag it.
 

@@ -173,7 +173,9 @@ def test_several_sources_are_one(tmp_path):
 
 def test_sources_of_one_name_are_refused(tmp_path):
     with pytest.raises(ManifestError, match="different names"):
-        open_source([touch(tmp_path / "x" / "set", "1.jpg"), touch(tmp_path / "y" / "set", "1.jpg")])
+        open_source(
+            [touch(tmp_path / "x" / "set", "1.jpg"), touch(tmp_path / "y" / "set", "1.jpg")]
+        )
 
 
 @pytest.mark.parametrize("given", ["nowhere", "nowhere.jpg"])

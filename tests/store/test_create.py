@@ -29,9 +29,7 @@ def test_file_holds_what_the_format_says(make):
         keys = file["manifest/key_bytes"][()].tobytes().decode()
         offsets = file["manifest/key_offsets"][()]
         assert keys[offsets[3] : offsets[4]] == "img3.png"
-        attributes = {
-            k: v.decode() if isinstance(v, bytes) else v for k, v in file.attrs.items()
-        }
+        attributes = {k: v.decode() if isinstance(v, bytes) else v for k, v in file.attrs.items()}
     assert attributes["format"] == "bottleneck-features"
     assert attributes["format_version"] == 1
     assert attributes["creator"] == f"bottleneck {bottleneck.__version__}"

@@ -1,0 +1,336 @@
+"""Every command, end to end in this process, with the NumPy backbone."""
+
+import csv
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+from fakes import write_png
+
+from bottleneck.cli.main import COMMANDS
+from bottleneck.store import FeatureStore, writer_lock
+
+pytestmark = pytest.mark.usefixtures("fake_backbone")
+
+
+@pytest.fixture
+def features(cli, colours, tmp_path):
+    assert cli("extract", colours, "-o", tmp_path / "f.h5", "-q").code == 0
+    return tmp_path / "f.h5"
+
+
+@pytest.fixture
+def head(cli, features, tmp_path):
+    assert cli("train", features, "-o", tmp_path / "logreg.head", "-q").code == 0
+    return tmp_path / "logreg.head"
+
+
+def test_extract_json_is_one_document_with_the_fixed_keys(cli, colours, tmp_path):
+    result = cli("extract", colours, "-o", tmp_path / "f.h5", "--json")
+    assert result.code == 0
+    assert result.json | {"seconds": 0, "images_per_second": 0, "stages": 0, "peak_rss_mb": 0} == {
+        "output": str(tmp_path / "f.h5"),
+        "rows": 60,
+        "ok": 60,
+        "failed": 0,
+        "already_done": 0,
+        "pending": 0,
+        "failed_total": 0,
+        "reasons": {},
+        "too_many_failed": False,
+        "interrupted": False,
+        "seconds": 0,
+        "images_per_second": 0,
+        "stages": 0,
+        "backbone": "fake",
+        "outputs": {"avg": 3},
+        "peak_rss_mb": 0,
+    }
+    assert "60 images to do" in result.err
+    assert "60/60 images" in result.err
+
+
+def test_extract_again_does_nothing_and_says_so(cli, colours, features):
+    result = cli("extract", colours, "-o", features)
+    assert result.code == 0
+    assert "nothing to do: every image was finished before" in result.out
+
+
+def test_extract_refuses_another_recipe_with_both_values(cli, colours, features):
+    before = features.read_bytes()
+    result = cli("extract", colours, "-o", features, "--size", "20")
+    assert result.code == 1
+    assert "image.size: 20 (this run), 16" in result.err
+    assert "--overwrite" in result.err
+    assert "Traceback" not in result.err
+    assert features.read_bytes() == before
+    assert cli("extract", colours, "-o", features, "--size", "20", "--overwrite").code == 0
+
+
+def test_extract_exit_codes_by_max_failed(cli, colours, tmp_path):
+    for i in (1, 2, 3):
+        (colours / f"train/red/{i}.png").write_bytes(b"not an image")
+    allowed = cli("extract", colours, "-o", tmp_path / "a.h5", "--max-failed", "5%")
+    assert allowed.code == 0
+    assert "3 failed: 3 not an image" in allowed.out
+    refused = cli("extract", colours, "-o", tmp_path / "b.h5", "--max-failed", "2", "--json")
+    assert refused.code == 3
+    assert refused.json["failed"] == 3
+    assert "3 of 60 images failed, more than --max-failed 2" in refused.err
+    assert cli("extract", colours, "-o", tmp_path / "b.h5", "--max-failed", "2").code == 3
+    assert cli("extract", colours, "-o", tmp_path / "c.h5", "--max-failed", "some").code == 2
+
+
+def test_extract_refuses_a_file_that_is_being_written(cli, colours, features):
+    with writer_lock(features):
+        result = cli("extract", colours, "-o", features)
+    assert result.code == 1
+    assert f"is being written by process {os.getpid()}" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["extract", "nowhere", "-o", "x.h5"], 1, "nowhere, which does not exist"),
+        (["extract", ".", "-o", "x.h5"], 1, "expected images below ., found none"),
+        (["extract", ".", "-o", "x.h5", "-b", "resnet5"], 1, "resnet50"),
+        (["extract", ".", "-o", "x.h5", "--pool", "median"], 2, "'avg', 'max'"),
+        (["extract", ".", "-o", "x.h5", "--batch-size", "0"], 2, "batch_size to be at least 1"),
+        (["extract", "."], 2, "--output"),
+        (["train", "none.h5", "-o", "h"], 1, "there is no file none.h5"),
+        (["train", "none.h5", "-o", "h", "--C", "a:b"], 2, "a:b"),
+        (["evaluate", "none", "none.h5"], 1, "none"),
+        (["predict", "none", "."], 1, "none"),
+        (["run", "none.toml"], 1, "cannot read none.toml"),
+        (["info", "none.h5"], 1, "there is no file none.h5"),
+        (["backbones", "resnet5x"], 1, "resnet50"),
+        (["conquer"], 2, "No such command"),
+    ],
+)
+def test_errors_are_a_message_and_an_exit_code(cli, tmp_path, monkeypatch, arguments, code, says):
+    monkeypatch.chdir(tmp_path)
+    result = cli(*arguments)
+    assert result.code == code
+    assert says in result.err
+    assert "Traceback" not in result.err
+    assert result.out == ""
+    assert list(tmp_path.glob("*.h5")) == []
+
+
+def test_debug_shows_the_traceback(cli):
+    result = cli("--debug", "info", "none.h5")
+    assert "Traceback" in result.err
+    assert "error: there is no file none.h5" in result.err
+
+
+def test_train_json_has_the_fixed_keys(cli, features, tmp_path):
+    result = cli("train", features, "-o", tmp_path / "h", "--C", "0.01,1", "--cv", "3", "--json")
+    document = result.json
+    assert document["head"] == "logreg"
+    assert set(document["best"]) == {"C"}
+    assert [entry["params"]["C"] for entry in document["cv"]] == [0.01, 1]
+    assert all({"params", "mean", "std"} == set(entry) for entry in document["cv"])
+    assert {"accuracy", "macro_f1"} <= set(document["test"])
+    assert document["test"]["accuracy"] == 1.0
+    assert document["test"]["rows"] == 15
+    assert (document["rows"], document["features"], document["classes"]) == (45, 3, 3)
+    assert document["seconds"] > 0
+
+
+@pytest.mark.parametrize("head", ["logreg", "svm", "ridge"])
+def test_evaluate_agrees_with_train(cli, features, tmp_path, head):
+    trained = cli("train", features, "-o", tmp_path / "h", "--head", head, "--json").json
+    judged = cli("evaluate", tmp_path / "h", features, "--json").json
+    for name, value in trained["test"].items():
+        assert judged[name] == value, name
+    assert judged["split"] == "test"
+    assert judged["failed_rows_skipped"] == 0
+    assert np.trace(judged["confusion"]) / judged["rows"] == judged["accuracy"]
+    assert [entry["class"] for entry in judged["per_class"]] == ["blue", "green", "red"]
+    assert (judged["log_loss"] is None) == (head != "logreg")
+
+
+def test_training_leaves_out_and_counts_bad_and_unlabelled_rows(cli, colours, tmp_path):
+    (colours / "train/red/1.png").write_bytes(b"")
+    write_png(colours / "train" / "loose.png", np.zeros((5, 5, 3)))
+    (colours / "test/red/0.png").write_bytes(b"")
+    cli("extract", colours, "-o", tmp_path / "f.h5", "-q")
+    trained = cli("train", tmp_path / "f.h5", "-o", tmp_path / "h", "--json")
+    assert trained.json["left_out"] == {"failed": 1, "unlabelled": 1, "pending": 0}
+    assert trained.json["rows"] == 44
+    assert "training rows left out: 1 failed, 1 without a label" in trained.err
+    judged = cli("evaluate", tmp_path / "h", tmp_path / "f.h5", "--json").json
+    assert (judged["rows"], judged["failed_rows_skipped"]) == (14, 1)
+
+
+def test_holdout_where_there_are_no_splits(cli, colours, tmp_path):
+    flat = tmp_path / "flat"
+    for path in colours.rglob("*.png"):
+        split, name = path.parts[-3:-1]
+        write_png(flat / name / f"{split}{path.name}", np.asarray(_pixels(path)))
+    cli("extract", flat, "-o", tmp_path / "f.h5", "-q")
+    plain = cli("train", tmp_path / "f.h5", "-o", tmp_path / "a", "--json").json
+    assert (plain["rows"], plain["test"]) == (60, None)
+    judged = cli("evaluate", tmp_path / "a", tmp_path / "f.h5", "--json")
+    assert (judged.json["split"], judged.json["rows"]) == ("all", 60)
+    assert "expect flattery" in judged.err
+    held = cli("train", tmp_path / "f.h5", "-o", tmp_path / "b", "--holdout", "0.25", "--json").json
+    assert (held["rows"], held["test"]["rows"]) == (45, 15)
+    again = cli("evaluate", tmp_path / "b", tmp_path / "f.h5", "--json").json
+    assert (again["split"], again["rows"]) == ("holdout", 15)
+    assert again["accuracy"] == held["test"]["accuracy"]
+
+
+def test_holdout_does_not_move_when_extraction_goes_on(cli, colours, tmp_path):
+    flat = tmp_path / "flat"
+    for path in colours.rglob("*.png"):
+        split, name = path.parts[-3:-1]
+        write_png(flat / name / f"{split}{path.name}", np.asarray(_pixels(path)))
+    file, head = tmp_path / "f.h5", tmp_path / "h"
+    cli("extract", flat, "-o", file, "--limit", "40", "-q")
+    trained = cli("train", file, "-o", head, "--holdout", "0.25", "--json").json
+    assert trained["rows"] + trained["test"]["rows"] == 40
+    cli("extract", flat, "-o", file, "-q")
+    assert cli("evaluate", head, file, "--json").json["rows"] == 15
+
+
+def test_holdout_beside_splits_is_refused(cli, features, tmp_path):
+    result = cli("train", features, "-o", tmp_path / "h", "--holdout", "0.2")
+    assert result.code == 1
+    assert "Leave --holdout out" in result.err
+
+
+def test_predict_writes_a_row_per_image_in_order(cli, head, colours, tmp_path):
+    (colours / "test/blue/4.png").write_bytes(b"")
+    result = cli("predict", head, colours / "test")
+    rows = list(csv.DictReader(io.StringIO(result.out)))
+    assert [row["key"] for row in rows[:6]] == [
+        *(f"blue/{i}.png" for i in (0, 4, 8, 12, 16)),
+        "green/0.png",
+    ]
+    assert (rows[1]["label"], rows[1]["probability"]) == ("", "")
+    assert rows[1]["error"].startswith("empty")
+    good = [row for row in rows if not row["error"]]
+    assert len(good) == 14
+    assert all(row["label"] == row["key"].split("/")[0] for row in good)
+    assert all(1 / 3 < float(row["probability"]) <= 1 for row in good)
+    assert result.code == 0
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "json"])
+def test_predict_formats_agree(cli, head, colours, tmp_path, kind):
+    file = tmp_path / f"rows.{kind}"
+    assert cli("predict", head, colours / "test", "-o", file, "-q").out == ""
+    text = file.read_text()
+    rows = {
+        "csv": lambda: list(csv.DictReader(io.StringIO(text))),
+        "jsonl": lambda: [json.loads(line) for line in text.splitlines()],
+        "json": lambda: json.loads(text),
+    }[kind]()
+    assert [row["label"] for row in rows] == ["blue"] * 5 + ["green"] * 5 + ["red"] * 5
+    assert [*rows[0]] == ["key", "label", "probability", "error"]
+    printed = cli("predict", head, colours / "test", "--format", kind).out
+    assert printed == text
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def test_predict_takes_single_files_and_says_when_too_many_fail(cli, head, colours, tmp_path):
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"x")
+    good = colours / "test/red/0.png"
+    result = cli("predict", head, good, bad, "--json")
+    assert result.code == 3
+    assert [(row["key"], row["label"]) for row in result.json] == [
+        (str(good), "red"),
+        (str(bad), None),
+    ]
+    assert cli("predict", head, good, bad, "--json", "--max-failed", "1").code == 0
+
+
+def test_evaluate_refuses_features_of_another_recipe(cli, head, colours, tmp_path):
+    cli("extract", colours, "-o", tmp_path / "other.h5", "--resize", "squash", "-q")
+    result = cli("evaluate", head, tmp_path / "other.h5")
+    assert result.code == 1
+    assert "image.resize.rule: crop (head), squash (features)" in result.err
+
+
+def test_info_tells_features_and_heads(cli, features, head):
+    store = cli("info", features, "--json").json
+    assert store["status"] == {"done": 60}
+    assert store["outputs"] == {"avg": 3}
+    assert store["splits"] == {"train": 45, "test": 15}
+    assert store["recipe"]["identity"]["backbone"] == "fake"
+    assert store["recipe"]["execution"]["dtype"] == "float32"
+    about = cli("info", head, "--json").json
+    assert about["classes"] == ["blue", "green", "red"]
+    assert about["recipe"]["identity"] == store["recipe"]["identity"]
+    assert "rows      60: 60 done" in cli("info", features).out
+    assert "head logreg" in cli("info", head).out
+
+
+def test_backbones_lists_the_catalogue(cli):
+    rows = {row["name"]: row for row in cli("backbones", "--json").json}
+    assert rows["resnet50"] | {"weights": ""} == {
+        "name": "resnet50",
+        "input_size": 224,
+        "dim": 2048,
+        "params": 23587712,
+        "preprocess": "caffe",
+        "weights": "",
+    }
+    assert rows["efficientnet_lite0"]["weights"] == "bundled"
+    assert [row["name"] for row in cli("backbones", "MobileNetV2", "--json").json] == [
+        "mobilenet_v2"
+    ]
+    assert "efficientnet_lite0 (default)" in cli("backbones").out
+
+
+def test_ctrl_c_exits_130_with_what_was_done_kept(cli, colours, tmp_path, monkeypatch):
+    def interrupted(self, batch):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fakes.MeanBackbone.__call__", interrupted)
+        result = cli("extract", colours, "-o", tmp_path / "f.h5")
+    assert result.code == 130
+    assert "60 still to do: run the same command again" in result.out
+    assert not FeatureStore.open(tmp_path / "f.h5").done.any()
+    assert cli("extract", colours, "-o", tmp_path / "f.h5").code == 0
+
+
+def test_options_can_come_from_the_environment(cli, colours, tmp_path, monkeypatch):
+    monkeypatch.setenv("BOTTLENECK_EXTRACT_SIZE", "24")
+    result = cli("extract", colours, "-o", tmp_path / "f.h5", "-q")
+    assert result.code == 0
+    assert FeatureStore.open(tmp_path / "f.h5").recipe.identity["image"]["size"] == 24
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_everywhere_and_every_option_explained(cli, command):
+    result = cli(*filter(None, [command]), "-h")
+    assert result.code == 0
+    assert result.out.startswith("Usage:")
+    if command:
+        from importlib import import_module
+
+        for parameter in import_module(f"bottleneck.cli.{command}").command.params:
+            if parameter.param_type_name == "option":
+                assert parameter.help, f"{command} {parameter.name}"
+    else:
+        for name in COMMANDS:
+            assert f"  {name}" in result.out
+
+
+def test_version(cli):
+    import bottleneck
+
+    assert cli("--version").out == f"bottleneck, version {bottleneck.__version__}\n"
+
+
+def _pixels(path):
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.array(image)

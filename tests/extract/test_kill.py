@@ -1,0 +1,91 @@
+"""SIGKILL at random moments, with the NumPy backbone: many kills, cheaply.
+
+``tests/cli/test_kill.py`` does the same to the real command.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from fakes import write_png
+
+from bottleneck.store import FeatureStore
+
+RUN = """
+import sys
+from pathlib import Path
+from fakes import MeanBackbone, fake_embedder
+from bottleneck.extract import fill_store, Silent
+from bottleneck.extract.plan import MaxFailed
+from bottleneck.sources import open_source
+from bottleneck.store import Writer, writer_lock
+Writer.__init__.__kwdefaults__["commit_seconds"] = 0.0
+source, output = open_source([sys.argv[1]]), Path(sys.argv[2])
+print("ready", flush=True)
+with writer_lock(output):
+    fill_store(source, output, fake_embedder(MeanBackbone(seconds_per_batch=0.002)),
+               batch_size=2, workers=2, limit=None, overwrite=False, retry_failed=False,
+               refresh=False, max_failed=MaxFailed.parse("10%"), progress=Silent())
+"""
+
+
+def start(folder, output):
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, str(folder), str(output)],
+        env=environment,
+        stdout=subprocess.PIPE,
+    )
+
+
+def finish(folder, output):
+    with start(folder, output) as process:
+        process.stdout.read()
+    assert process.returncode == 0
+
+
+def test_two_dozen_kills_cost_nothing(tmp_path):
+    rng = np.random.default_rng(1)
+    for i in range(120):
+        write_png(tmp_path / "set" / f"{i}.png", rng.integers(0, 256, (8, 9, 3)))
+    (tmp_path / "set" / "60.png").write_bytes(b"")
+    whole = tmp_path / "whole.h5"
+    finish(tmp_path / "set", whole)
+    reference = FeatureStore.open(whole)
+
+    chance = random.Random(5)
+    kills = done_in_between = 0
+    for trial in range(12):
+        output = tmp_path / f"{trial}.h5"
+        for _ in range(2):
+            with start(tmp_path / "set", output) as process:
+                process.stdout.readline()
+                time.sleep(chance.uniform(0, 0.3))
+                process.send_signal(signal.SIGKILL)
+            kills += process.returncode == -signal.SIGKILL
+            if output.exists():
+                store = FeatureStore.open(output)
+                done = store.done
+                done_in_between += 0 < np.count_nonzero(done) < 119
+                for name in store.outputs:
+                    np.testing.assert_array_equal(
+                        store.features(name)[done], reference.features(name)[done]
+                    )
+        finish(tmp_path / "set", output)
+        store = FeatureStore.open(output)
+        np.testing.assert_array_equal(store.status, reference.status)
+        assert store.complete
+        for name in store.outputs:
+            np.testing.assert_array_equal(
+                store.features(name)[store.done], reference.features(name)[store.done]
+            )
+        np.testing.assert_array_equal(store.digests[store.done], reference.digests[store.done])
+        leftovers = [p.name for p in tmp_path.glob(f"*{trial}.h5*tmp")]
+        assert leftovers == []
+    assert kills >= 20
+    assert done_in_between >= 4

@@ -1,0 +1,237 @@
+import json
+import os
+
+import numpy as np
+import pytest
+from fakes import write_png
+
+from bottleneck.errors import ManifestError, PipelineError, TooManyFailuresError
+from bottleneck.extract.progress import Silent
+from bottleneck.pipeline import load_pipeline, run_pipeline
+
+PIPELINE = """
+[[step]]
+name = "features"
+run = "extract"
+sources = "photos"
+output = "out/f.h5"
+size = 16
+
+[[step]]
+name = "train"
+run = "train"
+features = "out/f.h5"
+output = "out/ridge.head"
+head = "ridge"
+C = 0.01
+cv = 0
+
+[[step]]
+name = "judge"
+run = "evaluate"
+head = "out/ridge.head"
+features = "out/f.h5"
+output = "out/judged.json"
+"""
+
+
+@pytest.fixture
+def pipeline(tmp_path, photos, monkeypatch):
+    from fakes import MeanBackbone, fake_embedder
+
+    network = MeanBackbone(dims={"mean": 3})
+    network_call = MeanBackbone.__call__
+    monkeypatch.setattr(
+        MeanBackbone, "__call__", lambda self, batch: {"mean": network_call(self, batch)["mean"]}
+    )
+
+    def build(*, size, **_):
+        return fake_embedder(network, size=size)
+
+    monkeypatch.setattr("bottleneck.extract.engine.build_embedder", build)
+    path = tmp_path / "pipeline.toml"
+    path.write_text(PIPELINE)
+
+    def run(settings=(), **options):
+        network.batches.clear()
+        outcomes = list(run_pipeline(load_pipeline(path, settings), Silent(), **options))
+        return {o.name: o.action for o in outcomes}, sum(network.batches), outcomes
+
+    run.path = path
+    run.photos = photos
+    return run
+
+
+RAN = {"features": "ran", "train": "ran", "judge": "ran"}
+SKIPPED = {"features": "skipped", "train": "skipped", "judge": "skipped"}
+
+
+def test_steps_run_once_and_are_skipped_when_nothing_changed(pipeline, tmp_path):
+    actions, computed, outcomes = pipeline()
+    assert (actions, computed) == (RAN, 12)
+    judged = json.loads((tmp_path / "out" / "judged.json").read_text())
+    assert judged == outcomes[2].result
+    actions, computed, again = pipeline()
+    assert (actions, computed) == (SKIPPED, 0)
+    assert again[2].result == judged
+
+
+def test_a_changed_option_runs_its_step_and_those_behind_it(pipeline):
+    pipeline()
+    actions, computed, _ = pipeline(["train.C=1"])
+    assert actions == {"features": "skipped", "train": "ran", "judge": "ran"}
+    assert computed == 0
+
+
+def test_a_changed_option_of_extract_costs_no_row(pipeline):
+    pipeline()
+    actions, computed, _ = pipeline(["batch_size=3"])
+    assert (actions["features"], computed) == ("ran", 0)
+
+
+def test_a_changed_image_alone_is_computed_again(pipeline):
+    pipeline()
+    write_png(pipeline.photos / "train/bee/10.png", np.zeros((20, 24, 3)))
+    actions, computed, _ = pipeline()
+    assert (actions, computed) == (RAN, 1)
+    assert pipeline()[0] == SKIPPED
+
+
+def test_a_touched_image_is_looked_at_but_not_computed(pipeline):
+    pipeline()
+    os.utime(pipeline.photos / "train/bee/10.png", ns=(1, 1))
+    actions, computed, _ = pipeline()
+    assert (actions["features"], computed) == ("ran", 0)
+
+
+def test_a_stop_while_looking_for_changes_is_made_good(pipeline, monkeypatch):
+    pipeline()
+    write_png(pipeline.photos / "train/bee/10.png", np.zeros((20, 24, 3)))
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("bottleneck.extract.engine.changed_rows", interrupted)
+        pipeline()
+    actions, computed, _ = pipeline()
+    assert (actions["features"], computed) == ("ran", 1)
+
+
+def test_another_list_of_images_is_refused_rather_than_recomputed(pipeline):
+    pipeline()
+    write_png(pipeline.photos / "train/bee/99.png", [[1]])
+    with pytest.raises(ManifestError, match="13 images now, 12 in the file"):
+        pipeline()
+    actions, computed, _ = pipeline(force=True)
+    assert (actions, computed) == (RAN, 13)
+
+
+def test_a_missing_output_is_made_again(pipeline, tmp_path):
+    pipeline()
+    (tmp_path / "out" / "ridge.head").unlink()
+    actions, computed, _ = pipeline()
+    assert actions == {"features": "skipped", "train": "ran", "judge": "ran"}
+    assert computed == 0
+
+
+def test_dry_run_tells_and_does_nothing(pipeline, tmp_path):
+    actions, _, _ = pipeline(dry_run=True)
+    assert set(actions.values()) == {"would run"}
+    assert not (tmp_path / "out").exists()
+    pipeline()
+    assert pipeline(dry_run=True)[0] == SKIPPED
+    actions, _, outcomes = pipeline(["train.C=1"], dry_run=True)
+    assert actions == {"features": "skipped", "train": "would run", "judge": "would run"}
+    assert outcomes[2].why.endswith("ridge.head is made anew")
+
+
+def test_too_many_bad_images_stop_the_pipeline(pipeline, tmp_path):
+    for i in (9, 10, 11):
+        (pipeline.photos / f"train/ant/{i}.png").write_bytes(b"")
+    with pytest.raises(TooManyFailuresError, match="'features': 3 of 12 images failed"):
+        pipeline()
+    assert not (tmp_path / "out" / "ridge.head").exists()
+    assert pipeline(["features.max_failed=3"])[0] == RAN
+
+
+def test_the_order_of_what_is_read_is_checked(pipeline, tmp_path):
+    steps = PIPELINE.split("[[step]]")
+    pipeline.path.write_text("[[step]]".join([steps[0], steps[2], steps[1]]))
+    with pytest.raises(PipelineError, match="'train': cannot read features"):
+        pipeline()
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        (
+            "[[step]]\nrun = 'extract'\nsource = 'x'\noutput = 'y'",
+            "unknown key 'source'",
+            "sources",
+        ),
+        ("[[step]]\nrun = 'extract'\nsources = 'x'", "a value for 'output'", None),
+        ("[[step]]\nrun = 'learn'", "runs 'learn', expected one of extract", None),
+        ("[[step]]\nname = 'x'", "step 1 does not say what to run", "'extract'"),
+        ("[[steps]]\nrun = 'extract'", "unknown key 'steps'", "step"),
+        ("x = 1", "unknown key 'x'", "root, step"),
+        ("", "found none", None),
+        ("[[step", "not valid TOML", None),
+        (
+            "[[step]]\nrun = 'extract'\nsources = 'x'\noutput = 'y'\nsize = 'big'",
+            "size: expected int, got 'big'",
+            None,
+        ),
+        (
+            "[[step]]\nrun = 'extract'\nsources = 'x'\noutput = 'y'\nsize = true",
+            "size: expected int, got True",
+            None,
+        ),
+        (
+            "[[step]]\nrun = 'extract'\nsources = 'x'\noutput = 'y'\npool = 'median'",
+            "pool: expected one of 'avg', 'max'",
+            None,
+        ),
+        (
+            "[[step]]\nrun = 'extract'\nsources = [1]\noutput = 'y'",
+            "sources: expected a list of strings",
+            None,
+        ),
+        (
+            "[[step]]\nrun='evaluate'\nname='a'\nhead='x'\nfeatures='y'\n" * 2,
+            "unique step names, got 'a' twice",
+            None,
+        ),
+    ],
+)
+def test_what_is_not_understood_is_named(tmp_path, text, message, hint):
+    path = tmp_path / "p.toml"
+    path.write_text(text)
+    with pytest.raises(PipelineError) as caught:
+        load_pipeline(path)
+    assert message in caught.value.message
+    assert hint is None or hint in caught.value.hint
+
+
+@pytest.mark.parametrize("setting", ["C", "nobody.C=1", "colour=red"])
+def test_settings_that_fit_nothing_are_named(pipeline, setting):
+    with pytest.raises(PipelineError, match=setting):
+        load_pipeline(pipeline.path, [setting])
+
+
+def test_settings_are_typed(pipeline):
+    steps = load_pipeline(pipeline.path, ["features.size=32", "jobs=-1", "features.backbone=vgg16"])
+    assert steps[0].step.size == 32
+    assert steps[0].step.backbone == "vgg16"
+    assert steps[1].step.jobs == -1
+    with pytest.raises(PipelineError, match="size: expected int"):
+        load_pipeline(pipeline.path, ["features.size=large"])
+
+
+def test_paths_start_at_the_file_or_at_its_root(pipeline, tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    step = load_pipeline(pipeline.path)[0].step
+    assert os.path.abspath(step.sources[0]) == str(pipeline.photos)
+    pipeline.path.write_text('root = "deeper/.."\n' + PIPELINE)
+    step = load_pipeline(pipeline.path)[0].step
+    assert os.path.abspath(step.output) == str(tmp_path / "out" / "f.h5")
