@@ -44,11 +44,6 @@ def is_needed(variance: ArrayLike, rescalings: int | None) -> bool:
     return bool(np.allclose(np.ravel(variance), STDDEV, rtol=0, atol=1e-3))
 
 
-def has_it(model: Any) -> bool:
-    """Whether a network has the extra layer."""
-    return any(layer.name == LAYER for layer in model.layers)
-
-
 def added(keras: Any, model: Any) -> Any:
     """Copy a network that lacks the layer into one that has it, weights included."""
 
@@ -59,5 +54,8 @@ def added(keras: Any, model: Any) -> Any:
             return layer(x, *args[1:], **kwargs)
         return layer(*args, **kwargs)
 
-    # The layers themselves are reused: only the wiring is new.
-    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=called)
+    # The layers are new as well: a layer in two networks has its `output` in the first.
+    copy = keras.models.clone_model(model, call_function=called)
+    copy.set_weights(model.get_weights())
+    copy.get_layer("normalization").finalize_state()
+    return copy

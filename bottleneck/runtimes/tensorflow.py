@@ -18,6 +18,7 @@ from bottleneck.backbones.builders import Backbone, layer_output
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.spec import OutputSpec
 from bottleneck.errors import BackboneError, OptionError, RuntimeUnavailableError
+from bottleneck.runtimes.depthwise import depthwise
 from bottleneck.runtimes.pooling import feature_length, pooled, preprocessed
 from bottleneck.runtimes.protocol import check_batch
 
@@ -114,6 +115,8 @@ def compile(
     place = _device(tf, device)
     with isolated() as keras:
         network = keras.Model(backbone.model.input, maps)
+        if place == "cpu":
+            network = depthwise(keras, network)
 
     def forward(images: Any) -> tuple[Any, ...]:
         found = network(preprocessed(tf, images, backbone.spec.preprocess), training=False)

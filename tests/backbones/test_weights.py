@@ -258,6 +258,16 @@ class TestEfficientNetRescaling:
         np.testing.assert_allclose(
             loaded.model(pixels).numpy(), imagenet(pixels).numpy(), rtol=1e-5, atol=1e-6
         )
+        keras = backbones.import_keras()
+        inner = backbones.layer_output(loaded, "block2a_activation")
+        np.testing.assert_allclose(
+            keras.Model(loaded.model.input, inner)(pixels).numpy(),
+            keras.Model(imagenet.input, imagenet.get_layer("block2a_activation").output)(
+                pixels
+            ).numpy(),
+            rtol=1e-5,
+            atol=1e-6,
+        )
         assert loaded.weights.sha256 == ours.weights.sha256
         assert list(backbones.layers(loaded)) == list(backbones.layers(ours))
 
