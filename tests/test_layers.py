@@ -116,3 +116,19 @@ def test_no_module_is_two():
         if (lines := len(path.read_text().splitlines())) > 360
     }
     assert long == {}
+
+
+def test_public_names_work_in_any_order():
+    """``bottleneck.extract`` is a package and a function; importing the one keeps the other."""
+    import bottleneck
+    import bottleneck.extract.engine
+    from bottleneck import extract
+
+    assert callable(extract)
+    with pytest.raises(bottleneck.BottleneckError, match="batch_size to be at least 1"):
+        extract("nowhere", "x.h5", batch_size=0)
+    for name in bottleneck.__all__:
+        assert getattr(bottleneck, name) is not None
+    assert set(bottleneck.__all__) <= set(dir(bottleneck))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        bottleneck.nothing  # noqa: B018

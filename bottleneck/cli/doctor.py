@@ -83,7 +83,7 @@ def _devices() -> Iterator[Finding]:
     except BottleneckError as error:
         yield Finding("problem", "devices", str(error))
         return
-    gpus = [name for name in found if "CPU" not in name.upper()]
+    gpus = [name for name in found if name != "cpu"]
     if gpus:
         yield Finding("ok", "GPU", ", ".join(gpus))
     else:

@@ -1,5 +1,7 @@
 """Images to features: plan what is pending, decode ahead, run the network, write."""
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bottleneck.extract.embedder import Embedder, build_embedder, rebuild_embedder
@@ -21,6 +23,20 @@ __all__ = [
     "fill_store",
     "rebuild_embedder",
 ]
+
+
+class _CallableModule(ModuleType):
+    """Lets ``bottleneck.extract`` be both this package and the function in it.
+
+    Importing a package sets its name in the parent, so that after any import from here the
+    parent's ``extract`` is this module, and no longer the function.
+    """
+
+    def __call__(self, *args: Any, **options: Any) -> ExtractResult:
+        return extract(*args, **options)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 
 def __getattr__(name: str) -> Any:

@@ -57,6 +57,19 @@ class Runtime(Protocol):
         """Compile a backbone."""
         ...
 
+    @property
+    def devices(self) -> "Devices":
+        """List what it can compute on."""
+        ...
+
+
+class Devices(Protocol):
+    """The signature of :attr:`Runtime.devices`."""
+
+    def __call__(self) -> list[str]:
+        """Name the devices, ``cpu`` first."""
+        ...
+
 
 class Compile(Protocol):
     """The signature of :attr:`Runtime.compile`."""

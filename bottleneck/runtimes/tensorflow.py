@@ -141,6 +141,24 @@ def compile(
     )
 
 
+def devices() -> list[str]:
+    """Name what this framework can compute on, ``cpu`` first.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        When TensorFlow cannot be used.
+    """
+    import_keras("tensorflow")
+    import tensorflow as tf
+
+    found = ["cpu"]
+    for index, gpu in enumerate(tf.config.list_physical_devices("GPU")):
+        details = tf.config.experimental.get_device_details(gpu)
+        found.append(f"gpu:{index} ({details.get('device_name', 'unknown')})")
+    return found
+
+
 def _frozen(tf: Any, forward: Callable[[Any], tuple[Any, ...]], images: Any) -> _Function:
     # The only way TensorFlow offers; it has stayed at this place since 2.0.
     from tensorflow.python.framework.convert_to_constants import (
