@@ -1,5 +1,7 @@
 """EfficientNet-Lite against features of an independent implementation; see golden/."""
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from bottleneck.backbones.efficientnet_lite import load_bundled, package_file
 from bottleneck.errors import WeightsError
 
 GOLDEN = Path(__file__).parent / "golden" / "lite.npz"
+SHA256_LITE0 = "68b6f627d7e1a990701f1ff9a54c54fa4872ae5ec1830e69b1c5167bca772bf3"
 
 
 def lite(variant: str):
@@ -49,24 +52,31 @@ def test_fingerprint_is_stable() -> None:
     assert lite("lite0").weights.sha256 == SHA256_LITE0
 
 
-SHA256_LITE0 = "68b6f627d7e1a990701f1ff9a54c54fa4872ae5ec1830e69b1c5167bca772bf3"
+def test_same_weights_from_files(tmp_path: Path) -> None:
+    backbone = lite("lite0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras 3.15, when it saves, with NumPy 2
+        backbone.model.save_weights(tmp_path / "x.weights.h5")
+        backbone.model.save(tmp_path / "x.keras")
+    for name in ("x.weights.h5", "x.keras"):
+        loaded = backbones.load(backbone.spec, weights=tmp_path / name, size=224)
+        assert loaded.weights.sha256 == backbone.weights.sha256
+
+
+def test_imagenet_means_the_package() -> None:
+    spec = backbones.get("efficientnet_lite0")
+    assert backbones.load(spec, weights="imagenet").weights == lite("lite0").weights
 
 
 def test_package_of_another_variant_is_refused() -> None:
     backbone = lite("lite0")
     other = lite("lite2")
     with pytest.raises(WeightsError, match=r"lite2.*expected the weights of efficientnet_lite0"):
-        load_bundled(backbone.model, _with_package(backbone.spec, other.spec.bundled))
+        load_bundled(backbone.model, replace(backbone.spec, bundled=other.spec.bundled))
 
 
 def test_missing_package_names_the_extra() -> None:
-    spec = _with_package(backbones.get("efficientnet_lite1"), "efficientnet_lite9_pytorch_model")
+    spec = replace(backbones.get("efficientnet_lite1"), bundled="efficientnet_lite9_pytorch_model")
     with pytest.raises(WeightsError, match="efficientnet-lite9-pytorch-model") as caught:
         package_file(spec)
     assert "bottleneck-features[lite]" in (caught.value.hint or "")
-
-
-def _with_package(spec, bundled):
-    from dataclasses import replace
-
-    return replace(spec, bundled=bundled)
