@@ -27,7 +27,13 @@ COMMIT_BYTES = 64 << 20
 """Rows are made durable after this many bytes ..."""
 
 COMMIT_SECONDS = 5.0
-"""... or after this many seconds, whichever comes first."""
+"""... or after this many seconds, whichever comes first; sooner where syncs are quick."""
+
+_SYNC_SHARE = 0.02
+"""Commits come as often as costs no more than this share of the time, but not ..."""
+
+_LEAST_SECONDS = 1.0
+"""... more often than this, so that progress moves and a kill costs little."""
 
 
 def failures_path(path: Path) -> Path:
@@ -50,7 +56,7 @@ class Writer:
     commit_bytes : int
         Commit after this many bytes.
     commit_seconds : float
-        Commit after this many seconds.
+        Commit after this many seconds at the latest.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Writer:
         self.committed = 0
         self._commit_bytes = commit_bytes
         self._commit_seconds = commit_seconds
+        self._next_commit = min(_LEAST_SECONDS, commit_seconds)
         self._pending: list[tuple[NDArray[np.int64], NDArray[np.uint8]]] = []
         self._messages: list[str] = []
         self._pending_bytes = 0
@@ -174,7 +181,7 @@ class Writer:
         StoreError
             When the disk refuses; the rows stay pending.
         """
-        self._last_commit = time.monotonic()
+        started = self._last_commit = time.monotonic()
         if not self._pending:
             return
         with self._disk():
@@ -186,6 +193,8 @@ class Writer:
             for rows, statuses in self._pending:
                 self._put(self.layout.status, rows, statuses)
             system.sync_data(self._descriptor)
+        affordable = max(_LEAST_SECONDS, (time.monotonic() - started) / _SYNC_SHARE)
+        self._next_commit = min(affordable, self._commit_seconds)
         self.committed += sum(len(rows) for rows, _ in self._pending)
         self._pending.clear()
         self._pending_bytes = 0
@@ -193,7 +202,7 @@ class Writer:
     def _flag(self, rows: NDArray[np.int64], statuses: NDArray[np.uint8]) -> None:
         self._pending.append((rows, statuses))
         self._pending_bytes += len(rows) * sum(e.row_bytes for e in self.layout.extents)
-        overdue = time.monotonic() - self._last_commit >= self._commit_seconds
+        overdue = time.monotonic() - self._last_commit >= self._next_commit
         if overdue or self._pending_bytes >= self._commit_bytes:
             self.commit()
 
