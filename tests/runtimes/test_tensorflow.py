@@ -107,6 +107,19 @@ def test_features_do_not_change_with_the_network_afterwards(backbone, pixels) ->
         kernel.assign(kept)
 
 
+def test_large_networks_are_not_frozen_and_compute_the_same(
+    backbone, pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen = compiled(backbone, OutputSpec(), OutputSpec(LAYER))
+    monkeypatch.setattr("bottleneck.runtimes.tensorflow.MAX_FROZEN_PARAMS", 0)
+    plain = compiled(backbone, OutputSpec(), OutputSpec(LAYER))
+    for name, features in frozen(pixels).items():
+        close(plain(pixels)[name], features)
+    plain(pixels[:4])
+    plain(pixels[:1])
+    assert plain._function.experimental_get_tracing_count() == 1
+
+
 def test_says_what_it_is(backbone) -> None:
     import tensorflow as tf
 
