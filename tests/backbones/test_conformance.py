@@ -29,9 +29,10 @@ SMALL = {
 }
 """One per family; the rest is run by `make test-all`."""
 
-SENSITIVE = {"efficientnet_v2_m", "efficientnet_v2_l"}
-"""So deep that random weights blow rounding up: Keras's own features of efficientnet_v2_m change
-by 1e-4 when its input changes by 2e-7."""
+CHAOTIC = {"efficientnet_v2_m", "efficientnet_v2_l"}
+"""So deep that random weights blow rounding up: Keras's own features of efficientnet_v2_l, batch
+against single, differ by their whole scale. Their residual branches are damped for the test, so
+that the tolerance can stay as tight as everywhere."""
 
 
 def outline(spec: BackboneSpec, weights=None, **options):
@@ -141,6 +142,10 @@ def test_features_are_what_keras_computes(spec: BackboneSpec, images) -> None:
     side = max(spec.min_size, 64)
     backbone = backbones.load(spec, weights="none", size=side)
     assert backbone.model.count_params() == spec.params
+    if spec.name in CHAOTIC:
+        for layer in backbone.model.layers:
+            if layer.name.endswith("project_bn"):
+                layer.gamma.assign(layer.gamma * 0.1)
     compiled = runtimes.get("tensorflow").compile(backbone, [OutputSpec()])
     assert compiled.dims == {"avg": spec.dim}
 
@@ -152,8 +157,7 @@ def test_features_are_what_keras_computes(spec: BackboneSpec, images) -> None:
     assert features.dtype == np.float32
     assert features.std() > 0
     scale = np.abs(expected).max()
-    rounding = 50 if spec.name in SENSITIVE else 1
-    np.testing.assert_allclose(features, expected, rtol=0, atol=2e-5 * scale * rounding)
+    np.testing.assert_allclose(features, expected, rtol=0, atol=2e-5 * scale)
 
     single = np.concatenate([compiled(pixels[i : i + 1])["avg"] for i in range(3)])
-    np.testing.assert_allclose(features, single, rtol=0, atol=1e-5 * scale * rounding)
+    np.testing.assert_allclose(features, single, rtol=0, atol=1e-5 * scale)
