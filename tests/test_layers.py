@@ -31,6 +31,7 @@ HOMES = {
     "sklearn": {"heads", "compare", "extract/transformer.py"},
     "skops": {"heads"},
     "rich": {"cli"},
+    "pyarrow": {"store/foreign.py"},
 }
 
 

@@ -1,7 +1,8 @@
 """The feature file: created whole, written in place, resumable at any moment."""
 
 from bottleneck.store.create import create
-from bottleneck.store.reader import FeatureStore, Rows
+from bottleneck.store.reader import FeatureStore
+from bottleneck.store.rows import Rows
 from bottleneck.store.system import writer_lock
 from bottleneck.store.writer import Writer, failures_path
 
