@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 LAYERS = (
     {"status"},
     {"errors", "fingerprint", "packed"},
+    {"output"},
     {"manifest", "recipe"},
     {"store", "backbones", "runtimes", "images", "sources"},
     {"extract", "heads"},

@@ -67,7 +67,8 @@ def main() -> NoReturn:
     debug = "--debug" in sys.argv[1:] or bool(os.environ.get("BOTTLENECK_DEBUG"))
     try:
         code = cli.main(standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
@@ -86,6 +87,12 @@ def main() -> NoReturn:
             traceback.print_exc()
         _say(f"error: {error.message}", error.hint)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        where = f" ({error.filename})" if error.filename else ""
+        _say(f"error: {error.strerror or error}{where}")
+        sys.exit(1)
     except Exception as error:  # noqa: BLE001  # the last resort, so that nobody sees a traceback
         if debug:
             traceback.print_exc()

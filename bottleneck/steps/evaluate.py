@@ -2,12 +2,12 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bottleneck.errors import HeadError
 from bottleneck.extract.progress import Progress
 from bottleneck.manifest import SPLITS
+from bottleneck.output import prepare_output, write_text
 from bottleneck.steps.holdout import held_out
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class EvaluateStep:
         from bottleneck.heads import Head
         from bottleneck.store import FeatureStore
 
+        inputs = [self.head, self.features]
+        place = prepare_output(self.output, kind="other", inputs=inputs) if self.output else None
         head = Head.load(self.head)
         store = FeatureStore.open(self.features)
         output = head.output if head.output in store.outputs else store.output_name()
@@ -71,10 +73,8 @@ class EvaluateStep:
             "unlabelled_rows_skipped": rows.unlabelled,
             "pending_rows_skipped": rows.pending,
         }
-        if self.output:
-            path = Path(self.output)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        if place:
+            write_text(place, json.dumps(document, indent=2) + "\n")
         return document
 
 
@@ -87,8 +87,11 @@ def _choose_rows(
         return "test", store.load("test", output)
     rows = store.load(None, output)
     rule = head.report.get("holdout")
+    if head.report.get("manifest_sha256") != store.manifest_sha256:
+        if rule:
+            progress.note("other images than in training: the hold-out is not used")
+        return "all", rows
     if rule:
         return "holdout", rows.take(held_out(store, rule["fraction"], rule["seed"])[rows.rows])
-    if head.report.get("manifest_sha256") == store.manifest_sha256:
-        progress.note("these rows include those the head was trained on: expect flattery")
+    progress.note("these rows include those the head was trained on: expect flattery")
     return "all", rows

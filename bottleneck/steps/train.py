@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bottleneck.errors import HeadError
 from bottleneck.extract.progress import Progress
 from bottleneck.heads.grid import parse_grid
+from bottleneck.output import prepare_output
 from bottleneck.steps.holdout import held_out
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class TrainStep:
         from bottleneck.store import FeatureStore
 
         grid = parse_grid(self.C) if self.C else None
+        place = prepare_output(self.output, kind="head", inputs=[self.features])
         store = FeatureStore.open(self.features)
         output = store.output_name(self.feature)
         train, test = _training_and_test_rows(self, store, output)
@@ -93,8 +95,10 @@ class TrainStep:
             manifest_sha256=store.manifest_sha256,
             holdout={"fraction": self.holdout, "seed": self.seed} if self.holdout else None,
         )
+        if test is None and self.holdout:
+            progress.note("no row of the hold-out is extracted yet: no test")
         judged = _judge_once(head, test, store)
-        head.save(self.output)
+        head.save(place)
         return {
             "head": self.head,
             "output": self.output,
@@ -134,7 +138,7 @@ def _training_and_test_rows(
     if not step.holdout:
         return everything, None
     held = held_out(store, step.holdout, step.seed)[everything.rows]
-    return everything.take(~held), everything.take(held)
+    return everything.take(~held), everything.take(held) if held.any() else None
 
 
 def _judge_once(head: "Head", test: "Rows | None", store: "FeatureStore") -> dict[str, Any] | None:

@@ -14,8 +14,16 @@ from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedStrings
 from bottleneck.recipe import Recipe
 from bottleneck.store.blocks import Array2D, DatasetRows
-from bottleneck.store.format import DIGEST, FEATURES, FORMAT, FORMAT_VERSION, MANIFEST, STATUS
-from bottleneck.store.layout import Layout, NotLiveError, read_layout
+from bottleneck.store.format import (
+    CRC32,
+    DIGEST,
+    FEATURES,
+    FORMAT,
+    FORMAT_VERSION,
+    MANIFEST,
+    STATUS,
+)
+from bottleneck.store.layout import Extent, Layout, NotLiveError, read_layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +48,8 @@ class Contents:
         Reads the manifest, which may be large.
     read_digests : callable
         Reads the hash of every row's image: uint8, shape (n, 16).
+    read_checksums : callable
+        Reads the CRC-32 of every row of an output: uint32, shape (n,).
     layout : Layout or None
         Where the rows lie, if they can be written in place.
     why_read_only : str
@@ -55,6 +65,7 @@ class Contents:
     status: NDArray[np.uint8]
     read_manifest: Callable[[], Manifest]
     read_digests: Callable[[], NDArray[np.uint8]]
+    read_checksums: Callable[[str], NDArray[np.uint32]]
     layout: Layout | None
     why_read_only: str = ""
 
@@ -92,7 +103,10 @@ def read_contents(path: Path) -> Contents:
         features=features,
         status=status,
         read_manifest=lambda: read_manifest(path),
-        read_digests=lambda: _read_digests(path, layout),
+        read_digests=lambda: _read_column(path, DIGEST, layout.digest if layout else None),
+        read_checksums=lambda output: _read_column(
+            path, f"{CRC32}/{output}", layout.crc32[output] if layout else None
+        ),
         layout=layout,
         why_read_only=why,
     )
@@ -161,10 +175,8 @@ def _layout_if_live(file: h5py.File) -> tuple[Layout | None, str]:
         return None, error.message
 
 
-def _read_digests(path: Path, layout: Layout | None) -> NDArray[np.uint8]:
-    digests: Any = layout.digest.map(path) if layout else np.asarray(DatasetRows(path, DIGEST))
-    rows: NDArray[np.uint8] = digests
-    return rows
+def _read_column(path: Path, name: str, extent: Extent | None) -> NDArray[Any]:
+    return extent.map(path) if extent else np.asarray(DatasetRows(path, name))
 
 
 def _read_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
@@ -182,7 +194,10 @@ def _read_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
             hint="Features of other programs open in Python: "
             "FeatureStore.open(path, features='name of the dataset').",
         )
-    version = int(attributes.get("format_version", -1))
+    try:
+        version = int(attributes["format_version"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(path, error) from error
     if version != FORMAT_VERSION:
         raise StoreError(
             f"{path} has format version {version}, this program reads {FORMAT_VERSION}",

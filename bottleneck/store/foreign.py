@@ -80,6 +80,7 @@ def open_foreign(
         status=np.full(rows, RowStatus.DONE, np.uint8),
         read_manifest=lambda: manifest,
         read_digests=lambda: np.zeros((rows, DIGEST_BYTES), np.uint8),
+        read_checksums=lambda _: np.zeros(rows, np.uint32),
         layout=None,
         why_read_only=f"{path} was written by another program",
     )

@@ -222,6 +222,10 @@ class FeatureStore:
         """
         return self._contents.features[self.output_name(output)]
 
+    def checksums(self, output: str | None = None) -> NDArray[np.uint32]:
+        """Return the CRC-32 of every row of one output: uint32, shape (n,)."""
+        return self._contents.read_checksums(self.output_name(output))
+
     def output_name(self, output: str | None = None) -> str:
         """Check an output's name, or find the only one.
 

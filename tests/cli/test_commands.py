@@ -95,7 +95,7 @@ def test_extract_refuses_a_file_that_is_being_written(cli, colours, features):
     [
         (["extract", "nowhere", "-o", "x.h5"], 1, "nowhere, which does not exist"),
         (["extract", ".", "-o", "x.h5"], 1, "expected images below ., found none"),
-        (["extract", ".", "-o", "x.h5", "-b", "resnet5"], 1, "resnet50"),
+        (["extract", ".", "-o", "x.h5", "-b", "resnet5"], 2, "resnet50"),
         (["extract", ".", "-o", "x.h5", "--pool", "median"], 2, "'avg', 'max'"),
         (["extract", ".", "-o", "x.h5", "--batch-size", "0"], 2, "batch_size to be at least 1"),
         (["extract", "."], 2, "--output"),
@@ -105,7 +105,7 @@ def test_extract_refuses_a_file_that_is_being_written(cli, colours, features):
         (["predict", "none", "."], 1, "none"),
         (["run", "none.toml"], 1, "cannot read none.toml"),
         (["info", "none.h5"], 1, "there is no file none.h5"),
-        (["backbones", "resnet5x"], 1, "resnet50"),
+        (["backbones", "resnet5x"], 2, "resnet50"),
         (["conquer"], 2, "No such command"),
     ],
 )

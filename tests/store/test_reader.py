@@ -6,7 +6,7 @@ import pytest
 
 from bottleneck.errors import OptionError, StoreError
 from bottleneck.status import RowStatus
-from bottleneck.store import FeatureStore, Writer, writer_lock
+from bottleneck.store import FailedRow, FeatureStore, Writer, writer_lock
 
 
 def test_repr_shows_the_state(make, fill):
@@ -14,7 +14,7 @@ def test_repr_shows_the_state(make, fill):
     assert repr(FeatureStore.open(path)) == "<FeatureStore x.h5 10x5 float32 fake, 10 pending>"
     fill(path, range(9))
     with Writer(path, FeatureStore.open(path).layout) as writer:
-        writer.fail([(9, "img9.png", RowStatus.EMPTY, "")])
+        writer.fail([FailedRow(9, "img9.png", RowStatus.EMPTY, "")])
     store = FeatureStore.open(path)
     assert repr(store) == "<FeatureStore x.h5 10x5 float32 fake, 1 failed, complete>"
     assert store.counts() == {RowStatus.DONE: 9, RowStatus.EMPTY: 1}
@@ -24,7 +24,7 @@ def test_load_gives_finished_labelled_rows_of_a_split(make, fill):
     path = make(20, {"avg": 4})
     values, _ = fill(path, range(18))
     with Writer(path, FeatureStore.open(path).layout) as writer:
-        writer.fail([(18, "img18.png", RowStatus.EMPTY, "")])
+        writer.fail([FailedRow(18, "img18.png", RowStatus.EMPTY, "")])
     rows = FeatureStore.open(path).load("train")
     # Rows divisible by 5 are test, rows divisible by 7 have no label (see manifest_of).
     expected = [i for i in range(18) if i % 5 and i % 7]
