@@ -159,12 +159,11 @@ def test_two_steps_must_not_write_one_file(pipeline):
 
 def test_images_that_are_away_stop_nothing_and_cost_nothing(pipeline, tmp_path):
     """The list is in a table; the folder is on a disk that is not there for a while."""
-    rows = [
-        f"photos/{path.relative_to(pipeline.photos)}"
-        for path in sorted(pipeline.photos.rglob("*.png"))
-    ]
-    labels = [f"{row},{row.split('/')[2]},{row.split('/')[1]}" for row in rows]
-    (tmp_path / "list.csv").write_text("path,label,split\n" + "\n".join(labels) + "\n")
+    lines = ["path,label,split"]
+    for path in sorted(pipeline.photos.rglob("*.png")):
+        split, label = path.parts[-3:-1]
+        lines.append(f"{path.relative_to(tmp_path)},{label},{split}")
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
     settings = [f"features.sources={tmp_path / 'list.csv'}"]
     assert pipeline(settings)[1] == 12
     pipeline.photos.rename(tmp_path / "away")

@@ -18,6 +18,10 @@ COMMANDS = {
     "predict": "Label new images, by the same recipe as the head's features.",
     "run": "Run a pipeline file; skip what is up to date.",
     "info": "What a feature file or a head is.",
+    "verify": "Check a feature file against its checksums.",
+    "rescue": "Save the rows of a damaged feature file.",
+    "merge": "Join feature files of one recipe.",
+    "export": "A smaller copy of finished features.",
     "backbones": "The catalogue of backbones.",
     "doctor": "Check this installation, with one tiny real run.",
 }

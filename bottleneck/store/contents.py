@@ -80,7 +80,7 @@ def read_contents(path: Path) -> Contents:
         it is damaged.
     """
     with open_hdf5(path) as file:
-        attributes = _read_attributes(file, path)
+        attributes = read_attributes(file, path)
         try:
             recipe = Recipe.from_json(attributes["recipe"])
             layout, why = _layout_if_live(file)
@@ -179,7 +179,14 @@ def _read_column(path: Path, name: str, extent: Extent | None) -> NDArray[Any]:
     return extent.map(path) if extent else np.asarray(DatasetRows(path, name))
 
 
-def _read_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
+def read_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
+    """Read the attributes of a feature file of this format version.
+
+    Raises
+    ------
+    StoreError
+        When it is something else, of another version, or damaged.
+    """
     try:
         attributes = {
             name: value.decode("utf-8") if isinstance(value, bytes) else value
