@@ -126,10 +126,19 @@ def summarise(
         stages={stage: round(value, 3) for stage, value in seconds.items()},
         backbone=store.recipe.backbone,
         outputs=store.outputs,
-        peak_rss_mb=_peak_rss_mb(),
+        peak_rss_mb=peak_rss_mb(),
     )
 
 
-def _peak_rss_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e6 if sys.platform == "darwin" else 1e3 / 1.024), 1)
+def peak_rss_mb() -> float:
+    """Return the largest resident memory of this process so far, in MB (10**6 bytes).
+
+    On Linux from ``/proc``: what ``getrusage`` says includes the parent from before ``exec``.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        kibibytes = int(status.split("VmHWM:")[1].split()[0])
+    except (OSError, IndexError, ValueError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return round(peak / 1e6, 1) if sys.platform == "darwin" else round(peak * 1.024e-3, 1)
+    return round(kibibytes * 1.024e-3, 1)

@@ -169,6 +169,8 @@ def started(source, output, **options):
     process = subprocess.Popen(
         [*COMMAND, "extract", source, "-o", output, "--json", *SIZE],
         stderr=subprocess.PIPE,
+        # A shell that starts its jobs in the background makes them deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **options,
     )
     process.stderr.readline()
