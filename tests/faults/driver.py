@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -165,16 +166,15 @@ def job_open_verify(world, path, shim, **_):
             seen[name] = job(world, path, shim)
         except BottleneckError as error:
             seen[name] = {"error": type(error).__name__, "message": str(error)}
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - this is what is looked for
             seen[name] = {"crash": type(error).__name__, "message": traceback.format_exc()}
-            del error
     return seen
 
 
 JOBS = {name.removeprefix("job_"): value for name, value in globals().items() if "job_" in name}
 
 
-# ---- known bad writers, to prove that the campaign would notice -----------------------------------
+# ---- known bad writers, to prove that the campaign would notice ----------------------------------
 
 
 def sabotage_one_sync():
@@ -265,51 +265,78 @@ def perform(request):
         answer["value"] = JOBS[request["job"]](world, path, shim, **options)
     except BottleneckError as error:
         answer |= {"error": type(error).__name__, "message": str(error)}
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - this is what is looked for
         answer |= {"error": type(error).__name__, "message": str(error), "unexplained": True}
         answer["traceback"] = traceback.format_exc()
-        del error
     answer["calls"] = shim.calls()
     return answer
 
 
-def fork_and_perform(request):
-    """Run a request in a child; kill it after ``kill_after`` seconds, if it still runs."""
+@dataclass
+class Child:
+    """A child that performs a request, and the pipe its answer comes through."""
+
+    pid: int
+    reading: int
+
+    def answer(self, patience):
+        """Wait for the end; a child that takes too long is killed."""
+        deadline = time.monotonic() + patience
+        chunks, hung = [], False
+        while True:
+            ready, _, _ = select.select([self.reading], [], [], max(0, deadline - time.monotonic()))
+            if not ready:
+                hung = True
+                os.kill(self.pid, signal.SIGKILL)
+                break
+            chunk = os.read(self.reading, 1 << 16)
+            if not chunk:
+                break
+            chunks.append(chunk)
+        os.close(self.reading)
+        _, status = os.waitpid(self.pid, 0)
+        try:
+            told = json.loads(b"".join(chunks))
+        except ValueError:  # it died before it could tell
+            told = {}
+        return {**told, "pid": self.pid, "exit": os.waitstatus_to_exitcode(status), "hung": hung}
+
+
+def fork(request, gate=None):
+    """Start a child on a request; with a gate (a pipe to read from) it waits until that closes."""
     reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        answer = perform(request)
-        os.write(writing, json.dumps(answer).encode())
-        if request.get("leave_properly"):  # the library's own clean-up at exit runs too
-            raise SystemExit(answer["error"] is not None)
-        os._exit(answer["error"] is not None)
-    os.close(writing)
-    killed_late = request.get("kill_after")
-    patience = request.get("timeout", 60)
-    chunks = []
-    if killed_late is not None:
-        time.sleep(killed_late)
-        os.kill(child, signal.SIGKILL)
-    deadline = time.monotonic() + patience
-    hung = False
-    while True:
-        ready, _, _ = select.select([reading], [], [], max(0, deadline - time.monotonic()))
-        if not ready:
-            hung = True
-            os.kill(child, signal.SIGKILL)
-            break
-        chunk = os.read(reading, 1 << 16)
-        if not chunk:
-            break
-        chunks.append(chunk)
+    pid = os.fork()
+    if pid:
+        os.close(writing)
+        return Child(pid, reading)
     os.close(reading)
-    _, status = os.waitpid(child, 0)
-    try:
-        answer = json.loads(b"".join(chunks))
-    except ValueError:
-        answer = {}
-    return {**answer, "exit": os.waitstatus_to_exitcode(status), "hung": hung}
+    if gate is not None:
+        os.close(gate[1])
+        os.read(gate[0], 1)
+    answer = perform(request)
+    os.write(writing, json.dumps(answer).encode())
+    if request.get("leave_properly"):  # the library's own clean-up at exit runs too
+        raise SystemExit(answer["error"] is not None)
+    os._exit(answer["error"] is not None)
+
+
+def attend(request):
+    """Perform a request in a child, killed after ``kill_after`` seconds if it still runs.
+
+    With ``crowd`` that many children begin at the same moment, and a list is answered.
+    """
+    patience = request.get("timeout", 60)
+    if "crowd" in request:
+        gate = os.pipe()
+        children = [fork(request, gate) for _ in range(request["crowd"])]
+        os.close(gate[0])
+        os.close(gate[1])
+        return [child.answer(patience) for child in children]
+    child = fork(request)
+    if request.get("kill_after") is not None:
+        time.sleep(request["kill_after"])
+        os.kill(child.pid, signal.SIGKILL)
+    return child.answer(patience)
 
 
 def main():
@@ -318,7 +345,7 @@ def main():
         print(json.dumps(answer), flush=True)
         return int(answer["error"] is not None)
     for line in sys.stdin:
-        print(json.dumps(fork_and_perform(json.loads(line))), flush=True)
+        print(json.dumps(attend(json.loads(line))), flush=True)
     return 0
 
 

@@ -174,6 +174,13 @@ class Lab:
 
     def run(self, job: str, folder: Path, **more: Any) -> dict[str, Any]:
         """Run a job in a child of the driver; return what became of it."""
+        return dict(self._ask(self.request(job, folder, **more)))
+
+    def crowd(self, job: str, folder: Path, n: int, **more: Any) -> list[dict[str, Any]]:
+        """Run a job in ``n`` children at the same moment."""
+        return list(self._ask(self.request(job, folder, crowd=n, **more)))
+
+    def _ask(self, request: dict[str, Any]) -> Any:
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "faults.driver"],
@@ -186,13 +193,13 @@ class Lab:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
-        stdin.write(json.dumps(self.request(job, folder, **more)) + "\n")
+        stdin.write(json.dumps(request) + "\n")
         stdin.flush()
         line = stdout.readline()
         if not line:
             self._errors.seek(0)
             raise RuntimeError(f"the driver died:\n{self._errors.read()[-2000:]}")
-        return dict(json.loads(line))
+        return json.loads(line)
 
     def do(self, job: str, folder: Path, **more: Any) -> dict[str, Any]:
         """Run a job that must succeed."""
@@ -225,6 +232,15 @@ class Lab:
             log = self.log_path(folder)
             self.do(scenario.job, folder, options=dict(scenario.options), log=log, log_data=True)
             return [call for call in shim.read_log(log) if call.op != shim.Op.NOTE]
+
+    def nth_sync(self, scenario: Scenario, n: int, name: str = FILE) -> int:
+        """Find the number of the call that is the n-th sync (from 0) of a file or the folder."""
+        syncs = [
+            i
+            for i, call in enumerate(self.calls(scenario), 1)
+            if call.op == shim.Op.SYNC and (Path(call.path).name == name)
+        ]
+        return syncs[n]
 
     def log_path(self, folder: Path) -> Path:
         """Where the log of a trial goes: beside its folder."""

@@ -7,7 +7,7 @@ of a file; each name that was given or removed. A failed sync leaves each page d
 chance and takes all of them for clean, as kernels do.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -89,13 +89,18 @@ def _pick(states: list[bytes], chance: Random, fate: str) -> bytes:
     if fate == "everything":
         return states[-1]
     if fate == "pages":
-        return chance.choice(states)
+        return _one_of(states, chance)
     if fate == "sectors":
         starts = range(0, PAGE, SECTOR)
-        return b"".join(chance.choice(states)[at : at + SECTOR] for at in starts)
+        return b"".join(_one_of(states, chance)[at : at + SECTOR] for at in starts)
     older = chance.randrange(len(states) - 1)
     cut = chance.randrange(PAGE)
     return states[older + 1][:cut] + states[older][cut:]
+
+
+def _one_of(states: list[bytes], chance: Random) -> bytes:
+    """Choose the durable state, the last one, or any of them, a third each."""
+    return chance.choice([states[0], states[-1], chance.choice(states)])
 
 
 def _page(content: bytearray, page: int) -> bytes:
@@ -123,16 +128,18 @@ class Disk:
     ----------
     folder : Path
         As it is before the logged calls; all of it is durable.
+    inodes : mapping of str to int
+        Number of each file in the log.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, inodes: Mapping[str, int]) -> None:
         self._inodes: dict[int, Inode] = {}
         self._names: dict[str, Inode] = {}
         self._renamings: list[dict[str, Inode | None]] = []
         for path in folder.iterdir():
             content = path.read_bytes()
             inode = Inode(bytearray(content), bytearray(content))
-            self._inodes[path.stat().st_ino] = self._names[path.name] = inode
+            self._inodes[inodes[path.name]] = self._names[path.name] = inode
 
     def replay(self, calls: Iterable[Call], chance: Random) -> None:
         """Do again what was logged."""

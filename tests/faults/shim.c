@@ -26,7 +26,7 @@
 /* The same numbers are in shim.py. */
 enum op { OP_NOTE = 0, OP_WRITE, OP_TRUNCATE, OP_ALLOCATE, OP_SYNC, OP_OPEN, OP_LINK, OP_RENAME,
           OP_UNLINK };
-enum { CLASS_WRITE = 1, CLASS_SYNC = 2, CLASS_NAME = 4 };
+enum { CLASS_WRITE = 1, CLASS_SYNC = 2, CLASS_NAME = 4, CLASS_REMOVE = 8 };
 enum { FLAG_CREATED = 1, FLAG_TRUNCATED = 2, FLAG_FOLDER = 4 };
 
 struct record {
@@ -380,7 +380,7 @@ int creat64(const char *path, mode_t mode)
     return do_open(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode);
 }
 
-#define NAME_CALL(op, from_folder, from, to_folder, to, inode_path, CALL)                         \
+#define NAME_CALL(class, op, from_folder, from, to_folder, to, inode_path, CALL)                         \
     char path[PATH_MAX], other[PATH_MAX];                                                         \
     absolute(from_folder, from, path);                                                            \
     absolute(to_folder, to, other);                                                               \
@@ -388,7 +388,7 @@ int creat64(const char *path, mode_t mode)
         return CALL;                                                                              \
     pthread_mutex_lock(&turn);                                                                    \
     int64_t inode = inode_at(inode_path);                                                         \
-    int result = -1, error = fate(CLASS_NAME);                                                    \
+    int result = -1, error = fate(class);                                                         \
     if (!error) {                                                                                 \
         result = CALL;                                                                            \
         error = result < 0 ? errno : 0;                                                           \
@@ -400,7 +400,7 @@ int creat64(const char *path, mode_t mode)
 
 int linkat(int from_folder, const char *from, int to_folder, const char *to, int flags)
 {
-    NAME_CALL(OP_LINK, from_folder, from, to_folder, to, path,
+    NAME_CALL(CLASS_NAME, OP_LINK, from_folder, from, to_folder, to, path,
               REAL(linkat)(from_folder, from, to_folder, to, flags));
 }
 int link(const char *from, const char *to)
@@ -409,7 +409,7 @@ int link(const char *from, const char *to)
 }
 int renameat(int from_folder, const char *from, int to_folder, const char *to)
 {
-    NAME_CALL(OP_RENAME, from_folder, from, to_folder, to, path,
+    NAME_CALL(CLASS_NAME, OP_RENAME, from_folder, from, to_folder, to, path,
               REAL(renameat)(from_folder, from, to_folder, to));
 }
 int rename(const char *from, const char *to)
@@ -418,12 +418,13 @@ int rename(const char *from, const char *to)
 }
 int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags)
 {
-    NAME_CALL(OP_RENAME, from_folder, from, to_folder, to, path,
+    NAME_CALL(CLASS_NAME, OP_RENAME, from_folder, from, to_folder, to, path,
               REAL(renameat2)(from_folder, from, to_folder, to, flags));
 }
 int unlinkat(int folder, const char *name, int flags)
 {
-    NAME_CALL(OP_UNLINK, folder, name, folder, name, path, REAL(unlinkat)(folder, name, flags));
+    NAME_CALL(CLASS_REMOVE, OP_UNLINK, folder, name, folder, name, path,
+              REAL(unlinkat)(folder, name, flags));
 }
 int unlink(const char *path_) { return unlinkat(AT_FDCWD, path_, 0); }
 int remove(const char *path_) { return unlinkat(AT_FDCWD, path_, 0); }

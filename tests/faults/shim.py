@@ -32,6 +32,7 @@ class Kind(IntFlag):
     WRITE = 1
     SYNC = 2
     NAME = 4
+    REMOVE = 8
 
 
 KINDS = {
@@ -42,7 +43,7 @@ KINDS = {
     Op.OPEN: Kind.NAME,
     Op.LINK: Kind.NAME,
     Op.RENAME: Kind.NAME,
-    Op.UNLINK: Kind.NAME,
+    Op.UNLINK: Kind.REMOVE,
 }
 
 CREATED, TRUNCATED, FOLDER = 1, 2, 4
@@ -71,7 +72,7 @@ class Plan:
     kill_at: int = 0
     fail_at: int = 0
     errno: int = 0
-    kinds: int = Kind.WRITE | Kind.SYNC | Kind.NAME
+    kinds: int = Kind.WRITE | Kind.SYNC | Kind.NAME | Kind.REMOVE
     fail_on: bool = False
     short_from: int = 0
 

@@ -1,0 +1,34 @@
+"""A process that dies at any moment costs no row that was told, and leaves a file that opens."""
+
+import pytest
+from faults.campaign import boundaries, random_kills, short_writes
+from faults.lab import BY_NAME
+
+EVERY = {
+    "create": 2,
+    "write": 6,
+    "write, several batches a commit": 6,
+    "resume": 7,
+    "refresh": 5,
+    "replace": 7,
+    "merge": 6,
+}
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_killed_before_a_call(lab, name):
+    tally = boundaries(lab, BY_NAME[name], every=EVERY[name])
+    assert tally.problems == []
+    assert tally.counts["kills"] == -(-tally.counts["calls"] // EVERY[name])
+
+
+def test_killed_at_random(lab, chance):
+    tally = random_kills(lab, 25, chance)
+    assert tally.problems == []
+    assert tally.counts["kills"] >= 25
+
+
+def test_writes_that_take_half(lab):
+    tally = short_writes(lab)
+    assert tally.problems == []
+    assert tally.counts["calls"] > 1000
