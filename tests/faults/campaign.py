@@ -163,10 +163,7 @@ def power_losses(
             shutil.rmtree(before, ignore_errors=True)
             disk_of = _frozen(folder, before)
             log = lab.log_path(folder)
-            if accidents and not plans:
-                story = _accidents(lab, scenario, chance)
-            else:
-                story = plans
+            story = _accidents(lab, scenario, chance) if accidents and not plans else plans
             _tell(lab, scenario, folder, log, story, sabotage=sabotage)
             calls = shim.read_log(log)
             shutil.rmtree(folder)
@@ -461,6 +458,8 @@ def _verdict(world: World, outcome: dict) -> tuple[str, list[str]]:
         "same_manifest": True,
     }
     differs = [name for name, value in whole.items() if opened[name] != value]
+    if differs == ["done"] and opened["done"] == n_done - 1:
+        return "one row pending again", []  # the next extract computes it
     if content and differs:
         return "unnoticed", [f"verify is content, but {', '.join(differs)} changed: {opened}"]
     if content:
@@ -528,32 +527,50 @@ def controls(lab: Lab, chance: random.Random, losses: int = 400) -> Tally:
 # ---- all of it -----------------------------------------------------------------------------------
 
 
-def whole_campaign(lab: Lab, *, long: bool, seed: int) -> Iterable[Tally]:
-    """Run every part."""
-    chance = random.Random(seed)
-    full = 1 if long else 5
+def kills(lab: Lab, chance: random.Random, *, long: bool) -> Iterable[Tally]:
+    """SIGKILL before every call, and at random moments."""
     for scenario in SCENARIOS:
-        yield boundaries(lab, scenario, every=full)
+        yield boundaries(lab, scenario, every=1 if long else 5)
     yield random_kills(lab, 2000 if long else 50, chance)
+    yield short_writes(lab)
+
+
+def power(lab: Lab, chance: random.Random, *, long: bool) -> Iterable[Tally]:
+    """Losses of power, and the proof that they find what is bad."""
     yield power_losses(lab, 1000 if long else 100, chance)
+    yield controls(lab, chance)
+
+
+def disk(lab: Lab, chance: random.Random, *, long: bool) -> Iterable[Tally]:
+    """ENOSPC and EIO at every call."""
     for scenario in SCENARIOS:
         for code in (errno.ENOSPC, errno.EIO):
             yield disk_errors(lab, scenario, code, every=1 if long else 10)
-    yield short_writes(lab)
+
+
+def together(lab: Lab, chance: random.Random, *, long: bool) -> Iterable[Tally]:
+    """Writers that race, and a reader among them."""
     yield races(lab, 100 if long else 5, 8)
     yield live_reader(lab, 500 if long else 50)
+
+
+def damage(lab: Lab, chance: random.Random, *, long: bool) -> Iterable[Tally]:
+    """Flipped bits and missing ends."""
     yield flips_in_rows(lab, 1000 if long else 50, chance)
     yield flips_elsewhere(lab, 2000 if long else 50, chance)
     size = (lab.prepared("whole") / FILE).stat().st_size
     yield truncations(lab, sized(size, 300 if long else 20))
-    yield controls(lab, chance)
+
+
+PARTS = {part.__name__: part for part in (kills, power, disk, together, damage)}
 
 
 def main() -> int:
     """Print a line per part; 1 if anything broke."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--long", action="store_true", help="the full counts; about ten minutes")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of all that is left to chance")
+    parser.add_argument("--part", choices=PARTS, action="append", help="only this; repeatable")
     arguments = parser.parse_args()
     reason = shim.unavailable()
     if reason:
@@ -562,13 +579,14 @@ def main() -> int:
     broken = 0
     totals: Counter[str] = Counter()
     with laboratory() as lab:
-        parts = iter(whole_campaign(lab, long=arguments.long, seed=arguments.seed))
-        while True:
-            started = time.perf_counter()
-            tally = next(parts, None)
-            if tally is None:
-                break
+        started = time.perf_counter()
+        for tally in (
+            tally
+            for name in arguments.part or PARTS
+            for tally in PARTS[name](lab, random.Random(arguments.seed), long=arguments.long)
+        ):
             tally.seconds = time.perf_counter() - started
+            started = time.perf_counter()
             print(tally, flush=True)
             for problem in tally.problems[:10]:
                 print(f"    {problem}", flush=True)

@@ -63,7 +63,7 @@ def test_h5dump(store, tmp_path):
     for name, values in ours(store).items():
         out = tmp_path / "out.bin"
         subprocess.run(
-            ["h5dump", "-d", f"/{name}", "-b", "LE", "-o", str(out), str(store.path)],
+            ["h5dump", "-d", f"/{name}", "-b", "FILE", "-o", str(out), str(store.path)],
             check=True,
             stdout=subprocess.DEVNULL,
         )
