@@ -10,6 +10,7 @@ runs all of them in full and prints a table.
 import argparse
 import errno
 import random
+import re
 import shutil
 import sys
 import time
@@ -47,6 +48,14 @@ class Tally:
         found = list(problems)
         self.counts["broken"] += bool(found)
         self.problems += [f"{where}: {problem}" for problem in found]
+
+    def summary(self) -> list[str]:
+        """Return the problems of a kind in one line, with their number and the first of them."""
+        kinds: dict[str, list[str]] = {}
+        for problem in self.problems:
+            what = problem.splitlines()[0].partition(": ")[2]
+            kinds.setdefault(re.sub(r"\S*/\S*|\d+(, \d+)*", "*", what)[:80], []).append(problem)
+        return [f"{len(found)} like {found[0].splitlines()[0]}" for found in kinds.values()]
 
     def __str__(self) -> str:
         counts = ", ".join(f"{n} {name}" for name, n in self.counts.items() if name != "broken")
@@ -88,6 +97,22 @@ def boundaries(lab: Lab, scenario: Scenario, *, every: int = 1, sabotage: str = 
                 log=log,
                 sabotage=sabotage,
             )
+            tally.counts["kills"] += outcome["exit"] == -9
+            tally.note(f"before call {n}", _after(lab, promise, scenario, folder, log))
+    return tally
+
+
+def without_links(lab: Lab) -> Tally:
+    """Kill before each call of a creation on a file system that has no hard links."""
+    tally, promise = Tally("kill before each call: create without links"), Promise(lab.world)
+    scenario = next(scenario for scenario in SCENARIOS if scenario.name == "create")
+    calls = lab.calls(scenario)
+    link = next(i for i, call in enumerate(calls, 1) if call.op == Op.LINK)
+    for n in range(link, len(calls) + 3):
+        with lab.trial() as folder:
+            log = lab.log_path(folder)
+            plan = Plan(kill_at=n, fail_at=link, errno=errno.EPERM, kinds=Kind.NAME)
+            outcome = lab.run(scenario.job, folder, plan=plan, log=log)
             tally.counts["kills"] += outcome["exit"] == -9
             tally.note(f"before call {n}", _after(lab, promise, scenario, folder, log))
     return tally
@@ -267,14 +292,16 @@ def disk_errors(lab: Lab, scenario: Scenario, code: int, *, every: int = 1) -> T
                     timeout=20,
                 )
                 tally.counts[KINDS[call.op].name.lower() + "s"] += 1  # type: ignore[union-attr]
-                problems = _not_explained(outcome)
+                problems = _not_explained(outcome, call)
                 problems += _after(lab, promise, scenario, folder, log)
                 what = f"{call.op.name.lower()} {Path(call.path).suffix} (call {n})"
                 tally.note(f"{what}{' and on' if fail_on else ''}", problems)
     return tally
 
 
-def _not_explained(outcome: dict) -> list[str]:
+def _not_explained(outcome: dict, call: Call) -> list[str]:
+    if outcome["exit"] == 0 and call.op == Op.LINK:
+        return []  # there is another way to publish a file
     if outcome["exit"] == 0:
         return ["the error was passed over"]
     if outcome.get("error") not in EXPLAINED or outcome["exit"] != 1:
@@ -531,6 +558,7 @@ def kills(lab: Lab, chance: random.Random, *, long: bool) -> Iterable[Tally]:
     """SIGKILL before every call, and at random moments."""
     for scenario in SCENARIOS:
         yield boundaries(lab, scenario, every=1 if long else 5)
+    yield without_links(lab)
     yield random_kills(lab, 2000 if long else 50, chance)
     yield short_writes(lab)
 
@@ -588,8 +616,8 @@ def main() -> int:
             tally.seconds = time.perf_counter() - started
             started = time.perf_counter()
             print(tally, flush=True)
-            for problem in tally.problems[:10]:
-                print(f"    {problem}", flush=True)
+            for line in tally.summary():
+                print(f"    {line}", flush=True)
             broken += tally.counts["broken"]
             totals.update({k: tally.counts[k] for k in ("kills", "losses", "flips")})
     print(", ".join(f"{n} {name}" for name, n in totals.items()) + f"; {broken} broken in all")

@@ -80,10 +80,11 @@ class Promise:
             return [f"plain h5py cannot read it: {type(error).__name__}: {error}"]
         try:
             store = FeatureStore.open(path)
+            manifest = store.manifest
         except BottleneckError as error:
-            return [f"FeatureStore cannot open it: {error}"]
+            return [f"FeatureStore cannot read it: {error}"]
         problems = []
-        if store.manifest.sha256 != self._world.manifest.sha256:
+        if manifest.sha256 != self._world.manifest.sha256:
             problems.append("the manifest is another one")
         seen = Truth(
             status=store.status,

@@ -1,7 +1,7 @@
 """A process that dies at any moment costs no row that was told, and leaves a file that opens."""
 
 import pytest
-from faults.campaign import boundaries, random_kills, short_writes
+from faults.campaign import boundaries, random_kills, short_writes, without_links
 from faults.lab import BY_NAME
 
 EVERY = {
@@ -20,6 +20,12 @@ def test_killed_before_a_call(lab, name):
     tally = boundaries(lab, BY_NAME[name], every=EVERY[name])
     assert tally.problems == []
     assert tally.counts["kills"] == -(-tally.counts["calls"] // EVERY[name])
+
+
+def test_killed_where_there_are_no_hard_links(lab):
+    tally = without_links(lab)
+    assert tally.problems == []
+    assert tally.counts["kills"] >= 4
 
 
 def test_killed_at_random(lab, chance):
