@@ -195,7 +195,7 @@ def power_losses(
             tally.counts["stories"] += 1
             for _ in range(min(_LOSSES_PER_STORY, count - tally.counts["losses"])):
                 tally.counts["losses"] += 1
-                cut = _moment(calls, chance)
+                cut = _moment(calls, chance, late=bool(plans))
                 disk = disk_of()
                 disk.replay(calls[:cut], chance)
                 target = lab.base / "after"
@@ -214,12 +214,21 @@ def power_losses(
     return tally
 
 
-def _moment(calls: Sequence[Call], chance: random.Random) -> int:
-    """Choose when the power goes: at any call, or, as that is when most is at stake, at a sync."""
-    syncs = [i for i, call in enumerate(calls) if call.op == Op.SYNC]
+def _moment(calls: Sequence[Call], chance: random.Random, *, late: bool) -> int:
+    """Choose when the power goes: at any call, or, as that is when most is at stake, at a sync.
+
+    With ``late``, soon after the second job has begun.
+    """
+    begun = [i for i, call in enumerate(calls) if call.op == Op.NOTE and call.data[:1] == b"J"]
+    first = begun[1] if late and len(begun) > 1 else 0
+    syncs = [i for i, call in enumerate(calls) if call.op == Op.SYNC and i > first]
+    last = len(calls)
+    if first:
+        syncs = syncs[:4]
+        last = syncs[-1] if syncs else last
     if syncs and chance.random() < 0.5:
         return chance.choice(syncs)
-    return chance.randrange(len(calls) + 1)
+    return chance.randint(first, last)
 
 
 def _jobs(calls: Iterable[Call]) -> str:

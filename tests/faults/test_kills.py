@@ -5,13 +5,13 @@ from faults.campaign import boundaries, random_kills, short_writes, without_link
 from faults.lab import BY_NAME
 
 EVERY = {
-    "create": 2,
-    "write": 6,
-    "write, several batches a commit": 6,
-    "resume": 7,
-    "refresh": 5,
-    "replace": 7,
-    "merge": 6,
+    "create": 3,
+    "write": 9,
+    "write, several batches a commit": 9,
+    "resume": 10,
+    "refresh": 8,
+    "replace": 10,
+    "merge": 9,
 }
 
 
@@ -29,9 +29,9 @@ def test_killed_where_there_are_no_hard_links(lab):
 
 
 def test_killed_at_random(lab, chance):
-    tally = random_kills(lab, 25, chance)
+    tally = random_kills(lab, 15, chance)
     assert tally.problems == []
-    assert tally.counts["kills"] >= 25
+    assert tally.counts["kills"] >= 15
 
 
 def test_writes_that_take_half(lab):

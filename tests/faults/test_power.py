@@ -9,13 +9,13 @@ from faults.shim import FOLDER, Kind, Op, Plan
 
 
 def test_power_lost_while_a_job_runs(lab, chance):
-    tally = power_losses(lab, 105, chance, accidents=False)
+    tally = power_losses(lab, 84, chance, accidents=False)
     assert tally.problems == []
-    assert tally.counts["with done rows"] >= 35
+    assert tally.counts["with done rows"] >= 28
 
 
 def test_power_lost_after_other_accidents(lab, chance):
-    tally = power_losses(lab, 60, chance)
+    tally = power_losses(lab, 42, chance)
     assert tally.problems == []
 
 
@@ -24,7 +24,7 @@ def killed_before_sync(lab, scenario, n, name="x.h5"):
 
 
 def losses(lab, chance, scenario, plans):
-    return power_losses(lab, 100, chance, scenarios=[scenario], plans=plans, finish=False)
+    return power_losses(lab, 80, chance, scenarios=[scenario], plans=plans, finish=False)
 
 
 def test_rows_of_a_killed_run_are_durable_before_they_are_told(lab, chance):
