@@ -170,7 +170,7 @@ def started(source, output, **options):
         [*COMMAND, "extract", source, "-o", output, "--json", *SIZE],
         stderr=subprocess.PIPE,
         # A shell that starts its jobs in the background makes them deaf to Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         **options,
     )
     process.stderr.readline()
