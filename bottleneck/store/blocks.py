@@ -8,6 +8,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.store.damage import damage_explained
+
 Selection = int | slice | NDArray[np.integer[Any]] | NDArray[np.bool_]
 
 _BLOCK_BYTES = 4 << 20
@@ -49,7 +51,7 @@ class DatasetRows:
     def __init__(self, path: Path, dataset: str) -> None:
         self._path = path
         self._name = dataset
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r") as file, damage_explained(path):
             self.shape: tuple[int, ...] = file[dataset].shape
             self.dtype: np.dtype[Any] = file[dataset].dtype
 
@@ -64,7 +66,7 @@ class DatasetRows:
 
     def __getitem__(self, selection: Selection) -> NDArray[Any]:
         """Return rows as a new array: by number, by slice, by row numbers or by mask."""
-        with h5py.File(self._path, "r") as file:
+        with h5py.File(self._path, "r") as file, damage_explained(self._path):
             dataset = file[self._name]
             if isinstance(selection, int | slice):
                 sliced: NDArray[Any] = dataset[selection]

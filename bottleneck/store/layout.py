@@ -3,7 +3,7 @@
 HDF5 is asked once, read-only; after that rows are read and written by their byte offset.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import StoreError
-from bottleneck.store.format import CRC32, DIGEST, FEATURES, STATUS
+from bottleneck.store.format import (
+    CRC32,
+    DIGEST,
+    DIGEST_BYTES,
+    FEATURE_DTYPES,
+    FEATURES,
+    STATUS,
+)
 
 
 class NotLiveError(StoreError):
@@ -80,12 +87,30 @@ def read_layout(file: h5py.File) -> Layout:
             f"{file.filename}: expected a checksum dataset for each output "
             f"({', '.join(layout.features)}), got {', '.join(layout.crc32)}"
         )
+    for extent, expected in _types(layout):
+        if (extent.dtype, extent.row_shape) not in expected:
+            raise StoreError(
+                f"{file.filename}: rows of {extent.dtype.str} {extent.row_shape} where the format "
+                f"has {' or '.join(f'{kind.str} {shape}' for kind, shape in expected)}"
+            )
     if len({extent.n_rows for extent in layout.extents}) != 1:
         raise StoreError(f"{file.filename}: the datasets have different numbers of rows")
     return layout
 
 
-def _extent(dataset: h5py.Dataset, end: int) -> Extent:
+def _types(layout: Layout) -> Iterator[tuple[Extent, list[tuple[np.dtype, tuple[int, ...]]]]]:
+    """Pair each extent with the types and row shapes that the format allows for it."""
+    for extent in layout.features.values():
+        yield extent, [(kind, (extent.row_shape[0],)) for kind in FEATURE_DTYPES.values()]
+    for extent in layout.crc32.values():
+        yield extent, [(np.dtype("<u4"), ())]
+    yield layout.status, [(np.dtype("u1"), ())]
+    yield layout.digest, [(np.dtype("u1"), (DIGEST_BYTES,))]
+
+
+def _extent(dataset: object, end: int) -> Extent:
+    if not isinstance(dataset, h5py.Dataset):
+        raise StoreError(f"expected a dataset, got {dataset!r}")
     where = f"{dataset.file.filename}:{dataset.name}"
     if (
         dataset.chunks is None

@@ -17,7 +17,7 @@ from bottleneck.status import RowStatus
 from bottleneck.store import system
 from bottleneck.store.create import create
 from bottleneck.store.reader import FeatureStore
-from bottleneck.store.writer import FailedRow, Writer
+from bottleneck.store.writer import FailedRow, Writer, settle
 
 _BLOCK_ROWS = 4096
 
@@ -115,6 +115,7 @@ def merge(
                 f"{manifest.describe_difference(target.manifest)}",
                 hint="Give another output.",
             )
+        settle(path, target.layout)
         tally = _fill(target, stores, starts)
     status = FeatureStore.open(path).status
     return MergeResult(

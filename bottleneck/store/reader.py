@@ -14,7 +14,8 @@ from bottleneck.packed import PackedStrings
 from bottleneck.recipe import Recipe
 from bottleneck.status import RowStatus
 from bottleneck.store.blocks import Array2D
-from bottleneck.store.contents import Contents, damaged, read_contents
+from bottleneck.store.contents import Contents, read_contents
+from bottleneck.store.damage import damaged
 from bottleneck.store.foreign import is_foreign, open_foreign
 from bottleneck.store.layout import Layout
 from bottleneck.store.rows import Rows

@@ -16,6 +16,7 @@ from bottleneck.status import RowStatus
 from bottleneck.store import system
 from bottleneck.store.contents import open_hdf5, read_attributes, read_manifest
 from bottleneck.store.create import create
+from bottleneck.store.damage import damage_explained
 from bottleneck.store.format import FEATURES
 from bottleneck.store.layout import Extent
 from bottleneck.store.reader import FeatureStore
@@ -120,14 +121,15 @@ class _Pattern:
 def _pattern_of(path: Path, *, whole: bool) -> _Pattern:
     """Read what decides a file's layout, and check it against the fingerprints."""
     try:
-        with open_hdf5(path) as file:
+        with open_hdf5(path) as file, damage_explained(path):
             attributes = read_attributes(file, path)
             shapes = {name: (d.shape[1], d.dtype.name) for name, d in file[FEATURES].items()}
-        manifest, recipe = read_manifest(path), Recipe.from_json(attributes["recipe"])
+            recipe = Recipe.from_json(attributes["recipe"])
+        manifest = read_manifest(path)
         stored = (attributes["identity_sha256"], attributes["manifest_sha256"])
         if not shapes or stored != (recipe.identity_sha256, manifest.sha256):
             raise ValueError("its recipe or its list of images is not what it was")
-    except (StoreError, KeyError, OSError, RuntimeError, ValueError) as error:
+    except (StoreError, ValueError) as error:
         raise StoreError(
             f"the recipe and the list of images cannot be read from {path}: {error}",
             hint=None

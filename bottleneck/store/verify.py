@@ -12,7 +12,7 @@ from bottleneck.status import RowStatus
 from bottleneck.store import system
 from bottleneck.store.layout import Layout
 from bottleneck.store.reader import FeatureStore
-from bottleneck.store.writer import Writer
+from bottleneck.store.writer import Writer, settle
 
 _BLOCK_BYTES = 16 << 20
 
@@ -82,9 +82,11 @@ def verify(path: str | Path, *, fix: bool = False) -> VerifyReport:
     if not fix:
         return _check(path)
     with system.writer_lock(path):
+        layout = FeatureStore.open(path).layout
+        settle(path, layout)
         report = _check(path)
         if report.bad_rows:
-            with Writer(path, FeatureStore.open(path).layout) as writer:
+            with Writer(path, layout) as writer:
                 writer.unflag(np.array(report.bad_rows, np.int64))
         return VerifyReport(
             path=report.path,

@@ -4,6 +4,7 @@ HDF5 is not open for writing while data streams: rows go straight to their byte 
 The order is the promise: rows and checksums, then a sync, then their status, then a sync.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -32,6 +33,9 @@ COMMIT_SECONDS = 5.0
 
 _SYNC_SHARE = 0.02
 """Commits come as often as costs no more than this share of the time, but not ..."""
+
+_BLOCK_BYTES = 16 << 20
+"""Flags are written again in blocks of this size."""
 
 _LEAST_SECONDS = 1.0
 """... more often than this, so that progress moves and a kill costs little."""
@@ -67,6 +71,29 @@ class FailedRow(NamedTuple):
     status: RowStatus
     message: str
     digest: NDArray[np.uint8] | None = None
+
+
+def settle(path: Path, layout: Layout) -> None:
+    """Make durable what an earlier writer may have left in memory only, before it is relied on.
+
+    A killed writer can leave a name, or flags, that no sync has reached. And after a sync that
+    failed the kernel takes the pages for clean, so that the next sync says nothing of them:
+    the flags are written again. The caller holds the writer lock.
+
+    Parameters
+    ----------
+    path : Path
+        The feature file.
+    layout : Layout
+        Its extents.
+
+    Raises
+    ------
+    StoreError
+        When the disk refuses.
+    """
+    with Writer(path, layout) as writer:
+        writer.settle()
 
 
 class Writer:
@@ -197,6 +224,19 @@ class Writer:
                 # No checksum: what an earlier run may have left in the row is not its features.
                 self._put(extent, rows, np.zeros(len(rows), "<u4"))
         self._flag(rows, np.array([failure.status for failure in listed], np.uint8))
+
+    def settle(self) -> None:
+        """Write the flags that the file shows again, and sync them and the file's name."""
+        with self._disk():
+            times = os.fstat(self._descriptor)
+            status = self.layout.status.map(self.path)
+            for start in range(0, len(status), _BLOCK_BYTES):
+                block = np.array(status[start : start + _BLOCK_BYTES])
+                system.write_at(self._descriptor, block.data, self.layout.status.offset + start)
+            system.sync_data(self._descriptor)
+            system.sync_folder(self.path.parent)
+            with contextlib.suppress(OSError):  # nothing changed, for those who go by the time
+                os.utime(self._descriptor, ns=(times.st_atime_ns, times.st_mtime_ns))
 
     def unflag(self, rows: NDArray[np.int64]) -> None:
         """Make rows pending again, durably: before a done row may be overwritten.
