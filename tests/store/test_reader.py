@@ -140,3 +140,26 @@ def test_a_rechunked_file_is_read_but_not_written(make, fill, tmp_path):
     assert np.array_equal(pickle.loads(pickle.dumps(store)).features()[3:5], values["avg"][3:5])
     with pytest.raises(StoreError, match="features/avg is filtered"):
         store.layout  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("features/avg", ">f4"), ("crc32/avg", "<i4"), ("status", "i1")]
+)
+def test_rows_of_another_type_are_refused(make, name, kind):
+    """The bytes and so the checksums are those of the file, but the numbers would be others."""
+    path = make(10)
+    with h5py.File(path, "r+") as file:
+        shape, chunks = file[name].shape, file[name].chunks
+        del file[name]
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk(chunks)
+        plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        h5py.h5d.create(
+            file.id,
+            name.encode(),
+            h5py.h5t.py_create(np.dtype(kind)),
+            h5py.h5s.create_simple(shape),
+            dcpl=plist,
+        )
+    with pytest.raises(StoreError, match="where the format has"):
+        FeatureStore.open(path)
