@@ -23,7 +23,9 @@ _option = partial(step_option, TrainStep)
 @_option("feature", metavar="NAME", help="Output of the file, where it has several.")
 @_option("holdout", metavar="P", help="Share held out for the test, where there are no splits.")
 @_option("seed", help="Decides folds and hold-out, with the images' keys.")
-@_option("jobs", metavar="N", help="Processes that share the folds; -1 for all cores.")
+@_option("jobs", metavar="N", help="Threads that share the work; -1 for all cores.")
+@_option("one_se", help="Take the smallest C within one standard error of the best.")
+@_option("nested", help="Also estimate the accuracy with the choice of C included.")
 @json_option
 @quiet_option
 def command(as_json: bool, quiet: bool, **options: Any) -> None:
@@ -53,6 +55,11 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
                 for entry in result["cv"]
             ],
             right=["accuracy", "std"],
+        )
+    if result["nested"]:
+        print_lines(
+            f"nested cross-validation: {percent(result['nested']['mean'])} "
+            f"(std {percent(result['nested']['std'])})"
         )
     test = result["test"]
     print_lines(

@@ -27,12 +27,15 @@ class Moments:
         Sum of features per class.
     gram : ndarray of float64, shape (d, d)
         Sum of products of features.
+    rounding : float
+        Relative error of the sums.
     """
 
     centre: NDArray[np.float64]
     weight: NDArray[np.float64]
     sums: NDArray[np.float64]
     gram: NDArray[np.float64]
+    rounding: float
 
     def __sub__(self, other: "Moments") -> "Moments":
         return Moments(
@@ -40,6 +43,7 @@ class Moments:
             self.weight - other.weight,
             self.sums - other.sums,
             self.gram - other.gram,
+            self.rounding,
         )
 
     def __add__(self, other: "Moments") -> "Moments":
@@ -48,6 +52,7 @@ class Moments:
             self.weight + other.weight,
             self.sums + other.sums,
             self.gram + other.gram,
+            self.rounding,
         )
 
     @property
@@ -60,6 +65,13 @@ class Moments:
         """Mean of the features as they are, shape (d,)."""
         mean: NDArray[np.float64] = self.sums.sum(axis=0) / self.total + self.centre
         return mean
+
+    def deviation(self) -> NDArray[np.float64]:
+        """Return standard deviations; 1 for what is constant within rounding, shape (d,)."""
+        square = np.diag(self.gram) / self.total
+        variance = square - (self.mean - self.centre) ** 2
+        constant = variance <= 10 * self.rounding * square
+        return np.where(constant, 1.0, np.sqrt(np.where(constant, 1.0, variance)))
 
     def scatter(self) -> NDArray[np.float64]:
         """Sum of products of differences from the mean, shape (d, d)."""
@@ -126,7 +138,11 @@ def gram_moments(
             total[2] += own.T @ own
 
     shards = run.run(new, visit, block_rows=_BLOCK_ROWS, shards=1)
-    found = [[Moments(base.astype(np.float64), *part) for part in shard] for shard in shards]
+    rounding = float(np.finfo(dtype).eps)
+    found = [
+        [Moments(base.astype(np.float64), a, b, c, rounding) for a, b, c in shard]
+        for shard in shards
+    ]
     merged = found[0]
     for shard in found[1:]:
         merged = [mine + other for mine, other in zip(merged, shard, strict=True)]

@@ -95,18 +95,22 @@ class _Descended(LinearClassifier):
             )
             problem = Problem(0, 1 / (self.C * float(weighting.totals()[0])))
             (found,) = solve(stack, [problem], tolerance=self.tol, max_iter=self.max_iter)
-        self._take(found)
-        return self
-
-    def _take(self, found: Solution) -> None:
         if not np.isfinite(found.objective):
             raise ValueError("expected finite features, the objective became NaN or infinite")
+        self.take(found)
+        self._warn(found)
+        return self
+
+    def take(self, found: Solution) -> None:
+        """Become the head of a solution."""
         self.coef_, self.intercept_ = found.coef, found.intercept
         self.objective_ = found.objective
         self.gradient_norm_ = found.gradient_norm
         self.gap_, self.duality_gap_ = found.gap, found.duality_gap
         self.n_iter_, self.n_passes_ = max(found.iterations, 1), found.passes
         self.converged_ = found.converged
+
+    def _warn(self, found: Solution) -> None:
         if not found.converged:
             warnings.warn(
                 f"stopped after {found.iterations} steps: gradient {found.gradient_norm:.2e} "

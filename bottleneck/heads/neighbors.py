@@ -110,7 +110,7 @@ class KNeighbors(StreamingClassifier):
             queries @ wide.T
         )
         squared += np.einsum("rd,rd->r", wide, wide)
-        squared = np.maximum(squared, 0)
+        np.maximum(squared, 0, out=squared)
         return squared
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:

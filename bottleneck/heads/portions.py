@@ -138,9 +138,9 @@ def standardise(run: Pass, weighting: Weighting) -> Scaling:
     weight = np.maximum(weighting.totals(), np.finfo(float).tiny)[:, None]
     mean = sum_of(part[0] for part in parts) / weight
     variance = np.maximum(sum_of(part[1] for part in parts) / weight - mean**2, 0)
-    # Less than rounding leaves of a constant feature.
-    noise = 10 * np.finfo(dtype).eps * np.abs(mean)
-    scale = np.where(variance > noise**2, np.sqrt(variance), 1.0)
+    # Rounding leaves so much of a constant feature.
+    noise = 10 * np.finfo(dtype).eps * mean**2
+    scale = np.where(variance > noise, np.sqrt(variance), 1.0)
     mean += first
     far = np.abs(mean).max(axis=0) > _FAR * scale.min(axis=0)
     return Scaling(mean, scale, mean.mean(axis=0) if far.any() else None)

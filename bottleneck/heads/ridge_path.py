@@ -67,11 +67,7 @@ class RidgePath:
         """
         mean = moments.mean
         scatter = moments.scatter() if fit_intercept else moments.gram
-        variance = np.maximum(np.diag(moments.scatter()) / moments.total, 0)
-        noise = 1e-6 * np.abs(mean)
-        scale = np.ones_like(mean)
-        if standardize:
-            scale = np.where(variance > noise**2, np.sqrt(variance), 1.0)
+        scale = moments.deviation() if standardize else np.ones_like(mean)
         values, vectors = np.linalg.eigh(scatter / np.outer(scale, scale))
         # Targets: 2 [class] - 1; two classes need one column, of the second.
         n_classes = len(moments.weight)

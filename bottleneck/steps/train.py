@@ -10,7 +10,7 @@ from bottleneck.steps.holdout import held_out
 
 if TYPE_CHECKING:
     from bottleneck.heads.saved import Head
-    from bottleneck.store import FeatureStore, Rows
+    from bottleneck.store import FeatureStore, RowChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,11 @@ class TrainStep:
     seed : int
         Decides folds, hold-out and the solvers' random numbers.
     jobs : int
-        Processes that share the folds; -1 for all cores.
+        Threads that share the blocks of rows; -1 for all cores.
+    one_se : bool
+        Take the smallest C within one standard error of the best.
+    nested : bool
+        Also estimate the accuracy of the whole procedure, the choice of C included.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("features",)
@@ -54,20 +58,23 @@ class TrainStep:
     feature: str | None = None
     holdout: float = 0.0
     seed: int = 0
-    jobs: int = 1
+    jobs: int = -1
+    one_se: bool = False
+    nested: bool = False
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Train; return the head, the chosen parameters, all scores and the test's."""
         from bottleneck.heads import Head, select
+        from bottleneck.heads.rows import FileRows
         from bottleneck.store import FeatureStore
 
         grid = parse_grid(self.C) if self.C else None
         store = FeatureStore.open(self.features)
         output = store.output_name(self.feature)
-        train, test = _training_and_test_rows(self, store, output)
+        train, test = _training_and_test_rows(self, store)
         _note_left_out(train, progress)
         fitted = select(
-            train.X,
+            FileRows.of(store, output, train.rows),
             train.y,
             classes=store.classes,
             keys=train.keys,
@@ -77,6 +84,8 @@ class TrainStep:
             n_folds=self.cv,
             seed=self.seed,
             jobs=self.jobs,
+            one_se=self.one_se,
+            nested=self.nested,
         )
         for note in fitted.notes:
             progress.note(note)
@@ -93,13 +102,14 @@ class TrainStep:
             manifest_sha256=store.manifest_sha256,
             holdout={"fraction": self.holdout, "seed": self.seed} if self.holdout else None,
         )
-        judged = _judge_once(head, test, store)
+        judged = _judge_once(head, test, store, output)
         head.save(self.output)
         return {
             "head": self.head,
             "output": self.output,
             "best": dict(fitted.best),
             "cv": [dict(entry) for entry in fitted.cv],
+            "nested": None if fitted.nested is None else dict(fitted.nested),
             "test": judged,
             "seconds": round(fitted.seconds, 3),
             "rows": fitted.rows,
@@ -114,15 +124,15 @@ class TrainStep:
 
 
 def _training_and_test_rows(
-    step: TrainStep, store: "FeatureStore", output: str
-) -> "tuple[Rows, Rows | None]":
+    step: TrainStep, store: "FeatureStore"
+) -> "tuple[RowChoice, RowChoice | None]":
     if store.splits.any():
         if step.holdout:
             raise HeadError(
                 f"{store.path} says itself which rows are for training and which for the test",
                 hint="Leave --holdout out.",
             )
-        train, test = store.load("train", output), store.load("test", output)
+        train, test = store.choose("train"), store.choose("test")
         if not len(train.rows):
             raise HeadError(
                 f"expected rows of the split 'train' with features and labels in {store.path}, "
@@ -130,24 +140,29 @@ def _training_and_test_rows(
                 f"{train.pending} pending)",
             )
         return train, test if len(test.rows) else None
-    everything = store.load(None, output)
+    everything = store.choose()
     if not step.holdout:
         return everything, None
     held = held_out(store, step.holdout, step.seed)[everything.rows]
     return everything.take(~held), everything.take(held)
 
 
-def _judge_once(head: "Head", test: "Rows | None", store: "FeatureStore") -> dict[str, Any] | None:
+def _judge_once(
+    head: "Head", test: "RowChoice | None", store: "FeatureStore", output: str
+) -> dict[str, Any] | None:
     from bottleneck.compare import judge_head
+    from bottleneck.heads.rows import FileRows
 
     if test is None:
         return None
-    judgement = judge_head(head, test.X, test.y, store.classes).to_json()
+    judgement = judge_head(
+        head, FileRows.of(store, output, test.rows), test.y, store.classes
+    ).to_json()
     wanted = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "rows")
     return {name: judgement[name] for name in wanted}
 
 
-def _note_left_out(train: "Rows", progress: Progress) -> None:
+def _note_left_out(train: "RowChoice", progress: Progress) -> None:
     reasons = {
         "failed": train.failed,
         "without a label": train.unlabelled,

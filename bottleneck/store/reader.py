@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,52 +15,9 @@ from bottleneck.manifest import SPLITS, UNLABELLED, Manifest, split_code
 from bottleneck.packed import PackedStrings
 from bottleneck.recipe import Recipe
 from bottleneck.status import RowStatus
+from bottleneck.store.choice import RowChoice, Rows
 from bottleneck.store.format import FORMAT, FORMAT_VERSION, MANIFEST
 from bottleneck.store.layout import Layout, read_layout
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Finished, labelled rows of a store, ready for a head.
-
-    Parameters
-    ----------
-    X : ndarray of float32 or float16, shape (n, dim)
-        Features.
-    y : ndarray of int32, shape (n,)
-        Index into the store's classes.
-    rows : ndarray of int64, shape (n,)
-        Row numbers.
-    keys : list of str
-        Keys, as in the manifest.
-    groups : ndarray of int32, shape (n,)
-        Group codes, -1 for none.
-    failed, unlabelled, pending : int
-        Rows of the split that are left out, and why.
-    """
-
-    X: NDArray[np.floating[Any]]
-    y: NDArray[np.int32]
-    rows: NDArray[np.int64]
-    keys: list[str]
-    groups: NDArray[np.int32]
-    failed: int
-    unlabelled: int
-    pending: int
-
-    def take(self, mask: NDArray[np.bool_]) -> "Rows":
-        """Keep the rows where ``mask`` (bool, shape (n,)) holds; the counts stay."""
-        kept = np.flatnonzero(mask)
-        return Rows(
-            X=self.X[kept],
-            y=self.y[kept],
-            rows=self.rows[kept],
-            keys=[self.keys[i] for i in kept],
-            groups=self.groups[kept],
-            failed=self.failed,
-            unlabelled=self.unlabelled,
-            pending=self.pending,
-        )
 
 
 class FeatureStore:
@@ -256,6 +212,28 @@ class FeatureStore:
             raise OptionError(f"expected a split of {', '.join(SPLITS[1:])} or all, got {split!r}")
         return np.equal(self.splits, code)
 
+    def choose(self, split: str | None = None) -> RowChoice:
+        """Find the finished, labelled rows of a split, without reading their features.
+
+        Parameters
+        ----------
+        split : {"train", "val", "test", "all"}, optional
+            None and ``all`` stand for every row.
+        """
+        wanted = self.select(split)
+        labelled = self.labels != UNLABELLED
+        rows = np.flatnonzero(wanted & self.done & labelled)
+        keys = self.keys
+        return RowChoice(
+            y=self.labels[rows],
+            rows=rows,
+            keys=[keys[int(row)] for row in rows],
+            groups=self.manifest.groups[rows],
+            failed=int(np.count_nonzero(wanted & (self.status > RowStatus.DONE))),
+            unlabelled=int(np.count_nonzero(wanted & self.done & ~labelled)),
+            pending=int(np.count_nonzero(wanted & (self.status == RowStatus.PENDING))),
+        )
+
     def load(self, split: str | None = None, output: str | None = None) -> Rows:
         """Read the finished, labelled rows of a split into memory.
 
@@ -266,20 +244,8 @@ class FeatureStore:
         output : str, optional
             Which output; may be left out where there is only one.
         """
-        wanted = self.select(split)
-        labelled = self.labels != UNLABELLED
-        rows = np.flatnonzero(wanted & self.done & labelled)
-        keys = self.keys
-        return Rows(
-            X=np.asarray(self.features(output)[rows]),
-            y=self.labels[rows],
-            rows=rows,
-            keys=[keys[int(row)] for row in rows],
-            groups=self.manifest.groups[rows],
-            failed=int(np.count_nonzero(wanted & (self.status > RowStatus.DONE))),
-            unlabelled=int(np.count_nonzero(wanted & self.done & ~labelled)),
-            pending=int(np.count_nonzero(wanted & (self.status == RowStatus.PENDING))),
-        )
+        chosen = self.choose(split)
+        return Rows(X=np.asarray(self.features(output)[chosen.rows]), **vars(chosen))
 
     def iter_batches(
         self, size: int, output: str | None = None
