@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from bottleneck.heads.estimators import LinearClassifier
-from bottleneck.heads.lockstep import Problem, Solution, Stack, solve
+from bottleneck.heads.lockstep import GAP, Problem, Solution, Stack, solve, with_curvature
 from bottleneck.heads.losses import LOGISTIC, SOFTMAX, SQUARED_HINGE, Loss
 from bottleneck.heads.passes import passes
 from bottleneck.heads.portions import Weighting, no_scaling, standardise
@@ -31,6 +31,7 @@ class _Descended(LinearClassifier):
         C: float = 1.0,
         *,
         tol: float = 1e-4,
+        gap: float = GAP,
         fit_intercept: bool = True,
         class_weight: Mapping[Any, float] | str | None = None,
         standardize: bool = False,
@@ -40,6 +41,7 @@ class _Descended(LinearClassifier):
     ) -> None:
         self.C = C
         self.tol = tol
+        self.gap = gap
         self.fit_intercept = fit_intercept
         self.class_weight = class_weight
         self.standardize = standardize
@@ -94,7 +96,15 @@ class _Descended(LinearClassifier):
                 fit_intercept=self.fit_intercept,
             )
             problem = Problem(0, 1 / (self.C * float(weighting.totals()[0])))
-            (found,) = solve(stack, [problem], tolerance=self.tol, max_iter=self.max_iter)
+            stack, curvature = with_curvature(stack)
+            (found,) = solve(
+                stack,
+                [problem],
+                tolerance=self.tol,
+                gap=self.gap,
+                max_iter=self.max_iter,
+                curvature=curvature,
+            )
         if not np.isfinite(found.objective):
             raise ValueError("expected finite features, the objective became NaN or infinite")
         self.take(found)
@@ -134,6 +144,8 @@ class LogisticRegression(_Descended):
         Inverse strength of the penalty.
     tol : float
         Largest component of the gradient to end at.
+    gap : float
+        And share of the objective that may still be expected to be gained.
     fit_intercept : bool
         Whether scores have a constant.
     class_weight : mapping, "balanced" or None
@@ -181,6 +193,8 @@ class LinearSVC(_Descended):
         Inverse strength of the penalty.
     tol : float
         Largest component of the gradient (of the objective over ``C * sum of s``) to end at.
+    gap : float
+        And share of the objective that may still be expected to be gained.
     fit_intercept : bool
         Whether scores have a constant.
     class_weight : mapping, "balanced" or None

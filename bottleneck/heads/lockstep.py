@@ -6,11 +6,12 @@ objective ``C * sum of losses + |w|^2 / 2``, divided by ``C * sum of weights``.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.heads.curvature import WORTH_ROWS, Curvature
 from bottleneck.heads.lbfgs import Lbfgs, Vector
 from bottleneck.heads.losses import Loss
 from bottleneck.heads.passes import Pass
@@ -24,6 +25,10 @@ where `tol=1e-4` alone left 8%."""
 
 _MAX_COLUMNS = 2048
 """Columns multiplied at once: their float64 sums take 20 MiB per 1280 features and shard."""
+
+
+_REFRESH = frozenset({0, 5, 12, 25, 50, 100, 200, 400, 800})
+"""Rounds at which the curvature is looked at anew: often while the weights still move far."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,7 @@ class Stack:
         # Gradients by the weights of the scaled features, from sums over rows as they are.
         for i in range(p):
             by_weight = raw.reshape(k, p, d)[:, i] - residual[:, i, None] * offset[i]
-            gradients[i, :, :d] = by_weight / (scale[i] * total[i])
+            gradients[i, :, :d] = self.scaling.turn(by_weight / (scale[i] * total[i]))
             if self.fit_intercept:
                 gradients[i, :, d] = residual[:, i] * self.intercept_scale / total[i]
         penalised = weights if self.loss.penalise_intercept else weights[:, :, :d]
@@ -188,14 +193,23 @@ class Stack:
     ) -> tuple[FloatArray, FloatArray]:
         """Return weights (columns, p, d) and intercepts (columns, p) for prepared blocks."""
         dtype = self.run.rows.dtype
-        raw = weights[:, :, :-1] / scale[:, None, :]
+        raw = self.scaling.turn_back(weights[:, :, :-1]) / scale[:, None, :]
         intercepts = weights[:, :, -1] * self.intercept_scale - np.einsum("pkd,pd->pk", raw, offset)
         return raw.astype(dtype).transpose(1, 0, 2), intercepts.astype(dtype).T
 
+    def turned(
+        self, flat: Vector, turn: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """Apply a turn to flat weights, leaving intercepts: shape (columns, d + 1)."""
+        weights = flat.reshape(self.columns, -1)
+        return np.concatenate([turn(weights[:, :-1]), weights[:, -1:]], axis=1)
+
     def solution(self, problem: Problem, solver: Lbfgs, converged: bool) -> Solution:
         """Describe where a solver ended."""
-        weights = solver.x.reshape(self.columns, -1)
-        gradient = solver.gradient
+        weights = self.turned(solver.x, self.scaling.turn_back)
+        if self.loss.coupled:  # adding a constant to all intercepts changes nothing
+            weights[:, -1] -= weights[:, -1].mean()
+        gradient = self.turned(solver.gradient, self.scaling.turn_back)
         coef = weights[:, :-1] / self.scaling.scale[problem.portion]
         intercept = (
             weights[:, -1] * self.intercept_scale - coef @ self.scaling.mean[problem.portion]
@@ -207,11 +221,51 @@ class Stack:
             objective=solver.value,
             gradient_norm=float(np.abs(gradient).max()),
             gap=max(solver.expected, 0.0),
-            duality_gap=float(gradient @ gradient) / (2 * problem.penalty),
+            duality_gap=float((gradient**2).sum()) / (2 * problem.penalty),
             iterations=solver.iterations,
             passes=solver.evaluations,
             converged=converged,
         )
+
+
+def with_curvature(stack: Stack) -> tuple[Stack, Curvature | None]:
+    """Turn a stack's features to where its Hessians are nearly diagonal, if rows are many."""
+    if stack.run.rows.shape[0] < WORTH_ROWS:
+        return stack, None
+    curvature = Curvature(
+        stack.run.rows,
+        stack.weighting.y,
+        stack.loss,
+        mean=stack.scaling.mean[0],
+        scale=stack.scaling.scale[0],
+        fit_intercept=stack.fit_intercept,
+    )
+    return replace(stack, scaling=replace(stack.scaling, rotation=curvature.rotation)), curvature
+
+
+def _refresh(
+    stack: Stack,
+    problems: Sequence[Problem],
+    solvers: Sequence[Lbfgs],
+    waiting: Sequence[int],
+    curvature: Curvature,
+) -> None:
+    """Estimate the Hessians anew, once for all portions of one penalty, from their mean."""
+    total = stack.weighting.totals()
+    groups: dict[float, list[int]] = {}
+    for i in waiting:
+        # Portions of like size have nearly the same penalty at the same C.
+        groups.setdefault(
+            float(f"{problems[i].penalty * total[problems[i].portion]:.9g}"), []
+        ).append(i)
+
+    def refresh(group: list[int]) -> None:
+        mean = np.mean([solvers[i].x for i in group], axis=0).reshape(stack.columns, -1)
+        local = curvature.at(mean)
+        for i in group:
+            solvers[i].scale = local(problems[i].penalty)
+
+    stack.run.each(refresh, list(groups.values()))
 
 
 def solve(
@@ -222,7 +276,7 @@ def solve(
     gap: float = GAP,
     max_iter: int,
     start: Sequence[NDArray[np.float64]] | None = None,
-    scale: Sequence[Callable[[Vector], Vector]] | None = None,
+    curvature: Curvature | None = None,
 ) -> list[Solution]:
     """Solve all problems; those that are done leave the stack, so that passes become cheaper.
 
@@ -240,22 +294,27 @@ def solve(
         Steps of each solver at most.
     start : sequence of ndarray of float64, shape (columns, d + 1), optional
         Where to begin; zero by default.
-    scale : sequence of callable, optional
-        Estimates of the inverse Hessians, see :class:`~bottleneck.heads.lbfgs.Lbfgs`.
+    curvature : Curvature, optional
+        Estimates the solvers' inverse Hessians; made of the stack's scaling and rotation.
     """
     width = stack.columns * (stack.run.rows.shape[1] + 1)
     solvers = [
         Lbfgs(
-            np.zeros(width) if start is None else start[i].ravel().copy(),
+            np.zeros(width)
+            if start is None
+            else stack.turned(start[i].ravel(), stack.scaling.turn).ravel(),
             tolerance=tolerance,
             gap=gap,
-            scale=None if scale is None else scale[i],
         )
         for i in range(len(problems))
     ]
     waiting = list(range(len(problems)))
     at_once = max(1, _MAX_COLUMNS // stack.columns)
+    rounds = 0
     while waiting:
+        if curvature is not None and rounds in _REFRESH:
+            _refresh(stack, problems, solvers, waiting, curvature)
+        rounds += 1
         now = waiting[:at_once]
         trials = np.stack([solvers[i].trial for i in now]).reshape(len(now), stack.columns, -1)
         values, gradients = stack.evaluate([problems[i] for i in now], trials)

@@ -33,12 +33,16 @@ class Loss:
         by its own score, of the same shape.
     penalise_intercept : bool
         Whether the intercept is part of the penalty.
+    coupled : bool
+        Whether the second derivatives by two columns are ``- p q`` of their :func:`shares`,
+        not zero.
     """
 
     name: str
     kernel: Kernel
     curvature: Callable[[FloatArray, NDArray[np.int64]], FloatArray]
     penalise_intercept: bool = False
+    coupled: bool = False
 
 
 def softmax(Z: FloatArray, y: NDArray[np.int64], weights: FloatArray) -> NDArray[np.float64]:
@@ -95,9 +99,15 @@ def _targets(columns: int, y: NDArray[np.int64], dtype: Any) -> FloatArray:
     return np.where(names[:, None] == y, 1, -1).astype(dtype)
 
 
-def _softmax_curvature(Z: FloatArray, y: NDArray[np.int64]) -> FloatArray:
-    p = np.exp(Z - Z.max(axis=0))
+def shares(Z: FloatArray) -> FloatArray:
+    """Return softmax probabilities of scores (columns, rows)."""
+    p: FloatArray = np.exp(Z - Z.max(axis=0))
     p /= p.sum(axis=0)
+    return p
+
+
+def _softmax_curvature(Z: FloatArray, y: NDArray[np.int64]) -> FloatArray:
+    p = shares(Z)
     curvature: FloatArray = p * (1 - p)
     return curvature
 
@@ -113,6 +123,6 @@ def _hinge_curvature(Z: FloatArray, y: NDArray[np.int64]) -> FloatArray:
     return inside
 
 
-SOFTMAX = Loss("softmax", softmax, _softmax_curvature)
+SOFTMAX = Loss("softmax", softmax, _softmax_curvature, coupled=True)
 LOGISTIC = Loss("logistic", logistic, _logistic_curvature)
 SQUARED_HINGE = Loss("squared_hinge", squared_hinge, _hinge_curvature, penalise_intercept=True)

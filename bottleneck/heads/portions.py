@@ -80,15 +80,26 @@ class Scaling:
     shift : ndarray of float64, shape (d,), or None
         Subtracted from every block first, where means are so far from zero that float32
         products would cancel; ``mean`` is that of the features as they are.
+    rotation : ndarray of float64, shape (d, d), or None
+        Orthogonal; solvers work with ``w @ rotation``. The penalty does not see it.
     """
 
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
     shift: NDArray[np.float64] | None = None
+    rotation: NDArray[np.float64] | None = None
 
     def prepare(self, block: FloatArray) -> FloatArray:
         """Return the block that products are made of."""
         return block if self.shift is None else block - self.shift.astype(block.dtype)
+
+    def turn(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return solvers' weights or gradients (..., d) of weights of scaled features."""
+        return weights if self.rotation is None else weights @ self.rotation
+
+    def turn_back(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return weights of scaled features (..., d) of solvers' weights."""
+        return weights if self.rotation is None else weights @ self.rotation.T
 
     @property
     def offset(self) -> NDArray[np.float64]:

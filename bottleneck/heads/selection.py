@@ -12,6 +12,7 @@ from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads.catalogue import Classifier, HeadSpec, head_spec
 from bottleneck.heads.features import as_feature_rows, require_finite
 from bottleneck.heads.grid import check_grid
+from bottleneck.heads.lockstep import GAP
 from bottleneck.heads.nested import nested_scores
 from bottleneck.heads.passes import passes
 from bottleneck.heads.rows import Rows
@@ -190,7 +191,9 @@ def select(
                 at = values.index(chosen)
                 begin = [np.mean([found[at].weights for found in swept.solutions], axis=0)]
         everything = np.ones((1, len(codes)), bool)
-        final = sweep(run, codes, len(names), everything, spec=spec, values=[chosen], start=begin)
+        final = sweep(
+            run, codes, len(names), everything, spec=spec, values=[chosen], gap=GAP, start=begin
+        )
     notes += final.notes([chosen], "final fit")
     return Fitted(
         kind=spec.name,

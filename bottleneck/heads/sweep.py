@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bottleneck.heads.catalogue import HeadSpec
 from bottleneck.heads.gram import Moments, gram_moments
-from bottleneck.heads.lockstep import Problem, Solution, Stack, solve
+from bottleneck.heads.lockstep import Problem, Solution, Stack, solve, with_curvature
 from bottleneck.heads.losses import LOGISTIC, SOFTMAX, SQUARED_HINGE
 from bottleneck.heads.passes import Pass
 from bottleneck.heads.portions import Weighting, standardise, sum_of
@@ -24,6 +24,9 @@ from bottleneck.heads.rows import FloatArray
 
 TOLERANCE = 1e-4
 """Largest component of the gradient to end at, as scikit-learn's default."""
+
+SCORING_GAP = 1e-5
+"""Share of the objective that heads which are only scored may leave to gain."""
 
 MAX_ITER = 5000
 
@@ -69,6 +72,7 @@ def sweep(
     *,
     spec: HeadSpec,
     values: Sequence[float],
+    gap: float = SCORING_GAP,
     parts: NDArray[np.int32] | None = None,
     start: Sequence[NDArray[np.float64]] | None = None,
 ) -> Swept:
@@ -88,6 +92,8 @@ def sweep(
         The head.
     values : sequence of float
         Values of C.
+    gap : float
+        Share of the objective that may be left to gain.
     parts : ndarray of int32, shape (n,), optional
         Folds of which every portion is a union, for ridge.
     start : sequence of ndarray of float64, shape (columns, d + 1), optional
@@ -109,7 +115,16 @@ def sweep(
         for portion, total in enumerate(weighting.totals())
         for value in values
     ]
-    found = solve(stack, problems, tolerance=TOLERANCE, max_iter=MAX_ITER, start=start)
+    stack, curvature = with_curvature(stack)
+    found = solve(
+        stack,
+        problems,
+        tolerance=TOLERANCE,
+        gap=gap,
+        max_iter=MAX_ITER,
+        start=start,
+        curvature=curvature,
+    )
     k = len(values)
     shape = (len(members), k)
     return Swept(

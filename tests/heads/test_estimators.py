@@ -116,6 +116,29 @@ def test_standardising_is_fitting_on_scaled_rows(kind):
     assert np.isfinite(folded.coef_).all()
 
 
+@pytest.mark.parametrize("kind", [LogisticRegression, LinearSVC])
+@pytest.mark.parametrize("standardize", [False, True])
+def test_the_curvature_only_changes_the_way(kind, standardize, monkeypatch):
+    for classes in (2, 10):
+        X_, y = few(classes)
+        options = {"tol": 1e-7, "standardize": standardize, "C": 3.0}
+        plain = kind(**options).fit(X_, y)
+        with monkeypatch.context() as patch:
+            patch.setattr("bottleneck.heads.lockstep.WORTH_ROWS", 0)
+            guided = kind(**options).fit(X_, y)
+            patch.setattr("bottleneck.heads.curvature._MAX_COUPLED", 0)
+            uncoupled = kind(**options).fit(X_, y)
+            without = kind(fit_intercept=False, **options).fit(X_, y)
+        if kind is LogisticRegression and classes == 10:
+            assert guided.n_iter_ < plain.n_iter_
+        for other in (guided, uncoupled):
+            assert other.objective_ == pytest.approx(plain.objective_, rel=1e-6)
+            np.testing.assert_allclose(
+                other.decision_function(X_), plain.decision_function(X_), atol=0.05
+            )
+        assert (without.intercept_ == 0).all() or standardize
+
+
 def test_leave_one_out_is_leaving_one_out():
     X_, y, alphas = X[:80], Y[:80], (0.1, 3.0, 50.0)
     s = np.random.default_rng(1).uniform(0.5, 2, 80)
