@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads.catalogue import Classifier, HeadSpec, head_spec
+from bottleneck.heads.curves import few_shots, learning_curve
 from bottleneck.heads.features import as_feature_rows, require_finite
 from bottleneck.heads.grid import check_grid
 from bottleneck.heads.lockstep import GAP
@@ -50,6 +51,8 @@ class Fitted:
         Wall time of everything.
     nested : mapping or None
         ``mean``, ``std`` and ``folds``: accuracy on folds that took no part in choosing C.
+    curve, shots : tuple of mappings
+        Accuracy by share of the rows, and by rows per class.
     """
 
     kind: str
@@ -64,6 +67,8 @@ class Fitted:
     notes: tuple[str, ...]
     seconds: float
     nested: Mapping[str, Any] | None = None
+    curve: tuple[Mapping[str, Any], ...] = ()
+    shots: tuple[Mapping[str, Any], ...] = ()
 
     def __repr__(self) -> str:
         return (
@@ -84,6 +89,8 @@ class Fitted:
             "notes": list(self.notes),
             "seconds": self.seconds,
             **({} if self.nested is None else {"nested": dict(self.nested)}),
+            **({"curve": [dict(point) for point in self.curve]} if self.curve else {}),
+            **({"shots": [dict(point) for point in self.shots]} if self.shots else {}),
         }
 
 
@@ -101,6 +108,8 @@ def select(
     jobs: int = -1,
     one_se: bool = False,
     nested: bool = False,
+    curve: Sequence[float] = (),
+    shots: Sequence[int] = (),
 ) -> Fitted:
     """Choose a head's C on the rows given, which must be training rows only, and fit it.
 
@@ -137,6 +146,12 @@ def select(
     nested : bool
         Also estimate the accuracy of the whole procedure, choosing C included, on folds that
         took no part in it. About three times the work.
+    curve : sequence of float
+        Shares of the rows to also fit the chosen C on, see
+        :func:`~bottleneck.heads.curves.learning_curve`.
+    shots : sequence of int
+        Rows per class to also fit the chosen C on, see
+        :func:`~bottleneck.heads.curves.few_shots`.
 
     Returns
     -------
@@ -160,6 +175,8 @@ def select(
             f"expected 2 or more folds to choose among {len(values)} values of C, got 0",
             hint="Give one value of C to fit without cross-validation.",
         )
+    if (curve or shots) and not n_folds:
+        raise OptionError("expected 2 or more folds for a learning curve or few shots, got 0")
     if nested and n_folds < 3:
         raise OptionError(f"expected 3 or more folds for a nested estimate, got {n_folds}")
     rows = as_feature_rows(X)
@@ -169,6 +186,8 @@ def select(
     notes: list[str] = []
     cv: list[dict[str, Any]] = []
     chosen, estimate, begin = values[0], None, None
+    points: list[dict[str, Any]] = []
+    draws: list[dict[str, Any]] = []
     with passes(rows, threads=jobs) as run:
         if n_folds:
             fold = folds(keys, np.asarray(y), groups, n_folds, seed)
@@ -187,6 +206,11 @@ def select(
                 estimate = nested_scores(
                     run, codes, len(names), fold, spec=spec, values=values, own=own
                 )
+            about: dict[str, Any] = {"spec": spec, "C": chosen, "seed": seed}
+            if curve:
+                points = learning_curve(run, codes, keys, fold, shares=curve, **about)
+            if shots:
+                draws = few_shots(run, codes, keys, fold, shots=shots, **about)
             if swept.solutions:  # the folds' heads are near the one on all rows
                 at = values.index(chosen)
                 begin = [np.mean([found[at].weights for found in swept.solutions], axis=0)]
@@ -208,6 +232,8 @@ def select(
         notes=tuple(notes),
         seconds=time.perf_counter() - start,
         nested=estimate,
+        curve=tuple(points),
+        shots=tuple(draws),
     )
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bottleneck.errors import HeadError
 from bottleneck.extract.progress import Progress
-from bottleneck.heads.grid import parse_grid
+from bottleneck.heads.grid import parse_counts, parse_grid
 from bottleneck.steps.holdout import held_out
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ class TrainStep:
         Take the smallest C within one standard error of the best.
     nested : bool
         Also estimate the accuracy of the whole procedure, the choice of C included.
+    curve : str, optional
+        Shares of the rows to also fit on, ``0.1,0.3,1``.
+    shots : str, optional
+        Rows per class to also fit on, ``1,2,4,8,16``.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("features",)
@@ -61,6 +65,8 @@ class TrainStep:
     jobs: int = -1
     one_se: bool = False
     nested: bool = False
+    curve: str | None = None
+    shots: str | None = None
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Train; return the head, the chosen parameters, all scores and the test's."""
@@ -86,6 +92,8 @@ class TrainStep:
             jobs=self.jobs,
             one_se=self.one_se,
             nested=self.nested,
+            curve=parse_grid(self.curve) if self.curve else (),
+            shots=parse_counts(self.shots) if self.shots else (),
         )
         for note in fitted.notes:
             progress.note(note)
@@ -110,6 +118,8 @@ class TrainStep:
             "best": dict(fitted.best),
             "cv": [dict(entry) for entry in fitted.cv],
             "nested": None if fitted.nested is None else dict(fitted.nested),
+            "curve": [dict(point) for point in fitted.curve],
+            "shots": [dict(point) for point in fitted.shots],
             "test": judged,
             "seconds": round(fitted.seconds, 3),
             "rows": fitted.rows,

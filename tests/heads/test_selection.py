@@ -131,6 +131,34 @@ def test_one_standard_error_takes_a_simpler_head(digits):
     assert careful.best["C"] <= plain.best["C"]
 
 
+@pytest.mark.parametrize("kind", PEERS)
+def test_learning_curve_and_few_shots(digits, kind):
+    fitted = run(digits, head=kind, grid=(0.01,), n_folds=3, curve=(1, 0.2), shots=(2, 1))
+    assert [point["share"] for point in fitted.curve] == [0.2, 1]
+    assert fitted.curve[1]["mean"] == pytest.approx(fitted.cv[0]["mean"], abs=1e-12)
+    assert fitted.curve[1]["rows"] == pytest.approx(200)
+    assert fitted.curve[0]["mean"] < fitted.curve[1]["mean"]
+    assert [(point["shots"], point["rows"]) for point in fitted.shots] == [(1, 10), (2, 20)]
+    assert 0.3 < fitted.shots[0]["mean"] < fitted.shots[1]["mean"] < fitted.curve[1]["mean"]
+    shuffle = np.random.default_rng(0).permutation(300)
+    there = select(
+        digits.X[shuffle],
+        digits.y[shuffle],
+        classes=digits.classes,
+        keys=[digits.keys[i] for i in shuffle],
+        head=kind,
+        grid=(0.01,),
+        n_folds=3,
+        shots=(1, 2),
+    )
+    for ours, theirs in zip(fitted.shots, there.shots, strict=True):
+        assert ours["mean"] == pytest.approx(theirs["mean"], abs=0.01)
+    with pytest.raises(OptionError, match="shares above 0"):
+        run(digits, curve=(2.0,))
+    with pytest.raises(OptionError, match="shots and repeats of 1 or more"):
+        run(digits, shots=(0,))
+
+
 def test_ties_take_the_smallest_c():
     X = np.array([[-2.0], [2.0]] * 10, np.float32)
     fitted = select(
