@@ -35,7 +35,7 @@ class Lbfgs:
     x : ndarray of float64, shape (n,)
         Where to begin.
     tolerance : float
-        Done when no component of the gradient is larger than this.
+        Done when the size of the gradient is at most this.
     gap : float
         And when the decrease to be expected is at most this share of the value.
     scale : callable, optional
@@ -46,8 +46,8 @@ class Lbfgs:
     ----------
     trial : ndarray of float64, shape (n,)
         Where the function is to be evaluated next.
-    x, value, gradient
-        The best point so far, and the function there.
+    x, value, gradient, size
+        The best point so far, and what was told of the function there.
     expected : float
         Decrease to be expected from there, by the quadratic model.
     done : bool
@@ -69,7 +69,7 @@ class Lbfgs:
         self.trial = self.x = x
         self.value = np.inf
         self.gradient = np.zeros_like(x)
-        self.expected = np.inf
+        self.size = self.expected = np.inf
         self.done = self.stuck = False
         self.iterations = self.evaluations = 0
         self.scale = scale
@@ -80,11 +80,11 @@ class Lbfgs:
         self._low, self._high, self._step = 0.0, np.inf, 1.0
         self._trials = 0
 
-    def tell(self, value: float, gradient: Vector) -> None:
-        """Take the function's value and gradient at :attr:`trial`."""
+    def tell(self, value: float, gradient: Vector, size: float) -> None:
+        """Take the function's value and gradient at :attr:`trial`, and how large that counts."""
         self.evaluations += 1
         if np.isinf(self.value):
-            self._arrive(value, gradient)
+            self._arrive(value, gradient, size)
             return
         slope = float(gradient @ self._direction)
         decrease = value <= self.value + _DECREASE * self._step * self._slope
@@ -109,25 +109,24 @@ class Lbfgs:
                 self._pairs.append((s, y, sy))
             self.iterations += 1
             self.x = self.trial
-            self._arrive(value, gradient)
+            self._arrive(value, gradient, size)
 
     def _try(self, step: float) -> None:
         if self._trials >= _MAX_TRIALS or step * float(np.abs(self._direction).max()) == 0:
             if self._pairs:  # once more from here, without memory
                 self._pairs.clear()
-                self._arrive(self.value, self.gradient)
+                self._arrive(self.value, self.gradient, self.size)
             else:
                 self.done = self.stuck = True
             return
         self._step = step
         self.trial = self.x + step * self._direction
 
-    def _arrive(self, value: float, gradient: Vector) -> None:
-        self.value, self.gradient = value, gradient
+    def _arrive(self, value: float, gradient: Vector, size: float) -> None:
+        self.value, self.gradient, self.size = value, gradient, size
         self._direction = -self._inverse_hessian(gradient)
         self._slope = float(gradient @ self._direction)
         self.expected = -self._slope / 2
-        size = float(np.abs(gradient).max(initial=0.0))
         if size <= self._tolerance and self.expected <= self._gap * abs(value):
             self.done = True
             return

@@ -116,7 +116,7 @@ class Stack:
 
     def evaluate(
         self, problems: Sequence[Problem], weights: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Compute objectives and gradients of all problems in one pass.
 
         Parameters
@@ -130,6 +130,8 @@ class Stack:
         -------
         values : ndarray of float64, shape (p,)
         gradients : ndarray of float64, shape (p, columns, d + 1)
+        sizes : ndarray of float64, shape (p,)
+            Largest component of each gradient, by the weights of the scaled features.
         """
         portion = np.array([problem.portion for problem in problems])
         penalty = np.array([problem.penalty for problem in problems])
@@ -177,13 +179,18 @@ class Stack:
         # Gradients by the weights of the scaled features, from sums over rows as they are.
         for i in range(p):
             by_weight = raw.reshape(k, p, d)[:, i] - residual[:, i, None] * offset[i]
-            gradients[i, :, :d] = self.scaling.turn(by_weight / (scale[i] * total[i]))
+            gradients[i, :, :d] = by_weight / (scale[i] * total[i])
             if self.fit_intercept:
                 gradients[i, :, d] = residual[:, i] * self.intercept_scale / total[i]
         penalised = weights if self.loss.penalise_intercept else weights[:, :, :d]
         values = loss / total + 0.5 * penalty * np.einsum("pkd,pkd->p", penalised, penalised)
-        gradients[:, :, : penalised.shape[2]] += penalty[:, None, None] * penalised
-        return values, gradients
+        free = weights[:, :, d:] * (penalty[:, None, None] if self.loss.penalise_intercept else 0)
+        gradients[:, :, d:] += free
+        straight = self.scaling.turn_back(weights[:, :, :d])
+        gradients[:, :, :d] += penalty[:, None, None] * straight
+        sizes: NDArray[np.float64] = np.abs(gradients).max(axis=(1, 2))
+        gradients[:, :, :d] = self.scaling.turn(gradients[:, :, :d])
+        return values, gradients, sizes
 
     def _fold(
         self,
@@ -317,10 +324,10 @@ def solve(
         rounds += 1
         now = waiting[:at_once]
         trials = np.stack([solvers[i].trial for i in now]).reshape(len(now), stack.columns, -1)
-        values, gradients = stack.evaluate([problems[i] for i in now], trials)
+        values, gradients, sizes = stack.evaluate([problems[i] for i in now], trials)
 
         def tell(at: int) -> None:
-            solvers[now[at]].tell(float(values[at]), gradients[at].ravel())  # noqa: B023
+            solvers[now[at]].tell(float(values[at]), gradients[at].ravel(), float(sizes[at]))  # noqa: B023
 
         stack.run.each(tell, list(range(len(now))))
         waiting = [i for i in waiting if not solvers[i].done and solvers[i].iterations < max_iter]
