@@ -48,10 +48,14 @@ def judge_head(head: Head, X: ArrayLike | Rows, y: ArrayLike, classes: Sequence[
     probabilities = head.predict_proba(X)
     if probabilities is not None and unknown:
         probabilities = np.pad(probabilities, ((0, 0), (0, len(unknown))))
+    scores = head.scores(X)
+    if unknown:
+        scores = np.pad(scores, ((0, 0), (0, len(unknown))), constant_values=-np.inf)
     return judge(
         translate[codes],
         head.predict(X),
         probabilities,
         (*head.classes, *unknown),
         unknown=unknown,
+        scores=scores,
     )
