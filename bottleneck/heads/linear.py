@@ -95,7 +95,7 @@ class _Descended(LinearClassifier):
                 else no_scaling(1, rows.shape[1]),
                 fit_intercept=self.fit_intercept,
             )
-            problem = Problem(0, 1 / (self.C * float(weighting.totals()[0])))
+            problem = Problem(0, 1 / (self.C * float(weighting.totals[0])))
             stack, curvature = with_curvature(stack)
             (found,) = solve(
                 stack,

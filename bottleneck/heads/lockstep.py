@@ -136,10 +136,12 @@ class Stack:
         portion = np.array([problem.portion for problem in problems])
         penalty = np.array([problem.penalty for problem in problems])
         used, place = np.unique(portion, return_inverse=True)
-        total = self.weighting.totals()[portion]
+        total = self.weighting.totals[portion]
         scale, offset = self.scaling.scale[portion], self.scaling.offset[portion]
-        stacked, intercepts = self._fold(weights, scale, offset)
-        k, p, d = stacked.shape
+        d = weights.shape[2] - 1
+        straight = np.stack(self.run.each(self.scaling.turn_back, list(weights[:, :, :d])))
+        stacked, intercepts = self._fold(straight, weights[:, :, d], scale, offset)
+        k, p, _ = stacked.shape
         flat = np.ascontiguousarray(stacked.reshape(k * p, d))
         dtype = flat.dtype
         weighting = Weighting(
@@ -186,22 +188,22 @@ class Stack:
         values = loss / total + 0.5 * penalty * np.einsum("pkd,pkd->p", penalised, penalised)
         free = weights[:, :, d:] * (penalty[:, None, None] if self.loss.penalise_intercept else 0)
         gradients[:, :, d:] += free
-        straight = self.scaling.turn_back(weights[:, :, :d])
         gradients[:, :, :d] += penalty[:, None, None] * straight
         sizes: NDArray[np.float64] = np.abs(gradients).max(axis=(1, 2))
-        gradients[:, :, :d] = self.scaling.turn(gradients[:, :, :d])
+        gradients[:, :, :d] = np.stack(self.run.each(self.scaling.turn, list(gradients[:, :, :d])))
         return values, gradients, sizes
 
     def _fold(
         self,
-        weights: NDArray[np.float64],
+        straight: NDArray[np.float64],
+        free: NDArray[np.float64],
         scale: NDArray[np.float64],
         offset: NDArray[np.float64],
     ) -> tuple[FloatArray, FloatArray]:
         """Return weights (columns, p, d) and intercepts (columns, p) for prepared blocks."""
         dtype = self.run.rows.dtype
-        raw = self.scaling.turn_back(weights[:, :, :-1]) / scale[:, None, :]
-        intercepts = weights[:, :, -1] * self.intercept_scale - np.einsum("pkd,pd->pk", raw, offset)
+        raw = straight / scale[:, None, :]
+        intercepts = free * self.intercept_scale - np.einsum("pkd,pd->pk", raw, offset)
         return raw.astype(dtype).transpose(1, 0, 2), intercepts.astype(dtype).T
 
     def turned(
@@ -258,7 +260,7 @@ def _refresh(
     curvature: Curvature,
 ) -> None:
     """Estimate the Hessians anew, once for all portions of one penalty, from their mean."""
-    total = stack.weighting.totals()
+    total = stack.weighting.totals
     groups: dict[float, list[int]] = {}
     for i in waiting:
         # Portions of like size have nearly the same penalty at the same C.

@@ -121,7 +121,8 @@ def passes(
     from threadpoolctl import threadpool_limits
 
     if threads is None or threads < 1:
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        able = hasattr(os, "sched_getaffinity")
+        threads = len(os.sched_getaffinity(0)) if able else os.cpu_count() or 1
     opened = Pass(rows, block_rows or BLOCK_ROWS, threads)
     with threadpool_limits(1, user_api="blas"):
         try:

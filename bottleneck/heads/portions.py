@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +52,9 @@ class Weighting:
         """Return the weight of each row alone, shape (n,)."""
         return np.ones(len(self.y)) if self.row_weights is None else self.row_weights
 
+    @cached_property
     def totals(self) -> NDArray[np.float64]:
-        """Return the sum of the weights of each portion."""
+        """Sum of the weights of each portion."""
         rows = self.weights_of_rows()
         per_class: NDArray[np.float64] = np.stack(
             [
@@ -146,7 +148,7 @@ def standardise(run: Pass, weighting: Weighting) -> Scaling:
         total[1][...] += weights @ difference
 
     parts = run.run(new, visit)
-    weight = np.maximum(weighting.totals(), np.finfo(float).tiny)[:, None]
+    weight = np.maximum(weighting.totals, np.finfo(float).tiny)[:, None]
     mean = sum_of(part[0] for part in parts) / weight
     variance = np.maximum(sum_of(part[1] for part in parts) / weight - mean**2, 0)
     # Rounding leaves so much of a constant feature.

@@ -112,7 +112,7 @@ def sweep(
     )
     problems = [
         Problem(portion, 1 / (value * total))
-        for portion, total in enumerate(weighting.totals())
+        for portion, total in enumerate(weighting.totals)
         for value in values
     ]
     stack, curvature = with_curvature(stack)
