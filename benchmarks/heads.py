@@ -86,15 +86,6 @@ def sweep(path, rounds, part):
     from bottleneck.heads import folds
 
     store, train, _ = load(path)
-    took, found = timed(
-        lambda: select(
-            train.X, train.y, classes=store.classes, keys=train.keys, grid=GRID, n_folds=5
-        )
-    )
-    print(f"sweep ours: 10 strengths x 5 folds and the final fit in {took:.1f} s, {found.best}")
-    for entry in found.cv:
-        print(f"  C={entry['params']['C']:g}: {entry['mean']:.5f} +- {entry['std'] / 5**0.5:.5f}")
-    print("  notes:", found.notes)
     fold = folds(train.keys, train.y, n_folds=5)
     Z = StandardScaler().fit_transform(train.X)
 
@@ -111,7 +102,7 @@ def sweep(path, rounds, part):
 
     peer, results = timed(lambda: Parallel(2)(delayed(path_of)(i, GRID[:part]) for i in range(2)))
     whole = peer * 5 / 2
-    ours, _ = timed(
+    ours, few = timed(
         lambda: select(
             train.X, train.y, classes=store.classes, keys=train.keys, grid=GRID[:part], n_folds=5
         )
@@ -121,9 +112,20 @@ def sweep(path, rounds, part):
         f"time, in {peer:.1f} s, scaled to 5 folds {whole:.1f} s; ours on those strengths, "
         f"5 folds, final fit included: {ours:.1f} s"
     )
+    for entry in few.cv:
+        print(f"  ours: C={entry['params']['C']:g}: {entry['mean']:.5f} std {entry['std']:.5f}")
     for i, (_, scores) in enumerate(results):
         print(f"  peer's accuracies on fold {i}: {np.round(scores, 5).tolist()}")
-    print(f"sweep: peer / ours = {whole / ours:.1f} on {part} strengths")
+    print(f"sweep: peer / ours = {whole / ours:.1f} on {part} strengths", flush=True)
+    took, found = timed(
+        lambda: select(
+            train.X, train.y, classes=store.classes, keys=train.keys, grid=GRID, n_folds=5
+        )
+    )
+    print(f"sweep ours: 10 strengths x 5 folds and the final fit in {took:.1f} s, {found.best}")
+    for entry in found.cv:
+        print(f"  C={entry['params']['C']:g}: {entry['mean']:.5f} +- {entry['std'] / 5**0.5:.5f}")
+    print("  notes:", found.notes)
 
 
 def ridge(path, rounds):
