@@ -24,10 +24,10 @@ demo: $(READY) ## Run the main job on data/sample: features, two heads, their ju
 	$(BIN)/bottleneck run pipelines/quickstart.toml
 
 test: check ## Lint, types and tests
-	$(BIN)/python -m pytest -m 'not heavy'
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not heavy'
 
 test-all: check ## The same with the heavy tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(READY) ## Lint and types only
 	$(BIN)/ruff check .

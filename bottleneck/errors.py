@@ -73,6 +73,8 @@ class ImageError(BottleneckError, ValueError):
 class BackboneError(BottleneckError, ValueError):
     """A backbone, layer or pooling does not exist or does not fit."""
 
+    exit_code = 2
+
 
 class WeightsError(BottleneckError, OSError):
     """Weights cannot be found, are damaged, or belong to another backbone."""

@@ -204,7 +204,10 @@ def concatenate(manifests: Sequence[Manifest], prefixes: Sequence[str]) -> Manif
 
 
 def _refuse_duplicates(keys: Sequence[str]) -> None:
-    if len(set(keys)) == len(keys):
+    # Hashes first: a set of a million strings would take as much memory again.
+    hashes = np.fromiter(map(hash, keys), np.int64, count=len(keys))
+    hashes.sort()
+    if not np.any(hashes[1:] == hashes[:-1]):
         return
     seen: set[str] = set()
     for row, key in enumerate(keys):

@@ -1,21 +1,21 @@
 """Pipelines: steps read from TOML, run in order, skipped when nothing they depend on changed."""
 
-import difflib
 import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from bottleneck import __version__
 from bottleneck.errors import PipelineError, TooManyFailuresError
 from bottleneck.extract.progress import Progress
 from bottleneck.fingerprint import fingerprint
+from bottleneck.output import prepare_output, write_text
 from bottleneck.sources import open_source
 from bottleneck.steps import STEPS, ExtractStep, Step
+from bottleneck.steps.table import build_step, option_names, refuse_unknown, step_fields
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def load_pipeline(path: Path, settings: Sequence[str] = ()) -> list[NamedStep]:
         raise PipelineError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PipelineError(f"{path} is not valid TOML: {error}") from error
-    _refuse_unknown(document, {"step", "root"}, str(path))
+    refuse_unknown(document, {"step", "root"}, str(path))
     tables = document.get("step", [])
     if not isinstance(tables, list) or not tables:
         raise PipelineError(f"{path}: expected steps, each headed [[step]], found none")
@@ -106,10 +106,20 @@ def load_pipeline(path: Path, settings: Sequence[str] = ()) -> list[NamedStep]:
             raise PipelineError(f"{path}: expected unique step names, got {name!r} twice")
     for setting in settings:
         _apply(setting, named)
-    return [
-        NamedStep(name, kind, _build(kind, options, root, f"{path}, step {name!r}"))
+    steps = [
+        NamedStep(name, kind, build_step(kind, options, root, f"{path}, step {name!r}"))
         for name, kind, options in named
     ]
+    makers: dict[str, str] = {}
+    for named_step in steps:
+        for output in _paths(named_step.step, named_step.step.writes):
+            if output in makers:
+                raise PipelineError(
+                    f"{path}: the steps {makers[output]!r} and {named_step.name!r} both write "
+                    f"{os.path.relpath(output)}"
+                )
+            makers[output] = named_step.name
+    return steps
 
 
 def run_pipeline(
@@ -168,7 +178,8 @@ def run_pipeline(
         _write_state(state_path, {**stamps, **unfinished})
         result = step.run(progress)
         _require_success(named, result)
-        _write_state(state_path, {**stamps, "finished": True, "result": result})
+        made = {"finished": True, "result": result, "outputs": _stamp_outputs(step)}
+        _write_state(state_path, {**stamps, **made})
         yield Outcome(named.name, named.kind, "ran", why, result)
 
 
@@ -199,7 +210,8 @@ def _why_run(
         return f"{', '.join(os.path.relpath(path) for path in sorted(waits_for))} is made anew"
     if not state.get("finished"):
         return "did not finish"
-    changed = [name for name, stamp in stamps.items() if state.get(name) != stamp]
+    now = {**stamps, "outputs": _stamp_outputs(named.step)}
+    changed = [name for name, stamp in now.items() if state.get(name) != stamp]
     return f"{' and '.join(changed)} changed" if changed else None
 
 
@@ -220,11 +232,25 @@ def _stamps(named: NamedStep) -> dict[str, str]:
                     hint="Is an earlier step meant to make it? Then check both names.",
                 ) from error
             inputs[name] = f"{facts.st_size} {facts.st_mtime_ns}"
-    options = {field.name: getattr(step, field.name) for field in _fields(step)}
+    options = {field.name: getattr(step, field.name) for field in step_fields(step)}
+    for name in (*step.reads, *step.writes):
+        options[name] = _absolute(options[name])  # wherever the command is run from
     return {
         "inputs": fingerprint(inputs),
         "options": fingerprint({"version": __version__, "run": named.kind, **options}),
     }
+
+
+def _stamp_outputs(step: Step) -> str:
+    """Fingerprint the files a step has made by size and time of change."""
+    facts = [Path(path).stat() for path in _paths(step, step.writes)]
+    return fingerprint([[fact.st_size, fact.st_mtime_ns] for fact in facts])
+
+
+def _absolute(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_absolute(item) for item in value]
+    return os.path.abspath(value) if isinstance(value, str) else value  # noqa: PTH100
 
 
 def _paths(step: Step, names: Sequence[str]) -> list[str]:
@@ -246,12 +272,9 @@ def _read_state(path: Path | None) -> dict[str, Any]:
 
 
 def _write_state(path: Path | None, state: dict[str, Any]) -> None:
-    if path is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    if path is not None:
+        prepare_output(path, kind="other")
+        write_text(path, json.dumps(state, indent=1) + "\n")
 
 
 def _name_table(table: Any, position: int, path: Path) -> tuple[str, str, dict[str, Any]]:
@@ -282,78 +305,19 @@ def _apply(setting: str, named: Sequence[tuple[str, str, dict[str, Any]]]) -> No
     chosen = [
         options
         for step_name, kind, options in named
-        if step_name == name or (not dot and option in _field_names(kind))
+        if step_name == name or (not dot and option in option_names(kind))
     ]
     if not chosen:
         steps = ", ".join(step_name for step_name, _, _ in named)
         raise PipelineError(f"--set {setting}: no step has it", hint=f"The steps are: {steps}")
-    for options in chosen:
-        options[option] = value
+    for _, kind, options in named:
+        if any(options is one for one in chosen):
+            paths = (*STEPS[kind].reads, *STEPS[kind].writes)
+            # What is typed on the command line is meant from where it is typed.
+            options[option] = _from_here(value) if option in paths else value
 
 
-def _build(kind: str, options: dict[str, Any], root: Path, where: str) -> Step:
-    step_type = STEPS[kind]
-    _refuse_unknown(options, _field_names(kind), where)
-    hints = get_type_hints(step_type)
-    values: dict[str, Any] = {}
-    for field in _fields(step_type):
-        if field.name in options:
-            value = _typed(options[field.name], hints[field.name], f"{where}, {field.name}")
-            if field.name in (*step_type.reads, *step_type.writes):
-                value = _resolve(value, root)
-            values[field.name] = value
-        elif field.default is MISSING:
-            raise PipelineError(f"{where}: expected a value for {field.name!r}, found none")
-    return step_type(**values)
-
-
-def _typed(value: Any, hint: Any, where: str) -> Any:
-    """Check a TOML value against a field's type; lists become tuples, integers floats."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        (hint,) = (option for option in arguments if option is not NoneType)
-        return _typed(value, hint, where)
-    if origin is Literal:
-        if value not in arguments:
-            raise PipelineError(
-                f"{where}: expected one of {', '.join(map(repr, arguments))}, got {value!r}"
-            )
-        return value
-    if origin is tuple:
-        items = [value] if isinstance(value, str) else value
-        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-            raise PipelineError(f"{where}: expected a list of strings, got {value!r}")
-        return tuple(items)
-    if hint is float and type(value) is int:
-        return float(value)
-    if hint is str and type(value) in (int, float):
-        return str(value)  # C = 0.1 and max_failed = 5 read better without quotes
-    if type(value) is not hint:
-        raise PipelineError(f"{where}: expected {hint.__name__}, got {value!r}")
-    return value
-
-
-def _resolve(value: Any, root: Path) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_resolve(item, root) for item in value)
-    return os.path.relpath(root / value) if isinstance(value, str) else value
-
-
-def _refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> None:
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=3)
-            raise PipelineError(
-                f"{where}: unknown key {key!r}",
-                hint=f"Did you mean {' or '.join(near)}?"
-                if near
-                else f"Known keys: {', '.join(sorted(known))}",
-            )
-
-
-def _field_names(kind: str) -> set[str]:
-    return {field.name for field in _fields(STEPS[kind])}
-
-
-def _fields(step: Any) -> tuple[Field[Any], ...]:
-    return fields(step)
+def _from_here(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_from_here(item) for item in value]
+    return os.path.abspath(value) if isinstance(value, str) else value  # noqa: PTH100

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 LAYERS = (
     {"status"},
     {"errors", "fingerprint", "packed"},
+    {"output"},
     {"manifest", "recipe"},
     {"store", "backbones", "runtimes", "images", "sources"},
     {"extract", "heads"},
@@ -31,6 +32,7 @@ HOMES = {
     "sklearn": {"heads", "compare", "extract/transformer.py"},
     "skops": {"heads"},
     "rich": {"cli"},
+    "pyarrow": {"store/foreign.py"},
 }
 
 

@@ -135,6 +135,57 @@ def test_a_missing_output_is_made_again(pipeline, tmp_path):
     assert computed == 0
 
 
+def test_an_output_that_was_changed_is_made_again(pipeline, tmp_path):
+    pipeline()
+    (tmp_path / "out" / "judged.json").write_text("{}")
+    actions, _, _ = pipeline()
+    assert actions == {"features": "skipped", "train": "skipped", "judge": "ran"}
+
+
+def test_it_does_not_matter_where_it_is_run_from(pipeline, monkeypatch, tmp_path):
+    pipeline()
+    monkeypatch.chdir("/")
+    assert pipeline()[0] == SKIPPED
+    monkeypatch.chdir(tmp_path)
+    step = load_pipeline(pipeline.path, ["features.sources=elsewhere"])[0].step
+    assert os.path.abspath(step.sources[0]) == str(tmp_path / "elsewhere")
+
+
+def test_two_steps_must_not_write_one_file(pipeline):
+    pipeline.path.write_text(PIPELINE.replace("out/judged.json", "out/ridge.head"))
+    with pytest.raises(PipelineError, match="'train' and 'judge' both write"):
+        load_pipeline(pipeline.path)
+
+
+def test_images_that_are_away_stop_nothing_and_cost_nothing(pipeline, tmp_path):
+    """The list is in a table; the folder is on a disk that is not there for a while."""
+    lines = ["path,label,split"]
+    for path in sorted(pipeline.photos.rglob("*.png")):
+        split, label = path.parts[-3:-1]
+        lines.append(f"{path.relative_to(tmp_path)},{label},{split}")
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    settings = [f"features.sources={tmp_path / 'list.csv'}"]
+    assert pipeline(settings)[1] == 12
+    pipeline.photos.rename(tmp_path / "away")
+    actions, computed, outcomes = pipeline(settings)
+    assert (actions["features"], computed) == ("ran", 0)
+    assert outcomes[0].result["already_done"] == 12
+    (tmp_path / "away").rename(pipeline.photos)
+    assert pipeline(settings)[1] == 0
+    write_png(pipeline.photos / "train/bee/10.png", np.zeros((20, 24, 3)))
+    assert pipeline(settings)[1] == 1
+
+
+def test_a_mended_image_is_computed(pipeline):
+    good = (pipeline.photos / "train/bee/10.png").read_bytes()
+    (pipeline.photos / "train/bee/10.png").write_bytes(b"")
+    assert pipeline()[2][0].result["failed"] == 1
+    (pipeline.photos / "train/bee/10.png").write_bytes(good)
+    actions, computed, outcomes = pipeline()
+    assert (actions["features"], computed) == ("ran", 1)
+    assert outcomes[0].result["failed_total"] == 0
+
+
 def test_dry_run_tells_and_does_nothing(pipeline, tmp_path):
     actions, _, _ = pipeline(dry_run=True)
     assert set(actions.values()) == {"would run"}

@@ -104,7 +104,7 @@ def load(
         else:
             model, side = _from_file(keras, spec, Path(source), size)
         model.trainable = False
-        return Backbone(spec, model, side, WeightsInfo(source, fingerprint(model)))
+        return Backbone(spec, model, side, WeightsInfo(_lasting(source), fingerprint(model)))
 
 
 def layers(backbone: Backbone) -> dict[str, tuple[int, int, int]]:
@@ -209,3 +209,8 @@ def _built_alike(keras: Any, spec: BackboneSpec, size: int) -> Any:
     if spec.family == "efficientnet_lite":
         return efficientnet_lite.build(keras, spec.name, size, random=False)
     return _built(keras, spec, size)
+
+
+def _lasting(source: str) -> str:
+    """Return a path that means the same from any folder; it is kept in recipes."""
+    return source if source in {"bundled", "imagenet", "none"} else str(Path(source).resolve())

@@ -8,7 +8,7 @@ import click
 from bottleneck.cli.options import json_option, quiet_option, step_option
 from bottleneck.cli.progress import make_progress, slowest
 from bottleneck.cli.show import print_json, print_lines
-from bottleneck.errors import TooManyFailuresError
+from bottleneck.errors import OptionError, TooManyFailuresError
 from bottleneck.steps.extract import ExtractStep
 
 _option = partial(step_option, ExtractStep)
@@ -17,7 +17,15 @@ _option = partial(step_option, ExtractStep)
 @click.command(name="extract")
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @_option("output", "-o", "--output", metavar="FILE.h5", help="The feature file.")
-@_option("backbone", "-b", "--backbone", metavar="NAME", help="See `bottleneck backbones`.")
+@_option(
+    "backbone",
+    "-b",
+    "--backbone",
+    metavar="NAME",
+    multiple=True,
+    default=[ExtractStep.backbone],
+    help="See `bottleneck backbones`.",
+)
 @_option(
     "weights",
     metavar="WHICH",
@@ -34,6 +42,7 @@ _option = partial(step_option, ExtractStep)
 @_option("runtime", help="How the network is compiled.")
 @_option("limit", metavar="N", help="Only N of the pending images now, evenly spread.")
 @_option("overwrite", help="Begin anew even if the file exists.")
+@_option("preallocate", "--preallocate/--no-preallocate", help="Reserve the disk space at once.")
 @_option("retry_failed", help="Try images again that failed before.")
 @_option("refresh", help="Compute images again whose bytes changed since.")
 @_option("max_failed", metavar="N|P%", help="More failed images than this exit with 3.")
@@ -47,6 +56,12 @@ def command(as_json: bool, quiet: bool, **options: Any) -> int:
     with the same images and the same recipe, only what is missing is computed: stop it when
     you like, and run the same command again.
     """
+    if len(options["backbone"]) > 1:
+        raise OptionError(
+            f"expected one backbone, got {', '.join(options['backbone'])}",
+            hint="Run extract once for each, with an output of its own.",
+        )
+    options["backbone"] = options["backbone"][0]
     result = ExtractStep(**options).run(make_progress(quiet))
     if as_json:
         print_json(result)

@@ -18,6 +18,10 @@ COMMANDS = {
     "predict": "Label new images, by the same recipe as the head's features.",
     "run": "Run a pipeline file; skip what is up to date.",
     "info": "What a feature file or a head is.",
+    "verify": "Check a feature file against its checksums.",
+    "rescue": "Save the rows of a damaged feature file.",
+    "merge": "Join feature files of one recipe.",
+    "export": "A smaller copy of finished features.",
     "backbones": "The catalogue of backbones.",
     "doctor": "Check this installation, with one tiny real run.",
 }
@@ -67,7 +71,8 @@ def main() -> NoReturn:
     debug = "--debug" in sys.argv[1:] or bool(os.environ.get("BOTTLENECK_DEBUG"))
     try:
         code = cli.main(standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
@@ -86,6 +91,12 @@ def main() -> NoReturn:
             traceback.print_exc()
         _say(f"error: {error.message}", error.hint)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        where = f" ({error.filename})" if error.filename else ""
+        _say(f"error: {error.strerror or error}{where}")
+        sys.exit(1)
     except Exception as error:  # noqa: BLE001  # the last resort, so that nobody sees a traceback
         if debug:
             traceback.print_exc()

@@ -14,9 +14,9 @@ def print_json(document: Any) -> None:
 
 
 def print_lines(*lines: str | None) -> None:
-    """Print the lines that are not empty; bytes that are no text are shown escaped."""
+    """Print the lines that are not empty."""
     for line in filter(None, lines):
-        click.echo(line.encode(errors="backslashreplace").decode())
+        click.echo(printable(line))
 
 
 def print_table(
@@ -40,6 +40,19 @@ def print_table(
     console.print(table)
 
 
+def printable(text: str) -> str:
+    """Escape what a terminal would obey or choke on: control characters, bytes that are no text.
+
+    File names and class names may hold anything.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
+        for c in text
+    )
+
+
 def percent(value: float | None) -> str:
     """Write a share as a percentage; a dash where there is none."""
     return "-" if value is None else f"{100 * value:.1f}%"
@@ -51,8 +64,7 @@ def params(values: Mapping[str, Any]) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = "-" if value is None else str(value)
-    return text.encode(errors="backslashreplace").decode()
+    return "-" if value is None else printable(str(value))
 
 
 def _is_terminal() -> bool:

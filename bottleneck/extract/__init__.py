@@ -5,8 +5,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bottleneck.extract.embedder import Embedder, build_embedder, rebuild_embedder
-from bottleneck.extract.engine import BATCH_SIZE, ExtractResult, extract, fill_store
+from bottleneck.extract.engine import BATCH_SIZE, extract, fill_store
 from bottleneck.extract.progress import Progress, Silent
+from bottleneck.extract.result import ExtractResult
 
 if TYPE_CHECKING:
     from bottleneck.extract.transformer import FeatureExtractor as FeatureExtractor

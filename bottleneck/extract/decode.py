@@ -21,6 +21,9 @@ from bottleneck.store.format import DIGEST_BYTES
 _BATCHES_AHEAD = 2
 """Decoded batches that wait beside those being decoded: enough that the network never does."""
 
+_LOOK_AT_ONCE = 4096
+"""Images looked at between two glances at the results."""
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -29,6 +32,8 @@ class Failure:
     row: int
     status: RowStatus
     message: str
+    digest: NDArray[np.uint8] | None = None
+    """Hash of the image, where its bytes could be read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +76,10 @@ def image_digest(image: bytes | NDArray[np.unsignedinteger[Any]]) -> NDArray[np.
 
 def changed_rows(
     source: Source, rows: NDArray[np.int64], digests: NDArray[np.uint8], workers: int
-) -> NDArray[np.int64]:
-    """Find the rows whose image is no longer what its digest says, or is gone.
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find the rows whose image is no longer what its digest says.
+
+    An image that cannot be read now has not changed for all we know: a disk may be away.
 
     Parameters
     ----------
@@ -81,22 +88,36 @@ def changed_rows(
     rows : ndarray of int64, shape (n,)
         Row numbers to check.
     digests : ndarray of uint8, shape (n, 16)
-        What they hashed to.
+        What they hashed to; zeros if they could not be read then.
     workers : int
         Number of threads.
+
+    Returns
+    -------
+    changed : ndarray of int64
+        Row numbers.
+    unreadable : ndarray of int64
+        Row numbers of images that could not be read.
     """
 
-    def changed(position: int) -> bool:
+    def look(position: int) -> bool | None:
         try:
             image = source.read(int(rows[position]))
         except ImageError:
-            return True
+            return None
         return not np.array_equal(image_digest(image), digests[position])
 
+    changed: list[int] = []
+    unreadable: list[int] = []
     with ThreadPoolExecutor(workers) as executor:
-        found = executor.map(changed, range(len(rows)))
-        mask = np.fromiter(found, bool, count=len(rows))
-    return np.compress(mask, rows)
+        for start in range(0, len(rows), _LOOK_AT_ONCE):
+            positions = range(start, min(start + _LOOK_AT_ONCE, len(rows)))
+            for position, found in zip(positions, executor.map(look, positions), strict=True):
+                if found is None:
+                    unreadable.append(int(rows[position]))
+                elif found:
+                    changed.append(int(rows[position]))
+    return np.array(changed, np.int64), np.array(unreadable, np.int64)
 
 
 def decode_batch(source: Source, geometry: Geometry, rows: NDArray[np.int64]) -> DecodedBatch:
@@ -110,6 +131,7 @@ def decode_batch(source: Source, geometry: Geometry, rows: NDArray[np.int64]) ->
     for row in rows.tolist():
         started = time.perf_counter()
         read_done = started
+        image = None
         try:
             image = source.read(row)
             read_done = time.perf_counter()
@@ -121,7 +143,8 @@ def decode_batch(source: Source, geometry: Geometry, rows: NDArray[np.int64]) ->
             digests[slot] = image_digest(image)
             good.append(row)
         except ImageError as error:
-            failures.append(Failure(row, error.reason, error.message))
+            digest = None if image is None else image_digest(image)
+            failures.append(Failure(row, error.reason, error.message, digest))
         read_seconds += read_done - started
         decode_seconds += time.perf_counter() - read_done
     n = len(good)

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -69,22 +69,19 @@ class Embedder:
     def stream(
         self,
         source: Source,
-        rows: NDArray[np.int64],
+        batches: Iterable[NDArray[np.int64]],
         *,
-        batch_size: int,
         workers: int,
         seconds: defaultdict[str, float] | None = None,
     ) -> Iterator[EmbeddedBatch]:
-        """Compute features of some rows of a source, batch by batch, in order.
+        """Compute features of some rows of a source, in order.
 
         Parameters
         ----------
         source : Source
             Where the images are.
-        rows : ndarray of int64, shape (n,)
-            Ascending row numbers.
-        batch_size : int
-            Images per forward pass.
+        batches : iterable of ndarray of int64
+            Row numbers of each forward pass, ascending.
         workers : int
             Threads that decode ahead.
         seconds : defaultdict of float, optional
@@ -92,7 +89,6 @@ class Embedder:
             and ``wait`` (for decoded images).
         """
         spent = defaultdict[str, float](float) if seconds is None else seconds
-        batches = (rows[i : i + batch_size] for i in range(0, len(rows), batch_size))
         decoded = decode_stream(source, self.geometry, batches, workers)
         while True:
             started = time.perf_counter()
@@ -123,7 +119,10 @@ class Embedder:
         if finite.all():
             return EmbeddedBatch(batch.rows, features, batch.digests, batch.failures)
         message = f"a feature is NaN, infinite or too large for {dtype.name}"
-        lost = [Failure(row, RowStatus.NON_FINITE, message) for row in batch.rows[~finite].tolist()]
+        lost = [
+            Failure(int(batch.rows[i]), RowStatus.NON_FINITE, message, batch.digests[i])
+            for i in np.flatnonzero(~finite)
+        ]
         return EmbeddedBatch(
             batch.rows[finite],
             {name: block[finite] for name, block in features.items()},

@@ -1,6 +1,7 @@
 """Which rows of a file are still to be computed, and whether the file may be continued."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,6 +16,9 @@ from bottleneck.store import FeatureStore
 
 _MUST_AGREE = ("precision", "dtype")
 """Fields of the execution that rows of one file must share; the others may change midway."""
+
+_BLOCK_ROWS = 1 << 20
+"""Rows planned at once."""
 
 _OVERWRITE_HINT = "Give another -o, or --overwrite to replace the file and its finished rows."
 
@@ -100,10 +104,8 @@ def require_same_recipe(store: FeatureStore, recipe: Recipe) -> list[str]:
     ]
 
 
-def rows_to_do(
-    status: NDArray[np.uint8], *, retry_failed: bool = False, limit: int | None = None
-) -> NDArray[np.int64]:
-    """List the rows to compute.
+class Plan:
+    """The rows to compute, in order; only ever a block of their numbers is in memory.
 
     Parameters
     ----------
@@ -114,16 +116,45 @@ def rows_to_do(
     limit : int, optional
         At most this many, spread evenly over those that wait, so that a short trial sees
         every class.
-
-    Returns
-    -------
-    ndarray of int64
-        Ascending row numbers.
     """
-    if retry_failed:
-        rows = np.flatnonzero(status != RowStatus.DONE)
-    else:
-        rows = np.flatnonzero(status == RowStatus.PENDING)
-    if limit is not None and limit < len(rows):
-        rows = rows[np.arange(limit) * len(rows) // limit]
-    return rows
+
+    def __init__(
+        self, status: NDArray[np.uint8], *, retry_failed: bool = False, limit: int | None = None
+    ) -> None:
+        self._status = status
+        self._retry_failed = retry_failed
+        self._waiting = sum(len(rows) for rows in self._blocks())
+        self._limit = self._waiting if limit is None else min(limit, self._waiting)
+
+    def __len__(self) -> int:
+        return self._limit
+
+    def __repr__(self) -> str:
+        return f"<Plan {len(self)} of {len(self._status)} rows>"
+
+    def batches(self, size: int) -> Iterator[NDArray[np.int64]]:
+        """Yield ascending row numbers, ``size`` at a time."""
+        rest = np.empty(0, np.int64)
+        for rows in self._chosen():
+            rest = np.concatenate([rest, rows])
+            whole = len(rest) // size * size
+            yield from rest[:whole].reshape(-1, size)
+            rest = rest[whole:]
+        if len(rest):
+            yield rest
+
+    def _chosen(self) -> Iterator[NDArray[np.int64]]:
+        """Yield the rows to do: of those that wait, numbers ``i * waiting // limit``."""
+        seen = taken = 0
+        for rows in self._blocks():
+            # The first chosen number that lies behind this block.
+            upto = -(-(seen + len(rows)) * self._limit // self._waiting) if len(rows) else taken
+            numbers = np.arange(taken, min(upto, self._limit)) * self._waiting // self._limit
+            yield rows[numbers - seen]
+            seen, taken = seen + len(rows), max(taken, min(upto, self._limit))
+
+    def _blocks(self) -> Iterator[NDArray[np.int64]]:
+        for start in range(0, len(self._status), _BLOCK_ROWS):
+            block = self._status[start : start + _BLOCK_ROWS]
+            waits = block != RowStatus.DONE if self._retry_failed else block == RowStatus.PENDING
+            yield start + np.flatnonzero(waits)

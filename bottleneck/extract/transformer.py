@@ -14,6 +14,7 @@ from bottleneck.errors import ImageError
 from bottleneck.extract.decode import default_workers
 from bottleneck.extract.embedder import build_embedder
 from bottleneck.extract.engine import BATCH_SIZE
+from bottleneck.extract.plan import Plan
 from bottleneck.images import ResizeRule
 from bottleneck.manifest import Manifest
 from bottleneck.sources import FileSource, PixelSource, Source
@@ -75,6 +76,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         self.workers = workers
         self.on_error = on_error
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A compiled network does not travel; it is compiled again where it arrives.
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_embedder"}
+
     def fit(self, X: object = None, y: object = None) -> Self:
         """Load and compile the backbone; the images are not looked at."""
         self._embedder = build_embedder(
@@ -112,8 +118,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         features = np.full((len(X), dim), np.nan, np.float32)
         for batch in self._embedder.stream(
             source,
-            np.arange(len(X)),
-            batch_size=self.batch_size,
+            Plan(np.zeros(len(X), np.uint8)).batches(self.batch_size),
             workers=self.workers or default_workers(),
         ):
             (features[batch.rows],) = batch.features.values()

@@ -56,14 +56,14 @@ class Rows(Protocol):
 
 
 class ArrayRows:
-    """Rows of an array, or of an HDF5 dataset.
+    """Rows of an array, or of something that is read like one.
 
     Parameters
     ----------
-    array : ndarray or h5py.Dataset, shape (n, d)
+    array : ndarray, h5py.Dataset or what a store's features are, shape (n, d)
         Read in place.
     rows : ndarray of int, optional
-        Which rows, in which order; all by default. Not for datasets.
+        Which rows, in which order; all by default. Not for datasets of h5py.
     """
 
     def __init__(self, array: Any, rows: NDArray[np.int64] | None = None) -> None:
@@ -76,14 +76,21 @@ class ArrayRows:
 
     def read(self, start: int, stop: int, scratch: dict[str, FloatArray]) -> FloatArray:
         """Return rows ``start`` to ``stop``: a view where that is possible."""
-        block = (
-            self._array[start:stop] if self._rows is None else self._array[self._rows[start:stop]]
-        )
+        block = self._array[self._selection(start, stop)]
         if block.dtype == self.dtype and block.flags.c_contiguous:
             return np.asarray(block)
         wide = buffer(scratch, "wide", block.shape, self.dtype)
         np.copyto(wide, block)
         return wide
+
+    def _selection(self, start: int, stop: int) -> slice | NDArray[np.int64]:
+        """Return the rows to take: a slice where they lie side by side, which costs less."""
+        if self._rows is None:
+            return slice(start, stop)
+        rows = self._rows[start:stop]
+        if len(rows) and np.all(np.diff(rows) == 1):
+            return slice(int(rows[0]), int(rows[-1]) + 1)
+        return rows
 
 
 class FileRows:
@@ -119,15 +126,6 @@ class FileRows:
         self._rows = rows
         self.shape = (shape[0] if rows is None else len(rows), shape[1])
         self.dtype = np.dtype(np.float32)
-
-    @classmethod
-    def of(
-        cls, store: "FeatureStore", output: str, rows: NDArray[np.int64] | None = None
-    ) -> "FileRows":
-        """Read an output of a feature file; by default all its rows."""
-        extent = store.layout.features[output]
-        shape = (extent.n_rows, extent.row_shape[0])
-        return cls(store.path, extent.offset, shape, extent.dtype, rows)
 
     def read(self, start: int, stop: int, scratch: dict[str, FloatArray]) -> FloatArray:
         """Return rows ``start`` to ``stop``, in a buffer of the caller."""
@@ -186,8 +184,8 @@ def as_rows(X: Any) -> Rows:
     """
     if isinstance(X, (ArrayRows, FileRows)):
         return X
-    if hasattr(X, "layout") and hasattr(X, "output_name"):
-        return _rows_of_store(X)
+    if hasattr(X, "outputs") and hasattr(X, "output_name"):
+        return _all_rows_of(X)
     if not hasattr(X, "shape") or not hasattr(X, "dtype"):
         X = np.asarray(X)
     if len(X.shape) != 2 or X.shape[1] == 0 or np.dtype(X.dtype).kind not in "fiub":
@@ -198,11 +196,22 @@ def as_rows(X: Any) -> Rows:
     return ArrayRows(X)
 
 
-def _rows_of_store(store: "FeatureStore") -> FileRows:
+def rows_of(
+    store: "FeatureStore", output: str, rows: NDArray[np.int64] | None = None
+) -> "ArrayRows | FileRows":
+    """Read an output of a feature file, ours or another program's; by default all its rows."""
+    if not store.in_place:
+        return ArrayRows(store.features(output), rows)
+    extent = store.layout.features[output]
+    shape = (extent.n_rows, extent.row_shape[0])
+    return FileRows(store.path, extent.offset, shape, extent.dtype, rows)
+
+
+def _all_rows_of(store: "FeatureStore") -> "ArrayRows | FileRows":
     missing = len(store) - int(np.count_nonzero(store.done))
     if missing:
         raise HeadError(
             f"expected features in every row of {store.path}, {missing} of {len(store)} have none",
-            hint="Take the rows that are done: FileRows.of(store, output, rows).",
+            hint="Take the rows that are done: rows_of(store, output, rows).",
         )
-    return FileRows.of(store, store.output_name())
+    return rows_of(store, store.output_name())

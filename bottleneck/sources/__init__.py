@@ -34,16 +34,20 @@ def open_source(given: Sequence[str]) -> Source:
     sources: list[Source] = []
     files: list[str] = []
     for text in given:
-        if Path(text).is_dir():
+        try:
+            exists, is_folder = Path(text).exists(), Path(text).is_dir()
+        except OSError as error:
+            raise SourceError(f"cannot look at {text}: {error.strerror}") from error
+        if is_folder:
             sources.append(open_folder(text))
         elif text.lower().endswith(".csv"):
             sources.append(open_csv(text))
-        elif Path(text).is_file() or is_image_name(Path(text).name):
+        elif exists or is_image_name(Path(text).name):
             files.append(text)
         else:
             raise SourceError(
                 f"expected a folder, a CSV table or an image file, got {text}, "
-                f"which {'is none of them' if Path(text).exists() else 'does not exist'}",
+                "which does not exist",
             )
     if files:
         for text in files:

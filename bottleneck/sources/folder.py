@@ -35,7 +35,7 @@ def open_folder(path: str) -> FileSource:
             f"expected images below {path}, found none",
             hint=f"Files are taken for images by their ending: {' '.join(sorted(IMAGE_SUFFIXES))}",
         )
-    has_splits = _has_splits(keys)
+    has_splits = _has_splits(keys, path)
     # Labels and splits are read off the keys twice over rather than kept: less memory.
     return FileSource(
         path,
@@ -48,9 +48,21 @@ def open_folder(path: str) -> FileSource:
     )
 
 
-def _has_splits(keys: list[str]) -> bool:
+def _has_splits(keys: list[str], root: str) -> bool:
+    """Whether the top level names splits; refuse to guess when it does so only in part."""
     tops = {key.partition("/")[0] for key in keys if "/" in key}
-    return bool(tops) and all(split_code(top) for top in tops)
+    splits = {top for top in tops if split_code(top)}
+    if not splits or splits == tops:
+        return bool(splits)
+    classes_below = any(key.count("/") > 1 and key.partition("/")[0] in splits for key in keys)
+    if len(splits) > 1 or classes_below:
+        others = ", ".join(sorted(tops - splits)[:5])
+        raise ManifestError(
+            f"{root}: the folders {', '.join(sorted(splits))} look like splits, but beside them "
+            f"are: {others}",
+            hint="Move those away, or list the images in a CSV table.",
+        )
+    return False  # one class of several that happens to be called train or test
 
 
 def _split(key: str) -> str:

@@ -34,6 +34,7 @@ def open_csv(path: str) -> FileSource:
             reader = csv.reader(stream, strict=True)
             where = _header(path, next(reader, []))
             columns = {name: [] for name in where}
+            known: dict[str, str] = {}  # one string per label, not one per row
             widest = max(where.values())
             for cells in reader:
                 if not cells:
@@ -44,7 +45,10 @@ def open_csv(path: str) -> FileSource:
                         f"or more, got {cells!r}"
                     )
                 for name, position in where.items():
-                    columns[name].append(cells[position])
+                    cell = cells[position]
+                    columns[name].append(
+                        _plain(cell) if name == "path" else known.setdefault(cell, cell)
+                    )
     except csv.Error as error:
         raise ManifestError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error
     except UnicodeDecodeError as error:
@@ -55,7 +59,7 @@ def open_csv(path: str) -> FileSource:
         raise ManifestError(f"expected a line per image in {path}, found only the header")
     try:
         manifest = Manifest.build(
-            [PurePosixPath(cell).as_posix() for cell in columns["path"]],
+            columns["path"],
             columns.get("label"),
             columns.get("split"),
             columns.get("group"),
@@ -63,6 +67,11 @@ def open_csv(path: str) -> FileSource:
     except ManifestError as error:
         raise ManifestError(f"{path}: {error.message}", hint=error.hint) from error
     return FileSource(path, Path(path).parent, manifest)
+
+
+def _plain(path: str) -> str:
+    """Drop what a path does without: ``./a//b`` is ``a/b``."""
+    return PurePosixPath(path).as_posix() if "./" in path or "//" in path else path
 
 
 def _header(path: str, names: list[str]) -> dict[str, int]:

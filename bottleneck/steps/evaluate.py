@@ -2,12 +2,12 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bottleneck.errors import HeadError
 from bottleneck.extract.progress import Progress
 from bottleneck.manifest import SPLITS
+from bottleneck.output import prepare_output, write_text
 from bottleneck.steps.holdout import held_out
 
 if TYPE_CHECKING:
@@ -43,9 +43,11 @@ class EvaluateStep:
         """Judge; return the scores, the table per class and the confusion matrix."""
         from bottleneck.compare import judge_head
         from bottleneck.heads import Head
-        from bottleneck.heads.rows import FileRows
+        from bottleneck.heads.rows import rows_of
         from bottleneck.store import FeatureStore
 
+        inputs = [self.head, self.features]
+        place = prepare_output(self.output, kind="other", inputs=inputs) if self.output else None
         head = Head.load(self.head)
         store = FeatureStore.open(self.features)
         output = head.output if head.output in store.outputs else store.output_name()
@@ -58,7 +60,7 @@ class EvaluateStep:
                 f"found none ({rows.failed} failed, {rows.unlabelled} unlabelled, "
                 f"{rows.pending} pending)"
             )
-        judgement = judge_head(head, FileRows.of(store, output, rows.rows), rows.y, store.classes)
+        judgement = judge_head(head, rows_of(store, output, rows.rows), rows.y, store.classes)
         if judgement.unknown_classes:
             unknown = ", ".join(judgement.unknown_classes)
             progress.note(f"classes the head never saw count as errors: {unknown}")
@@ -72,10 +74,8 @@ class EvaluateStep:
             "unlabelled_rows_skipped": rows.unlabelled,
             "pending_rows_skipped": rows.pending,
         }
-        if self.output:
-            path = Path(self.output)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        if place:
+            write_text(place, json.dumps(document, indent=2) + "\n")
         return document
 
 
@@ -88,8 +88,11 @@ def _choose_rows(
         return "test", store.choose("test")
     rows = store.choose()
     rule = head.report.get("holdout")
+    if head.report.get("manifest_sha256") != store.manifest_sha256:
+        if rule:
+            progress.note("other images than in training: the hold-out is not used")
+        return "all", rows
     if rule:
         return "holdout", rows.take(held_out(store, rule["fraction"], rule["seed"])[rows.rows])
-    if head.report.get("manifest_sha256") == store.manifest_sha256:
-        progress.note("these rows include those the head was trained on: expect flattery")
+    progress.note("these rows include those the head was trained on: expect flattery")
     return "all", rows

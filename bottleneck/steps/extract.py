@@ -30,6 +30,7 @@ class ExtractStep:
     runtime: Literal["auto", "tensorflow"] = "auto"
     limit: int | None = None
     overwrite: bool = False
+    preallocate: bool = True
     retry_failed: bool = False
     refresh: bool = False
     max_failed: str = "10%"

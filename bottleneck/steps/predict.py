@@ -1,9 +1,10 @@
 """The step that puts a saved head to work on new images."""
 
 import csv
+import functools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from bottleneck.errors import OptionError
-from bottleneck.extract.plan import MaxFailed
+from bottleneck.extract.plan import MaxFailed, Plan
 from bottleneck.extract.progress import Progress
+from bottleneck.output import prepare_output
 
 if TYPE_CHECKING:
     from bottleneck.extract.embedder import EmbeddedBatch
@@ -71,6 +73,8 @@ class PredictStep:
         allowed = MaxFailed.parse(self.max_failed)
         if self.batch_size < 1:
             raise OptionError(f"expected batch_size to be at least 1, got {self.batch_size}")
+        inputs = [self.head, *self.sources]
+        place = prepare_output(self.output, kind="other", inputs=inputs) if self.output else None
         head = Head.load(self.head)
         source = open_source(self.sources)
         embedder = rebuild_embedder(
@@ -82,12 +86,11 @@ class PredictStep:
         n_rows, failed = len(source.manifest), 0
         progress.begin(n_rows, 0)
         try:
-            with _open_output(self.output, self.format) as write:
+            with _open_output(place, self.format) as write:
                 finished = 0
                 for batch in embedder.stream(
                     source,
-                    np.arange(n_rows),
-                    batch_size=self.batch_size,
+                    Plan(np.zeros(n_rows, np.uint8)).batches(self.batch_size),
                     workers=self.workers or default_workers(),
                 ):
                     for record in _records(head, batch, source.manifest.keys):
@@ -108,36 +111,41 @@ class PredictStep:
 def _records(head: "Head", batch: "EmbeddedBatch", keys: Any) -> Iterator[dict[str, Any]]:
     """Yield a batch's rows in order, good and bad ones in their places."""
     X = batch.features[head.output]
+    name = functools.partial(_readable, keys)
     probabilities = head.predict_proba(X)
     records: dict[int, dict[str, Any]] = {}
     for i, (row, code) in enumerate(zip(batch.rows.tolist(), head.predict(X), strict=True)):
         probability = None if probabilities is None else round(float(probabilities[i, code]), 6)
         records[row] = dict(
-            zip(COLUMNS, (keys[row], head.classes[code], probability, None), strict=True)
+            zip(COLUMNS, (name(row), head.classes[code], probability, None), strict=True)
         )
     for failure in batch.failures:
         error = f"{failure.status.label}: {failure.message}"
         records[failure.row] = dict(
-            zip(COLUMNS, (keys[failure.row], None, None, error), strict=True)
+            zip(COLUMNS, (name(failure.row), None, None, error), strict=True)
         )
     return (records[row] for row in sorted(records))
 
 
+def _readable(keys: Sequence[str], row: int) -> str:
+    """Return a key as valid text: bytes of a file name that are not UTF-8 show as ``\\xff``."""
+    return keys[row].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 @contextmanager
-def _open_output(path: str | None, format: str | None) -> Iterator[Any]:
+def _open_output(path: Path | None, format: str | None) -> Iterator[Any]:
     """Open the place rows go to; a file gets its name only when it is complete."""
     if format is None:
-        ending = Path(path or "").suffix.lower().lstrip(".")
+        ending = path.suffix.lower().lstrip(".") if path else ""
         format = ending if ending in ("jsonl", "json") else "csv"
     if path is None:
         with _row_writer(sys.stdout, format) as write:
             yield write
         sys.stdout.flush()
         return
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(f"{path}.part")
+    partial = path.with_name(f"{path.name}.part")
     with (
-        partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+        partial.open("w", newline="", encoding="utf-8") as stream,
         _row_writer(stream, format) as write,
     ):
         yield write

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bottleneck.errors import HeadError
 from bottleneck.extract.progress import Progress
 from bottleneck.heads.grid import parse_counts, parse_grid
+from bottleneck.output import prepare_output
 from bottleneck.steps.holdout import held_out
 
 if TYPE_CHECKING:
@@ -71,16 +72,17 @@ class TrainStep:
     def run(self, progress: Progress) -> dict[str, Any]:
         """Train; return the head, the chosen parameters, all scores and the test's."""
         from bottleneck.heads import Head, select
-        from bottleneck.heads.rows import FileRows
+        from bottleneck.heads.rows import rows_of
         from bottleneck.store import FeatureStore
 
         grid = parse_grid(self.C) if self.C else None
+        place = prepare_output(self.output, kind="head", inputs=[self.features])
         store = FeatureStore.open(self.features)
         output = store.output_name(self.feature)
         train, test = _training_and_test_rows(self, store)
         _note_left_out(train, progress)
         fitted = select(
-            FileRows.of(store, output, train.rows),
+            rows_of(store, output, train.rows),
             train.y,
             classes=store.classes,
             keys=train.keys,
@@ -110,8 +112,10 @@ class TrainStep:
             manifest_sha256=store.manifest_sha256,
             holdout={"fraction": self.holdout, "seed": self.seed} if self.holdout else None,
         )
+        if test is None and self.holdout:
+            progress.note("no row of the hold-out is extracted yet: no test")
         judged = _judge_once(head, test, store, output)
-        head.save(self.output)
+        head.save(place)
         return {
             "head": self.head,
             "output": self.output,
@@ -154,20 +158,18 @@ def _training_and_test_rows(
     if not step.holdout:
         return everything, None
     held = held_out(store, step.holdout, step.seed)[everything.rows]
-    return everything.take(~held), everything.take(held)
+    return everything.take(~held), everything.take(held) if held.any() else None
 
 
 def _judge_once(
     head: "Head", test: "RowChoice | None", store: "FeatureStore", output: str
 ) -> dict[str, Any] | None:
     from bottleneck.compare import judge_head
-    from bottleneck.heads.rows import FileRows
+    from bottleneck.heads.rows import rows_of
 
     if test is None:
         return None
-    judgement = judge_head(
-        head, FileRows.of(store, output, test.rows), test.y, store.classes
-    ).to_json()
+    judgement = judge_head(head, rows_of(store, output, test.rows), test.y, store.classes).to_json()
     wanted = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "rows")
     return {name: judgement[name] for name in wanted}
 

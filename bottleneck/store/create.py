@@ -1,6 +1,7 @@
 """Create a feature file: all metadata is final before the file has its name."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -63,35 +64,58 @@ def create(
     StoreError
         When the file exists and ``replace`` is false, or the disk has no room.
     """
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        leftover.unlink(missing_ok=True)  # from a creator that was killed: we hold the lock
+    path = path.resolve()
+    _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     datasets = live_datasets(len(manifest), dict(dims), FEATURE_DTYPES[dtype])
     size = sum(dataset.n_rows * dataset.row_bytes for dataset in datasets)
     try:
+        if preallocate:
+            # HDF5 is at a loss on a full disk: try with an empty file first.
+            _reserve(temporary, size + _manifest_bytes(manifest) + meta_block_size(datasets))
+            temporary.unlink()
         _fill(temporary, datasets, manifest, recipe)
         with h5py.File(temporary, "r") as file:
             read_layout(file)
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            if preallocate:
-                system.preallocate(descriptor, os.fstat(descriptor).st_size)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _reserve(temporary, temporary.stat().st_size if preallocate else 0)
         system.publish(temporary, path, replace=replace)
     except FileExistsError as error:
         raise StoreError(f"{path} exists already", hint="Give another name.") from error
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         if isinstance(error, StoreError):
             raise
         raise StoreError(
             f"cannot create {path} ({size / 1e6:.0f} MB for {len(manifest)} rows): "
-            f"{error.strerror or error}",
+            f"{getattr(error, 'strerror', None) or error}",
             hint="Nothing was written. Free some space, or write to another disk.",
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of creators that were killed: the caller holds the lock."""
+    ours = re.compile(re.escape(f".{path.name}.") + r"\d+\.tmp")
+    for leftover in path.parent.iterdir():
+        if ours.fullmatch(leftover.name):
+            leftover.unlink(missing_ok=True)
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Make room for a file on the disk, if ``size`` is not 0, and make what it holds durable."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        if size:
+            system.preallocate(descriptor, size)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _manifest_bytes(manifest: Manifest) -> int:
+    strings = (manifest.keys, manifest.group_names)
+    arrays = (manifest.labels, manifest.splits, manifest.groups)
+    return sum(s.blob.nbytes + s.offsets.nbytes for s in strings) + sum(a.nbytes for a in arrays)
 
 
 def _fill(temporary: Path, datasets: list[LiveDataset], manifest: Manifest, recipe: Recipe) -> None:

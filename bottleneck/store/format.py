@@ -1,6 +1,6 @@
 """Constants of the feature file, format version 1, and the arithmetic of its layout.
 
-``docs/file-format.md`` says the same in words. Raise :data:`FORMAT_VERSION` when a reader of
+``docs/FORMAT.md`` says the same in words. Raise :data:`FORMAT_VERSION` when a reader of
 the current version would misread or refuse the file.
 """
 

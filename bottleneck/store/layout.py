@@ -15,6 +15,10 @@ from bottleneck.errors import StoreError
 from bottleneck.store.format import CRC32, DIGEST, FEATURES, STATUS
 
 
+class NotLiveError(StoreError):
+    """The rows are not one unbroken, unfiltered run: a compressed copy, or another's work."""
+
+
 @dataclass(frozen=True)
 class Extent:
     """Rows of one dataset, one after the other from ``offset`` on."""
@@ -59,9 +63,10 @@ def read_layout(file: h5py.File) -> Layout:
 
     Raises
     ------
+    NotLiveError
+        When a dataset is filtered, or broken into pieces, as after compressing or re-chunking.
     StoreError
-        When a dataset is missing, filtered, broken into pieces or reaches past the end of
-        the file, as after re-chunking or compressing with another tool.
+        When one is missing, reaches past the end of the file, or they do not fit together.
     """
     end = Path(file.filename).stat().st_size
     layout = Layout(
@@ -87,10 +92,10 @@ def _extent(dataset: h5py.Dataset, end: int) -> Extent:
         or dataset.compression
         or dataset.id.get_create_plist().get_nfilters()
     ):
-        raise _not_live(where, "is filtered or not chunked")
+        raise NotLiveError(f"{where} is filtered or not chunked")
     chunk_rows = dataset.chunks[0]
     if dataset.chunks[1:] != dataset.shape[1:]:
-        raise _not_live(where, "has chunks of parts of rows")
+        raise NotLiveError(f"{where} has chunks of parts of rows")
     row_bytes = int(dataset.dtype.itemsize * np.prod(dataset.shape[1:], dtype=np.int64))
     chunk_bytes = chunk_rows * row_bytes
     starts: list[int] = []
@@ -104,15 +109,10 @@ def _extent(dataset: h5py.Dataset, end: int) -> Extent:
     dataset.id.chunk_iter(visit)
     n_chunks = -(-dataset.shape[0] // chunk_rows)
     if len(starts) != n_chunks or len(set(starts)) != 1:
-        raise _not_live(where, f"is not one unbroken run of {n_chunks} chunks")
-    if starts[0] < 0 or starts[0] + n_chunks * chunk_bytes > end:
-        raise _not_live(where, f"reaches past the end of the file ({end} bytes)")
+        raise NotLiveError(f"{where} is not one unbroken run of {n_chunks} chunks")
+    if starts[0] + n_chunks * chunk_bytes > end:
+        raise StoreError(
+            f"{where} reaches past the end of the file ({end} bytes): it was cut short",
+            hint="`bottleneck rescue` saves the rows that are still there.",
+        )
     return Extent(starts[0], dataset.shape[0], tuple(dataset.shape[1:]), dataset.dtype)
-
-
-def _not_live(where: str, why: str) -> StoreError:
-    return StoreError(
-        f"{where} {why}",
-        hint="The file was cut short, or rewritten by another program; it can be read but not "
-        "continued. Extract into a new file.",
-    )

@@ -1,12 +1,10 @@
-"""Read a feature file: its recipe, its manifest, its finished rows."""
+"""Read features: their recipe, their manifest, their finished rows."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,13 +13,15 @@ from bottleneck.manifest import SPLITS, UNLABELLED, Manifest, split_code
 from bottleneck.packed import PackedStrings
 from bottleneck.recipe import Recipe
 from bottleneck.status import RowStatus
-from bottleneck.store.choice import RowChoice, Rows
-from bottleneck.store.format import FORMAT, FORMAT_VERSION, MANIFEST
-from bottleneck.store.layout import Layout, read_layout
+from bottleneck.store.blocks import Array2D
+from bottleneck.store.contents import Contents, damaged, read_contents
+from bottleneck.store.foreign import is_foreign, open_foreign
+from bottleneck.store.layout import Layout
+from bottleneck.store.rows import RowChoice, Rows
 
 
 class FeatureStore:
-    """A feature file opened for reading; a writer may be at work on it meanwhile.
+    """Features opened for reading; a writer may be at work on the file meanwhile.
 
     The status of the rows is a snapshot from the time of opening: rows finished later are
     not seen, and every row it calls done is complete. Use :meth:`open`.
@@ -40,23 +40,47 @@ class FeatureStore:
         :class:`~bottleneck.status.RowStatus` codes.
     """
 
-    def __init__(self, path: Path, layout: Layout, attributes: dict[str, Any]) -> None:
-        self.path = path
-        self.layout = layout
-        self.recipe = Recipe.from_json(attributes["recipe"])
-        self.identity_sha256: str = attributes["identity_sha256"]
-        self.manifest_sha256: str = attributes["manifest_sha256"]
-        self.creator: str = attributes["creator"]
-        self.status: NDArray[np.uint8] = np.array(layout.status.map(path))
+    def __init__(self, contents: Contents, reopen: Mapping[str, Any]) -> None:
+        self._contents = contents
+        self._reopen = dict(reopen)
+        self.path = contents.path
+        self.recipe: Recipe = contents.recipe
+        self.identity_sha256 = contents.identity_sha256
+        self.manifest_sha256 = contents.manifest_sha256
+        self.creator = contents.creator
+        self.status = contents.status
 
     @classmethod
-    def open(cls, path: str | Path) -> "FeatureStore":
-        """Open a feature file.
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        features: str | None = None,
+        keys: str | None = None,
+        labels: str | None = None,
+        splits: str | None = None,
+        identity: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Open a feature file, ours or another program's.
+
+        Our own files need only a path. The other arguments are for files of other programs:
+
+        - HDF5: ``features`` names a two-dimensional dataset, ``keys``, ``labels`` and
+          ``splits`` one-dimensional ones (strings; labels also integers);
+        - ``.npy`` with a CSV table: ``keys`` is the table's path, with the columns of
+          :func:`bottleneck.sources.table.open_csv`;
+        - a folder as clip-retrieval writes it (``img_emb/*.npy``, ``metadata/*.parquet``);
+          ``labels`` may name a column. Needs the extra ``parquet``.
 
         Parameters
         ----------
         path : str or Path
-            The file.
+            The file or folder.
+        features, keys, labels, splits : str, optional
+            Where things are; without keys, rows are named by their number.
+        identity : mapping, optional
+            What is known of how the features were made. Heads trained on them accept only
+            features of an equal identity.
 
         Raises
         ------
@@ -65,15 +89,25 @@ class FeatureStore:
             version, or it is damaged.
         """
         path = Path(path)
-        with _open_hdf5(path) as file:
-            attributes = _read_attributes(file, path)
-            try:
-                return cls(path, read_layout(file), attributes)
-            except (KeyError, RuntimeError, ValueError) as error:
-                raise _damaged(path, error) from error
+        where = {
+            "features": features,
+            "keys": keys,
+            "labels": labels,
+            "splits": splits,
+            "identity": identity,
+        }
+        given = {name: value for name, value in where.items() if value is not None}
+        if features is not None or is_foreign(path):
+            return cls(open_foreign(path, **where), given)  # type: ignore[arg-type]
+        if given:
+            raise OptionError(
+                f"expected the name of the features beside {', '.join(given)} for {path}",
+                hint="Our own files need only a path; for others say features='...'.",
+            )
+        return cls(read_contents(path), given)
 
     def __len__(self) -> int:
-        return self.layout.n_rows
+        return len(self.status)
 
     def __repr__(self) -> str:
         dims = "+".join(str(dim) for dim in self.outputs.values())
@@ -89,34 +123,43 @@ class FeatureStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By path: a worker maps the same pages instead of receiving a copy.
-        return (FeatureStore.open, (self.path,))
+        return (_open_again, (self.path, self._reopen))
 
     @cached_property
     def manifest(self) -> Manifest:
         """The manifest stored in the file."""
-        with _open_hdf5(self.path) as file:
-            try:
-                group = file[MANIFEST]
-                return Manifest(
-                    keys=_read_strings(group, "key"),
-                    labels=group["label"][()],
-                    classes=tuple(_read_strings(group, "class")),
-                    splits=group["split"][()],
-                    groups=group["group"][()],
-                    group_names=_read_strings(group, "group_name"),
-                )
-            except (KeyError, OSError, RuntimeError, ValueError) as error:
-                raise _damaged(self.path, error) from error
+        return self._contents.read_manifest()
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the rows lie as the writer left them: there is a :attr:`layout`."""
+        return self._contents.layout is not None
+
+    @property
+    def layout(self) -> Layout:
+        """Where the rows lie, for writing.
+
+        Raises
+        ------
+        StoreError
+            For a compressed copy or another program's file, which cannot be continued.
+        """
+        if self._contents.layout is None:
+            raise StoreError(
+                f"{self.path} can be read but not written: {self._contents.why_read_only}",
+                hint="Extract into a new file.",
+            )
+        return self._contents.layout
 
     @property
     def outputs(self) -> dict[str, int]:
         """Length of the features of each output."""
-        return {name: extent.row_shape[0] for name, extent in self.layout.features.items()}
+        return {name: array.shape[1] for name, array in self._contents.features.items()}
 
     @property
-    def dtype(self) -> np.dtype:
+    def dtype(self) -> np.dtype[Any]:
         """Type of the features on disk."""
-        return next(iter(self.layout.features.values())).dtype
+        return next(iter(self._contents.features.values())).dtype
 
     @property
     def keys(self) -> PackedStrings:
@@ -146,12 +189,12 @@ class FeatureStore:
     @property
     def complete(self) -> bool:
         """Whether no row is pending."""
-        return not np.any(self.status == RowStatus.PENDING)
+        return bool(np.all(self.status))
 
     @cached_property
     def digests(self) -> NDArray[np.uint8]:
-        """Hash of every row's image, mapped from the file: shape (n, 16)."""
-        return self.layout.digest.map(self.path)  # type: ignore[return-value]
+        """Hash of every row's image: shape (n, 16)."""
+        return self._contents.read_digests()
 
     def counts(self) -> dict[RowStatus, int]:
         """Count the rows by status, commonest first.
@@ -161,13 +204,15 @@ class FeatureStore:
         StoreError
             For a status this version does not know.
         """
+        counted = np.bincount(self.status, minlength=1)
+        found = sorted(np.flatnonzero(counted).tolist(), key=lambda code: -counted[code])
         try:
-            return {RowStatus(code): n for code, n in Counter(self.status.tolist()).most_common()}
+            return {RowStatus(code): int(counted[code]) for code in found}
         except ValueError as error:
-            raise _damaged(self.path, error) from error
+            raise damaged(self.path, error) from error
 
-    def features(self, output: str | None = None) -> NDArray[np.floating[Any]]:
-        """Map the features of one output from the file, without reading them.
+    def features(self, output: str | None = None) -> Array2D:
+        """Give access to the features of one output, without reading them.
 
         Parameters
         ----------
@@ -176,10 +221,15 @@ class FeatureStore:
 
         Returns
         -------
-        ndarray of float32 or float16, shape (n, dim), read-only
-            Only rows that are :attr:`done` mean anything.
+        array of float32 or float16, shape (n, dim), read-only
+            A memory map where the file allows it, else something that is read like one. Only
+            rows that are :attr:`done` mean anything.
         """
-        return self.layout.features[self.output_name(output)].map(self.path)  # type: ignore[return-value]
+        return self._contents.features[self.output_name(output)]
+
+    def checksums(self, output: str | None = None) -> NDArray[np.uint32]:
+        """Return the CRC-32 of every row of one output: uint32, shape (n,)."""
+        return self._contents.read_checksums(self.output_name(output))
 
     def output_name(self, output: str | None = None) -> str:
         """Check an output's name, or find the only one.
@@ -192,7 +242,7 @@ class FeatureStore:
         names = [*self.outputs]
         if output is None and len(names) == 1:
             return names[0]
-        if output not in names:
+        if output is None or output not in names:
             asked = f"no output named {output!r}" if output else "several outputs"
             raise OptionError(f"{self.path} has {asked}", hint=f"Choose one of: {', '.join(names)}")
         return output
@@ -259,57 +309,12 @@ class FeatureStore:
         X : ndarray of float32 or float16, shape (m, dim)
             Their features.
         """
-        mapped = self.features(output)
+        features = self.features(output)
         done = np.flatnonzero(self.done)
         for start in range(0, len(done), size):
             rows = done[start : start + size]
-            yield rows, np.asarray(mapped[rows])
+            yield rows, np.asarray(features[rows])
 
 
-def _open_hdf5(path: Path) -> h5py.File:
-    try:
-        # No chunk cache: while a writer is at work a cached chunk would be stale.
-        return h5py.File(path, "r", rdcc_nbytes=0)
-    except FileNotFoundError as error:
-        raise StoreError(f"there is no file {path}") from error
-    except OSError as error:
-        if path.is_dir():
-            raise StoreError(f"expected a feature file, got the folder {path}") from error
-        if isinstance(error, PermissionError):
-            raise StoreError(f"cannot read {path}: {error.strerror}") from error
-        if isinstance(error, BlockingIOError):
-            raise StoreError(f"{path} is open for writing in another program") from error
-        raise StoreError(f"{path} is not a readable HDF5 file: {error}") from error
-
-
-def _read_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
-    attributes = {
-        name: value.decode("utf-8") if isinstance(value, bytes) else value
-        for name, value in file.attrs.items()
-    }
-    if attributes.get("format") != FORMAT:
-        raise StoreError(
-            f"expected a feature file (attribute format = {FORMAT!r}), "
-            f"got {attributes.get('format', 'no such attribute')!r} in {path}"
-        )
-    version = int(attributes["format_version"])
-    if version != FORMAT_VERSION:
-        raise StoreError(
-            f"{path} has format version {version}, this program reads {FORMAT_VERSION}",
-            hint="Update the package: pip install --upgrade bottleneck-features",
-        )
-    missing = {"creator", "recipe", "identity_sha256", "manifest_sha256"} - attributes.keys()
-    if missing:
-        raise _damaged(path, KeyError(", ".join(sorted(missing))))
-    return attributes
-
-
-def _read_strings(group: h5py.Group, name: str) -> PackedStrings:
-    return PackedStrings(group[f"{name}_bytes"][()], group[f"{name}_offsets"][()])
-
-
-def _damaged(path: Path, error: Exception) -> StoreError:
-    return StoreError(
-        f"{path} is damaged: {error}",
-        hint="Restore it from a copy, or extract again into a new file.",
-    )
+def _open_again(path: Path, given: dict[str, Any]) -> FeatureStore:
+    return FeatureStore.open(path, **given)

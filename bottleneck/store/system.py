@@ -101,6 +101,7 @@ def writer_lock(path: Path) -> Iterator[None]:
         When another process holds the lock (:class:`~bottleneck.errors.StoreLockedError`), or
         the folder cannot be written.
     """
+    path = path.resolve()  # two names of one file are one file
     lock = path.with_name(path.name + ".lock")
     descriptor = _acquire(lock, path)
     try:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from bottleneck.errors import StoreError
 from bottleneck.status import RowStatus
 from bottleneck.store import system
+from bottleneck.store.format import DIGEST_BYTES
 from bottleneck.store.layout import Extent, Layout
 
 COMMIT_BYTES = 64 << 20
@@ -37,8 +38,35 @@ _LEAST_SECONDS = 1.0
 
 
 def failures_path(path: Path) -> Path:
-    """Return where the free texts of failures go: a JSON line each, beside the feature file."""
+    """Return where the free texts of failures go: a JSON line each, beside the feature file.
+
+    Lines are only ever added; the last one of a row counts, if its status still is a failure.
+    """
     return path.with_name(path.name + ".failures.jsonl")
+
+
+class FailedRow(NamedTuple):
+    """A row that has a reason instead of features.
+
+    Parameters
+    ----------
+    row : int
+        Its number.
+    key : str
+        Its key.
+    status : RowStatus
+        The reason.
+    message : str
+        What the decoder said.
+    digest : ndarray of uint8, shape (16,), optional
+        Hash of the image, where its bytes could be read.
+    """
+
+    row: int
+    key: str
+    status: RowStatus
+    message: str
+    digest: NDArray[np.uint8] | None = None
 
 
 class Writer:
@@ -144,22 +172,31 @@ class Writer:
             self._put(self.layout.digest, rows, digests)
         self._flag(rows, np.full(len(rows), RowStatus.DONE, np.uint8))
 
-    def fail(self, failures: Iterable[tuple[int, str, RowStatus, str]]) -> None:
+    def fail(self, failures: Iterable[FailedRow]) -> None:
         """Give rows their reason instead of features.
 
         Parameters
         ----------
-        failures : iterable of (row, key, status, message)
-            Rows that failed; the message goes to the JSON-lines file beside the store.
+        failures : iterable of FailedRow
+            The message of each goes to the JSON-lines file beside the store.
         """
-        listed = sorted(failures)
+        listed = sorted(failures, key=lambda failure: failure.row)
         if not listed:
             return
-        for row, key, status, message in listed:
+        for row, key, status, message, _ in listed:
             record = {"row": row, "key": key, "status": status.label, "message": message}
             self._messages.append(json.dumps(record) + "\n")
-        rows = np.array([row for row, *_ in listed], np.int64)
-        self._flag(rows, np.array([status for _, _, status, _ in listed], np.uint8))
+        rows = np.array([failure.row for failure in listed], np.int64)
+        digests = np.zeros((len(rows), DIGEST_BYTES), np.uint8)
+        for i, failure in enumerate(listed):
+            if failure.digest is not None:
+                digests[i] = failure.digest
+        with self._disk():
+            self._put(self.layout.digest, rows, digests)
+            for extent in self.layout.crc32.values():
+                # No checksum: what an earlier run may have left in the row is not its features.
+                self._put(extent, rows, np.zeros(len(rows), "<u4"))
+        self._flag(rows, np.array([failure.status for failure in listed], np.uint8))
 
     def unflag(self, rows: NDArray[np.int64]) -> None:
         """Make rows pending again, durably: before a done row may be overwritten.

@@ -29,6 +29,11 @@ SMALL = {
 }
 """One per family; the rest is run by `make test-all`."""
 
+CHAOTIC = {"efficientnet_v2_m", "efficientnet_v2_l"}
+"""So deep that random weights blow rounding up: Keras's own features of efficientnet_v2_l, batch
+against single, differ by their whole scale. Their residual branches are damped for the test, so
+that the tolerance can stay as tight as everywhere."""
+
 
 def outline(spec: BackboneSpec, weights=None, **options):
     """Build a network without giving its variables values: shapes are all that is asked."""
@@ -137,6 +142,10 @@ def test_features_are_what_keras_computes(spec: BackboneSpec, images) -> None:
     side = max(spec.min_size, 64)
     backbone = backbones.load(spec, weights="none", size=side)
     assert backbone.model.count_params() == spec.params
+    if spec.name in CHAOTIC:
+        for layer in backbone.model.layers:
+            if layer.name.endswith("project_bn"):
+                layer.gamma.assign(layer.gamma * 0.1)
     compiled = runtimes.get("tensorflow").compile(backbone, [OutputSpec()])
     assert compiled.dims == {"avg": spec.dim}
 

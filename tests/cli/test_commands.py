@@ -95,7 +95,7 @@ def test_extract_refuses_a_file_that_is_being_written(cli, colours, features):
     [
         (["extract", "nowhere", "-o", "x.h5"], 1, "nowhere, which does not exist"),
         (["extract", ".", "-o", "x.h5"], 1, "expected images below ., found none"),
-        (["extract", ".", "-o", "x.h5", "-b", "resnet5"], 1, "resnet50"),
+        (["extract", ".", "-o", "x.h5", "-b", "resnet5"], 2, "resnet50"),
         (["extract", ".", "-o", "x.h5", "--pool", "median"], 2, "'avg', 'max'"),
         (["extract", ".", "-o", "x.h5", "--batch-size", "0"], 2, "batch_size to be at least 1"),
         (["extract", "."], 2, "--output"),
@@ -105,7 +105,7 @@ def test_extract_refuses_a_file_that_is_being_written(cli, colours, features):
         (["predict", "none", "."], 1, "none"),
         (["run", "none.toml"], 1, "cannot read none.toml"),
         (["info", "none.h5"], 1, "there is no file none.h5"),
-        (["backbones", "resnet5x"], 1, "resnet50"),
+        (["backbones", "resnet5x"], 2, "resnet50"),
         (["conquer"], 2, "No such command"),
     ],
 )
@@ -166,10 +166,7 @@ def test_training_leaves_out_and_counts_bad_and_unlabelled_rows(cli, colours, tm
 
 
 def test_holdout_where_there_are_no_splits(cli, colours, tmp_path):
-    flat = tmp_path / "flat"
-    for path in colours.rglob("*.png"):
-        split, name = path.parts[-3:-1]
-        write_png(flat / name / f"{split}{path.name}", np.asarray(_pixels(path)))
+    flat = flat_copy(colours, tmp_path / "flat")
     cli("extract", flat, "-o", tmp_path / "f.h5", "-q")
     plain = cli("train", tmp_path / "f.h5", "-o", tmp_path / "a", "--json").json
     assert (plain["rows"], plain["test"]) == (60, None)
@@ -184,10 +181,7 @@ def test_holdout_where_there_are_no_splits(cli, colours, tmp_path):
 
 
 def test_holdout_does_not_move_when_extraction_goes_on(cli, colours, tmp_path):
-    flat = tmp_path / "flat"
-    for path in colours.rglob("*.png"):
-        split, name = path.parts[-3:-1]
-        write_png(flat / name / f"{split}{path.name}", np.asarray(_pixels(path)))
+    flat = flat_copy(colours, tmp_path / "flat")
     file, head = tmp_path / "f.h5", tmp_path / "h"
     cli("extract", flat, "-o", file, "--limit", "40", "-q")
     trained = cli("train", file, "-o", head, "--holdout", "0.25", "--json").json
@@ -334,3 +328,109 @@ def _pixels(path):
 
     with Image.open(path) as image:
         return np.array(image)
+
+
+def test_outputs_never_replace_inputs_or_other_kinds(cli, features, head, colours, tmp_path):
+    table = tmp_path / "images.csv"
+    table.write_text("path,label\ncolours/train/red/1.png,red\n")
+    image = colours / "test/red/0.png"
+    kept = {path: path.read_bytes() for path in (features, head, table, image)}
+    attempts = [
+        ("train", features, "-o", features),
+        ("predict", head, image, "-o", image),
+        ("predict", head, image, "-o", features),
+        ("predict", head, image, "-o", head),
+        ("evaluate", head, features, "-o", features),
+        ("evaluate", head, features, "-o", head),
+        ("extract", table, "-o", table, "--overwrite"),
+        ("extract", colours, "-o", head, "--overwrite"),
+        ("extract", colours, "-o", image),
+        ("train", features, "-o", table),
+        ("train", features, "-o", tmp_path),
+        ("predict", head, image, "-o", tmp_path),
+        ("evaluate", head, features, "-o", tmp_path),
+        ("extract", colours, "-o", tmp_path),
+    ]
+    for arguments in attempts:
+        result = cli(*arguments)
+        assert result.code == 2, arguments
+        assert "Traceback" not in result.err
+        assert "output" in result.err
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_folders_of_outputs_are_made(cli, features, colours, tmp_path):
+    assert cli("train", features, "-o", tmp_path / "a" / "b" / "h", "-q").code == 0
+    assert (tmp_path / "a" / "b" / "h").is_file()
+
+
+def test_holdout_is_for_the_images_of_training_only(cli, colours, tmp_path):
+    flat = flat_copy(colours, tmp_path / "flat")
+    cli("extract", flat, "-o", tmp_path / "f.h5", "-q")
+    cli("train", tmp_path / "f.h5", "-o", tmp_path / "h", "--holdout", "0.25", "-q")
+    write_png(flat / "red" / "new.png", np.zeros((5, 5, 3)))
+    cli("extract", flat, "-o", tmp_path / "g.h5", "-q")
+    judged = cli("evaluate", tmp_path / "h", tmp_path / "g.h5", "--json")
+    assert (judged.json["split"], judged.json["rows"]) == ("all", 61)
+    assert "the hold-out is not used" in judged.err
+
+
+def test_an_empty_holdout_keeps_the_head(cli, colours, tmp_path):
+    flat = flat_copy(colours, tmp_path / "flat")
+    cli("extract", flat, "-o", tmp_path / "f.h5", "--limit", "6", "-q")
+    options = ("--holdout", "0.01", "--cv", "0", "--C", "1")
+    result = cli("train", tmp_path / "f.h5", "-o", tmp_path / "h", "--json", *options)
+    assert result.code == 0
+    assert result.json["test"] is None or result.json["test"]["rows"] > 0
+    assert (tmp_path / "h").is_file()
+
+
+def test_one_backbone_at_a_time(cli, colours, tmp_path):
+    two = ("-b", "resnet50", "-b", "vgg16")
+    result = cli("extract", colours, "-o", tmp_path / "{backbone}.h5", *two)
+    assert result.code == 2
+    assert "expected one backbone, got resnet50, vgg16" in result.err
+
+
+def test_a_trial_says_how_many_were_done_before(cli, colours, tmp_path):
+    first = cli("extract", colours, "-o", tmp_path / "f.h5", "--limit", "6")
+    assert first.err.splitlines()[0] == "6 images to do"
+    second = cli("extract", colours, "-o", tmp_path / "f.h5")
+    assert second.err.splitlines()[0] == "54 images to do, 6 done before"
+    assert second.err.count("54/54") == 1
+
+
+def test_names_that_are_no_text_are_shown_and_predicted(cli, head, colours, tmp_path):
+    folder = tmp_path / "odd"
+    write_png(folder / "x.png", np.full((5, 5, 3), 9))
+    (folder / "x.png").rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe9\n.png"))
+    rows = cli("predict", head, folder, "--json").json
+    assert rows[0]["key"] == "caf\\xe9\n.png"
+    result = cli("extract", folder, "-o", tmp_path / "odd.h5", "-q")
+    assert result.code == 0
+
+
+def test_terminal_codes_in_class_names_are_harmless(cli, tmp_path):
+    for name in ("red\x1b[31m", "line\nbreak"):
+        for i in range(4):
+            write_png(tmp_path / "set" / name / f"{i}.png", np.full((5, 5, 3), len(name) * i))
+    cli("extract", tmp_path / "set", "-o", tmp_path / "f.h5", "-q")
+    out = cli("info", tmp_path / "f.h5").out
+    assert "red\\x1b[31m" in out
+    assert "line\\nbreak" in out
+
+
+def test_two_names_of_one_file_are_one(cli, colours, features, tmp_path):
+    (tmp_path / "alias.h5").symlink_to(features)
+    with writer_lock(tmp_path / "alias.h5"):
+        assert "is being written by" in cli("extract", colours, "-o", features).err
+    cli("extract", colours, "-o", tmp_path / "alias.h5", "--overwrite", "-q")
+    assert (tmp_path / "alias.h5").is_symlink()
+    assert not list(tmp_path.glob("*.lock"))
+
+
+def flat_copy(colours, target):
+    for path in colours.rglob("*.png"):
+        split, name = path.parts[-3:-1]
+        write_png(target / name / f"{split}{path.name}", _pixels(path))
+    return target

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import random
 import shutil
 import signal
@@ -117,39 +116,93 @@ def test_predict_refuses_other_weights(extracted, some_images, tmp_path):
     assert done.stdout == ""
 
 
-def test_twenty_kills_of_the_real_command(extracted, some_images, tmp_path):
+@pytest.fixture(scope="module")
+def whole_sample(tmp_path_factory):
+    """An uninterrupted run over all 1,000 images: about two seconds of them."""
+    folder = tmp_path_factory.mktemp("whole")
+    bottleneck("extract", SAMPLE, "-o", folder / "whole.h5", *SIZE)
+    return FeatureStore.open(folder / "whole.h5")
+
+
+def test_twenty_kills_of_the_real_command(whole_sample, tmp_path):
     """SIGKILL at a random moment, twenty times over, then run to the end."""
-    whole = FeatureStore.open(extracted[0])
     chance = random.Random(11)
-    kills, partial, output, files = 0, 0, tmp_path / "0.h5", 0
+    kills = partial = files = 0
+    output = tmp_path / "0.h5"
     while kills < 20:
-        with subprocess.Popen(
-            [*COMMAND, "extract", some_images, "-o", output, "--json", *SIZE],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        ) as process:
-            process.stderr.readline()  # "100 images to do": the network is loaded
-            time.sleep(chance.uniform(0, 0.8))
+        with started(SAMPLE, output, stdout=subprocess.DEVNULL) as process:
+            time.sleep(chance.uniform(0, 2))
             process.send_signal(signal.SIGKILL)
-        if process.returncode == 0:
-            assert_equal(output, whole)
+        if process.returncode != -signal.SIGKILL:
             files += 1
+            assert_equal(output, whole_sample)
             output = tmp_path / f"{files}.h5"
             continue
         kills += 1
         if output.exists():
-            partial += 0 < np.count_nonzero(FeatureStore.open(output).done) < 100
-    bottleneck("extract", some_images, "-o", output, *SIZE)
-    assert_equal(output, whole)
-    assert os.path.exists(output)
+            store = FeatureStore.open(output)
+            partial += 0 < np.count_nonzero(store.done) < len(store)
+            assert_done_rows_equal(store, whole_sample)
+    bottleneck("extract", SAMPLE, "-o", output, *SIZE)
+    assert_equal(output, whole_sample)
+    assert partial >= 5
+
+
+def test_ctrl_c_leaves_a_file_that_goes_on(whole_sample, tmp_path):
+    output = tmp_path / "x.h5"
+    with started(SAMPLE, output, stdout=subprocess.PIPE) as process:
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        document = json.loads(process.stdout.read())
+    assert process.returncode == 130
+    assert document["interrupted"]
+    assert 0 < document["ok"] < 1000
+    assert document["ok"] + document["pending"] == 1000
+    assert np.count_nonzero(FeatureStore.open(output).done) == document["ok"]
+    again = json.loads(bottleneck("extract", SAMPLE, "-o", output, "--json", *SIZE).stdout)
+    assert (again["ok"], again["already_done"]) == (document["pending"], document["ok"])
+    assert_equal(output, whole_sample)
+
+
+def started(source, output, **options):
+    """Start an extraction and wait until it has something to do, which it says."""
+    process = subprocess.Popen(
+        [*COMMAND, "extract", source, "-o", output, "--json", *SIZE],
+        stderr=subprocess.PIPE,
+        # A shell that starts its jobs in the background makes them deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        **options,
+    )
+    process.stderr.readline()
+    return process
+
+
+def test_the_quickstart_ends_well(tmp_path):
+    """What `make demo` runs, with its outputs elsewhere."""
+    text = (SAMPLE.parents[1] / "pipelines" / "quickstart.toml").read_text()
+    text = text.replace('root = ".."', f'root = "{SAMPLE.parents[1]}"')
+    (tmp_path / "quickstart.toml").write_text(text.replace("runs/quickstart", str(tmp_path)))
+    command = ("run", tmp_path / "quickstart.toml")
+    outcomes = json.loads(bottleneck(*command, "--json").stdout)
+    assert [o["action"] for o in outcomes] == ["ran"] * 5
+    accuracies = [o["result"]["accuracy"] for o in outcomes if o["run"] == "evaluate"]
+    assert max(accuracies) >= 0.75
+    again = bottleneck(*command).stdout
+    assert again.count("skipped (up to date)") == 5
+    assert f"{100 * max(accuracies):.1f}%" in again
+
+
+def assert_done_rows_equal(store, whole):
+    done = store.done
+    np.testing.assert_array_equal(store.digests[done], whole.digests[done])
+    np.testing.assert_allclose(store.features()[done], whole.features()[done], rtol=1e-5, atol=1e-5)
 
 
 def assert_equal(output, whole):
     store = FeatureStore.open(output)
     assert store.complete
     np.testing.assert_array_equal(store.status, whole.status)
-    np.testing.assert_array_equal(store.digests, whole.digests)
-    np.testing.assert_allclose(store.features(), whole.features(), rtol=1e-5, atol=1e-5)
+    assert_done_rows_equal(store, whole)
 
 
 def test_doctor_finds_a_sound_installation():

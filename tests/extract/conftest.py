@@ -18,10 +18,6 @@ def run(tmp_path):
         defaults = {
             "batch_size": 4,
             "workers": 2,
-            "limit": None,
-            "overwrite": False,
-            "retry_failed": False,
-            "refresh": False,
             "max_failed": MaxFailed.parse("10%"),
             "progress": Silent(),
         }

@@ -12,6 +12,7 @@ from fakes import MeanBackbone, fake_embedder, write_png
 from bottleneck.errors import ImageError, ManifestError, RecipeMismatchError, StoreLockedError
 from bottleneck.extract.decode import decode_stream
 from bottleneck.extract.plan import MaxFailed
+from bottleneck.extract.progress import Silent
 from bottleneck.images import Geometry, decode
 from bottleneck.sources import PixelSource, open_source
 from bottleneck.status import RowStatus
@@ -133,18 +134,42 @@ def test_mended_images_are_tried_again_when_asked(photos, run):
 
 
 def test_refresh_computes_changed_images_again(photos, run):
+    good = (photos / "train/ant/11.png").read_bytes()
+    (photos / "train/ant/11.png").write_bytes(b"")
     before = np.array(FeatureStore.open(run(photos).output).features("mean"))
     write_png(photos / "train/bee/10.png", np.zeros((20, 24, 3)))
     (photos / "train/cat/9.png").write_bytes(b"")
+    (photos / "train/ant/11.png").write_bytes(good)
     keys = list(FeatureStore.open(photos.parent / "x.h5").keys)
     result = run(photos, refresh=True)
-    assert (result.ok, result.failed, result.already_done) == (1, 1, 10)
+    assert (result.ok, result.failed, result.already_done) == (2, 1, 9)
     store = FeatureStore.open(result.output)
     bee, cat = keys.index("train/bee/10.png"), keys.index("train/cat/9.png")
+    ant = keys.index("train/ant/11.png")
     assert store.features("mean")[bee].tolist() == [0, 0, 0]
     assert store.status[cat] == RowStatus.EMPTY
-    others = [i for i in range(12) if i not in (bee, cat)]
+    assert store.status[ant] == RowStatus.DONE  # it was bad and has been mended
+    others = [i for i in range(12) if i not in (ant, bee, cat)]
     assert np.array_equal(store.features("mean")[others], before[others])
+    assert run(photos, refresh=True).ok == 0
+
+
+def test_images_that_are_away_cost_no_finished_row(photos, run, tmp_path):
+    """A disk that is not mounted is no change; when it is back everything is as it was."""
+    listed = open_source([str(photos)])
+    run(listed)
+    before = (tmp_path / "x.h5").read_bytes()
+    photos.rename(tmp_path / "away")
+    notes = []
+
+    class Listening(Silent):
+        def note(self, message):
+            notes.append(message)
+
+    result = run(listed, refresh=True, progress=Listening())
+    assert (result.ok, result.failed, result.already_done) == (0, 0, 12)
+    assert notes == ["12 images cannot be read now; their finished rows are kept"]
+    assert (tmp_path / "x.h5").read_bytes() == before
 
 
 def test_changed_rows_are_pending_before_they_are_overwritten(photos, run):

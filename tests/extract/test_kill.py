@@ -1,6 +1,6 @@
 """SIGKILL at random moments, with the NumPy backbone: many kills, cheaply.
 
-``tests/cli/test_kill.py`` does the same to the real command.
+``tests/cli/test_real.py`` does the same to the real command.
 """
 
 import os
@@ -29,8 +29,7 @@ source, output = open_source([sys.argv[1]]), Path(sys.argv[2])
 print("ready", flush=True)
 with writer_lock(output):
     fill_store(source, output, fake_embedder(MeanBackbone(seconds_per_batch=0.004)),
-               batch_size=2, workers=2, limit=None, overwrite=False, retry_failed=False,
-               refresh=False, max_failed=MaxFailed.parse("10%"), progress=Silent())
+               batch_size=2, workers=2, max_failed=MaxFailed.parse("10%"), progress=Silent())
 """
 
 

@@ -3,19 +3,38 @@ import pytest
 from fakes import fake_recipe
 
 from bottleneck.errors import OptionError, RecipeMismatchError
-from bottleneck.extract.plan import MaxFailed, require_same_recipe, rows_to_do
+from bottleneck.extract.plan import MaxFailed, Plan, require_same_recipe
+
+
+def rows_of(plan, size=4):
+    return [row for batch in plan.batches(size) for row in batch.tolist()]
 
 
 def test_rows_to_do_are_the_pending_ones():
     status = np.array([0, 1, 5, 0, 0, 1, 0], np.uint8)
-    assert rows_to_do(status).tolist() == [0, 3, 4, 6]
-    assert rows_to_do(status, retry_failed=True).tolist() == [0, 2, 3, 4, 6]
+    assert rows_of(Plan(status)) == [0, 3, 4, 6]
+    assert rows_of(Plan(status, retry_failed=True)) == [0, 2, 3, 4, 6]
+    assert [batch.tolist() for batch in Plan(status).batches(3)] == [[0, 3, 4], [6]]
+    assert rows_of(Plan(np.ones(5, np.uint8))) == []
 
 
 def test_a_limit_is_spread_evenly():
-    rows = rows_to_do(np.zeros(1000, np.uint8), limit=4)
-    assert rows.tolist() == [0, 250, 500, 750]
-    assert rows_to_do(np.zeros(3, np.uint8), limit=9).tolist() == [0, 1, 2]
+    plan = Plan(np.zeros(1000, np.uint8), limit=4)
+    assert len(plan) == 4
+    assert rows_of(plan) == [0, 250, 500, 750]
+    assert rows_of(Plan(np.zeros(3, np.uint8), limit=9)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 1000])
+@pytest.mark.parametrize("limit", [None, 1, 10, 333])
+def test_plans_do_not_depend_on_the_block(monkeypatch, rng, block, limit):
+    monkeypatch.setattr("bottleneck.extract.plan._BLOCK_ROWS", block)
+    status = rng.integers(0, 3, 1000).astype(np.uint8)
+    waiting = np.flatnonzero(status == 0)
+    n = min(limit or len(waiting), len(waiting))
+    expected = waiting[np.arange(n) * len(waiting) // n].tolist()
+    for size in (1, 8, 5000):
+        assert rows_of(Plan(status, limit=limit), size) == expected
 
 
 @pytest.mark.parametrize(

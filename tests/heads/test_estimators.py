@@ -20,7 +20,9 @@ from bottleneck.heads import (
     NearestMean,
     RidgeClassifier,
 )
-from bottleneck.heads.rows import ArrayRows, FileRows
+from bottleneck.heads.rows import ArrayRows, FileRows, rows_of
+from bottleneck.store import FeatureStore
+from bottleneck.store.blocks import StackedRows
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:600] / 16, Y[:600]
@@ -229,6 +231,26 @@ def test_every_place_rows_can_be_in(tmp_path, dtype):
     some = np.flatnonzero(np.arange(len(Y)) % 5 != 2)
     part = LogisticRegression().fit(FileRows(raw, 4, stored.shape, stored.dtype, some), Y[some])
     np.testing.assert_array_equal(part.coef_, LogisticRegression().fit(stored[some], Y[some]).coef_)
+
+
+def test_features_of_other_programs(tmp_path):
+    """Compressed in an HDF5 file, mapped, in several arrays: nothing that is read in place."""
+    stored = X.astype(np.float32)
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        file.create_dataset("X", data=stored, chunks=(100, 4), compression="gzip")
+    np.save(tmp_path / "rows.npy", stored)
+    expected = LogisticRegression().fit(stored, Y).coef_
+    some = np.flatnonzero(np.arange(len(Y)) % 5 != 2)
+    of_some = LogisticRegression().fit(stored[some], Y[some]).coef_
+    for store in (
+        FeatureStore.open(tmp_path / "rows.h5", features="X"),
+        FeatureStore.open(tmp_path / "rows.npy"),
+    ):
+        np.testing.assert_array_equal(LogisticRegression().fit(store, Y).coef_, expected)
+        part = LogisticRegression().fit(rows_of(store, store.output_name(), some), Y[some])
+        np.testing.assert_array_equal(part.coef_, of_some)
+    parts = StackedRows(np.array_split(stored, 3))
+    np.testing.assert_array_equal(LogisticRegression().fit(parts, Y).coef_, expected)
 
 
 def test_separable_rows_and_a_large_c():

@@ -54,6 +54,15 @@ def test_a_class_called_train_is_a_class_among_others(tmp_path):
     assert rows(open_source([root])) == [("bus/1.jpg", "bus", 0), ("train/1.jpg", "train", 0)]
 
 
+def test_splits_beside_another_folder_are_not_guessed_about(tmp_path):
+    root = touch(tmp_path, "train/a/1.jpg", "test/a/1.jpg", "extra/a/1.jpg")
+    with pytest.raises(ManifestError, match=r"test, train look like splits.* are: extra"):
+        open_source([root])
+    (tmp_path / "test" / "a" / "1.jpg").unlink()
+    with pytest.raises(ManifestError, match="train look like splits"):
+        open_source([root])
+
+
 def test_flat_folder_has_no_labels(tmp_path):
     root = touch(tmp_path, "2.jpg", "10.jpg", "notes.txt", ".hidden.jpg")
     assert rows(open_source([root])) == [("2.jpg", None, 0), ("10.jpg", None, 0)]

@@ -1,6 +1,9 @@
 import errno
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -110,10 +113,40 @@ def test_a_full_disk_is_told_before_anything_is_there(make, monkeypatch, tmp_pat
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("limit", [10_000, 200_000, 400_000])
+def test_a_limit_on_file_size_is_a_clear_error(tmp_path, limit):
+    """The system says no to HDF5 itself, at different moments of the creation."""
+    script = f"""
+import resource, sys
+from fakes import fake_recipe
+from bottleneck.errors import StoreError
+from bottleneck.manifest import Manifest
+from bottleneck.store import create
+from pathlib import Path
+manifest = Manifest.build([f"image{{i}}.png" for i in range(20000)])
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+try:
+    path = Path({str(tmp_path / "x.h5")!r})
+    create(path, manifest=manifest, recipe=fake_recipe(), dims={{"a": 8}})
+except StoreError as error:
+    print(error)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "File too large" in done.stdout
+    assert "Nothing was written" in done.stdout
+    assert os.listdir(tmp_path) == []
+
+
 def test_leftovers_of_a_killed_creator_are_removed(make, tmp_path):
     (tmp_path / ".x.h5.12345.tmp").write_bytes(b"half")
+    others = ("..x.h5.1.tmp", ".x.h5.copy.tmp", ".xxh5.1.tmp", ".x.h5.h5.1.tmp")
+    for name in others:
+        (tmp_path / name).write_bytes(b"somebody else's")
     make(10)
-    assert os.listdir(tmp_path) == ["x.h5"]
+    assert sorted(os.listdir(tmp_path)) == sorted(["x.h5", *others])
 
 
 def test_keys_of_any_length_and_bytes(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from bottleneck.errors import OptionError, StoreError
 from bottleneck.status import RowStatus
-from bottleneck.store import FeatureStore, Writer, writer_lock
+from bottleneck.store import FailedRow, FeatureStore, Writer, writer_lock
 
 
 def test_repr_shows_the_state(make, fill):
@@ -14,7 +14,7 @@ def test_repr_shows_the_state(make, fill):
     assert repr(FeatureStore.open(path)) == "<FeatureStore x.h5 10x5 float32 fake, 10 pending>"
     fill(path, range(9))
     with Writer(path, FeatureStore.open(path).layout) as writer:
-        writer.fail([(9, "img9.png", RowStatus.EMPTY, "")])
+        writer.fail([FailedRow(9, "img9.png", RowStatus.EMPTY, "")])
     store = FeatureStore.open(path)
     assert repr(store) == "<FeatureStore x.h5 10x5 float32 fake, 1 failed, complete>"
     assert store.counts() == {RowStatus.DONE: 9, RowStatus.EMPTY: 1}
@@ -24,7 +24,7 @@ def test_load_gives_finished_labelled_rows_of_a_split(make, fill):
     path = make(20, {"avg": 4})
     values, _ = fill(path, range(18))
     with Writer(path, FeatureStore.open(path).layout) as writer:
-        writer.fail([(18, "img18.png", RowStatus.EMPTY, "")])
+        writer.fail([FailedRow(18, "img18.png", RowStatus.EMPTY, "")])
     rows = FeatureStore.open(path).load("train")
     # Rows divisible by 5 are test, rows divisible by 7 have no label (see manifest_of).
     expected = [i for i in range(18) if i % 5 and i % 7]
@@ -120,13 +120,23 @@ def test_a_file_cut_short_is_refused(make):
         FeatureStore.open(path)
 
 
-def test_a_rechunked_file_is_refused_with_the_reason(make, tmp_path):
+def test_a_rechunked_file_is_read_but_not_written(make, fill, tmp_path):
     source, target = make(100), tmp_path / "packed.h5"
+    values, digests = fill(source, range(90))
     with h5py.File(source) as old, h5py.File(target, "w") as new:
         for name, value in old.attrs.items():
             new.attrs[name] = value
         for name in ("crc32", "manifest", "status", "digest"):
             old.copy(name, new)
-        new.create_dataset("features/avg", data=old["features/avg"][()], compression="gzip")
+        new.create_dataset(
+            "features/avg", data=old["features/avg"][()], compression="gzip", chunks=(7, 3)
+        )
+    store, original = FeatureStore.open(target), FeatureStore.open(source)
+    assert np.array_equal(store.features()[np.arange(90)], values["avg"])
+    assert np.array_equal(store.features()[[80, 3, 3]], values["avg"][[80, 3, 3]])
+    assert np.array_equal(store.features()[5], values["avg"][5])
+    assert np.array_equal(store.digests[:90], digests)
+    assert np.array_equal(store.load("train").X, original.load("train").X)
+    assert np.array_equal(pickle.loads(pickle.dumps(store)).features()[3:5], values["avg"][3:5])
     with pytest.raises(StoreError, match="features/avg is filtered"):
-        FeatureStore.open(target)
+        store.layout  # noqa: B018

@@ -9,7 +9,7 @@ import pytest
 
 from bottleneck.errors import StoreError, StoreLockedError
 from bottleneck.status import RowStatus
-from bottleneck.store import FeatureStore, Writer, failures_path, system, writer_lock
+from bottleneck.store import FailedRow, FeatureStore, Writer, failures_path, system, writer_lock
 
 NO_DIGESTS = np.zeros((1, 16), np.uint8)
 
@@ -85,8 +85,8 @@ def test_failures_have_a_code_and_a_text(make):
     with Writer(path, FeatureStore.open(path).layout) as writer:
         writer.fail(
             [
-                (7, "img7.png", RowStatus.TRUNCATED, "ends after 12 bytes"),
-                (2, "img2.png", RowStatus.EMPTY, "0 bytes"),
+                FailedRow(7, "img7.png", RowStatus.TRUNCATED, "ends after 12 bytes"),
+                FailedRow(2, "img2.png", RowStatus.EMPTY, "0 bytes"),
             ]
         )
     store = FeatureStore.open(path)

@@ -1,0 +1,44 @@
+"""``bottleneck verify``."""
+
+import click
+
+from bottleneck.cli.options import json_option
+from bottleneck.cli.show import print_json, print_lines
+
+_SHOWN = 10
+
+
+@click.command(name="verify")
+@click.argument("file", metavar="FILE")
+@click.option("--fix", is_flag=True, help="Set bad rows to pending, for `extract` to redo.")
+@json_option
+def command(file: str, fix: bool, as_json: bool) -> int:
+    """Check a feature file: layout, fingerprints, and the checksum of every finished row.
+
+    Exits with 0 if the file is sound (with --fix: if all that was wrong could be mended).
+    """
+    from bottleneck.store import FeatureStore
+    from bottleneck.store.verify import verify
+
+    report = verify(file, fix=fix)
+    if as_json:
+        print_json(report.to_json())
+        return 0 if report.ok else 1
+    keys = FeatureStore.open(file).keys
+    shown = ", ".join(keys[row] for row in report.bad_rows[:_SHOWN])
+    more = len(report.bad_rows) - _SHOWN
+    print_lines(
+        f"{file}: {report.checked} finished rows of {report.rows} checked",
+        f"{len(report.bad_rows)} bad rows: {shown}{f', and {more} more' if more > 0 else ''}"
+        if report.bad_rows
+        else None,
+        *report.problems,
+        "the bad rows are pending now: run extract again"
+        if report.fixed and report.bad_rows
+        else None,
+        "run verify with --fix to have them computed again"
+        if report.bad_rows and not report.fixed
+        else None,
+        "sound" if report.ok and not report.bad_rows else None,
+    )
+    return 0 if report.ok else 1

@@ -1,0 +1,144 @@
+"""What a run of the engine did."""
+
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bottleneck.extract.plan import MaxFailed
+from bottleneck.status import RowStatus
+from bottleneck.store import FeatureStore
+
+
+@dataclass
+class Tally:
+    """What the run has done so far."""
+
+    ok: int = 0
+    failed: int = 0
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class ExtractResult:
+    """What a run did. ``rows = ok + failed + already_done + pending``.
+
+    Parameters
+    ----------
+    output : str
+        The feature file.
+    rows : int
+        Rows of the file.
+    ok, failed : int
+        Rows this run finished, and rows it found to be bad.
+    already_done : int
+        Rows that were finished, well or badly, before this run.
+    pending : int
+        Rows still to be computed (after an interrupt or with a limit).
+    failed_total : int
+        Bad rows of the file, from this run and earlier ones.
+    reasons : dict of str to int
+        Bad rows of the file by reason.
+    too_many_failed : bool
+        Whether ``failed_total`` exceeds what was allowed.
+    interrupted : bool
+        Whether the run was stopped by Ctrl-C.
+    seconds : float
+        Time this run took, without loading the backbone.
+    images_per_second : float
+        Images of this run over its time.
+    stages : dict of str to float
+        Seconds per stage; ``read`` and ``decode`` are summed over the workers.
+    backbone : str
+        Its name.
+    outputs : dict of str to int
+        Length of the features of each output.
+    peak_rss_mb : float
+        Largest resident memory of the process so far, in MB.
+    """
+
+    output: str
+    rows: int
+    ok: int
+    failed: int
+    already_done: int
+    pending: int
+    failed_total: int
+    reasons: dict[str, int]
+    too_many_failed: bool
+    interrupted: bool
+    seconds: float
+    images_per_second: float
+    stages: dict[str, float]
+    backbone: str
+    outputs: dict[str, int]
+    peak_rss_mb: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+def summarise(
+    path: Path,
+    tally: Tally,
+    *,
+    max_failed: MaxFailed,
+    took: float,
+    seconds: Mapping[str, float],
+) -> ExtractResult:
+    """Put together what a run says at its end.
+
+    Parameters
+    ----------
+    path : Path
+        The feature file as it is now.
+    tally : Tally
+        What the run has done.
+    max_failed : MaxFailed
+        How many bad rows are allowed.
+    took : float
+        Seconds.
+    seconds : mapping of str to float
+        Seconds per stage.
+    """
+    store = FeatureStore.open(path)
+    counts = store.counts()
+    pending = counts.get(RowStatus.PENDING, 0)
+    reasons = {status.label: count for status, count in counts.items() if status.failed}
+    failed_total = sum(reasons.values())
+    done_now = tally.ok + tally.failed
+    return ExtractResult(
+        output=str(path),
+        rows=len(store),
+        ok=tally.ok,
+        failed=tally.failed,
+        already_done=len(store) - pending - done_now,
+        pending=pending,
+        failed_total=failed_total,
+        reasons=reasons,
+        too_many_failed=max_failed.exceeded(failed_total, len(store)),
+        interrupted=tally.interrupted,
+        seconds=round(took, 3),
+        images_per_second=round(done_now / took, 2) if done_now else 0.0,
+        stages={stage: round(value, 3) for stage, value in seconds.items()},
+        backbone=store.recipe.backbone,
+        outputs=store.outputs,
+        peak_rss_mb=peak_rss_mb(),
+    )
+
+
+def peak_rss_mb() -> float:
+    """Return the largest resident memory of this process so far, in MB (10**6 bytes).
+
+    On Linux from ``/proc``: what ``getrusage`` says includes the parent from before ``exec``.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        kibibytes = int(status.split("VmHWM:")[1].split()[0])
+    except (OSError, IndexError, ValueError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return round(peak / 1e6, 1) if sys.platform == "darwin" else round(peak * 1.024e-3, 1)
+    return round(kibibytes * 1.024e-3, 1)

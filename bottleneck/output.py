@@ -1,0 +1,88 @@
+"""Where results go: checked before any work, and never in the place of something else."""
+
+import os
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from bottleneck.errors import OptionError
+
+Kind = Literal["features", "head", "other"]
+
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_NAMES = {"features": "a feature file", "head": "a head", "other": "neither features nor a head"}
+
+
+def prepare_output(path: str | Path, *, kind: Kind, inputs: Iterable[str | Path] = ()) -> Path:
+    """Check a place for a result, and make its folder.
+
+    An existing file is only accepted if it is of the same kind, so that a slip on the command
+    line cannot replace hours of features by a head, or an image by a table.
+
+    Parameters
+    ----------
+    path : str or Path
+        The place.
+    kind : {"features", "head", "other"}
+        What will be written.
+    inputs : iterable of str or Path
+        Files that are read, and so must not be the place.
+
+    Returns
+    -------
+    Path
+        The place, symbolic links resolved.
+
+    Raises
+    ------
+    OptionError
+        When it cannot be written, or something else is there.
+    """
+    given, path = path, Path(path).resolve()
+    try:
+        if path.is_dir():
+            raise OptionError(f"expected a file name for the output, got the folder {given}")
+        for source in inputs:
+            if path.exists() and Path(source).exists() and path.samefile(source):
+                raise OptionError(f"the output {given} is also an input", hint="Give another name.")
+        if path.exists() and (found := kind_of(path)) != kind:
+            raise OptionError(
+                f"the output {given} exists and is {_NAMES[found]}, not {_NAMES[kind]}",
+                hint="Give another name, or remove it yourself.",
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"cannot write {given}: {error.strerror}") from error
+    if not os.access(path.parent, os.W_OK):
+        raise OptionError(f"cannot write in the folder {path.parent}")
+    return path
+
+
+def kind_of(path: Path) -> Kind:
+    """Tell a feature file (any HDF5 file), a head and anything else apart by their content."""
+    with path.open("rb") as stream:
+        if stream.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE:
+            return "features"
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return "head" if "head.json" in archive.namelist() else "other"
+    return "other"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Raises
+    ------
+    OptionError
+        When it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise OptionError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,225 @@
+"""What our own file holds, read through HDF5: attributes, manifest, and where its rows are."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.errors import StoreError
+from bottleneck.manifest import Manifest
+from bottleneck.packed import PackedStrings
+from bottleneck.recipe import Recipe
+from bottleneck.store.blocks import Array2D, DatasetRows
+from bottleneck.store.format import (
+    CRC32,
+    DIGEST,
+    FEATURES,
+    FORMAT,
+    FORMAT_VERSION,
+    MANIFEST,
+    STATUS,
+)
+from bottleneck.store.layout import Extent, Layout, NotLiveError, read_layout
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """A set of features with everything that belongs to it, wherever it is kept.
+
+    Parameters
+    ----------
+    path : Path
+        What was opened.
+    creator : str
+        Program and version that made it.
+    recipe : Recipe
+        How the features were made, as far as it is known.
+    identity_sha256, manifest_sha256 : str
+        Fingerprints as stored.
+    features : mapping of str to array, shape (n, dim)
+        Features of each output.
+    status : ndarray of uint8, shape (n,)
+        Row status.
+    read_manifest : callable
+        Reads the manifest, which may be large.
+    read_digests : callable
+        Reads the hash of every row's image: uint8, shape (n, 16).
+    read_checksums : callable
+        Reads the CRC-32 of every row of an output: uint32, shape (n,).
+    layout : Layout or None
+        Where the rows lie, if they can be written in place.
+    why_read_only : str
+        Why they cannot.
+    """
+
+    path: Path
+    creator: str
+    recipe: Recipe
+    identity_sha256: str
+    manifest_sha256: str
+    features: Mapping[str, Array2D]
+    status: NDArray[np.uint8]
+    read_manifest: Callable[[], Manifest]
+    read_digests: Callable[[], NDArray[np.uint8]]
+    read_checksums: Callable[[str], NDArray[np.uint32]]
+    layout: Layout | None
+    why_read_only: str = ""
+
+
+def read_contents(path: Path) -> Contents:
+    """Read a feature file of ours: live, or a compressed copy.
+
+    Raises
+    ------
+    StoreError
+        When there is no such file, it is no feature file, it is of a newer format version, or
+        it is damaged.
+    """
+    with open_hdf5(path) as file:
+        attributes = read_attributes(file, path)
+        try:
+            recipe = Recipe.from_json(attributes["recipe"])
+            layout, why = _layout_if_live(file)
+            features: dict[str, Array2D] = (
+                {name: extent.map(path) for name, extent in layout.features.items()}
+                if layout
+                else {name: DatasetRows(path, f"{FEATURES}/{name}") for name in file[FEATURES]}
+            )
+            status = np.array(layout.status.map(path)) if layout else file[STATUS][()]
+        except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, StoreError):
+                raise
+            raise damaged(path, error) from error
+    return Contents(
+        path=path,
+        creator=attributes["creator"],
+        recipe=recipe,
+        identity_sha256=attributes["identity_sha256"],
+        manifest_sha256=attributes["manifest_sha256"],
+        features=features,
+        status=status,
+        read_manifest=lambda: read_manifest(path),
+        read_digests=lambda: _read_column(path, DIGEST, layout.digest if layout else None),
+        read_checksums=lambda output: _read_column(
+            path, f"{CRC32}/{output}", layout.crc32[output] if layout else None
+        ),
+        layout=layout,
+        why_read_only=why,
+    )
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read the manifest of a feature file.
+
+    Raises
+    ------
+    StoreError
+        When it is damaged.
+    """
+    with open_hdf5(path) as file:
+        try:
+            group = file[MANIFEST]
+            return Manifest(
+                keys=_read_strings(group, "key"),
+                labels=group["label"][()],
+                classes=tuple(_read_strings(group, "class")),
+                splits=group["split"][()],
+                groups=group["group"][()],
+                group_names=_read_strings(group, "group_name"),
+            )
+        except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+            raise damaged(path, error) from error
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading, or say what it is instead.
+
+    Raises
+    ------
+    StoreError
+    """
+    try:
+        # No chunk cache: while a writer is at work a cached chunk would be stale.
+        return h5py.File(path, "r", rdcc_nbytes=0)
+    except FileNotFoundError as error:
+        raise StoreError(f"there is no file {path}") from error
+    except OSError as error:
+        if path.is_dir():
+            raise StoreError(f"expected a feature file, got the folder {path}") from error
+        if isinstance(error, PermissionError):
+            raise StoreError(f"cannot read {path}: {error.strerror}") from error
+        if isinstance(error, BlockingIOError):
+            raise StoreError(f"{path} is open for writing in another program") from error
+        raise StoreError(
+            f"{path} is not a readable HDF5 file: {error}",
+            hint="If it was a feature file, `bottleneck rescue` may save its rows.",
+        ) from error
+
+
+def damaged(path: Path, error: Exception) -> StoreError:
+    """Make the error for a file whose inside does not hold together."""
+    return StoreError(
+        f"{path} is damaged: {error}",
+        hint="`bottleneck rescue` saves its sound rows; or restore it from a copy.",
+    )
+
+
+def _layout_if_live(file: h5py.File) -> tuple[Layout | None, str]:
+    try:
+        return read_layout(file), ""
+    except NotLiveError as error:
+        return None, error.message
+
+
+def _read_column(path: Path, name: str, extent: Extent | None) -> NDArray[Any]:
+    return extent.map(path) if extent else np.asarray(DatasetRows(path, name))
+
+
+def read_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
+    """Read the attributes of a feature file of this format version.
+
+    Raises
+    ------
+    StoreError
+        When it is something else, of another version, or damaged.
+    """
+    try:
+        attributes = {
+            name: value.decode("utf-8") if isinstance(value, bytes) else value
+            for name, value in file.attrs.items()
+        }
+    except (OSError, RuntimeError, UnicodeDecodeError) as error:
+        raise damaged(path, error) from error
+    if attributes.get("format") != FORMAT:
+        raise StoreError(
+            f"expected a feature file (attribute format = {FORMAT!r}), "
+            f"got {attributes.get('format', 'no such attribute')!r} in {path}",
+            hint="Features of other programs open in Python: "
+            "FeatureStore.open(path, features='name of the dataset').",
+        )
+    try:
+        version = int(attributes["format_version"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(path, error) from error
+    if version != FORMAT_VERSION:
+        raise StoreError(
+            f"{path} has format version {version}, this program reads {FORMAT_VERSION}",
+            hint="Update the package: pip install --upgrade bottleneck-features",
+        )
+    missing = {"creator", "recipe", "identity_sha256", "manifest_sha256"} - attributes.keys()
+    if missing:
+        raise damaged(path, KeyError(", ".join(sorted(missing))))
+    return attributes
+
+
+def _read_strings(group: h5py.Group, name: str) -> PackedStrings:
+    strings = PackedStrings(group[f"{name}_bytes"][()], group[f"{name}_offsets"][()])
+    ends = strings.offsets
+    whole = len(ends) and ends[0] == 0 and ends[-1] == len(strings.blob)
+    if not whole or np.any(ends[1:] < ends[:-1]):
+        raise ValueError(f"the offsets of {group.name}/{name} do not fit its bytes")
+    return strings
