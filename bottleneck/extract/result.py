@@ -14,11 +14,18 @@ from bottleneck.store import FeatureStore
 
 @dataclass
 class Tally:
-    """What the run has done so far."""
+    """What a run has done to one file so far; ``copied`` and ``reused`` are part of ``ok``."""
 
     ok: int = 0
     failed: int = 0
+    copied: int = 0
+    reused: int = 0
     interrupted: bool = False
+
+    @property
+    def done(self) -> int:
+        """Rows of either kind."""
+        return self.ok + self.failed
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,9 @@ class ExtractResult:
         Rows of the file.
     ok, failed : int
         Rows this run finished, and rows it found to be bad.
+    copied, reused : int
+        Rows among the ``ok`` ones whose features were copied from an identical image of this
+        file, or taken over from an older file.
     already_done : int
         Rows that were finished, well or badly, before this run.
     pending : int
@@ -63,6 +73,8 @@ class ExtractResult:
     rows: int
     ok: int
     failed: int
+    copied: int
+    reused: int
     already_done: int
     pending: int
     failed_total: int
@@ -109,12 +121,14 @@ def summarise(
     pending = counts.get(RowStatus.PENDING, 0)
     reasons = {status.label: count for status, count in counts.items() if status.failed}
     failed_total = sum(reasons.values())
-    done_now = tally.ok + tally.failed
+    done_now = tally.done
     return ExtractResult(
         output=str(path),
         rows=len(store),
         ok=tally.ok,
         failed=tally.failed,
+        copied=tally.copied,
+        reused=tally.reused,
         already_done=len(store) - pending - done_now,
         pending=pending,
         failed_total=failed_total,

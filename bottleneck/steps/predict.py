@@ -65,8 +65,8 @@ class PredictStep:
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Predict; the rows go to the output, the document counts them."""
+        from bottleneck.decode import default_workers
         from bottleneck.extract import rebuild_embedder
-        from bottleneck.extract.decode import default_workers
         from bottleneck.heads import Head
         from bottleneck.sources import open_source
 
