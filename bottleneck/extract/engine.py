@@ -157,6 +157,7 @@ def fill_stores(
             max_failed=max_failed,
             took=took,
             seconds={**shared, **target.seconds},
+            workers=workers,
         )
         for target in targets
     ]

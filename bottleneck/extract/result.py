@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bottleneck.decode import default_workers
 from bottleneck.extract.plan import MaxFailed
+from bottleneck.extract.profile import limit
 from bottleneck.status import RowStatus
 from bottleneck.store import FeatureStore
 
@@ -60,7 +62,10 @@ class ExtractResult:
     images_per_second : float
         Images of this run over its time.
     stages : dict of str to float
-        Seconds per stage; ``read`` and ``decode`` are summed over the workers.
+        Seconds per stage (:data:`~bottleneck.extract.profile.STAGES`); ``read`` and ``decode``
+        are summed over the workers.
+    limit, advice : str
+        The stage that held the run up, and what to change; empty if nothing ran.
     backbone : str
         Its name.
     outputs : dict of str to int
@@ -84,6 +89,8 @@ class ExtractResult:
     seconds: float
     images_per_second: float
     stages: dict[str, float]
+    limit: str
+    advice: str
     backbone: str
     outputs: dict[str, int]
     peak_rss_mb: float
@@ -100,6 +107,7 @@ def summarise(
     max_failed: MaxFailed,
     took: float,
     seconds: Mapping[str, float],
+    workers: int,
 ) -> ExtractResult:
     """Put together what a run says at its end.
 
@@ -115,6 +123,8 @@ def summarise(
         Seconds.
     seconds : mapping of str to float
         Seconds per stage.
+    workers : int
+        Decode workers.
     """
     store = FeatureStore.open(path)
     counts = store.counts()
@@ -122,6 +132,8 @@ def summarise(
     reasons = {status.label: count for status, count in counts.items() if status.failed}
     failed_total = sum(reasons.values())
     done_now = tally.done
+    device = str(store.recipe.execution.get("device", "cpu"))
+    found = limit(seconds, workers=workers, cores=default_workers(), device=device)
     return ExtractResult(
         output=str(path),
         rows=len(store),
@@ -138,6 +150,8 @@ def summarise(
         seconds=round(took, 3),
         images_per_second=round(done_now / took, 2) if done_now else 0.0,
         stages={stage: round(value, 3) for stage, value in seconds.items()},
+        limit=found.stage,
+        advice=found.advice,
         backbone=store.recipe.backbone,
         outputs=store.outputs,
         peak_rss_mb=peak_rss_mb(),
