@@ -224,14 +224,8 @@ def _stamps(named: NamedStep) -> dict[str, str]:
         if name == "sources":
             inputs[name] = open_source(value).stamp()
         else:
-            try:
-                facts = Path(value).stat()
-            except OSError as error:
-                raise PipelineError(
-                    f"step {named.name!r}: cannot read {name} = {value!r}: {error.strerror}",
-                    hint="Is an earlier step meant to make it? Then check both names.",
-                ) from error
-            inputs[name] = f"{facts.st_size} {facts.st_mtime_ns}"
+            files = value if isinstance(value, tuple) else (value,)
+            inputs[name] = " ".join(_stamp_input(named, name, file) for file in files)
     options = {field.name: getattr(step, field.name) for field in step_fields(step)}
     for name in (*step.reads, *step.writes):
         options[name] = _absolute(options[name])  # wherever the command is run from
@@ -239,6 +233,18 @@ def _stamps(named: NamedStep) -> dict[str, str]:
         "inputs": fingerprint(inputs),
         "options": fingerprint({"version": __version__, "run": named.kind, **options}),
     }
+
+
+def _stamp_input(named: NamedStep, name: str, path: str) -> str:
+    """Fingerprint a file that is read by size and time of change."""
+    try:
+        facts = Path(path).stat()
+    except OSError as error:
+        raise PipelineError(
+            f"step {named.name!r}: cannot read {name} = {path!r}: {error.strerror}",
+            hint="Is an earlier step meant to make it? Then check both names.",
+        ) from error
+    return f"{facts.st_size} {facts.st_mtime_ns}"
 
 
 def _stamp_outputs(step: Step) -> str:

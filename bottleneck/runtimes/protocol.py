@@ -11,7 +11,10 @@ from bottleneck.backbones.spec import OutputSpec
 
 
 class CompiledBackbone(Protocol):
-    """A forward pass: pixels in, pooled features out. May be called from any thread."""
+    """A forward pass: pixels in, pooled features out. May be called from any thread.
+
+    One that copies pixels to a device may count the seconds of that in ``transfer_seconds``.
+    """
 
     @property
     def dims(self) -> Mapping[str, int]:
@@ -45,6 +48,11 @@ class CompiledBackbone(Protocol):
         -------
         dict of str to ndarray of float32, shape (n, dim)
             One entry per output.
+
+        Raises
+        ------
+        DeviceMemoryError
+            When the batch is too large for the device; a smaller one may do.
         """
         ...
 

@@ -1,10 +1,12 @@
 """The step that turns images into a feature file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 from bottleneck.backbones.catalogue import DEFAULT
 from bottleneck.backbones.spec import Pool
+from bottleneck.errors import OptionError
 from bottleneck.extract.progress import Progress
 
 
@@ -12,7 +14,7 @@ from bottleneck.extract.progress import Progress
 class ExtractStep:
     """Images to features; the fields are the options of :func:`bottleneck.extract`."""
 
-    reads: ClassVar[tuple[str, ...]] = ("sources",)
+    reads: ClassVar[tuple[str, ...]] = ("sources", "reuse")
     writes: ClassVar[tuple[str, ...]] = ("output",)
 
     sources: tuple[str, ...]
@@ -23,11 +25,15 @@ class ExtractStep:
     pool: Pool = "avg"
     size: int | None = None
     resize: Literal["crop", "squash", "pad"] = "crop"
-    batch_size: int = 32
+    views: int = 1
+    batch_size: str = "32"
     workers: int | None = None
-    precision: Literal["float32"] = "float32"
+    worker_kind: Literal["auto", "processes", "threads"] = "auto"
+    timeout: float = 60.0
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     dtype: Literal["float32", "float16"] = "float32"
     runtime: Literal["auto", "tensorflow"] = "auto"
+    reuse: tuple[str, ...] = ()
     limit: int | None = None
     overwrite: bool = False
     preallocate: bool = True
@@ -37,8 +43,27 @@ class ExtractStep:
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Extract; see :class:`bottleneck.extract.ExtractResult` for the document."""
-        from bottleneck.extract import extract
+        (document,) = self.run_many([self.backbone], progress)
+        return document
+
+    def run_many(self, backbones: Sequence[str], progress: Progress) -> list[dict[str, Any]]:
+        """Extract with several backbones in one pass; a document for each."""
+        from bottleneck.extract import ExtractOptions, extract_many
 
         options = {field.name: getattr(self, field.name) for field in fields(self)}
-        sources, output = options.pop("sources"), options.pop("output")
-        return extract(sources, output, **options, progress=progress).to_json()
+        for name in ("sources", "output", "backbone"):
+            del options[name]
+        options["batch_size"] = _batch_size(self.batch_size)
+        results = extract_many(
+            self.sources, self.output, backbones, ExtractOptions(**options), progress
+        )
+        return [result.to_json() for result in results]
+
+
+def _batch_size(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    try:
+        return int(text)
+    except ValueError:
+        raise OptionError(f"expected batch_size to be a number or auto, got {text!r}") from None

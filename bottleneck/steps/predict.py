@@ -43,7 +43,7 @@ class PredictStep:
     batch_size : int
         Images per forward pass.
     workers : int, optional
-        Threads that decode; one per CPU core by default.
+        Processes that decode; one per CPU core by default.
     runtime : str
         How the backbone is compiled.
     max_failed : str
@@ -65,8 +65,9 @@ class PredictStep:
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Predict; the rows go to the output, the document counts them."""
+        from bottleneck.decode import default_workers
+        from bottleneck.decode.watch import Watch
         from bottleneck.extract import rebuild_embedder
-        from bottleneck.extract.decode import default_workers
         from bottleneck.heads import Head
         from bottleneck.sources import open_source
 
@@ -92,6 +93,11 @@ class PredictStep:
                     source,
                     Plan(np.zeros(n_rows, np.uint8)).batches(self.batch_size),
                     workers=self.workers or default_workers(),
+                    worker_kind="auto",
+                    watch=Watch(
+                        name=source.manifest.keys.__getitem__,
+                        note=progress.note,
+                    ),
                 ):
                     for record in _records(head, batch, source.manifest.keys):
                         write(record)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from bottleneck import fingerprint
+
 FORMAT = "bottleneck-features"
 FORMAT_VERSION = 1
 
@@ -21,7 +23,7 @@ DIGEST = "digest"
 MANIFEST = "manifest"
 EXTENTS = "extents"
 
-DIGEST_BYTES = 16
+DIGEST_BYTES = fingerprint.DIGEST_BYTES
 """BLAKE2b with a 16-byte digest over the encoded image (or its raw pixels)."""
 
 FEATURE_DTYPES: dict[str, np.dtype[np.floating[Any]]] = {

@@ -107,7 +107,7 @@ class Lab:
         """Variables of a process that is watched."""
         return {
             **os.environ,
-            "PYTHONPATH": str(TESTS),
+            "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
             "LD_PRELOAD": str(self.library),
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
