@@ -6,6 +6,7 @@ ten thousand shards need no ten thousand descriptors.
 
 import io
 import os
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _LARGEST_WINDOW = 1 << 20
+_BLOCK, _BLOCKS = 1 << 18, 32
 
 
 class Blob(Protocol):
@@ -46,6 +48,13 @@ class Blob(Protocol):
         ImageError
             ``MISSING`` when the file is gone, ``TRUNCATED`` when it ends before, ``UNREADABLE``
             when it cannot be read or is no longer the file that was opened.
+        """
+        ...
+
+    def check(self) -> None:
+        """Refuse a file that is gone or has changed, where that costs nothing to find out.
+
+        For those who serve from memory what they read before.
         """
         ...
 
@@ -214,12 +223,17 @@ class Window:
 
 
 class BlobFile(io.RawIOBase):
-    """A blob as a read-only file object, for libraries that want one."""
+    """A remote blob as a read-only file object, for libraries that want one.
+
+    They read in small pieces here and there; some blocks are kept, so that not each piece is
+    a request.
+    """
 
     def __init__(self, blob: Blob) -> None:
         super().__init__()
         self._blob = blob
         self._position = 0
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
 
     def readable(self) -> bool:
         """Return True."""
@@ -242,8 +256,19 @@ class BlobFile(io.RawIOBase):
     def readinto(self, buffer: "WriteableBuffer") -> int:
         """Fill a buffer; returns how many bytes there were."""
         view = memoryview(buffer).cast("B")
+        number, begin = divmod(self._position, _BLOCK)
         length = max(0, min(len(view), self._blob.size - self._position))
-        if length:
+        if length >= _BLOCK:
             view[:length] = self._blob.read(self._position, length)
+        elif length:
+            block = self._blocks.pop(number, b"")
+            if not block:
+                start = number * _BLOCK
+                block = self._blob.read(start, min(_BLOCK, self._blob.size - start))
+            self._blocks[number] = block
+            if len(self._blocks) > _BLOCKS:
+                self._blocks.popitem(last=False)
+            length = min(length, len(block) - begin)
+            view[:length] = block[begin : begin + length]
         self._position += length
         return length

@@ -18,7 +18,7 @@ from bottleneck.sources.arrays import (
     labels_beside,
     open_arrays,
 )
-from bottleneck.sources.blob import Blob, BlobFile, LocalBlob
+from bottleneck.sources.blob import Blob, BlobFile
 from bottleneck.sources.layout import split_of_name
 from bottleneck.sources.shards import Shard
 from bottleneck.status import RowStatus
@@ -68,11 +68,11 @@ class Hdf5File:
             ``MISSING`` or ``UNREADABLE``.
         """
         with self._lock:
-            if isinstance(self._blob, LocalBlob):
-                self._blob.check()
+            self._blob.check()
             try:
                 return np.asarray(self._open()[dataset][row])
             except (OSError, KeyError, ValueError) as error:
+                self._blob.read(0, 1)  # raises when there is no file any more
                 raise ImageError(
                     RowStatus.UNREADABLE, f"{self.name}::{dataset}, row {row}: {error}"
                 ) from error

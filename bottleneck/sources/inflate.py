@@ -85,6 +85,7 @@ class InflatedBlob:
     def read(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes; see :meth:`Blob.read`."""
         with self._lock:
+            self.check()
             if offset < self._now.given - len(self._recent):
                 self._rewind(offset)
             while self._now.given < offset + length:
@@ -101,9 +102,11 @@ class InflatedBlob:
                 if spare > 0:
                     del self._recent[:spare]
             begin = offset - (self._now.given - len(self._recent))
-            # A worker that sees the file vanish must not go on serving what it kept of it.
-            self._blob.read(self._begin, 1)
             return bytes(self._recent[begin : begin + length])
+
+    def check(self) -> None:
+        """Refuse a compressed file that is gone or has changed."""
+        self._blob.check()
 
     def stamp(self) -> str:
         """Return the stamp of the compressed file."""

@@ -45,6 +45,10 @@ class PartOfBlob:
         """Return exactly ``length`` bytes; see :meth:`bottleneck.sources.blob.Blob.read`."""
         return self._blob.read(self._offset + offset, length)
 
+    def check(self) -> None:
+        """Refuse a file that is gone or has changed."""
+        self._blob.check()
+
     def stamp(self) -> str:
         """Return the stamp of the whole file."""
         return self._blob.stamp()

@@ -59,7 +59,8 @@ def filesystem(url: str) -> tuple[Any, str]:
             return chained
         with _lock:
             if where not in _filesystems:
-                _filesystems[where] = url_to_fs(url)[0]
+                # Lists that are kept would be taken for the truth after a change.
+                _filesystems[where] = url_to_fs(url, use_listings_cache=False)[0]
         found = _filesystems[where]
         return found, found._strip_protocol(url)
     except ImportError as error:
@@ -136,6 +137,9 @@ class RemoteBlob:
             f"{self.name}: expected {length} bytes at offset {offset}, received {len(data)}",
         )
 
+    def check(self) -> None:
+        """Do nothing: it would be a request."""
+
     def stamp(self) -> str:
         """Return length, entity tag and time of change, as far as they are told."""
         try:
@@ -168,7 +172,6 @@ def find(url: str, pattern: bool = False) -> dict[str, dict[str, Any]]:
     search = fs.glob if pattern else fs.find
 
     def look() -> dict[str, dict[str, Any]]:
-        fs.invalidate_cache()
         found: dict[str, dict[str, Any]] = search(path, detail=True)
         return {name: facts for name, facts in found.items() if facts.get("type") != "directory"}
 
@@ -210,7 +213,9 @@ def _true(error: Exception) -> Exception:
     """What really happened: of any trouble with a web server fsspec says that nothing is there."""
     cause = error.__cause__
     if isinstance(error, FileNotFoundError) and isinstance(cause, Exception):
-        return error if getattr(cause, "status", None) in (404, 410) else cause
+        status = getattr(cause, "status", None)
+        if _is_transient(cause) or (isinstance(status, int) and status not in (404, 410)):
+            return cause
     return error
 
 

@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from bottleneck.errors import ImageError, SourceError
 from bottleneck.location import is_url
-from bottleneck.sources.blob import Blob, BlobFile, LocalBlob
+from bottleneck.sources.blob import Blob, BlobFile
 from bottleneck.status import RowStatus
 
 _WHOLE = 64 << 20
@@ -130,8 +130,7 @@ class RowGroupReader:
         if self._process != os.getpid():  # a fork took files that are open elsewhere
             self._prepare()
         blob = self._blobs[file]
-        if isinstance(blob, LocalBlob):
-            blob.check()
+        blob.check()
         groups = self._groups[file]
         group = bisect_right(groups.starts, row) - 1
         inside = row - groups.starts[group]

@@ -4,6 +4,7 @@ import posixpath
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +15,8 @@ from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedStrings
 from bottleneck.sources.blob import Blob, open_blob
 from bottleneck.sources.layout import split_of_name
+
+_ASKED_AT_ONCE = 16
 
 _ENDING = re.compile(r"(\.(tar|zip|parquet|pq|tfrecords?|npy|npz|h5|hdf5?))$", re.I)
 
@@ -56,11 +59,14 @@ def open_shards(locations: Sequence[str]) -> list[Shard]:
     plain = [location.replace("\\", "/") for location in locations]
     # Of a single file only its own name says something: not the folders someone keeps it in.
     common = common_folder([posixpath.dirname(location) for location in plain])
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as executor:  # a thousand URLs are a thousand requests
+        blobs = executor.map(open_blob, locations)
+        named = list(zip(blobs, plain, strict=True))
     shards = []
-    for location, text in zip(locations, plain, strict=True):
+    for blob, text in named:
         relative = text.removeprefix(common).lstrip("/") if common else text
         prefix = f"{_ENDING.sub('', relative)}/" if len(plain) > 1 else ""
-        shards.append(Shard(open_blob(location), prefix, split_of_name(relative)))
+        shards.append(Shard(blob, prefix, split_of_name(relative)))
     return shards
 
 
