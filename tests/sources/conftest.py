@@ -4,6 +4,7 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import makers
 import pytest
@@ -25,7 +26,7 @@ class RangeHandler(SimpleHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    faults: dict[str, list[int]] = {}
+    faults: ClassVar = {}
     ranges = True
 
     def do_GET(self):

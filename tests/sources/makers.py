@@ -65,6 +65,8 @@ class Case:
     """What the images are in; taken away by one test, touched by another."""
     elsewhere: bool = True
     """Whether another process can read it."""
+    repeats: int = 20
+    """How often threads read each row."""
     keeps: bool = False
     """Whether what was read once may still be served when the image is gone."""
     remove: Callable | None = None
@@ -377,22 +379,18 @@ LOCAL = {
     )
 }
 
-SERVED = {
-    make.__name__: make
-    for make in (tar, webdataset, zipped, npz, hdf5, huggingface, tfrecord, csv_table)
-}
-"""Kinds that are also read behind URLs, made here and then sent there."""
-
 
 def send(case, root, base, put, remove):
     """Let a case made in a folder be read from a store: ``put(name, data)``."""
     prefix = f"{root}{os.sep}"
-    names = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+    beside = [path for path in root.iterdir() if path.is_file()]
+    names = [path.relative_to(root).as_posix() for path in dict.fromkeys([*beside, *case.files])]
     for name in names:
         put(name, (root / name).read_bytes())
     case.given = [f"{base}/{f'{one}/'.removeprefix(prefix)}".rstrip("/") for one in case.given]
     inside = [file.relative_to(root).as_posix() for file in case.files]
     case.files = []
+    case.repeats = 4
     # Files that are read in large pieces; on a disk it costs nothing to see that one is gone.
     case.keeps = inside[0].endswith((".h5", ".npz", ".parquet"))
     case.remove = lambda: [remove(name) for name in inside]
