@@ -199,14 +199,15 @@ class _Index:
         images: list[Member] = []
         found: dict[str, dict[str, str]] = {}
         for member in read_members(shard.blob, window):
-            stem, ending = posixpath.splitext(member.name)
             key = _sample(member.name)
             if key != sample:
                 yield from self._finish(sample, images, found, orphans)
                 sample, images, found = key, [], {}
             if is_archived_image(member.name) and member.kind != "other":
                 images.append(member)
-            elif ending in _SIDECARS and member.kind == "file":
+                continue
+            stem, ending = posixpath.splitext(member.name)
+            if ending in _SIDECARS and member.kind == "file":
                 text = window.read(member.offset, member.size).decode("utf-8", "replace").strip()
                 found.setdefault(stem, {})[ending] = _label(text, ending, member, shard)
                 if ending == ".txt" and ("\n" in text or len(text) > _LONGEST_LABEL):
@@ -220,10 +221,13 @@ class _Index:
         found: dict[str, dict[str, str]],
         orphans: dict[str, tuple[str, bool]],
     ) -> Iterator[_Labelled]:
+        if not found:
+            yield from ((image, None, False) for image in images)
+            return
         labels = {stem: best for stem, texts in found.items() if (best := _best(texts))}
         plain = [image for image in images if posixpath.splitext(image.name)[0] == sample]
         # Beside 7.jpg and 7.cls, a 7.mask.png is something about the image and not another one.
-        for image in plain if plain and found else images:
+        for image in plain or images:
             label = labels.get(_stem(image.name)) or labels.get(sample) or (None, False)
             yield image, *label
         if not images:

@@ -116,3 +116,11 @@ def s3_environment(s3_endpoint):
             os.environ.pop(name)
         else:
             os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def s3(s3_environment):
+    """The store as the one who fills it sees it."""
+    import s3fs
+
+    return s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)

@@ -44,19 +44,16 @@ class TestS3(SourceConformance):
         return process_with_s3
 
     @pytest.fixture(params=["folder", "pattern", "webdataset", "zipped", "huggingface"])
-    def case(self, request, root, samples, s3_environment):
-        import s3fs
-
+    def case(self, request, root, samples, s3):
         case = makers.LOCAL[request.param](root, samples)
         bucket = f"bucket-{next(_numbers)}"
-        fs = s3fs.S3FileSystem(skip_instance_cache=True)
-        fs.mkdir(bucket)
+        s3.mkdir(bucket)
         return makers.send(
             case,
             root,
             f"s3://{bucket}/deep",
-            lambda name, data: fs.pipe_file(f"{bucket}/deep/{name}", data),
-            lambda name: fs.rm_file(f"{bucket}/deep/{name}"),
+            lambda name, data: s3.pipe_file(f"{bucket}/deep/{name}", data),
+            lambda name: s3.rm_file(f"{bucket}/deep/{name}"),
         )
 
 
