@@ -80,7 +80,9 @@ class Hdf5File:
     def load(self, dataset: str) -> NDArray[Any]:
         """Return a whole dataset."""
         with self._lock:
-            return np.asarray(self._open()[dataset][()])
+            values = np.asarray(self._open()[dataset][()])
+            self._close()
+            return values
 
     def datasets(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
         """Return shape and type of each dataset.
@@ -105,7 +107,9 @@ class Hdf5File:
                         hint="bottleneck info shows what it is; train and export read it.",
                     )
                 file.visititems(visit)
+                self._close()  # opened again by the one who reads
             except SourceError:
+                self._close()
                 raise
             except OSError as error:
                 raise SourceError(f"{self.name} is not a readable HDF5 file: {error}") from error
@@ -114,6 +118,11 @@ class Hdf5File:
     def stamp(self) -> str:
         """Return the stamp of the file."""
         return self._blob.stamp()
+
+    def _close(self) -> None:
+        if self._opened is not None:
+            self._opened[1].close()
+        self._opened = None
 
     def _open(self) -> Any:
         # A handle of HDF5 does not survive a fork.

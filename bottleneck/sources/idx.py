@@ -97,7 +97,6 @@ def read_idx(blob: Blob) -> BlobRows:
             blob = InflatedBlob(blob, GZIP, name=blob.name)
         try:
             magic = blob.read(0, 4)
-            header = blob.read(4, 4 * magic[3])
         except ImageError as error:
             raise SourceError(f"{blob.name} is no IDX file: {error.message}") from error
         dtype = _TYPES.get(magic[2])
@@ -106,6 +105,7 @@ def read_idx(blob: Blob) -> BlobRows:
                 f"{blob.name} is no IDX file: expected it to begin with 00 00 08 and the number "
                 f"of dimensions, got {magic.hex(' ')}"
             )
+        header = blob.read(4, 4 * magic[3])
         shape = tuple(np.frombuffer(header, ">u4").astype(int).tolist())
         rows = BlobRows(blob, 4 + len(header), shape, dtype)
         if shape[0]:

@@ -142,8 +142,9 @@ class InflatedBlob:
                     RowStatus.UNREADABLE,
                     f"{self.name} is damaged at offset {now.eaten} or behind: {error}",
                 ) from error
-            left = len(now.machine.unconsumed_tail) + len(now.machine.unused_data)
-            now.eaten += len(chunk) - left
+            machine = now.machine
+            left = machine.unused_data if machine.eof else machine.unconsumed_tail
+            now.eaten += len(chunk) - len(left)
             if produced:
                 now.given += len(produced)
                 if now.given - self._checkpoints[-1].given >= _CHECKPOINT_EVERY:
