@@ -96,6 +96,7 @@ def test_heavy_libraries_stay_in_their_homes(path):
         "bottleneck.steps",
         "bottleneck.pipeline",
         "bottleneck.store",
+        "bottleneck.sources",
         "bottleneck.backbones",
         "bottleneck.runtimes",
         "bottleneck.extract",

@@ -14,7 +14,7 @@ GZIP, RAW = 16 + zlib.MAX_WBITS, -zlib.MAX_WBITS
 
 _STEP = 1 << 20
 _KEPT = 4 << 20
-_CHECKPOINT_EVERY = 32 << 20
+_CHECKPOINT_EVERY = 8 << 20
 _INPUT = 1 << 16
 
 
@@ -34,7 +34,7 @@ class InflatedBlob:
     """What a compressed stretch of a blob unpacks to.
 
     Reading ahead unpacks on; reading back begins at the last of the checkpoints that are left
-    every 32 MiB (some 40 KiB each). The last 4 MiB are kept for threads that are a little behind.
+    every 8 MiB (some 40 KiB each). The last 4 MiB are kept for threads that are a little behind.
 
     Parameters
     ----------

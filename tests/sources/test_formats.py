@@ -14,6 +14,7 @@ from bottleneck.sources import open_source
 from bottleneck.sources.blob import LocalBlob, Window
 from bottleneck.sources.crc32c import crc32c, masked_crc32c
 from bottleneck.sources.example_proto import read_features
+from bottleneck.sources.kinds import CONTAINERS, kind_of
 from bottleneck.sources.tar_members import read_members
 
 
@@ -243,3 +244,11 @@ def test_cropped_windows_read_what_the_file_holds(tmp_path, rng):
         stream.write(window.read(position, length))
         position += length
     assert stream.getvalue() == data
+
+
+def test_every_kind_has_its_line_in_the_documentation():
+    page = (makers.SAMPLE.parents[1] / "docs" / "sources.md").read_text()
+    lines = [line for line in page.splitlines() if "`bottleneck extract " in line]
+    given = [line.split("`bottleneck extract ")[1].split(" -o ")[0] for line in lines]
+    named = {kind_of(word.strip("'").partition("::")[0]) for text in given for word in text.split()}
+    assert named >= {*CONTAINERS, "image", "CSV"} - {"IDX"}  # whose line is a folder
