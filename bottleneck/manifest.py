@@ -59,6 +59,22 @@ def natural_sort(texts: list[str]) -> None:
     texts.sort(key=natural_key)
 
 
+def natural_order(names: PackedStrings) -> NDArray[np.int64] | None:
+    """Return the permutation that sorts names naturally; None where they are sorted already."""
+    before = ("", "")
+    for name in names:
+        now = (natural_key(name), name)
+        if now < before:
+            break
+        before = now
+    else:
+        return None
+    texts = list(names)
+    order = sorted(range(len(texts)), key=texts.__getitem__)
+    order.sort(key=lambda row: natural_key(texts[row]))
+    return np.array(order, np.int64)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Manifest:
     """An ordered, immutable list of images.
@@ -99,7 +115,7 @@ class Manifest:
         Parameters
         ----------
         keys : sequence of str
-            One unique key per row.
+            One unique key per row; :class:`PackedStrings` are taken as they are.
         labels, groups : iterable of str or None, optional
             None or the empty string stands for none.
         splits : iterable of str, optional
@@ -121,7 +137,7 @@ class Manifest:
         rank[-1] = UNLABELLED
         group_codes, group_names = _encode(groups, n)
         return cls(
-            keys=PackedStrings.pack(keys),
+            keys=keys if isinstance(keys, PackedStrings) else PackedStrings.pack(keys),
             labels=rank[label_codes],
             classes=tuple(classes[i] for i in order),
             splits=_encode_splits(splits, n),

@@ -3,10 +3,12 @@
 import os
 import zipfile
 from collections.abc import Iterable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
 from bottleneck.errors import OptionError
+from bottleneck.location import expand_braces, has_wildcard, is_url, split_part
 
 Kind = Literal["features", "head", "other"]
 
@@ -45,7 +47,7 @@ def prepare_output(path: str | Path, *, kind: Kind, inputs: Iterable[str | Path]
         if path.is_dir():
             raise OptionError(f"expected a file name for the output, got the folder {given}")
         for source in inputs:
-            if path.exists() and Path(source).exists() and path.samefile(source):
+            if path.exists() and _means(str(source), path):
                 raise OptionError(f"the output {given} is also an input", hint="Give another name.")
         if path.exists() and (found := kind_of(path)) != kind:
             raise OptionError(
@@ -60,6 +62,18 @@ def prepare_output(path: str | Path, *, kind: Kind, inputs: Iterable[str | Path]
     if not os.access(path.parent, os.W_OK):
         raise OptionError(f"cannot write in the folder {path.parent}")
     return path
+
+
+def _means(source: str, path: Path) -> bool:
+    """Whether what is given as an input is, or names among others, a file."""
+    for name in expand_braces(split_part(source)[0]):
+        if has_wildcard(name) and not is_url(name):
+            pattern = os.path.abspath(name)  # noqa: PTH100
+            if Path(name).suffix == path.suffix and fnmatch(str(path), pattern):
+                return True
+        elif Path(name).exists() and path.samefile(name):
+            return True
+    return False
 
 
 def kind_of(path: Path) -> Kind:

@@ -12,6 +12,7 @@ from bottleneck import __version__
 from bottleneck.errors import PipelineError, TooManyFailuresError
 from bottleneck.extract.progress import Progress
 from bottleneck.fingerprint import fingerprint
+from bottleneck.location import is_url
 from bottleneck.output import prepare_output, write_text
 from bottleneck.sources import open_source
 from bottleneck.steps import STEPS, ExtractStep, Step
@@ -256,7 +257,9 @@ def _stamp_outputs(step: Step) -> str:
 def _absolute(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_absolute(item) for item in value]
-    return os.path.abspath(value) if isinstance(value, str) else value  # noqa: PTH100
+    if isinstance(value, str) and not is_url(value):  # a URL is the same from everywhere
+        return os.path.abspath(value)  # noqa: PTH100
+    return value
 
 
 def _paths(step: Step, names: Sequence[str]) -> list[str]:
@@ -326,4 +329,6 @@ def _apply(setting: str, named: Sequence[tuple[str, str, dict[str, Any]]]) -> No
 def _from_here(value: Any) -> Any:
     if isinstance(value, list):
         return [_from_here(item) for item in value]
-    return os.path.abspath(value) if isinstance(value, str) else value  # noqa: PTH100
+    if isinstance(value, str) and not is_url(value):
+        return os.path.abspath(value)  # noqa: PTH100
+    return value

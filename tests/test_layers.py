@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 LAYERS = (
     {"status"},
     {"errors", "fingerprint", "packed"},
+    {"location"},
     {"output"},
     {"manifest", "recipe"},
     {"store", "backbones", "runtimes", "images", "sources"},
@@ -27,13 +28,15 @@ LAYERS = (
 ALSO_ALLOWED = {("runtimes", "backbones")}
 
 HEAVY = {"tensorflow", "keras", "jax", "torch", "pyarrow", "matplotlib", "sklearn", "rich", "skops"}
+HEAVY |= {"fsspec", "s3fs"}
 HOMES = {
     "tensorflow": {"runtimes/tensorflow.py", "backbones"},
     "keras": {"runtimes/tensorflow.py", "backbones"},
     "sklearn": {"heads", "compare", "extract/transformer.py"},
     "skops": {"heads"},
     "rich": {"cli"},
-    "pyarrow": {"store/foreign.py"},
+    "pyarrow": {"store/foreign.py", "sources/row_groups.py", "sources/parquet_columns.py"},
+    "fsspec": {"sources/remote.py"},
 }
 
 
@@ -94,6 +97,7 @@ def test_heavy_libraries_stay_in_their_homes(path):
         "bottleneck.steps",
         "bottleneck.pipeline",
         "bottleneck.store",
+        "bottleneck.sources",
         "bottleneck.backbones",
         "bottleneck.runtimes",
         "bottleneck.decode",
