@@ -15,6 +15,7 @@ from bottleneck.recipe import Recipe
 from bottleneck.status import RowStatus
 from bottleneck.store.blocks import Array2D
 from bottleneck.store.contents import Contents, read_contents
+from bottleneck.store.counts import count_status
 from bottleneck.store.foreign import is_foreign, open_foreign
 from bottleneck.store.layout import Layout
 from bottleneck.store.rows import RowChoice, Rows
@@ -230,19 +231,7 @@ class FeatureStore:
         StoreError
             For a status this version does not know.
         """
-        counted = np.zeros(256, np.int64)
-        for start in range(0, len(self), _BLOCK_ROWS):  # bincount makes eight bytes of each
-            counted += np.bincount(self.status[start : start + _BLOCK_ROWS], minlength=256)
-        found = sorted(np.flatnonzero(counted).tolist(), key=lambda code: -counted[code])
-        unknown = [code for code in found if code > max(RowStatus)]
-        if unknown:
-            raise StoreError(
-                f"{self.path}: {counted[unknown].sum()} rows have a status this version does not "
-                f"know: {', '.join(map(str, unknown))}",
-                hint="`bottleneck verify --fix` sets them to be computed again; "
-                "or update the package: pip install --upgrade bottleneck-features",
-            )
-        return {RowStatus(code): int(counted[code]) for code in found}
+        return count_status(self.status, self.path)
 
     def features(self, output: str | None = None) -> Array2D:
         """Give access to the features of one output, without reading them.
