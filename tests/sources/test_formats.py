@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bottleneck.errors import ManifestError, SourceError
+from bottleneck.location import expand_braces
 from bottleneck.sources import open_source
 from bottleneck.sources.blob import LocalBlob, Window
 from bottleneck.sources.crc32c import crc32c, masked_crc32c
@@ -250,5 +251,6 @@ def test_every_kind_has_its_line_in_the_documentation():
     page = (makers.SAMPLE.parents[1] / "docs" / "sources.md").read_text()
     lines = [line for line in page.splitlines() if "`bottleneck extract " in line]
     given = [line.split("`bottleneck extract ")[1].split(" -o ")[0] for line in lines]
-    named = {kind_of(word.strip("'").partition("::")[0]) for text in given for word in text.split()}
+    words = [word.strip("'").partition("::")[0] for text in given for word in text.split()]
+    named = {kind_of(expand_braces(word)[0]) for word in words}
     assert named >= {*CONTAINERS, "image", "CSV"} - {"IDX"}  # whose line is a folder
