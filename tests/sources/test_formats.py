@@ -254,3 +254,21 @@ def test_every_kind_has_its_line_in_the_documentation():
     words = [word.strip("'").partition("::")[0] for text in given for word in text.split()]
     named = {kind_of(expand_braces(word)[0]) for word in words}
     assert named >= {*CONTAINERS, "image", "CSV"} - {"IDX"}  # whose line is a folder
+
+
+def test_a_folder_whose_splits_are_unclear_is_not_taken_for_something_else(tmp_path, samples):
+    for name in ("train/a/1.png", "test/a/1.png", "extra/a/1.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(samples[0].data)
+    (tmp_path / "x.tar").write_bytes(b"")
+    with pytest.raises(ManifestError, match="look like splits"):
+        open_source([str(tmp_path)])
+
+
+def test_a_long_list_in_braces_is_no_name_that_is_too_long(tmp_path, samples):
+    names = [f"{'n' * 20}{i}.png" for i in range(40)]
+    for name in names:
+        (tmp_path / name).write_bytes(samples[0].data)
+    source = open_source([f"{tmp_path}/{{{','.join(names)}}}"])
+    assert list(source.manifest.keys) == names

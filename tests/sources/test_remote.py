@@ -42,6 +42,15 @@ def test_a_single_image_that_is_missing_is_a_failed_row(web, samples):
     assert caught.value.reason is RowStatus.MISSING
 
 
+def test_a_query_is_no_pattern(web, samples, tmp_path):
+    (tmp_path / "made").mkdir()
+    case = makers.zipped(tmp_path / "made", samples)
+    web.put("set.zip", case.files[0].read_bytes())
+    source = open_source([f"{web.url}/set.zip?signed=1&until=2"])
+    assert list(source.manifest.keys) == case.keys
+    assert source.read(3) == samples[3].data
+
+
 def test_a_refused_connection_is_tried_again_and_then_told():
     url = f"http://127.0.0.1:{unused_port()}/set.tar"
     with pytest.raises(SourceError) as caught:
