@@ -9,6 +9,10 @@ from bottleneck.sources.files import ENDINGS_HINT, FileSource, is_image_name
 from bottleneck.sources.layout import find_layout
 
 
+class NoImagesError(ManifestError):
+    """There is no image in a folder, so that something else may be meant."""
+
+
 def open_folder(path: str) -> FileSource:
     """List a folder's images.
 
@@ -32,7 +36,7 @@ def open_folder(path: str) -> FileSource:
     root = Path(path)
     keys = _list_images(root)
     if not keys:
-        raise ManifestError(
+        raise NoImagesError(
             f"expected images below {path}, found none",
             hint=ENDINGS_HINT,
         )

@@ -1,5 +1,6 @@
 """From what people type to a source."""
 
+import errno
 import glob
 import posixpath
 import re
@@ -14,7 +15,7 @@ from bottleneck.location import expand_braces, has_wildcard, is_url, split_part
 from bottleneck.manifest import Manifest, natural_sort
 from bottleneck.sources.base import Source
 from bottleneck.sources.files import FileSource
-from bottleneck.sources.folder import label_by_folder, open_folder
+from bottleneck.sources.folder import NoImagesError, label_by_folder, open_folder
 from bottleneck.sources.idx import open_idx
 from bottleneck.sources.kinds import CONTAINERS, kind_of, one_kind
 from bottleneck.sources.npy import open_npy, open_npz
@@ -101,7 +102,9 @@ def _open_one(text: str) -> Source | _Given | str:
         present = not is_url(text) and Path(text).exists()
         is_folder = present and Path(text).is_dir()
     except OSError as error:
-        raise SourceError(f"cannot look at {text}: {error.strerror}") from error
+        if error.errno != errno.ENAMETOOLONG:  # as a long list in braces is
+            raise SourceError(f"cannot look at {text}: {error.strerror}") from error
+        present = is_folder = False
     if is_folder:
         return _open_local_folder(text)
     location, part = (text, "") if present else split_part(text)
@@ -187,7 +190,7 @@ def _open_local_folder(path: str) -> Source | _Given:
     """Open a folder of images, or else of containers of one kind."""
     try:
         return open_folder(path)
-    except ManifestError:
+    except NoImagesError:
         names = [file.name for file in Path(path).iterdir() if not file.name.startswith(".")]
         kind = one_kind(names)
         if kind is None or kind == "HDF5":
@@ -200,7 +203,7 @@ def _open_local_folder(path: str) -> Source | _Given:
 def _open_remote_folder(url: str) -> Source | _Given:
     try:
         return open_url_images(url)
-    except ManifestError:
+    except NoImagesError:
         names = [key for key in list_keys(url) if "/" not in key]
         kind = one_kind(names)
         if kind is None:

@@ -20,6 +20,9 @@ _EXTRAS = {"gs": "gcs", "gcs": "gcs", "abfs": "azure", "abfss": "azure", "az": "
 _WAITS = (0.2, 0.8, 3.2)
 """Seconds before each further try; half as much again at most, so that workers do not march."""
 
+_PATIENT = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"}
+"""Protocols whose packages try several times by themselves; again would be a minute in all."""
+
 _TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
 _TRANSIENT_KINDS = {
     *("ClientConnectionError", "ClientPayloadError", "ServerTimeoutError"),
@@ -196,6 +199,7 @@ def _while_listing(action: Callable[[], _T], url: str) -> _T:
 
 def _persistently(action: Callable[[], _T], url: str) -> _T:
     """Do something over the network, again when it fails in a way that passes."""
+    waits = () if url.partition("://")[0].lower() in _PATIENT else _WAITS
     for tries in itertools.count():
         try:
             return action()
@@ -203,9 +207,9 @@ def _persistently(action: Callable[[], _T], url: str) -> _T:
             raise
         except Exception as error:
             # Every protocol has exceptions of its own.
-            if tries >= len(_WAITS) or not _is_transient(_true(error)):
+            if tries >= len(waits) or not _is_transient(_true(error)):
                 raise _explain(_true(error), url, tries + 1) from error
-            time.sleep(_WAITS[tries] * random.uniform(1, 1.5))
+            time.sleep(waits[tries] * random.uniform(1, 1.5))
     raise AssertionError("unreachable")
 
 

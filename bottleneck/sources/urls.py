@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bottleneck.errors import ManifestError, SourceError
+from bottleneck.errors import SourceError
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.location import is_url
 from bottleneck.manifest import Manifest, natural_sort
 from bottleneck.sources.base import Source
 from bottleneck.sources.files import ENDINGS_HINT, FileSource, is_image_name, read_file
-from bottleneck.sources.folder import label_by_folder
+from bottleneck.sources.folder import NoImagesError, label_by_folder
 from bottleneck.sources.remote import describe, fetch, filesystem, find, stamp_of
 
 _ASKED_AT_ONCE = 16
@@ -110,13 +110,13 @@ def open_url_images(url: str, pattern: bool = False) -> UrlSource:
     ------
     SourceError
         When the server cannot be reached.
-    ManifestError
+    NoImagesError
         When there is no image.
     """
     base = fixed_part(url) if pattern else url.rstrip("/")
     keys = [key for key in list_keys(url, pattern) if is_image_name(posixpath.basename(key))]
     if not keys:
-        raise ManifestError(
+        raise NoImagesError(
             f"expected images at {url}, found none",
             hint=ENDINGS_HINT,
         )

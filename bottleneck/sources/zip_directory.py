@@ -85,14 +85,14 @@ def _find_end(blob: Blob) -> tuple[int, int, int]:
     if disk not in (0, _FULL16):
         raise SourceError(f"{blob.name} is one of several parts", hint="Join them: zip -s 0")
     behind = end
-    if _FULL16 in (total, disk) or _FULL32 in (size, offset):
-        where = at - _LOCATOR.size
-        if where >= 0 and tail[where : where + 4] == b"PK\6\7":
-            end64 = _LOCATOR.unpack_from(tail, where)[2]
-            fields = _END64.unpack(blob.read(end64, _END64.size))
-            if fields[0] != b"PK\6\6":
-                raise SourceError(f"{blob.name} is damaged: its end mark at offset {end64}")
-            total, size, offset, behind = fields[7], fields[8], fields[9], end64
+    where = at - _LOCATOR.size
+    # Some programs write 64-bit fields although the short ones would do.
+    if where >= 0 and tail[where : where + 4] == b"PK\6\7":
+        end64 = _LOCATOR.unpack_from(tail, where)[2]
+        fields = _END64.unpack(blob.read(end64, _END64.size))
+        if fields[0] != b"PK\6\6":
+            raise SourceError(f"{blob.name} is damaged: no end mark at offset {end64}")
+        total, size, offset, behind = fields[7], fields[8], fields[9], end64
     # A program may stand before the zip (self-extracting); offsets then begin behind it.
     shift = behind - size - offset
     if shift < 0:

@@ -371,11 +371,19 @@ def tfrecord(root, samples):
     return _case([root / "*-00000-of-00001"], samples, keys, files)
 
 
+def several(root, samples):
+    """A zip and a folder behind one another."""
+    (root / "a").mkdir()
+    first, second = zipped(root / "a", samples[:4]), folder(root, samples[4:])
+    keys = [f"set.zip/{key}" for key in first.keys] + [f"set/{key}" for key in second.keys]
+    return _case([*first.given, *second.given], samples, keys, first.files + second.files)
+
+
 LOCAL = {
     make.__name__: make
     for make in (
         *(folder, flat, single_files, pattern, csv_table, parquet_table, tar, webdataset, zipped),
-        *(npz, npy, hdf5, idx, huggingface, tfrecord),
+        *(npz, npy, hdf5, idx, huggingface, tfrecord, several),
     )
 }
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bottleneck.errors import ManifestError, SourceError
+from bottleneck.location import expand_braces
 from bottleneck.sources import open_source
 from bottleneck.sources.blob import LocalBlob, Window
 from bottleneck.sources.crc32c import crc32c, masked_crc32c
@@ -134,7 +135,7 @@ def test_sizes_beyond_eight_gibibytes_are_read(tmp_path):
 
 def test_a_tar_is_indexed_in_bounded_memory(tmp_path):
     """Less than 150 bytes a row beside the keys: NumPy's arrays and Python's objects together."""
-    rows = 20_000
+    rows = 5_000
     path = tmp_path / "many.tar"
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
         for i in range(rows):
@@ -250,5 +251,24 @@ def test_every_kind_has_its_line_in_the_documentation():
     page = (makers.SAMPLE.parents[1] / "docs" / "sources.md").read_text()
     lines = [line for line in page.splitlines() if "`bottleneck extract " in line]
     given = [line.split("`bottleneck extract ")[1].split(" -o ")[0] for line in lines]
-    named = {kind_of(word.strip("'").partition("::")[0]) for text in given for word in text.split()}
+    words = [word.strip("'").partition("::")[0] for text in given for word in text.split()]
+    named = {kind_of(expand_braces(word)[0]) for word in words}
     assert named >= {*CONTAINERS, "image", "CSV"} - {"IDX"}  # whose line is a folder
+
+
+def test_a_folder_whose_splits_are_unclear_is_not_taken_for_something_else(tmp_path, samples):
+    for name in ("train/a/1.png", "test/a/1.png", "extra/a/1.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(samples[0].data)
+    (tmp_path / "x.tar").write_bytes(b"")
+    with pytest.raises(ManifestError, match="look like splits"):
+        open_source([str(tmp_path)])
+
+
+def test_a_long_list_in_braces_is_no_name_that_is_too_long(tmp_path, samples):
+    names = [f"{'n' * 20}{i}.png" for i in range(40)]
+    for name in names:
+        (tmp_path / name).write_bytes(samples[0].data)
+    source = open_source([f"{tmp_path}/{{{','.join(names)}}}"])
+    assert list(source.manifest.keys) == names

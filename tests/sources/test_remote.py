@@ -1,5 +1,6 @@
 """URLs when things go wrong; that they work is in test_conformance."""
 
+import os
 import pickle
 import socket
 import subprocess
@@ -39,6 +40,15 @@ def test_a_single_image_that_is_missing_is_a_failed_row(web, samples):
     with pytest.raises(ImageError) as caught:
         source.read(1)
     assert caught.value.reason is RowStatus.MISSING
+
+
+def test_a_query_is_no_pattern(web, samples, tmp_path):
+    (tmp_path / "made").mkdir()
+    case = makers.zipped(tmp_path / "made", samples)
+    web.put("set.zip", case.files[0].read_bytes())
+    source = open_source([f"{web.url}/set.zip?signed=1&until=2"])
+    assert list(source.manifest.keys) == case.keys
+    assert source.read(3) == samples[3].data
 
 
 def test_a_refused_connection_is_tried_again_and_then_told():
@@ -164,3 +174,41 @@ def test_parquet_without_pyarrow_names_the_extra(monkeypatch, tmp_path, samples)
 def test_an_unknown_protocol_is_told():
     with pytest.raises(SourceError, match="Protocol not known: zz"):
         open_source(["zz://x/y.tar"])
+
+
+FORKED = """
+import os, sys, warnings
+warnings.simplefilter("ignore")  # newer Pythons warn of every fork
+from bottleneck.sources import open_source
+source = open_source([sys.argv[1]])
+first = source.read(0)
+rows = range(len(source))
+child = os.fork()
+if not child:
+    code = 1
+    try:
+        code = 0 if [source.read(row) for row in rows][0] == first else 2
+    finally:
+        os._exit(code)
+_, status = os.waitpid(child, 0)
+after = [source.read(row) for row in rows]
+print(os.waitstatus_to_exitcode(status), len(after))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("kind", ["tar", "zipped", "huggingface", "tfrecord"])
+@pytest.mark.parametrize("served", [False, True])
+def test_a_fork_reads_on_and_leaves_its_parent_alone(web, tmp_path, samples, kind, served):
+    root = tmp_path / "made"
+    root.mkdir()
+    case = makers.LOCAL[kind](root, samples)
+    given = str(case.files[0])
+    if served:
+        web.put(case.files[0].name, case.files[0].read_bytes())
+        given = f"{web.url}/{case.files[0].name}"
+    command = [sys.executable, "-c", FORKED, given]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    code, rows = told.stdout.split()
+    assert code == "0"
+    assert int(rows) == len(open_source([given]))
