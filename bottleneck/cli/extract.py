@@ -108,9 +108,11 @@ def _print_result(result: dict[str, Any]) -> None:
         else None,
         f"{result['copied']} of them copied from identical images" if result["copied"] else None,
         f"{result['reused']} of them taken over from older files" if result["reused"] else None,
-        f"seconds: {spent}; limited by {result['limit']}: {result['advice']}"
-        if result["ok"]
-        else None,
+        *(
+            (f"seconds: {spent}", f"limited by {result['limit']}: {result['advice']}")
+            if result["seconds"] >= 1 and result["limit"]
+            else ()
+        ),
         f"{result['already_done']} were done before"
         if result["already_done"] and not did_nothing
         else None,

@@ -36,7 +36,12 @@ _LOOK_EVERY = 0.25
 _CRASHES_BEFORE_ANY = 50
 """So many crashes before a batch was decoded are a defect of the installation, not of images."""
 
-_START_SECONDS = 60.0
+_STILLBORN = 5
+"""So many workers in a row that end before they have begun are no accident."""
+
+_START_SECONDS = 120.0
+
+_THREADS_HINT = "Decode in threads: --worker-kind threads."
 
 
 class ProcessDecoder:
@@ -67,6 +72,7 @@ class ProcessDecoder:
         self._suspects: set[int] = set()
         self._crashes = 0
         self._works = False
+        self._stillborn = 0
         self._files = [shared.anonymous_file(name) for name in ("source", "job", "slots")]
         self._start: tuple[int, int] | None = None
         try:
@@ -96,8 +102,9 @@ class ProcessDecoder:
         self._job = job
         self._slots = [Slot(memory, i * size, job) for i in range(n_slots)]
         self._start = n_slots, size
-        for worker in self._team:
-            self._greet(worker)
+        for worker in list(self._team):
+            worker.send(self._start)
+            self._hear(worker)  # that it is ready
         return self._slots
 
     def submit(self, slot: Slot) -> None:
@@ -105,7 +112,7 @@ class ProcessDecoder:
         worker = min(self._team, key=lambda one: len(one.slots))
         number = next(i for i, one in enumerate(self._slots) if one is slot)
         worker.slots.append(number)
-        self._send(worker, number, 0)
+        worker.send((number, 0))
 
     def wait(self, slot: Slot) -> None:
         """Wait until a slot is filled; look after workers that crash or hang meanwhile.
@@ -122,10 +129,8 @@ class ProcessDecoder:
             by_connection = {worker.connection: worker for worker in self._team}
             for connection in wait([*by_connection], _LOOK_EVERY):
                 self._hear(by_connection[connection])  # type: ignore[index]
-            now = time.monotonic()
             for worker in list(self._team):
-                if worker.slots and self._watch.look(self._slots[worker.slots[0]], now):
-                    self._time_out(worker)
+                self._look_after(worker, time.monotonic())
 
     def close(self) -> None:
         """End the workers; they have nothing to lose."""
@@ -142,46 +147,51 @@ class ProcessDecoder:
         except Exception as error:
             raise WorkerError(
                 f"{source.name} cannot be handed to worker processes: {error}",
-                hint="Decode in threads: --worker-kind threads.",
+                hint=_THREADS_HINT,
             ) from error
 
     def _new_worker(self) -> "_Worker":
         return _Worker(self._files)
 
-    def _greet(self, worker: "_Worker") -> None:
-        """Wait until a worker has started, and tell it the job."""
-        if not worker.connection.poll(_START_SECONDS):
-            raise WorkerError(f"a decode worker did not start within {_START_SECONDS:.0f} s")
-        try:
-            message, *rest = worker.connection.recv()
-        except (EOFError, OSError):
-            raise WorkerError(
-                f"a decode worker ended while it started: {worker.ended()}",
-                hint="Decode in threads: --worker-kind threads.",
-            ) from None
-        if message == "error":
-            raise WorkerError(
-                f"a decode worker could not open the source: {rest[0]!r}",
-                hint="Decode in threads: --worker-kind threads.",
-            ) from rest[0]
-        with contextlib.suppress(OSError):  # it has died: found when it is waited for
-            worker.connection.send(self._start)
-
     def _hear(self, worker: "_Worker") -> None:
+        """Take a message of a worker, or find that it has died."""
         try:
             message, content = worker.connection.recv()
         except (EOFError, OSError):
             self._bury(worker)
             return
-        if message == "error":
+        if message == "ready":
+            worker.ready = True
+            self._stillborn = 0
+        elif message == "error" and worker.ready:
             raise content
-        slot = self._slots[content]
-        self._works = self._works or bool((slot.status[: slot.count] == RowStatus.DONE).any())
-        worker.slots.remove(content)
+        elif message == "error":
+            raise WorkerError(
+                f"a decode worker could not open the source: {content!r}", hint=_THREADS_HINT
+            ) from content
+        else:
+            slot = self._slots[content]
+            self._works |= bool((slot.status[: slot.count] == RowStatus.DONE).any())
+            worker.slots.remove(content)
+
+    def _look_after(self, worker: "_Worker", now: float) -> None:
+        """Give up an image, or a worker, that takes too long."""
+        if not worker.ready and now - worker.born > _START_SECONDS:
+            raise WorkerError(f"a decode worker did not start within {_START_SECONDS:.0f} s")
+        if not worker.slots or not self._watch.look(self._slots[worker.slots[0]], now):
+            return
+        if worker.connection.poll():
+            self._hear(worker)  # we were late, not the worker
+        else:
+            self._time_out(worker)
 
     def _bury(self, worker: "_Worker") -> None:
         """Go on after a crash: the image in hand is tried once more, then it has failed."""
         how = worker.ended()
+        if not worker.ready:
+            self._stillborn += 1
+            if self._stillborn >= _STILLBORN:
+                raise WorkerError(f"decode workers end while they start: {how}", hint=_THREADS_HINT)
         start = 0
         if worker.slots:
             slot = self._slots[worker.slots[0]]
@@ -207,9 +217,10 @@ class ProcessDecoder:
 
     def _time_out(self, worker: "_Worker") -> None:
         slot = self._slots[worker.slots[0]]
-        start, stop = slot.hand.tolist()
+        late = slot.hand.tolist()
         worker.end()
-        if start < stop:  # else it was done the moment it was given up
+        start, stop = slot.hand.tolist()
+        if [start, stop] == late:  # else it was done at the very moment it was given up
             message = f"not decoded within {self._watch.timeout:g} s"
             slot.fail(start, stop, RowStatus.TIMED_OUT, message)
             start = stop
@@ -219,15 +230,14 @@ class ProcessDecoder:
         """Put a new worker in the place of one that ended, with what that had to do."""
         fresh = self._new_worker()
         self._team[self._team.index(worker)] = fresh
-        self._greet(fresh)
         fresh.slots = worker.slots
+        fresh.send(self._start)
+        if fresh.slots:
+            # Nobody has anything in hand until the new worker says so.
+            self._slots[fresh.slots[0]].hand[:] = start
         for number in fresh.slots:
-            self._send(fresh, number, start)
+            fresh.send((number, start))
             start = 0
-
-    def _send(self, worker: "_Worker", number: int, start: int) -> None:
-        with contextlib.suppress(OSError):  # likewise
-            worker.connection.send((number, start))
 
 
 class _Worker:
@@ -235,6 +245,8 @@ class _Worker:
 
     def __init__(self, files: list[int]) -> None:
         self.slots: deque[int] = deque()
+        self.ready = False
+        self.born = time.monotonic()
         self.connection: Connection[Any, Any]
         self.connection, theirs = Pipe()
         # Closes with this process, however that ends; whom it tells belongs to the pipe, so
@@ -260,6 +272,11 @@ class _Worker:
         finally:
             theirs.close()
             os.close(life)
+
+    def send(self, message: tuple[int, int] | None) -> None:
+        """Send a message; if it has died, that is found by who listens to it."""
+        with contextlib.suppress(OSError):
+            self.connection.send(message)
 
     def ended(self) -> str:
         """Say how it ended, now that its connection is closed at the other end."""

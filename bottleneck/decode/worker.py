@@ -33,7 +33,7 @@ def main() -> None:
 
 def _serve(connection: "Connection[Any, Any]", source_fd: int, job_fd: int, slots_fd: int) -> None:
     source = shared.load(source_fd)
-    connection.send(("ready",))
+    connection.send(("ready", None))
     n_slots, slot_size = connection.recv()
     job = shared.load(job_fd)
     memory = mmap.mmap(slots_fd, n_slots * slot_size)

@@ -9,7 +9,7 @@ from typing import Any
 
 from bottleneck.decode import default_workers
 from bottleneck.extract.plan import MaxFailed
-from bottleneck.extract.profile import limit
+from bottleneck.extract.profile import STAGES, limit
 from bottleneck.status import RowStatus
 from bottleneck.store import FeatureStore
 
@@ -151,7 +151,7 @@ def summarise(
         interrupted=tally.interrupted,
         seconds=round(took, 3),
         images_per_second=round(done_now / took, 2) if done_now else 0.0,
-        stages={stage: round(value, 3) for stage, value in seconds.items()},
+        stages={stage: round(seconds.get(stage, 0.0), 3) for stage in STAGES},
         limit=found.stage,
         advice=found.advice,
         backbone=store.recipe.backbone,

@@ -244,4 +244,8 @@ def _outputs(output: str, names: Sequence[str]) -> list[str]:
 def _batch_size(options: ExtractOptions, embedder: Embedder, progress: Progress) -> int:
     if options.batch_size != "auto":
         return options.batch_size
-    return best_batch_size(embedder.network, embedder.geometry.size, progress.note)
+    return best_batch_size(
+        embedder.network,
+        embedder.geometry.size,
+        lambda message: progress.note(f"{embedder.recipe.backbone}: {message}"),
+    )

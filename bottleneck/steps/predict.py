@@ -4,6 +4,7 @@ import csv
 import functools
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,6 +86,7 @@ class PredictStep:
         for note in notes:
             progress.note(note)
         n_rows, failed = len(source.manifest), 0
+        seconds: defaultdict[str, float] = defaultdict(float)
         progress.begin(n_rows, 0)
         try:
             with _open_output(place, self.format) as write:
@@ -94,6 +96,7 @@ class PredictStep:
                     Plan(np.zeros(n_rows, np.uint8)).batches(self.batch_size),
                     workers=self.workers or default_workers(),
                     worker_kind="auto",
+                    seconds=seconds,
                     watch=Watch(
                         name=source.manifest.keys.__getitem__,
                         note=progress.note,
@@ -103,7 +106,7 @@ class PredictStep:
                         write(record)
                     failed += len(batch.failures)
                     finished += len(batch.rows) + len(batch.failures)
-                    progress.advance(finished, failed, {})
+                    progress.advance(finished, failed, seconds)
         finally:
             progress.end()
         return {

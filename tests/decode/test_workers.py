@@ -200,3 +200,19 @@ def alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_the_clock_of_an_image_stands_still_while_a_worker_is_replaced(trapped, monkeypatch):
+    """A crash is no time-out, however long a new worker takes to start."""
+    from bottleneck.decode.processes import ProcessDecoder
+
+    replace = ProcessDecoder._replace
+
+    def slow(self, worker, start):
+        time.sleep(0.6)
+        replace(self, worker, start)
+
+    monkeypatch.setattr(ProcessDecoder, "_replace", slow)
+    status, _, _ = run(start(trapped(_8=CRASH, _9=CRASH, _12=CRASH), timeout=0.5))
+    bad = {row: code for row, code in status.items() if code != RowStatus.DONE}
+    assert bad == dict.fromkeys((8, 9, 12), RowStatus.DECODER_CRASHED)
