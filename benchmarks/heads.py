@@ -2,6 +2,7 @@
 
     python -m benchmarks.fashion_mnist /usr/share/datasets/fashion-mnist features.h5
     python -m benchmarks.heads fit|sweep|ridge|memory features.h5
+    python -m benchmarks.heads load photos.head
 
 Everything is compared within one run. ``sweep`` measures the peer on some of its folds and
 scales by their number (said in the output). ``memory`` writes a file of ten times
@@ -153,6 +154,20 @@ def memory(path, limit_mb):
         print(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
 
 
+def load_time(path, rounds):
+    """Time loading a head, which `bottleneck train` wrote, in fresh processes."""
+    code = (
+        "import sys, time, sklearn.base, sklearn.utils.validation; t = time.perf_counter();"
+        "from bottleneck.heads import Head; Head.load(sys.argv[1]); print(time.perf_counter() - t)"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    took = [
+        float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        for _ in range(max(rounds, 5))
+    ]
+    print(f"load: {1e3 * statistics.median(took):.0f} ms, imports of ours included; all: {took}")
+
+
 def child(path, times, limit_mb):
     resource.setrlimit(resource.RLIMIT_AS, (limit_mb << 20, limit_mb << 20))
     y = np.tile(np.load(path.with_name("labels.npy")), times)
@@ -180,7 +195,7 @@ def child(path, times, limit_mb):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["fit", "sweep", "ridge", "memory", "child"])
+    parser.add_argument("what", choices=["fit", "sweep", "ridge", "memory", "load", "child"])
     parser.add_argument("features", type=Path)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--folds", type=int, default=2, help="folds the peer is measured on")
@@ -197,6 +212,8 @@ def main():
             ridge(options.features, options.rounds)
         case "memory":
             memory(options.features, options.limit_mb)
+        case "load":
+            load_time(options.features, options.rounds)
         case "child":
             child(options.features, options.times, options.limit_mb)
 
