@@ -2,9 +2,10 @@
 
     python -m benchmarks.fashion_mnist /usr/share/datasets/fashion-mnist features.h5
     python -m benchmarks.heads fit|sweep|ridge|memory features.h5
+    python -m benchmarks.heads load photos.head
 
 Everything is compared within one run. ``sweep`` measures the peer on some of its folds and
-strengths and scales by their number (said in the output). ``memory`` writes a file of ten times
+scales by their number (said in the output). ``memory`` writes a file of ten times
 the rows beside the features, and trains from both in processes of their own.
 """
 
@@ -78,9 +79,9 @@ def fit(path, rounds):
             print(f"fit: {peer} / {ours} = {medians[peer] / medians[ours]:.2f}")
 
 
-def sweep(path, rounds, part):
-    import sklearn.linear_model as peers
-    from joblib import Parallel, delayed
+def sweep(path, rounds, measured):
+    """Time `LogisticRegressionCV` on some of its folds, and all of ours with the final fit."""
+    from sklearn.linear_model import LogisticRegressionCV
     from sklearn.preprocessing import StandardScaler
 
     from bottleneck.heads import folds
@@ -88,44 +89,33 @@ def sweep(path, rounds, part):
     store, train, _ = load(path)
     fold = folds(train.keys, train.y, n_folds=5)
     Z = StandardScaler().fit_transform(train.X)
-
-    # What LogisticRegressionCV does in each of its jobs: a path of warm starts on one fold.
-    def path_of(i, grid):
-        model = peers.LogisticRegression(max_iter=5000, warm_start=True)
-        inside, scores = fold != i, []
-        X, y, H, h = Z[inside], train.y[inside], Z[~inside], train.y[~inside]
-        started = time.perf_counter()
-        for c in grid:
-            model.set_params(C=c).fit(X, y)
-            scores.append(model.score(H, h))
-        return time.perf_counter() - started, scores
-
-    peer, results = timed(lambda: Parallel(2)(delayed(path_of)(i, GRID[:part]) for i in range(2)))
-    whole = peer * 5 / 2
-    ours, few = timed(
-        lambda: select(
-            train.X, train.y, classes=store.classes, keys=train.keys, grid=GRID[:part], n_folds=5
+    splits = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(measured)]
+    ratios = []
+    for _ in range(rounds):
+        theirs = LogisticRegressionCV(
+            Cs=GRID, cv=splits, n_jobs=2, refit=False, max_iter=5000, use_legacy_attributes=True
         )
-    )
-    print(
-        f"sweep peer: warm-started paths of the first {part} strengths on 2 of 5 folds, two at a "
-        f"time, in {peer:.1f} s, scaled to 5 folds {whole:.1f} s; ours on those strengths, "
-        f"5 folds, final fit included: {ours:.1f} s"
-    )
-    for entry in few.cv:
-        print(f"  ours: C={entry['params']['C']:g}: {entry['mean']:.5f} std {entry['std']:.5f}")
-    for i, (_, scores) in enumerate(results):
-        print(f"  peer's accuracies on fold {i}: {np.round(scores, 5).tolist()}")
-    print(f"sweep: peer / ours = {whole / ours:.1f} on {part} strengths", flush=True)
-    took, found = timed(
-        lambda: select(
-            train.X, train.y, classes=store.classes, keys=train.keys, grid=GRID, n_folds=5
+        peer, theirs = timed(lambda model=theirs: model.fit(Z, train.y))
+        ours, found = timed(
+            lambda: select(
+                train.X, train.y, classes=store.classes, keys=train.keys, grid=GRID, n_folds=5
+            )
         )
-    )
-    print(f"sweep ours: 10 strengths x 5 folds and the final fit in {took:.1f} s, {found.best}")
-    for entry in found.cv:
-        print(f"  C={entry['params']['C']:g}: {entry['mean']:.5f} +- {entry['std'] / 5**0.5:.5f}")
-    print("  notes:", found.notes)
+        ratios.append(peer * 5 / measured / ours)
+        print(
+            f"sweep peer: {measured} of 5 folds, 10 strengths, no final fit: {peer:.1f} s, scaled "
+            f"to 5 folds {peer * 5 / measured:.1f} s; ours: 5 folds, 10 strengths, final fit and "
+            f"standardisation included: {ours:.1f} s; peer / ours = {ratios[-1]:.1f}",
+            flush=True,
+        )
+    scores = next(iter(theirs.scores_.values()))
+    for i, entry in enumerate(found.cv):
+        print(
+            f"  C={entry['params']['C']:g}: ours {entry['mean']:.5f} +- {entry['std'] / 5**0.5:.5f}"
+            f", peer on its {measured} folds {scores[:, i].mean():.5f}"
+        )
+    print(f"  chosen: {found.best}; notes: {found.notes}")
+    print(f"sweep: peer / ours = {statistics.median(ratios):.1f}")
 
 
 def ridge(path, rounds):
@@ -164,6 +154,20 @@ def memory(path, limit_mb):
         print(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
 
 
+def load_time(path, rounds):
+    """Time loading a head, which `bottleneck train` wrote, in fresh processes."""
+    code = (
+        "import sys, time, sklearn.base, sklearn.utils.validation; t = time.perf_counter();"
+        "from bottleneck.heads import Head; Head.load(sys.argv[1]); print(time.perf_counter() - t)"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    took = [
+        float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        for _ in range(max(rounds, 5))
+    ]
+    print(f"load: {1e3 * statistics.median(took):.0f} ms, imports of ours included; all: {took}")
+
+
 def child(path, times, limit_mb):
     resource.setrlimit(resource.RLIMIT_AS, (limit_mb << 20, limit_mb << 20))
     y = np.tile(np.load(path.with_name("labels.npy")), times)
@@ -191,10 +195,10 @@ def child(path, times, limit_mb):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["fit", "sweep", "ridge", "memory", "child"])
+    parser.add_argument("what", choices=["fit", "sweep", "ridge", "memory", "load", "child"])
     parser.add_argument("features", type=Path)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--part", type=int, default=5, help="strengths the peer is measured on")
+    parser.add_argument("--folds", type=int, default=2, help="folds the peer is measured on")
     parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--limit-mb", type=int, default=2500)
     options = parser.parse_args()
@@ -203,11 +207,13 @@ def main():
         case "fit":
             fit(options.features, options.rounds)
         case "sweep":
-            sweep(options.features, options.rounds, options.part)
+            sweep(options.features, options.rounds, options.folds)
         case "ridge":
             ridge(options.features, options.rounds)
         case "memory":
             memory(options.features, options.limit_mb)
+        case "load":
+            load_time(options.features, options.rounds)
         case "child":
             child(options.features, options.times, options.limit_mb)
 

@@ -1,5 +1,6 @@
 """``bottleneck export``."""
 
+from pathlib import Path
 from typing import Literal
 
 import click
@@ -10,8 +11,8 @@ from bottleneck.errors import OptionError
 
 
 @click.command(name="export")
-@click.argument("features", metavar="FEATURES.h5")
-@click.option("-o", "--output", metavar="FILE", required=True, help="The copy.")
+@click.argument("source", metavar="FEATURES.h5|HEAD")
+@click.option("-o", "--output", metavar="FILE", required=True, help="The copy, or MODEL.onnx.")
 @click.option(
     "--compress",
     type=click.Choice(["gzip", "lzf"]),
@@ -19,14 +20,19 @@ from bottleneck.errors import OptionError
 )
 @json_option
 def command(
-    features: str, output: str, compress: Literal["gzip", "lzf"] | None, as_json: bool
+    source: str, output: str, compress: Literal["gzip", "lzf"] | None, as_json: bool
 ) -> None:
-    """Hand finished features on as a smaller file."""
+    """Hand finished features on as a smaller file, or a head as an ONNX model."""
+    from bottleneck.output import kind_of
+
+    if Path(source).is_file() and kind_of(Path(source)) == "head":
+        _export_head(source, output, compress, as_json)
+        return
     from bottleneck.store.export import export_compressed
 
     if compress is None:
         raise OptionError("expected what to export to", hint="Say --compress gzip.")
-    result = export_compressed(features, output, compression=compress)
+    result = export_compressed(source, output, compression=compress)
     if as_json:
         print_json(result.to_json())
         return
@@ -35,3 +41,23 @@ def command(
         f"{result.output}: {result.rows} rows, {after:.1f} MB instead of {before:.1f} MB "
         f"({before / after:.2f}x)"
     )
+
+
+def _export_head(source: str, output: str, compress: str | None, as_json: bool) -> None:
+    from bottleneck.heads import Head
+    from bottleneck.heads.onnx import write_onnx
+    from bottleneck.output import prepare_output
+
+    if compress is not None or Path(output).suffix.lower() != ".onnx":
+        raise OptionError(
+            f"expected an output that ends in .onnx for the head {source}, got {output}",
+            hint="A head is exported as an ONNX model, without --compress.",
+        )
+    place = prepare_output(output, kind="other", inputs=[source])
+    head = Head.load(source)
+    write_onnx(head, place)
+    size = place.stat().st_size
+    if as_json:
+        print_json({"output": output, "head": head.kind, "features": head.dim, "bytes": size})
+        return
+    print_lines(f"{output}: {head.kind}, {head.dim} features, {len(head.classes)} classes")

@@ -28,6 +28,7 @@ _option = partial(step_option, TrainStep)
 @_option("nested", help="Also estimate the accuracy with the choice of C included.")
 @_option("curve", metavar="SHARES", help="Also fit on shares of the rows: 0.1,0.3,1.")
 @_option("shots", metavar="COUNTS", help="Also fit on a few rows per class: 1,2,4,8,16.")
+@_option("calibrate", help="Also make probabilities of the scores, on rows left out.")
 @json_option
 @quiet_option
 def command(as_json: bool, quiet: bool, **options: Any) -> None:
@@ -74,6 +75,8 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
                 ],
                 right=[first, "rows", "accuracy", "std"],
             )
+    if result["temperature"] is not None:
+        print_lines(f"probabilities: softmax of the scores / {result['temperature']:.4g}")
     test = result["test"]
     print_lines(
         f"test accuracy {percent(test['accuracy'])}, macro F1 {percent(test['macro_f1'])} "

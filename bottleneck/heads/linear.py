@@ -9,10 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from bottleneck.heads.estimators import LinearClassifier
-from bottleneck.heads.lockstep import GAP, Problem, Solution, Stack, solve, with_curvature
+from bottleneck.heads.lockstep import GAP, solve, with_curvature
 from bottleneck.heads.losses import LOGISTIC, SOFTMAX, SQUARED_HINGE, Loss
 from bottleneck.heads.passes import passes
 from bottleneck.heads.portions import Weighting, no_scaling, standardise
+from bottleneck.heads.stack import Problem, Solution, Stack
 
 
 class _Descended(LinearClassifier):
@@ -97,9 +98,9 @@ class _Descended(LinearClassifier):
             )
             problem = Problem(0, 1 / (self.C * float(weighting.totals[0])))
             stack, curvature = with_curvature(stack)
-            (found,) = solve(
+            ((found,),) = solve(
                 stack,
-                [problem],
+                [[problem]],
                 tolerance=self.tol,
                 gap=self.gap,
                 max_iter=self.max_iter,
@@ -165,7 +166,7 @@ class LogisticRegression(_Descended):
     coef_, intercept_, classes_
         See :class:`~bottleneck.heads.estimators.LinearClassifier`.
     objective_, gradient_norm_, gap_, duality_gap_, n_iter_, n_passes_, converged_
-        See :class:`~bottleneck.heads.lockstep.Solution`.
+        See :class:`~bottleneck.heads.stack.Solution`.
     """
 
     def _loss(self, n_classes: int) -> Loss:
@@ -214,7 +215,7 @@ class LinearSVC(_Descended):
     coef_, intercept_, classes_
         See :class:`~bottleneck.heads.estimators.LinearClassifier`.
     objective_, gradient_norm_, gap_, duality_gap_, n_iter_, n_passes_, converged_
-        See :class:`~bottleneck.heads.lockstep.Solution`; the objective is the sum over classes.
+        See :class:`~bottleneck.heads.stack.Solution`; the objective is the sum over classes.
     """
 
     def _loss(self, n_classes: int) -> Loss:

@@ -1,22 +1,19 @@
 """Many regularised linear problems solved in step: each block of rows is read once for all.
 
-A problem minimises the mean weighted loss of a portion of the rows plus
-``penalty / 2 * |w|^2``; with ``penalty = 1 / (C * sum of weights)`` that is scikit-learn's
-objective ``C * sum of losses + |w|^2 / 2``, divided by ``C * sum of weights``.
+Every portion of the rows follows its own path of penalties, from the strongest to the weakest.
+A problem begins where the ones before point to, and with what their solver learnt of the
+curvature: the Hessians differ by the change of the penalty, which is known.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.heads.curvature import WORTH_ROWS, Curvature
-from bottleneck.heads.lbfgs import Lbfgs, Vector
-from bottleneck.heads.losses import Loss
-from bottleneck.heads.passes import Pass
-from bottleneck.heads.portions import Scaling, Weighting, sum_of
-from bottleneck.heads.rows import FloatArray, buffer
+from bottleneck.heads.curvature import WORTH_ROWS, Curvature, Inverse
+from bottleneck.heads.lbfgs import MEMORY, Lbfgs, Vector
+from bottleneck.heads.stack import Problem, Solution, Stack
 
 GAP = 1e-7
 """Share of the objective the quadratic model may still expect to gain at the end. The model
@@ -26,215 +23,21 @@ where `tol=1e-4` alone left 8%."""
 _MAX_COLUMNS = 2048
 """Columns multiplied at once: their float64 sums take 20 MiB per 1280 features and shard."""
 
+_PAIR_BYTES = 256 << 20
+"""Memory of all solvers together, unless that is less than ten pairs each."""
 
-_REFRESH = frozenset({0, 5, 12, 25, 50, 100, 200, 400, 800})
-"""Rounds at which the curvature is looked at anew: often while the weights still move far."""
+_REFRESH = frozenset({0, 8, 20, 50, 100, 200, 400, 800})
+"""Rounds of a problem at which the curvature is looked at anew: often while weights move far."""
 
+_NEAR = 2.0
+"""Gradients, in tolerances, up to which a problem begins where the last one ended."""
 
-@dataclass(frozen=True)
-class Problem:
-    """One problem of the stack.
+_MARGIN = 0.8
+"""Share of the tolerance that solvers on a path go down to: the next problem may then be solved
+by the same weights, as it always is with penalties that hardly matter any more."""
 
-    Parameters
-    ----------
-    portion : int
-        Which rows, scaled how.
-    penalty : float
-        Factor of ``|w|^2 / 2`` beside the mean loss.
-    """
-
-    portion: int
-    penalty: float
-
-
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """Where a problem's solver ended.
-
-    Parameters
-    ----------
-    weights : ndarray of float64, shape (columns, d + 1)
-        Of the scaled features; the intercept is the last column.
-    coef, intercept : ndarray of float64, shapes (columns, d) and (columns,)
-        The same head on the features as they are.
-    objective : float
-        Mean loss plus penalty.
-    gradient_norm : float
-        Largest component of the objective's gradient.
-    gap : float
-        Estimated distance of ``objective`` from the minimum, by the solver's quadratic model.
-    duality_gap : float
-        Upper bound of that distance (with the intercept's gradient at zero):
-        ``|gradient|^2 / (2 penalty)``.
-    iterations, passes : int
-        Steps of the solver, and passes over the rows.
-    converged : bool
-        Whether the tolerance was reached.
-    """
-
-    weights: NDArray[np.float64]
-    coef: NDArray[np.float64]
-    intercept: NDArray[np.float64]
-    objective: float
-    gradient_norm: float
-    gap: float
-    duality_gap: float
-    iterations: int
-    passes: int
-    converged: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Stack:
-    """Everything that problems of one stack share.
-
-    Parameters
-    ----------
-    run : Pass
-        The rows.
-    loss : Loss
-        The loss.
-    columns : int
-        Scores per row.
-    weighting : Weighting
-        Weights per portion.
-    scaling : Scaling
-        Standardisation per portion.
-    fit_intercept : bool
-        Whether there is an intercept.
-    intercept_scale : float
-        What the intercept's weight is multiplied by, as a feature of that constant value.
-    """
-
-    run: Pass
-    loss: Loss
-    columns: int
-    weighting: Weighting
-    scaling: Scaling
-    fit_intercept: bool = True
-    intercept_scale: float = 1.0
-
-    def evaluate(
-        self, problems: Sequence[Problem], weights: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Compute objectives and gradients of all problems in one pass.
-
-        Parameters
-        ----------
-        problems : sequence of Problem, length p
-            The problems.
-        weights : ndarray of float64, shape (p, columns, d + 1)
-            A point for each; the intercept is the last column.
-
-        Returns
-        -------
-        values : ndarray of float64, shape (p,)
-        gradients : ndarray of float64, shape (p, columns, d + 1)
-        sizes : ndarray of float64, shape (p,)
-            Largest component of each gradient, by the weights of the scaled features.
-        """
-        portion = np.array([problem.portion for problem in problems])
-        penalty = np.array([problem.penalty for problem in problems])
-        used, place = np.unique(portion, return_inverse=True)
-        total = self.weighting.totals[portion]
-        scale, offset = self.scaling.scale[portion], self.scaling.offset[portion]
-        d = weights.shape[2] - 1
-        straight = np.stack(self.run.each(self.scaling.turn_back, list(weights[:, :, :d])))
-        stacked, intercepts = self._fold(straight, weights[:, :, d], scale, offset)
-        k, p, _ = stacked.shape
-        flat = np.ascontiguousarray(stacked.reshape(k * p, d))
-        dtype = flat.dtype
-        weighting = Weighting(
-            self.weighting.y,
-            self.weighting.members[used],
-            self.weighting.row_weights,
-            None if self.weighting.class_weights is None else self.weighting.class_weights[used],
-        )
-
-        def new() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-            return np.zeros(p), np.zeros((k, p)), np.zeros((k * p, d))
-
-        def visit(
-            sums: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
-            start: int,
-            stop: int,
-            block: FloatArray,
-            scratch: dict[str, FloatArray],
-        ) -> None:
-            block = self.scaling.prepare(block)
-            scores = buffer(scratch, "scores", (k * p, len(block)), dtype)
-            product = buffer(scratch, "product", (k * p, d), dtype)
-            np.matmul(flat, block.T, out=scores)
-            Z = scores.reshape(k, p, len(block))
-            Z += intercepts[:, :, None]
-            block_weights = weighting.block(start, stop, dtype)
-            if p > 1:
-                block_weights = block_weights[place]
-            sums[0][...] += self.loss.kernel(Z, self.weighting.y[start:stop], block_weights)
-            sums[1][...] += Z.sum(axis=2, dtype=np.float64)
-            np.matmul(scores, block, out=product)
-            sums[2][...] += product
-
-        parts = self.run.run(new, visit)
-        loss, residual, raw = (sum_of([part[i] for part in parts]) for i in range(3))
-        gradients = np.zeros((p, k, d + 1))
-        # Gradients by the weights of the scaled features, from sums over rows as they are.
-        for i in range(p):
-            by_weight = raw.reshape(k, p, d)[:, i] - residual[:, i, None] * offset[i]
-            gradients[i, :, :d] = by_weight / (scale[i] * total[i])
-            if self.fit_intercept:
-                gradients[i, :, d] = residual[:, i] * self.intercept_scale / total[i]
-        penalised = weights if self.loss.penalise_intercept else weights[:, :, :d]
-        values = loss / total + 0.5 * penalty * np.einsum("pkd,pkd->p", penalised, penalised)
-        free = weights[:, :, d:] * (penalty[:, None, None] if self.loss.penalise_intercept else 0)
-        gradients[:, :, d:] += free
-        gradients[:, :, :d] += penalty[:, None, None] * straight
-        sizes: NDArray[np.float64] = np.abs(gradients).max(axis=(1, 2))
-        gradients[:, :, :d] = np.stack(self.run.each(self.scaling.turn, list(gradients[:, :, :d])))
-        return values, gradients, sizes
-
-    def _fold(
-        self,
-        straight: NDArray[np.float64],
-        free: NDArray[np.float64],
-        scale: NDArray[np.float64],
-        offset: NDArray[np.float64],
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return weights (columns, p, d) and intercepts (columns, p) for prepared blocks."""
-        dtype = self.run.rows.dtype
-        raw = straight / scale[:, None, :]
-        intercepts = free * self.intercept_scale - np.einsum("pkd,pd->pk", raw, offset)
-        return raw.astype(dtype).transpose(1, 0, 2), intercepts.astype(dtype).T
-
-    def turned(
-        self, flat: Vector, turn: Callable[[NDArray[np.float64]], NDArray[np.float64]]
-    ) -> NDArray[np.float64]:
-        """Apply a turn to flat weights, leaving intercepts: shape (columns, d + 1)."""
-        weights = flat.reshape(self.columns, -1)
-        return np.concatenate([turn(weights[:, :-1]), weights[:, -1:]], axis=1)
-
-    def solution(self, problem: Problem, solver: Lbfgs, converged: bool) -> Solution:
-        """Describe where a solver ended."""
-        weights = self.turned(solver.x, self.scaling.turn_back)
-        if self.loss.coupled:  # adding a constant to all intercepts changes nothing
-            weights[:, -1] -= weights[:, -1].mean()
-        gradient = self.turned(solver.gradient, self.scaling.turn_back)
-        coef = weights[:, :-1] / self.scaling.scale[problem.portion]
-        intercept = (
-            weights[:, -1] * self.intercept_scale - coef @ self.scaling.mean[problem.portion]
-        )
-        return Solution(
-            weights=weights,
-            coef=coef,
-            intercept=intercept,
-            objective=solver.value,
-            gradient_norm=float(np.abs(gradient).max()),
-            gap=max(solver.expected, 0.0),
-            duality_gap=float((gradient**2).sum()) / (2 * problem.penalty),
-            iterations=solver.iterations,
-            passes=solver.evaluations,
-            converged=converged,
-        )
+_FAR = 2.0
+"""Steps of the path (in log penalty) up to which it is extrapolated by one more."""
 
 
 def with_curvature(stack: Stack) -> tuple[Stack, Curvature | None]:
@@ -252,49 +55,100 @@ def with_curvature(stack: Stack) -> tuple[Stack, Curvature | None]:
     return replace(stack, scaling=replace(stack.scaling, rotation=curvature.rotation)), curvature
 
 
-def _refresh(
-    stack: Stack,
-    problems: Sequence[Problem],
-    solvers: Sequence[Lbfgs],
-    waiting: Sequence[int],
-    curvature: Curvature,
-) -> None:
-    """Estimate the Hessians anew, once for all portions of one penalty, from their mean."""
-    total = stack.weighting.totals
-    groups: dict[float, list[int]] = {}
-    for i in waiting:
-        # Portions of like size have nearly the same penalty at the same C.
-        groups.setdefault(
-            float(f"{problems[i].penalty * total[problems[i].portion]:.9g}"), []
-        ).append(i)
+@dataclass(frozen=True)
+class _Terms:
+    """When solvers end, and how much they remember."""
 
-    def refresh(group: list[int]) -> None:
-        mean = np.mean([solvers[i].x for i in group], axis=0).reshape(stack.columns, -1)
-        local = curvature.at(mean)
-        for i in group:
-            solvers[i].scale = local(problems[i].penalty)
+    tolerance: float
+    reach: float
+    gap: float
+    max_iter: int
+    memory: int
 
-    stack.run.each(refresh, list(groups.values()))
+    def begin(
+        self,
+        x: Vector,
+        scale: Inverse | None = None,
+        pairs: Sequence[tuple[Vector, Vector]] = (),
+    ) -> Lbfgs:
+        return Lbfgs(
+            x, tolerance=self.reach, gap=self.gap, scale=scale, pairs=pairs, memory=self.memory
+        )
+
+
+@dataclass(eq=False)
+class _Walk:
+    """Where one path of problems has got to, and how the next one may go on from there."""
+
+    problems: Sequence[Problem]
+    solver: Lbfgs
+    fallback: Lbfgs | None = None
+    nearby: Callable[[float], Inverse] | None = None
+    rounds: int = 0
+    past: list[tuple[float, Vector]] = field(default_factory=list)
+    found: list[Solution] = field(default_factory=list)
+
+    @property
+    def problem(self) -> Problem:
+        return self.problems[len(self.found)]
+
+
+class _Guide:
+    """Inverse Hessians for all paths: one estimate serves every portion at a penalty."""
+
+    def __init__(self, stack: Stack, curvature: Curvature) -> None:
+        self._stack, self._curvature = stack, curvature
+        self._known: dict[float, tuple[int, Callable[[float], Inverse]]] = {}
+
+    def strength(self, problem: Problem) -> float:
+        """Return penalty times weight: 1 / C, the same for portions of any size."""
+        return float(f"{problem.penalty * self._stack.weighting.totals[problem.portion]:.9g}")
+
+    def look(self, walks: Sequence[_Walk]) -> None:
+        """Give solvers the estimate at their penalty, made anew where it is time."""
+        groups: dict[float, list[_Walk]] = {}
+        for walk in walks:
+            groups.setdefault(self.strength(walk.problem), []).append(walk)
+        due = {
+            at: max(walk.rounds for walk in group)
+            for at, group in groups.items()
+            if any(
+                walk.rounds in _REFRESH and walk.rounds > self._known.get(at, (-1,))[0]
+                for walk in group
+            )
+        }
+
+        def renew(at: float) -> None:
+            mean = np.mean([walk.solver.trial for walk in groups[at]], axis=0)
+            local = self._curvature.at(mean.reshape(self._stack.columns, -1))
+            self._known[at] = due[at], local
+
+        self._stack.run.each(renew, list(due))
+        for at, group in groups.items():
+            for walk in group:
+                if at in due or walk.rounds == 0:
+                    walk.nearby = self._known[at][1]
+                    walk.solver.scale = walk.nearby(walk.problem.penalty)
 
 
 def solve(
     stack: Stack,
-    problems: Sequence[Problem],
+    paths: Sequence[Sequence[Problem]],
     *,
     tolerance: float,
     gap: float = GAP,
     max_iter: int,
     start: Sequence[NDArray[np.float64]] | None = None,
     curvature: Curvature | None = None,
-) -> list[Solution]:
-    """Solve all problems; those that are done leave the stack, so that passes become cheaper.
+) -> list[list[Solution]]:
+    """Solve all problems, those of each path one after the other, all paths in step.
 
     Parameters
     ----------
     stack : Stack
         What they share.
-    problems : sequence of Problem
-        The problems.
+    paths : sequence of sequence of Problem
+        Problems of one portion each, their penalties best falling.
     tolerance : float
         Largest component of the gradient to end at, as scikit-learn's ``tol``.
     gap : float
@@ -302,38 +156,98 @@ def solve(
     max_iter : int
         Steps of each solver at most.
     start : sequence of ndarray of float64, shape (columns, d + 1), optional
-        Where to begin; zero by default.
+        Where each path begins; zero by default.
     curvature : Curvature, optional
         Estimates the solvers' inverse Hessians; made of the stack's scaling and rotation.
+
+    Returns
+    -------
+    list of list of Solution
+        As ``paths``.
     """
     width = stack.columns * (stack.run.rows.shape[1] + 1)
-    solvers = [
-        Lbfgs(
-            np.zeros(width)
-            if start is None
-            else stack.turned(start[i].ravel(), stack.scaling.turn).ravel(),
-            tolerance=tolerance,
-            gap=gap,
-        )
-        for i in range(len(problems))
-    ]
-    waiting = list(range(len(problems)))
+    guide = None if curvature is None else _Guide(stack, curvature)
+    on_paths = any(len(path) > 1 for path in paths)
+    terms = _Terms(
+        tolerance=tolerance,
+        reach=tolerance * (_MARGIN if on_paths else 1),
+        gap=gap,
+        max_iter=max_iter,
+        memory=max(10, min(MEMORY, _PAIR_BYTES // (16 * width * len(paths)))),
+    )
+    starts = (
+        [np.zeros(width) for _ in paths]
+        if start is None
+        else [stack.turned(weights.ravel(), stack.scaling.turn).ravel() for weights in start]
+    )
+    walks = [_Walk(path, terms.begin(x)) for path, x in zip(paths, starts, strict=True)]
+    waiting = list(walks)
     at_once = max(1, _MAX_COLUMNS // stack.columns)
-    rounds = 0
     while waiting:
-        if curvature is not None and rounds in _REFRESH:
-            _refresh(stack, problems, solvers, waiting, curvature)
-        rounds += 1
         now = waiting[:at_once]
-        trials = np.stack([solvers[i].trial for i in now]).reshape(len(now), stack.columns, -1)
-        values, gradients, sizes = stack.evaluate([problems[i] for i in now], trials)
+        if guide is not None:
+            guide.look(now)
+        trials = np.stack([walk.solver.trial for walk in now])
+        values, gradients, sizes = stack.evaluate(
+            [walk.problem for walk in now], trials.reshape(len(now), stack.columns, -1)
+        )
 
         def tell(at: int) -> None:
-            solvers[now[at]].tell(float(values[at]), gradients[at].ravel(), float(sizes[at]))  # noqa: B023
+            walk = now[at]  # noqa: B023
+            walk.rounds += 1
+            walk.solver.tell(float(values[at]), gradients[at].ravel(), float(sizes[at]))  # noqa: B023
+            if walk.fallback is not None and walk.solver.value > walk.fallback.value:
+                walk.solver = walk.fallback
+            walk.fallback = None
+            if walk.solver.done or walk.solver.iterations >= max_iter:
+                _advance(walk, stack, terms)
 
         stack.run.each(tell, list(range(len(now))))
-        waiting = [i for i in waiting if not solvers[i].done and solvers[i].iterations < max_iter]
-    return [
-        stack.solution(problem, solver, solver.done)
-        for problem, solver in zip(problems, solvers, strict=True)
-    ]
+        waiting = [walk for walk in waiting if len(walk.found) < len(walk.problems)]
+    return [walk.found for walk in walks]
+
+
+def _advance(walk: _Walk, stack: Stack, terms: _Terms) -> None:
+    """Note the solution, and go on to the first problem that it does not also solve."""
+    while True:
+        solver, last = walk.solver, walk.problem
+        walk.found.append(stack.solution(last, solver, solver.done))
+        walk.past.append((float(np.log(last.penalty)), solver.x))
+        if len(walk.found) == len(walk.problems):
+            return
+        problem, change = walk.problem, walk.problem.penalty - last.penalty
+        pairs = [(s, y + change * stack.penalised(s)) for s, y, _ in solver.pairs]
+        scale = None if walk.nearby is None else walk.nearby(problem.penalty)
+        # Value and gradient of the new problem at the old solution need no pass.
+        pull = stack.penalised(solver.x)
+        here = terms.begin(solver.x, scale, pairs)
+        here.tolerance = terms.tolerance
+        gradient = solver.gradient + change * pull
+        here.tell(
+            solver.value + change / 2 * float(solver.x @ pull), gradient, stack.size(gradient)
+        )
+        here.evaluations = 0
+        here.tolerance = terms.reach
+        walk.solver, walk.rounds, walk.fallback = here, 0, None
+        if not here.done:
+            ahead = _extrapolated(walk.past, float(np.log(problem.penalty)))
+            if here.size > _NEAR * terms.tolerance and ahead is not solver.x:
+                walk.solver, walk.fallback = terms.begin(ahead, scale, pairs), here
+            return
+
+
+def _extrapolated(past: Sequence[tuple[float, Vector]], at: float) -> Vector:
+    """Predict a path's weights: half way between its last line and its last parabola."""
+    (now, weights), *others = past[:-4:-1]
+    if not others or now == others[0][0] or not 0 < (at - now) / (now - others[0][0]) <= _FAR:
+        return weights
+    line = weights + (at - now) / (now - others[0][0]) * (weights - others[0][1])
+    if len(others) < 2 or others[1][0] in (now, others[0][0]):
+        return line
+    (b, at_b), (c, at_c) = others
+    parabola = (
+        (at - b) * (at - c) / ((now - b) * (now - c)) * weights
+        + (at - now) * (at - c) / ((b - now) * (b - c)) * at_b
+        + (at - now) * (at - b) / ((c - now) * (c - b)) * at_c
+    )
+    return (line + parabola) / 2

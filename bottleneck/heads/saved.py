@@ -5,7 +5,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,8 +16,10 @@ from bottleneck.heads.archive import read_head, write_head
 from bottleneck.heads.catalogue import HEADS, Classifier
 from bottleneck.heads.features import BLOCK_ROWS, as_feature_rows, require_finite
 from bottleneck.heads.rows import FloatArray, Rows
-from bottleneck.heads.selection import Fitted
 from bottleneck.recipe import Recipe
+
+if TYPE_CHECKING:
+    from bottleneck.heads.selection import Fitted
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -52,7 +54,7 @@ class Head:
     report: Mapping[str, Any]
 
     @classmethod
-    def of(cls, fitted: Fitted, *, recipe: Recipe, output: str, **about: Any) -> "Head":
+    def of(cls, fitted: "Fitted", *, recipe: Recipe, output: str, **about: Any) -> "Head":
         """Make a head of what :func:`~bottleneck.heads.select` found.
 
         Parameters
@@ -107,9 +109,14 @@ class Head:
     def predict_proba(self, X: ArrayLike | Rows) -> NDArray[np.float64] | None:
         """Return class probabilities, float64 of shape (n, classes), rows summing to one.
 
-        None when the head has none (``svm``, ``ridge``). Parameters and errors as in
-        :meth:`predict`.
+        None when the head has none: ``svm`` and ``ridge``, unless they were calibrated.
+        Parameters and errors as in :meth:`predict`.
         """
+        temperature = self.report.get("temperature")
+        if temperature is not None:
+            from bottleneck.heads.linear import probabilities as of_scores
+
+            return of_scores(self.scores(X) / temperature)
         probabilities = getattr(self.estimator, "predict_proba", None)
         if probabilities is None:
             return None

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.errors import HeadError, OptionError
+from bottleneck.heads.calibration import fit_temperature, out_of_fold_scores
 from bottleneck.heads.catalogue import Classifier, HeadSpec, head_spec
 from bottleneck.heads.curves import few_shots, learning_curve
 from bottleneck.heads.features import as_feature_rows, require_finite
@@ -53,6 +54,8 @@ class Fitted:
         ``mean``, ``std`` and ``folds``: accuracy on folds that took no part in choosing C.
     curve, shots : tuple of mappings
         Accuracy by share of the rows, and by rows per class.
+    temperature : float or None
+        What scores are divided by to be logits, if that was asked for.
     """
 
     kind: str
@@ -69,6 +72,7 @@ class Fitted:
     nested: Mapping[str, Any] | None = None
     curve: tuple[Mapping[str, Any], ...] = ()
     shots: tuple[Mapping[str, Any], ...] = ()
+    temperature: float | None = None
 
     def __repr__(self) -> str:
         return (
@@ -91,6 +95,7 @@ class Fitted:
             **({} if self.nested is None else {"nested": dict(self.nested)}),
             **({"curve": [dict(point) for point in self.curve]} if self.curve else {}),
             **({"shots": [dict(point) for point in self.shots]} if self.shots else {}),
+            **({} if self.temperature is None else {"temperature": self.temperature}),
         }
 
 
@@ -110,6 +115,7 @@ def select(
     nested: bool = False,
     curve: Sequence[float] = (),
     shots: Sequence[int] = (),
+    calibrate: bool = False,
 ) -> Fitted:
     """Choose a head's C on the rows given, which must be training rows only, and fit it.
 
@@ -152,6 +158,9 @@ def select(
     shots : sequence of int
         Rows per class to also fit the chosen C on, see
         :func:`~bottleneck.heads.curves.few_shots`.
+    calibrate : bool
+        Also find the temperature that makes probabilities of the scores, see
+        :mod:`bottleneck.heads.calibration`.
 
     Returns
     -------
@@ -177,6 +186,8 @@ def select(
         )
     if (curve or shots) and not n_folds:
         raise OptionError("expected 2 or more folds for a learning curve or few shots, got 0")
+    if calibrate and not n_folds:
+        raise OptionError("expected 2 or more folds to calibrate on rows left out, got 0")
     if nested and n_folds < 3:
         raise OptionError(f"expected 3 or more folds for a nested estimate, got {n_folds}")
     rows = as_feature_rows(X)
@@ -188,6 +199,7 @@ def select(
     chosen, estimate, begin = values[0], None, None
     points: list[dict[str, Any]] = []
     draws: list[dict[str, Any]] = []
+    temperature: float | None = None
     with passes(rows, threads=jobs) as run:
         if n_folds:
             fold = folds(keys, np.asarray(y), groups, n_folds, seed)
@@ -211,8 +223,10 @@ def select(
                 points = learning_curve(run, codes, keys, fold, shares=curve, **about)
             if shots:
                 draws = few_shots(run, codes, keys, fold, shots=shots, **about)
+            at = values.index(chosen)
+            if calibrate:
+                temperature = fit_temperature(out_of_fold_scores(run, outside, swept, at), codes)
             if swept.solutions:  # the folds' heads are near the one on all rows
-                at = values.index(chosen)
                 begin = [np.mean([found[at].weights for found in swept.solutions], axis=0)]
         everything = np.ones((1, len(codes)), bool)
         final = sweep(
@@ -234,6 +248,7 @@ def select(
         nested=estimate,
         curve=tuple(points),
         shots=tuple(draws),
+        temperature=temperature,
     )
 
 

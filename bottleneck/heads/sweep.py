@@ -14,19 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.heads.catalogue import HeadSpec
+from bottleneck.heads.curvature import WORTH_ROWS
 from bottleneck.heads.gram import Moments, gram_moments
-from bottleneck.heads.lockstep import Problem, Solution, Stack, solve, with_curvature
+from bottleneck.heads.lockstep import solve, with_curvature
 from bottleneck.heads.losses import LOGISTIC, SOFTMAX, SQUARED_HINGE
 from bottleneck.heads.passes import Pass
 from bottleneck.heads.portions import Weighting, standardise, sum_of
 from bottleneck.heads.ridge_path import RidgePath
 from bottleneck.heads.rows import FloatArray
+from bottleneck.heads.stack import Problem, Solution, Stack
 
 TOLERANCE = 1e-4
 """Largest component of the gradient to end at, as scikit-learn's default."""
 
 SCORING_GAP = 1e-5
-"""Share of the objective that heads which are only scored may leave to gain."""
+"""Share of the objective that heads which are only scored may leave to gain, where rows are few.
+With many rows :data:`TOLERANCE` decides alone, as in scikit-learn."""
 
 MAX_ITER = 5000
 
@@ -72,7 +75,7 @@ def sweep(
     *,
     spec: HeadSpec,
     values: Sequence[float],
-    gap: float = SCORING_GAP,
+    gap: float | None = None,
     parts: NDArray[np.int32] | None = None,
     start: Sequence[NDArray[np.float64]] | None = None,
 ) -> Swept:
@@ -91,13 +94,13 @@ def sweep(
     spec : HeadSpec
         The head.
     values : sequence of float
-        Values of C.
+        Values of C, ascending.
     gap : float
-        Share of the objective that may be left to gain.
+        Share of the objective that may be left to gain; by default what is enough for scores.
     parts : ndarray of int32, shape (n,), optional
         Folds of which every portion is a union, for ridge.
     start : sequence of ndarray of float64, shape (columns, d + 1), optional
-        Where to begin, for each portion and value.
+        Where to begin, for each portion.
     """
     if spec.name == "ridge":
         return _sweep_ridge(run, y, n_classes, members, spec=spec, values=values, parts=parts)
@@ -110,27 +113,26 @@ def sweep(
         weighting=weighting,
         scaling=standardise(run, weighting),
     )
-    problems = [
-        Problem(portion, 1 / (value * total))
+    paths = [
+        [Problem(portion, 1 / (value * total)) for value in values]
         for portion, total in enumerate(weighting.totals)
-        for value in values
     ]
     stack, curvature = with_curvature(stack)
+    if gap is None:
+        gap = SCORING_GAP if run.rows.shape[0] < WORTH_ROWS else np.inf
     found = solve(
         stack,
-        problems,
+        paths,
         tolerance=TOLERANCE,
         gap=gap,
         max_iter=MAX_ITER,
         start=start,
         curvature=curvature,
     )
-    k = len(values)
-    shape = (len(members), k)
     return Swept(
-        np.stack([one.coef for one in found]).reshape(*shape, stack.columns, -1),
-        np.stack([one.intercept for one in found]).reshape(*shape, stack.columns),
-        [found[i : i + k] for i in range(0, len(found), k)],
+        np.stack([[one.coef for one in path] for path in found]),
+        np.stack([[one.intercept for one in path] for path in found]),
+        found,
     )
 
 

@@ -50,6 +50,8 @@ class TrainStep:
         Shares of the rows to also fit on, ``0.1,0.3,1``.
     shots : str, optional
         Rows per class to also fit on, ``1,2,4,8,16``.
+    calibrate : bool
+        Also make probabilities of the head's scores, by a temperature fitted on rows left out.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("features",)
@@ -68,6 +70,7 @@ class TrainStep:
     nested: bool = False
     curve: str | None = None
     shots: str | None = None
+    calibrate: bool = False
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Train; return the head, the chosen parameters, all scores and the test's."""
@@ -96,6 +99,7 @@ class TrainStep:
             nested=self.nested,
             curve=parse_grid(self.curve) if self.curve else (),
             shots=parse_counts(self.shots) if self.shots else (),
+            calibrate=self.calibrate,
         )
         for note in fitted.notes:
             progress.note(note)
@@ -124,6 +128,7 @@ class TrainStep:
             "nested": None if fitted.nested is None else dict(fitted.nested),
             "curve": [dict(point) for point in fitted.curve],
             "shots": [dict(point) for point in fitted.shots],
+            "temperature": fitted.temperature,
             "test": judged,
             "seconds": round(fitted.seconds, 3),
             "rows": fitted.rows,

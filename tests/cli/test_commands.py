@@ -161,6 +161,20 @@ def test_evaluate_agrees_with_train(cli, features, tmp_path, head):
     assert (judged["log_loss"] is None) == (head != "logreg")
 
 
+def test_calibrated_heads_have_probabilities_and_go_to_other_runtimes(cli, features, tmp_path):
+    head, model = tmp_path / "h", tmp_path / "h.onnx"
+    trained = cli("train", features, "-o", head, "--head", "svm", "--calibrate", "--json").json
+    assert trained["temperature"] > 0
+    judged = cli("evaluate", head, features, "--json").json
+    assert 0 < judged["log_loss"] < 5
+    exported = cli("export", head, "-o", model, "--json").json
+    assert exported["bytes"] == model.stat().st_size
+    assert b"bottleneck svm" in model.read_bytes()
+    refused = cli("export", head, "-o", tmp_path / "h.h5")
+    assert refused.code == 2
+    assert "ends in .onnx" in refused.err
+
+
 def test_training_leaves_out_and_counts_bad_and_unlabelled_rows(cli, colours, tmp_path):
     (colours / "train/red/1.png").write_bytes(b"")
     write_png(colours / "train" / "loose.png", np.zeros((5, 5, 3)))

@@ -61,6 +61,37 @@ def test_two_threads_give_the_same(digits):
     )
 
 
+@pytest.mark.parametrize("kind", ["logreg", "svm"])
+def test_strengths_along_a_path_end_where_each_alone_does(digits, kind, monkeypatch):
+    """Also where curvature is estimated, which is for many rows only."""
+    values = np.logspace(-4, 1, 6)
+    everyone = np.ones((1, len(digits.y)), bool)
+    for least in (10**9, 0):
+        monkeypatch.setattr("bottleneck.heads.lockstep.WORTH_ROWS", least)
+        about = {"spec": HEADS[kind], "gap": 1e-7}
+        with passes(ArrayRows(digits.X)) as opened:
+            path = sweep(opened, digits.y, 10, everyone, values=values, **about)
+            alone = [
+                sweep(opened, digits.y, 10, everyone, values=[value], **about).solutions[0][0]
+                for value in values
+            ]
+        for one, other in zip(path.solutions[0], alone, strict=True):
+            assert one.objective == pytest.approx(other.objective, rel=1e-5)
+            assert one.gradient_norm <= 1e-4 or not one.converged
+        # What the path is for; a count, not a time.
+        assert sum(one.passes for one in path.solutions[0]) < sum(one.passes for one in alone)
+
+
+def test_a_strength_that_the_last_weights_solve_costs_no_pass(digits):
+    with passes(ArrayRows(digits.X)) as opened:
+        everyone = np.ones((1, len(digits.y)), bool)
+        (found,) = sweep(
+            opened, digits.y, 10, everyone, spec=HEADS["logreg"], values=[0.1, 0.1 + 1e-9]
+        ).solutions
+    assert found[1].passes == 0
+    np.testing.assert_array_equal(found[1].weights, found[0].weights)
+
+
 def test_order_of_rows_does_not_change_the_scores(digits):
     shuffle = np.random.default_rng(0).permutation(300)
     there = select(
