@@ -17,7 +17,7 @@ from bottleneck.store.blocks import Array2D
 from bottleneck.store.contents import Contents, damaged, read_contents
 from bottleneck.store.foreign import is_foreign, open_foreign
 from bottleneck.store.layout import Layout
-from bottleneck.store.rows import Rows
+from bottleneck.store.rows import RowChoice, Rows
 
 
 class FeatureStore:
@@ -129,6 +129,11 @@ class FeatureStore:
     def manifest(self) -> Manifest:
         """The manifest stored in the file."""
         return self._contents.read_manifest()
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the rows lie as the writer left them: there is a :attr:`layout`."""
+        return self._contents.layout is not None
 
     @property
     def layout(self) -> Layout:
@@ -257,6 +262,28 @@ class FeatureStore:
             raise OptionError(f"expected a split of {', '.join(SPLITS[1:])} or all, got {split!r}")
         return np.equal(self.splits, code)
 
+    def choose(self, split: str | None = None) -> RowChoice:
+        """Find the finished, labelled rows of a split, without reading their features.
+
+        Parameters
+        ----------
+        split : {"train", "val", "test", "all"}, optional
+            None and ``all`` stand for every row.
+        """
+        wanted = self.select(split)
+        labelled = self.labels != UNLABELLED
+        rows = np.flatnonzero(wanted & self.done & labelled)
+        keys = self.keys
+        return RowChoice(
+            y=self.labels[rows],
+            rows=rows,
+            keys=[keys[int(row)] for row in rows],
+            groups=self.manifest.groups[rows],
+            failed=int(np.count_nonzero(wanted & (self.status > RowStatus.DONE))),
+            unlabelled=int(np.count_nonzero(wanted & self.done & ~labelled)),
+            pending=int(np.count_nonzero(wanted & (self.status == RowStatus.PENDING))),
+        )
+
     def load(self, split: str | None = None, output: str | None = None) -> Rows:
         """Read the finished, labelled rows of a split into memory.
 
@@ -267,20 +294,8 @@ class FeatureStore:
         output : str, optional
             Which output; may be left out where there is only one.
         """
-        wanted = self.select(split)
-        labelled = self.labels != UNLABELLED
-        rows = np.flatnonzero(wanted & self.done & labelled)
-        keys = self.keys
-        return Rows(
-            X=np.asarray(self.features(output)[rows]),
-            y=self.labels[rows],
-            rows=rows,
-            keys=[keys[int(row)] for row in rows],
-            groups=self.manifest.groups[rows],
-            failed=int(np.count_nonzero(wanted & (self.status > RowStatus.DONE))),
-            unlabelled=int(np.count_nonzero(wanted & self.done & ~labelled)),
-            pending=int(np.count_nonzero(wanted & (self.status == RowStatus.PENDING))),
-        )
+        chosen = self.choose(split)
+        return Rows(X=np.asarray(self.features(output)[chosen.rows]), **vars(chosen))
 
     def iter_batches(
         self, size: int, output: str | None = None
