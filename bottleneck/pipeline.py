@@ -18,6 +18,10 @@ from bottleneck.steps import STEPS, ExtractStep, Step
 from bottleneck.steps.table import build_step, option_names, refuse_unknown, step_fields
 
 
+_IMAGES = ("sources", "images")
+"""Fields of steps that name images, not files."""
+
+
 @dataclass(frozen=True)
 class NamedStep:
     """A step of a pipeline.
@@ -27,7 +31,7 @@ class NamedStep:
     name : str
         Unique in the pipeline.
     kind : str
-        ``extract``, ``train``, ``evaluate`` or ``predict``.
+        ``extract``, ``train``, ``evaluate``, ``predict`` or ``compare``.
     step : Step
         What to run.
     """
@@ -221,17 +225,13 @@ def _stamps(named: NamedStep) -> dict[str, str]:
     inputs = {}
     for name in step.reads:
         value = getattr(step, name)
-        if name == "sources":
-            inputs[name] = open_source(value).stamp()
+        if name in _IMAGES:
+            inputs[name] = open_source(value).stamp() if value else ""
         else:
-            try:
-                facts = Path(value).stat()
-            except OSError as error:
-                raise PipelineError(
-                    f"step {named.name!r}: cannot read {name} = {value!r}: {error.strerror}",
-                    hint="Is an earlier step meant to make it? Then check both names.",
-                ) from error
-            inputs[name] = f"{facts.st_size} {facts.st_mtime_ns}"
+            inputs[name] = " ".join(
+                _stamp_file(path, f"step {named.name!r}: cannot read {name} = {path!r}")
+                for path in ((value,) if isinstance(value, str) else value)
+            )
     options = {field.name: getattr(step, field.name) for field in step_fields(step)}
     for name in (*step.reads, *step.writes):
         options[name] = _absolute(options[name])  # wherever the command is run from
@@ -239,6 +239,17 @@ def _stamps(named: NamedStep) -> dict[str, str]:
         "inputs": fingerprint(inputs),
         "options": fingerprint({"version": __version__, "run": named.kind, **options}),
     }
+
+
+def _stamp_file(path: str, complaint: str) -> str:
+    try:
+        facts = Path(path).stat()
+    except OSError as error:
+        raise PipelineError(
+            f"{complaint}: {error.strerror}",
+            hint="Is an earlier step meant to make it? Then check both names.",
+        ) from error
+    return f"{facts.st_size} {facts.st_mtime_ns}"
 
 
 def _stamp_outputs(step: Step) -> str:
@@ -255,7 +266,8 @@ def _absolute(value: Any) -> Any:
 
 def _paths(step: Step, names: Sequence[str]) -> list[str]:
     values = [getattr(step, name) for name in names]
-    return [os.path.abspath(v) for v in values if isinstance(v, str)]  # noqa: PTH100
+    flat = [part for v in values for part in (v if isinstance(v, tuple) else (v,))]
+    return [os.path.abspath(v) for v in flat if isinstance(v, str)]  # noqa: PTH100
 
 
 def _state_path(step: Step) -> Path | None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import ManifestError, OptionError
-from bottleneck.heads.rows import ArrayRows, FileRows, Rows
+from bottleneck.heads.rows import Rows, rows_of
 from bottleneck.manifest import SPLITS, UNLABELLED, Manifest, natural_key
 from bottleneck.status import RowStatus
 from bottleneck.store import FeatureStore
@@ -48,11 +48,7 @@ class Features:
 
     def take(self, chosen: NDArray[np.int64]) -> Rows:
         """Read some of the compared rows, by their position, block by block."""
-        rows = self.rows[chosen]
-        try:
-            return FileRows.of(self.store, self.output, rows)
-        except OSError:  # a compressed copy, or another program's file
-            return ArrayRows(np.asarray(self.store.features(self.output)[rows]))
+        return rows_of(self.store, self.output, self.rows[chosen])
 
 
 @dataclass(frozen=True, eq=False)

@@ -100,8 +100,8 @@ def _votes(
     for k in numbers:
         voted = y[nearest[:, :k]]
         shares = np.zeros((len(voted), n_classes))
-        np.add.at(shares, (np.arange(len(voted))[:, None], voted), 1 / voted.shape[1])
-        found.append(shares)
+        np.add.at(shares, (np.arange(len(voted))[:, None], voted), 1)
+        found.append(shares / voted.shape[1])
     return found
 
 

@@ -1,6 +1,7 @@
 """The step that turns images into a feature file."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from bottleneck.backbones.catalogue import DEFAULT
@@ -41,4 +42,31 @@ class ExtractStep:
 
         options = {field.name: getattr(self, field.name) for field in fields(self)}
         sources, output = options.pop("sources"), options.pop("output")
-        return extract(sources, output, **options, progress=progress).to_json()
+        result = extract(sources, output, **options, progress=progress).to_json()
+        _log_run(self, result)
+        return result
+
+
+def _log_run(step: ExtractStep, result: dict[str, Any]) -> None:
+    """Remember how fast and where it was, and where the images are; see ``store/runs.py``."""
+    from bottleneck.store import FeatureStore
+    from bottleneck.store.runs import append_run
+
+    images = result["ok"] + result["failed"]
+    if not images:
+        return
+    execution = FeatureStore.open(result["output"]).recipe.execution
+    append_run(
+        result["output"],
+        {
+            "images": images,
+            "seconds": result["seconds"],
+            "images_per_second": result["images_per_second"],
+            "stages": result["stages"],
+            "device": execution.get("device"),
+            "runtime": execution.get("runtime"),
+            "batch_size": step.batch_size,
+            "workers": step.workers,
+            "sources": [str(Path(source).resolve()) for source in step.sources],
+        },
+    )
