@@ -17,7 +17,6 @@ from bottleneck.sources import open_source
 from bottleneck.steps import STEPS, ExtractStep, Step
 from bottleneck.steps.table import build_step, option_names, refuse_unknown, step_fields
 
-
 _IMAGES = ("sources", "images")
 """Fields of steps that name images, not files."""
 

@@ -25,14 +25,28 @@ LAYERS = (
 # Compiled networks are backbones: runtimes know them. The package itself holds __version__.
 ALSO_ALLOWED = {("runtimes", "backbones")}
 
-HEAVY = {"tensorflow", "keras", "jax", "torch", "pyarrow", "matplotlib", "sklearn", "rich", "skops"}
+HEAVY = {
+    "tensorflow",
+    "keras",
+    "jax",
+    "torch",
+    "pyarrow",
+    "matplotlib",
+    "sklearn",
+    "rich",
+    "skops",
+    "umap",
+    "usearch",
+}
 HOMES = {
     "tensorflow": {"runtimes/tensorflow.py", "backbones"},
     "keras": {"runtimes/tensorflow.py", "backbones"},
     "sklearn": {"heads", "compare", "extract/transformer.py"},
     "skops": {"heads"},
     "rich": {"cli"},
-    "pyarrow": {"store/foreign.py"},
+    "pyarrow": {"store/foreign.py", "store/export_arrays.py"},
+    "umap": {"compare/projection.py"},
+    "usearch": {"store/export_arrays.py"},
 }
 
 

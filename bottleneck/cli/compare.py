@@ -51,8 +51,20 @@ def print_comparison(result: dict[str, Any]) -> None:
         f"strengths by {data['folds']} folds",
     )
     print_table(
-        ["", "features", "head", "chosen", "accuracy", "95%", "macro F1", "behind best", "p",
-         "images/s", "length", "fit"],
+        [
+            "",
+            "features",
+            "head",
+            "chosen",
+            "accuracy",
+            "95%",
+            "macro F1",
+            "behind best",
+            "p",
+            "images/s",
+            "length",
+            "fit",
+        ],
         [_line(entry, result) for entry in result["leaderboard"]],
         right=["accuracy", "macro F1", "behind best", "p", "images/s", "length", "fit"],
     )

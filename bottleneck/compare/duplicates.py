@@ -46,9 +46,7 @@ def exact_duplicates(digests: NDArray[np.uint8]) -> list[Duplicates]:
     known = np.flatnonzero(digests.any(axis=1))
     if not len(known):
         return []
-    _, inverse, counts = np.unique(
-        digests[known], axis=0, return_inverse=True, return_counts=True
-    )
+    _, inverse, counts = np.unique(digests[known], axis=0, return_inverse=True, return_counts=True)
     order = np.argsort(inverse.ravel(), kind="stable")
     ends = np.concatenate([[0], np.cumsum(counts)])
     found = [

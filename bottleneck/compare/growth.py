@@ -44,7 +44,8 @@ def growth(
     shots = [count for count in SHOTS if count <= max(1, least)]
     rows = features.take(train)
     if head == "knn":
-        return _grow_neighbors(rows, y, keys, fold, int(best["k"]), shots, protocol.seed)
+        k = int(best["k"])
+        return _grow_neighbors(rows, y, keys, fold, k=k, shots=shots, seed=protocol.seed)
     about: dict[str, Any] = {"spec": head_spec(head), "C": best["C"], "seed": protocol.seed}
     with passes(rows) as run:
         curve = learning_curve(run, y, keys, fold, shares=SHARES, **about)
@@ -56,6 +57,7 @@ def _grow_neighbors(
     y: NDArray[np.int64],
     keys: Sequence[str],
     fold: NDArray[np.int32],
+    *,
     k: int,
     shots: Sequence[int],
     seed: int,
@@ -69,7 +71,7 @@ def _grow_neighbors(
         scores, sizes = [], []
         for i, draw in cases:
             members = _first(keys, y, fold != i, of, draw)
-            scores.append(neighbor_accuracy(rows, y, n_classes, members, fold == i, k))
+            scores.append(neighbor_accuracy(rows, y, n_classes, members, judged=fold == i, k=k))
             sizes.append(int(members.sum()))
         return {
             name: value,

@@ -74,6 +74,7 @@ def neighbor_accuracy(
     y: NDArray[np.int64],
     n_classes: int,
     members: NDArray[np.bool_],
+    *,
     judged: NDArray[np.bool_],
     k: int,
 ) -> float:

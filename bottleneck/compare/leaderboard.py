@@ -146,9 +146,7 @@ def _row_scores(truth: NDArray[np.int64], one: Contender) -> RowScores:
     if scores.shape[1] > 5:
         ranked = scores if shares is None else shares
         own = ranked[rows, truth][:, None]
-        before = (ranked > own) | (
-            (ranked == own) & (np.arange(ranked.shape[1]) < truth[:, None])
-        )
+        before = (ranked > own) | ((ranked == own) & (np.arange(ranked.shape[1]) < truth[:, None]))
         in_top_5 = before.sum(axis=1) < 5
     return RowScores(truth, one.predictions.predicted, losses, in_top_5)
 
@@ -174,12 +172,11 @@ def _against_best(
                 "mcnemar_mid_p": test.mid_p,
             }
         )
-    for source, name in ((lambda line: line["mcnemar_mid_p"], "mcnemar_holm"),
-                         (lambda line: line["difference"]["p"], "bootstrap_holm")):
-        for line, adjusted in zip(lines, holm([source(line) for line in lines]), strict=True):
-            line[name] = adjusted
-    for line in lines:
-        decisive = line["bootstrap_holm" if grouped else "mcnemar_holm"]
+    mcnemar_holm = holm([line["mcnemar_mid_p"] for line in lines])
+    bootstrap_holm = holm([line["difference"]["p"] for line in lines])
+    for line, by_test, by_draws in zip(lines, mcnemar_holm, bootstrap_holm, strict=True):
+        line["mcnemar_holm"], line["bootstrap_holm"] = by_test, by_draws
+        decisive = by_draws if grouped else by_test
         line["decided_by"] = "bootstrap of groups" if grouped else "McNemar"
         line["distinguishable"] = bool(decisive < ALPHA)
     return [None, *lines]

@@ -132,6 +132,7 @@ def select_on(
     head: str,
     positions: NDArray[np.int64],
     protocol: Protocol,
+    *,
     grid: Sequence[float] | None = None,
 ) -> Selected:
     """Select a head on some rows; a grid of one value is fitted as it is."""

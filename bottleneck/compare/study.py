@@ -128,21 +128,16 @@ def compare(
     for note in aligned.notes:
         progress.note(note)
     protocol = make_protocol(aligned, n_folds=cv, seed=seed)
-    total, done = len(aligned.features) * len(heads), 0
-    progress.begin(total, 0)
     contenders, curves = [], []
-    try:
-        for i, one in enumerate(aligned.features):
-            for head in heads:
-                predictions = predict_outer(aligned, one, head, protocol)
-                contenders.append(make_contender(aligned, protocol, i, head, predictions))
-                if head == heads[0]:
-                    curve, shots = growth(aligned, one, head, protocol, predictions.final.best)
-                    curves.append({"features": i, "head": head, "curve": curve, "shots": shots})
-                done += 1
-                progress.advance(done, 0, {})
-    finally:
-        progress.end()
+    for i, one in enumerate(aligned.features):
+        for head in heads:
+            progress.stage(f"{one.name}: {head}")
+            predictions = predict_outer(aligned, one, head, protocol)
+            contenders.append(make_contender(aligned, protocol, i, head, predictions))
+            if head == heads[0]:
+                curve, shots = growth(aligned, one, head, protocol, predictions.final.best)
+                curves.append({"features": i, "head": head, "curve": curve, "shots": shots})
+    progress.stage("statistics, label errors, duplicates, maps")
     costs = [cost_of(one) for one in aligned.features]
     ranked = rank(contenders, aligned, protocol, costs, resamples=resamples)
     best = ranked[0][0]
@@ -218,7 +213,7 @@ def _data(aligned: Aligned, protocol: Protocol) -> dict[str, Any]:
         "train": len(protocol.train),
         "judged": len(protocol.judged),
         "validation": len(aligned.of_split("val")),
-        "groups": int(len(np.unique(aligned.groups[aligned.groups >= 0]))),
+        "groups": len(np.unique(aligned.groups[aligned.groups >= 0])),
         "estimate": protocol.kind,
         "folds": protocol.n_folds,
         "seed": protocol.seed,

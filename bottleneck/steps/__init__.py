@@ -16,4 +16,12 @@ STEPS: dict[str, type[Step]] = {
 }
 """The kinds of steps, by the name of their command."""
 
-__all__ = ["STEPS", "CompareStep", "EvaluateStep", "ExtractStep", "PredictStep", "Step", "TrainStep"]
+__all__ = [
+    "STEPS",
+    "CompareStep",
+    "EvaluateStep",
+    "ExtractStep",
+    "PredictStep",
+    "Step",
+    "TrainStep",
+]

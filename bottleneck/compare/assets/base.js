@@ -38,11 +38,11 @@ const featureName = (entry) => data.features[entry.features].name;
 const entryName = (entry) => `${featureName(entry)} + ${entry.head}`;
 
 // One section: a heading, a sentence, an entry in the contents.
-function section(id, title, lead, ...children) {
+function section(id, [title, name], lead, ...children) {
   const body = h("section", { id, "aria-labelledby": id + "-title" },
     h("h2", { id: id + "-title" }, title), lead && h("p", { class: "soft" }, lead), children);
   document.getElementById("main").append(body);
-  document.getElementById("contents").append(h("li", {}, h("a", { href: "#" + id }, title)));
+  document.getElementById("contents").append(h("li", {}, h("a", { href: "#" + id }, name)));
   return body;
 }
 

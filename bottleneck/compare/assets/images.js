@@ -80,7 +80,7 @@ function drawClasses() {
       asTable([{ name: "class" }, { name: "recall", num: true }, { name: "precision", num: true }, { name: "F1", num: true }, { name: "images", num: true }],
         rows.map((c) => [c.class, percent(c.recall), percent(c.precision), percent(c.f1), whole(c.support)]))];
   };
-  section("classes", "Class by class", null, entryMenu(), h("div", { class: "card" }, followed(render)));
+  section("classes", ["Class by class", "Classes"], null, entryMenu(), h("div", { class: "card" }, followed(render)));
 }
 
 const MOST_CLASSES = 30;
@@ -130,7 +130,7 @@ function drawConfusion() {
       cut && ` Of ${all.length} classes, the ${MOST_CLASSES} with the most mistakes are shown; the JSON has all.`),
       h("div", { class: "scroll" }, grid), opened];
   };
-  section("confusion", "What is taken for what", null, entryMenu(), followed(render));
+  section("confusion", ["What is taken for what", "Confusion"], null, entryMenu(), followed(render));
 }
 
 function drawMistakes() {
@@ -139,7 +139,7 @@ function drawMistakes() {
       (entry.mistakes.by === "margin" ? " (by how far the wrong class is ahead of the true one; this head gives no probabilities)." : ".")),
       gallery(entry.mistakes.rows, mistakeCard(entry))]
     : [h("p", {}, "No mistakes.")];
-  section("mistakes", "The most confident mistakes", null, entryMenu(), followed(render));
+  section("mistakes", ["The most confident mistakes", "Mistakes"], null, entryMenu(), followed(render));
 }
 
 function drawMap() {
@@ -166,7 +166,7 @@ function drawMap() {
     points = map.points.map(([x, y]) => [left + edge + x * scale, height - edge - y * scale]);
     const marks = points.map(([x, y], i) => {
       const label = image(images[i]).label, [c, k] = look(label);
-      const mark = shape(k, x, y, images.length > 500 ? 3.6 : 5, { class: `${colour(c)} fill mark${lit !== null && lit !== label ? " dim" : ""}`, "data-point": i });
+      const mark = shape(k, x, y, images.length > 500 ? (width < 500 ? 2.6 : 3.6) : 5, { class: `${colour(c)} fill mark${lit !== null && lit !== label ? " dim" : ""}`, "data-point": i });
       tipOn(mark, () => tell(i));
       return mark;
     });
@@ -203,14 +203,14 @@ function drawMap() {
   new ResizeObserver(() => { if (Math.abs(place.clientWidth - last) > 1) { last = place.clientWidth; render(); } }).observe(place);
   holder.append(h("div", { class: "controls" }, menu("map:", names, 0, (i) => { at = i; render(); })),
     h("ul", { class: "legend", "aria-label": "Classes; a click lights one up" }, buttons.map((b) => h("li", {}, b))), place, words);
-  section("map", "The images as the backbone sees them", "Images that lie together look alike to the backbone. A point shows its image.", holder);
+  section("map", ["The images as the backbone sees them", "Map"], "Images that lie together look alike to the backbone. A point shows its image.", holder);
 }
 
 function drawLabels() {
   const found = data.label_errors;
   if (!found.rows.length) return;
-  section("labels", "Likely label errors",
-    `${plural(found.likely, "label")} of ${whole(data.data.compared)} are probably wrong: the given class is unlikely and another is as likely as for its own images, by a head that never saw the image (${found.by}). Look before you believe it: rare or odd images come up too.`,
+  section("labels", ["Likely label errors", "Labels"],
+    `${plural(found.likely, "label")} of ${whole(data.data.compared)} may be wrong: another class is at least as likely as it usually is for its own images, says a head that never saw the image (${found.by}). Look before you believe it: rare and odd images come up too.`,
     gallery(found.rows, (row) => [picture(row.image, 64), h("div", {}, "labelled ", h("strong", {}, className(image(row.image).label)), `, looks like `,
       h("strong", {}, className(row.suggested)), h("span", { class: "soft" }, ` (${percent(row.given_probability, 0)} against ${percent(row.suggested_probability, 0)})`),
       row.likely && [" ", h("span", { class: "tag warn" }, "likely error")], keyLine(row.image))]));
@@ -226,6 +226,6 @@ function drawDuplicates() {
     set.conflict && [" ", h("span", { class: "tag warn" }, "labels differ")],
     h("ul", {}, set.images.slice(0, 12).map((row) => h("li", {}, picture(row, 48), h("div", {}, className(image(row).label), image(row).split && ` (${image(row).split})`, keyLine(row))))),
     set.images.length > 12 && h("p", { class: "soft" }, `and ${set.images.length - 12} more`));
-  section("duplicates", "Duplicates and leaks", lead, found.sets.length > 0 && h("ul", { class: "sets" }, found.sets.slice(0, 60).map(item)),
+  section("duplicates", ["Duplicates and leaks", "Duplicates"], lead, found.sets.length > 0 && h("ul", { class: "sets" }, found.sets.slice(0, 60).map(item)),
     found.sets.length > 60 && h("p", { class: "soft" }, `${found.sets.length - 60} more sets are in the JSON.`));
 }

@@ -54,12 +54,13 @@ function drawLeaderboard() {
   };
   const columns = [
     { name: "features + head", value: entryName, cell: (e) => h("button", {
-      type: "button", title: `A closer look at ${entryName(e)}`, onclick: () => choose(board.indexOf(e), true) }, entryName(e)) },
-    { name: "against the best", value: (e) => e.rank, cell: (e) => !e.versus_best ? h("span", { class: "tag good" }, "best")
-      : e.versus_best.distinguishable ? h("span", { class: "tag" }, "behind") : h("span", { class: "tag good" }, "not distinguishable") },
+      type: "button", title: `A closer look at ${entryName(e)}`, onclick: () => choose(board.indexOf(e), true) },
+      h("span", {}, featureName(e)), h("i", {}, " + " + e.head)) },
     { name: "accuracy", num: true, down: true, value: (e) => e.accuracy, cell: (e) => percent(e.accuracy) },
     { name: "95% interval", value: (e) => e.intervals.accuracy[0], down: true, cell: (e) => h("span", { title: interval(e, "accuracy", percent) },
       intervalPicture(e, low, high)) },
+    { name: "against the best", value: (e) => e.rank, cell: (e) => !e.versus_best ? h("span", { class: "tag good" }, "best")
+      : e.versus_best.distinguishable ? h("span", { class: "tag" }, "behind") : h("span", { class: "tag good" }, "not distinguishable") },
     { name: "behind by", num: true, value: (e) => (e.versus_best ? e.versus_best.difference.mean : 0), cell: (e) => !e.versus_best ? "–"
       : h("span", { title: `95% interval ${percent(e.versus_best.difference.low)} to ${percent(e.versus_best.difference.high)}` },
         (100 * e.versus_best.difference.mean).toFixed(1)) },
@@ -102,9 +103,10 @@ function drawLeaderboard() {
   listeners.push(() => render(shown));
   const grid = h("table", { class: "board", id: "leaderboard" }, h("thead", {}, h("tr", {}, headers)), body);
   render(shown);
-  headers[2].setAttribute("aria-sort", "descending");
-  sorted = 2; down = true;
-  section("board", "Leaderboard",
+  sorted = columns.findIndex((c) => c.name === "accuracy");
+  down = true;
+  headers[sorted].setAttribute("aria-sort", "descending");
+  section("board", ["Leaderboard", "Leaderboard"],
     "Sorted by accuracy; a click on a heading sorts by it, a click on a name takes a closer look below. p is adjusted for the number of tests (Holm).",
     h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Leaderboard" }, grid));
 }
@@ -132,7 +134,10 @@ function drawPareto() {
     const picture = (width) => {
       const height = Math.max(280, Math.min(420, width * 0.5));
       const f = frame(width, height, { ...x, name: kind.label, format: short }, y);
-      const at = (e) => [f.toX(e.costs[kind.name]), f.toY(e.accuracy)];
+      // Heads on the same features cost the same to extract: side by side they can be told apart.
+      const aside = kind.name === "fit_seconds" ? 0 : Math.min(11, width / 60);
+      const dodge = (e) => (heads.indexOf(e.head) - (heads.length - 1) / 2) * aside;
+      const at = (e) => [f.toX(e.costs[kind.name]) + dodge(e), f.toY(e.accuracy)];
       const step = front.map((e, i) => {
         const [px, py] = at(e);
         return i ? `H${px.toFixed(1)}V${py.toFixed(1)}` : `M${px.toFixed(1)} ${py.toFixed(1)}`;
@@ -165,7 +170,7 @@ function drawPareto() {
   const machines = new Set(data.features.map((one) => one.cost.machine).filter(Boolean));
   const devices = new Set(data.features.map((one) => one.cost.device).filter(Boolean));
   const where = machines.size ? ` Extraction was timed on ${[...machines].join(" and ")} (${[...devices].join(", ")}).` : "";
-  section("cost", "Accuracy against cost",
+  section("cost", ["Accuracy against cost", "Cost"],
     "The dashed line joins what nothing else beats in both: less cost and more accuracy. Whiskers are 95% intervals." + where,
     machines.size > 1 && h("p", { class: "note" }, "The files were made on different machines: their rates do not compare."), body);
 }
@@ -189,7 +194,7 @@ function drawCurves() {
   make("curve", "With more training images", (p) => p.rows, "training images");
   make("shots", "With a few images per class", (p) => p.shots, "images per class",
     [...new Set(data.curves.flatMap((c) => c.shots.map((p) => p.shots)))]);
-  if (cards.length) section("curves", "How many images it takes",
+  if (cards.length) section("curves", ["How many images it takes", "Data"],
     "Heads fitted on parts of the training images and scored on others of them; bands are one standard deviation over folds or draws. A line that still climbs asks for more data.",
     h("div", { class: "pair" }, cards));
 }
@@ -209,7 +214,7 @@ function drawLayers() {
     const ties = own.filter((one) => board.some((e) => e.features === one.i && (e === board[0] || !e.versus_best.distinguishable)));
     const words = `The best output is ${data.features[best.features].output} (${percent(best.accuracy)})` +
       (best === board[0] && ties.length ? `; the first that cannot be told apart from it is ${ties[0].output}.` : ".");
-    section("layers", "How many layers to reuse", `Outputs of ${own[0].backbone}, in the order asked for.`,
+    section("layers", ["How many layers to reuse", "Layers"], `Outputs of ${own[0].backbone}, in the order asked for.`,
       h("div", { class: "card" }, lines("Accuracy by layer", words, found,
         { low: 0, high: own.length - 1, name: "output (see the table)", format: (t) => String(t + 1), ticks: own.map((_, i) => i) },
         [{ name: "output" }, { name: "length", num: true }, ...heads.map((name) => ({ name, num: true }))],

@@ -11,7 +11,7 @@ function drawRecipes() {
       [["file", one.file], ["made by", one.creator], ["dtype", one.dtype], ["identity sha256", one.identity_sha256], ["manifest sha256", one.manifest_sha256],
         ...flat(one.identity, "identity."), ...flat(one.execution, "execution."), ...flat(one.cost, "cost.")]
         .map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", { class: "key" }, value))))));
-  section("recipes", "Recipes", "How every file was made, and the command that made this page.", h("pre", { tabindex: 0 }, data.command), files.map(fileOf));
+  section("recipes", ["Recipes", "Recipes"], "How every file was made, and the command that made this page.", h("pre", { tabindex: 0 }, data.command), files.map(fileOf));
 }
 
 function drawMethod() {
@@ -28,7 +28,7 @@ function drawMethod() {
     "The best of many on the same images looks a little better than it is. When it matters, confirm it on images that took no part here.",
     ...d.notes,
   ];
-  section("method", "How this was measured", null, said.map((text) => h("p", {}, text)));
+  section("method", ["How this was measured", "Method"], null, said.map((text) => h("p", {}, text)));
 }
 
 drawVerdict();
