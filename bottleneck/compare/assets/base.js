@@ -1,5 +1,13 @@
 // What everything else is made of. Text only ever goes in as text, never as markup.
 const data = JSON.parse(document.getElementById("data").textContent);
+// Characters that a name could turn the rest of a sentence around with are shown as codes.
+const plain = (text) => text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
+  (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
+data.data.classes = data.data.classes.map(plain);
+for (const one of Object.values(data.images)) one.key = plain(one.key);
+for (const one of data.features) for (const name of ["name", "file", "output", "backbone"]) one[name] = plain(one[name]);
+for (const entry of data.leaderboard) for (const one of entry.per_class) one.class = plain(one.class);
+data.command = plain(data.command);
 const SVG = "http://www.w3.org/2000/svg";
 
 function fill(node, attributes, children) {

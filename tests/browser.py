@@ -10,8 +10,14 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 
+# Puts the pipes where Chromium looks for them, by way of numbers that are surely free.
+LAUNCH = (
+    "import os, sys; a, b = map(int, sys.argv[1:3]); os.dup2(a, 98); os.dup2(b, 99); "
+    "os.dup2(98, 3); os.dup2(99, 4); os.execv(sys.argv[3], sys.argv[3:])"
+)
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -37,7 +43,6 @@ class Browser:
         self._number, self._buffer, self._answers = 0, b"", {}
         their_in, self._out = os.pipe()
         self._in, their_out = os.pipe()
-        # The shell puts the pipes where Chromium looks for them.
         arguments = [
             program,
             "--headless=new",
@@ -55,7 +60,7 @@ class Browser:
             "about:blank",
         ]
         self._process = subprocess.Popen(
-            ["sh", "-c", f'exec "$@" 3<&{their_in} 4>&{their_out}', "sh", *arguments],
+            [sys.executable, "-c", LAUNCH, str(their_in), str(their_out), *arguments],
             pass_fds=(their_in, their_out),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -65,11 +70,15 @@ class Browser:
         os.close(their_in)
         os.close(their_out)
         self._session = None
-        target = self._call("Target.createTarget", url="about:blank")["targetId"]
-        attached = self._call("Target.attachToTarget", targetId=target, flatten=True)
-        self._session = attached["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self._call(f"{domain}.enable")
+        try:
+            target = self._call("Target.createTarget", url="about:blank")["targetId"]
+            attached = self._call("Target.attachToTarget", targetId=target, flatten=True)
+            self._session = attached["sessionId"]
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                self._call(f"{domain}.enable")
+        except BaseException:
+            self.close()
+            raise
 
     def open(self, path, *, width=1280, height=900, dark=False):
         """Open a file from disk and wait until the page says it is drawn."""
