@@ -242,11 +242,9 @@ def _features(
         # Two files of one backbone (other sizes, other weights) are told apart by their names.
         name = store.recipe.backbone
         name = name if backbones[name] == 1 else store.path.stem
-        found.append(
-            Features(
-                f"{name}/{output}" if several[store.path] > 1 else name, store, output, numbers
-            )
-        )
+        if several[store.path] > 1:
+            name = output if len(stores) == 1 else f"{name}/{output}"
+        found.append(Features(name, store, output, numbers))
     names = Counter(one.name for one in found)
     return tuple(
         one

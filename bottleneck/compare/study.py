@@ -33,9 +33,11 @@ from bottleneck.store.runs import read_runs
 
 DEFAULT_HEADS = ("logreg", "ridge", "knn")
 
-NEAR = 0.95
-"""Cosine of centred features from which images count as near duplicates: a photograph saved
-again as a small JPEG stays above, different photographs of like things stay below."""
+NEAR = 0.9
+"""Cosine of centred features from which images count as near duplicates. Measured on the sample
+with EfficientNet-Lite0: copies at twice the size are at 0.96 or more (19 in 20 of them), JPEG
+copies of quality 95 at 0.93 (the images are tiny: photographs lose less), while of 1,000
+different images the two closest pairs are at 0.90 and 0.92."""
 
 _MOST_MAPS = 6
 

@@ -46,7 +46,7 @@ class CompareStep:
     cv: int = 5
     seed: int = 0
     resamples: int = 2000
-    near: float = 0.95
+    near: float = 0.9
     map: Literal["auto", "pca", "umap"] = "auto"
 
     def run(self, progress: Progress) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def test_names_tell_outputs_and_files_apart(blobs):
     names = [one.name for one in align([a, b, c]).features]
     assert names == ["a/block2", "a/block10", "b", "c"]  # as people count
     asked = align([a], ["block10", "block2"]).features
-    assert [(one.name, one.dim) for one in asked] == [("a/block10", 4), ("a/block2", 3)]
+    assert [(one.name, one.dim) for one in asked] == [("block10", 4), ("block2", 3)]
     with pytest.raises(OptionError, match="no file has an output named 'block3'"):
         align([a], ["block3"])
 

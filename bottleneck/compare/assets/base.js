@@ -45,6 +45,9 @@ const className = (code) => data.data.classes[code];
 const featureName = (entry) => data.features[entry.features].name;
 const entryName = (entry) => `${featureName(entry)} + ${entry.head}`;
 
+// A name that may be broken where people would break it.
+const breakable = (name) => name.split(/(?<=[_/.])/).flatMap((part, i) => (i ? [h("wbr"), part] : [part]));
+
 // One section: a heading, a sentence, an entry in the contents.
 function section(id, [title, name], lead, ...children) {
   const body = h("section", { id, "aria-labelledby": id + "-title" },

@@ -41,7 +41,7 @@ function frame(width, height, x, y) {
   const f = x.log ? Math.log10 : Number;
   const toX = (v) => left + ((f(v) - f(x.low)) / (f(x.high) - f(x.low) || 1)) * (right - left);
   const toY = (v) => bottom - ((v - y.low) / (y.high - y.low || 1)) * (bottom - top);
-  let ticks = x.ticks || (x.log ? logTicks(x.low, x.high) : niceTicks(x.low, x.high, Math.max(3, width / 110)));
+  let ticks = x.ticks || (x.log ? logTicks(x.low, x.high) : niceTicks(x.low, x.high, Math.max(5, width / 110)));
   if (x.log && !x.ticks) while (ticks.length > width / 60) ticks = ticks.filter((_, i) => i % 2 === 0);
   const inner = [
     niceTicks(y.low, y.high, 5).map((t) => [
@@ -50,7 +50,7 @@ function frame(width, height, x, y) {
     ]),
     ticks.map((t) => [
       s("line", { class: "axis", x1: toX(t), x2: toX(t), y1: bottom, y2: bottom + 4 }),
-      s("text", { x: toX(t), y: bottom + 18, "text-anchor": "middle" }, x.format(t)),
+      s("text", { x: toX(t), y: bottom + 18, "text-anchor": "middle" }, x.format(t, width)),
     ]),
     s("line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom }),
     s("text", { x: (left + right) / 2, y: height - 6, "text-anchor": "middle" }, x.name),

@@ -55,7 +55,7 @@ function drawLeaderboard() {
   const columns = [
     { name: "features + head", value: entryName, cell: (e) => h("button", {
       type: "button", title: `A closer look at ${entryName(e)}`, onclick: () => choose(board.indexOf(e), true) },
-      h("span", {}, featureName(e)), h("i", {}, " + " + e.head)) },
+      h("span", {}, breakable(featureName(e))), h("i", {}, " + " + e.head)) },
     { name: "accuracy", num: true, down: true, value: (e) => e.accuracy, cell: (e) => percent(e.accuracy) },
     { name: "95% interval", value: (e) => e.intervals.accuracy[0], down: true, cell: (e) => h("span", { title: interval(e, "accuracy", percent) },
       intervalPicture(e, low, high)) },
@@ -120,6 +120,9 @@ function drawPareto() {
     { name: "fit_seconds", label: "seconds to select and fit", log: true },
   ].filter((kind) => board.some((e) => e.costs[kind.name] !== null && e.costs[kind.name] > 0));
   if (!kinds.length) return;
+  // Costs that tell something apart come first: layers of one backbone cost the same to extract.
+  const differs = (kind) => new Set(board.map((e) => e.costs[kind.name])).size > 1 && kind.name !== "fit_seconds";
+  kinds.sort((a, b) => differs(b) - differs(a));
   const body = h("div", { class: "card" });
   const draw = (kind) => {
     const entries = board.filter((e) => e.costs[kind.name] !== null);
@@ -177,7 +180,7 @@ function drawPareto() {
 
 function drawCurves() {
   const series = (name, value) => data.curves.filter((c) => c[name].length > 1).map((c) => ({
-    name: `${featureName(c)} + ${c.head}`, colour: c.features, shape: Math.floor(c.features / 8),
+    name: featureName(c), colour: c.features, shape: Math.floor(c.features / 8),
     points: c[name].map((p) => ({ x: value(p), y: p.mean, low: Math.max(0, p.mean - p.std), high: Math.min(1, p.mean + p.std),
       text: `${percent(p.mean)} ± ${percent(p.std)} from ${plural(p.rows, "image")}` })) }));
   const cards = [];
@@ -185,14 +188,17 @@ function drawCurves() {
     const found = series(name, value);
     if (!found.length) return;
     const all = found.flatMap((one) => one.points.map((p) => p.x));
-    const words = found.map((one) => `${one.name} goes from ${percent(one.points[0].y)} to ${percent(one.points.at(-1).y)}`).join("; ") + ".";
+    const ends = [...found].sort((a, b) => b.points.at(-1).y - a.points.at(-1).y);
+    const told = ends.length > 3 ? [ends[0], ends.at(-1)] : ends;
+    const words = told.map((one) => `${one.name} goes from ${percent(one.points[0].y)} to ${percent(one.points.at(-1).y)}`).join("; ") +
+      (told.length < ends.length ? "; the others end between." : ".");
     cards.push(h("div", { class: "card" }, lines(caption, words, found,
       { low: Math.min(...all), high: Math.max(...all), log: true, name: label, format: short, ticks },
       [{ name: "features + head" }, { name: label, num: true }, { name: "accuracy", num: true }, { name: "spread", num: true }],
       data.curves.flatMap((c) => c[name].map((p) => [`${featureName(c)} + ${c.head}`, short(value(p)), percent(p.mean), percent(p.std)])))));
   };
-  make("curve", "With more training images", (p) => p.rows, "training images");
-  make("shots", "With a few images per class", (p) => p.shots, "images per class",
+  make("curve", `With more training images, ${data.curves[0].head}`, (p) => p.rows, "training images");
+  make("shots", `With a few images per class, ${data.curves[0].head}`, (p) => p.shots, "images per class",
     [...new Set(data.curves.flatMap((c) => c.shots.map((p) => p.shots)))]);
   if (cards.length) section("curves", ["How many images it takes", "Data"],
     "Heads fitted on parts of the training images and scored on others of them; bands are one standard deviation over folds or draws. A line that still climbs asks for more data.",
@@ -204,6 +210,8 @@ function drawLayers() {
   for (const file of files) {
     const own = data.features.map((one, i) => ({ ...one, i })).filter((one) => one.file === file);
     if (own.length < 3) continue;
+    const pools = new Set(own.map((one) => one.output.split(".").at(-1)));
+    const names = own.map((one) => (pools.size === 1 ? one.output.replace(/\.[^.]*$/, "") : one.output));
     const found = heads.map((head, at) => ({
       name: head, colour: at, shape: at,
       points: own.map((one, x) => {
@@ -216,7 +224,8 @@ function drawLayers() {
       (best === board[0] && ties.length ? `; the first that cannot be told apart from it is ${ties[0].output}.` : ".");
     section("layers", ["How many layers to reuse", "Layers"], `Outputs of ${own[0].backbone}, in the order asked for.`,
       h("div", { class: "card" }, lines("Accuracy by layer", words, found,
-        { low: 0, high: own.length - 1, name: "output (see the table)", format: (t) => String(t + 1), ticks: own.map((_, i) => i) },
+        { low: 0, high: own.length - 1, name: "output", room: 40, ticks: own.map((_, i) => i),
+          format: (t, width) => ((width - 90) / own.length > 8 * Math.max(...names.map((n) => n.length)) ? names[t] : String(t + 1)) },
         [{ name: "output" }, { name: "length", num: true }, ...heads.map((name) => ({ name, num: true }))],
         own.map((one, x) => [`${x + 1}: ${one.output}`, whole(one.cost.length), ...found.map((series) => percent(series.points[x].y))]))));
   }
