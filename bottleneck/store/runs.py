@@ -54,7 +54,7 @@ def read_runs(path: str | Path) -> list[dict[str, Any]]:
             record = json.loads(line)
         except ValueError:
             continue
-        if isinstance(record, dict):
+        if isinstance(record, dict) and isinstance(record.get("machine", {}), dict):
             found.append(record)
     return found
 
