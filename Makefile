@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo compare test test-all check format clean
+.PHONY: help setup tools demo compare test test-all faults bench check format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,27 +20,32 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
 	@touch $@
 
-# The page of `bottleneck compare` is tested in a real browser. Without one those tests are
-# skipped and say so, so a machine that cannot have it loses nothing else.
-browser: ## Get Chromium for the tests of the page, where apt-get and root are at hand
-	@command -v chromium chromium-browser google-chrome >/dev/null 2>&1 || { \
-	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null 2>&1 \
-	  && apt-get update -qq >/dev/null 2>&1 \
-	  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium \
-	    >/dev/null 2>&1; } \
-	|| echo "no Chromium and no way to get it here: the tests of the page in a browser are skipped"
-
 demo: $(READY) ## Run the main job on data/sample: features, two heads, their judgement
 	$(BIN)/bottleneck run pipelines/quickstart.toml
 
 compare: $(READY) ## Compare three backbones on data/sample: runs/compare/report.html
 	$(BIN)/bottleneck run pipelines/compare_backbones.toml
 
-test: check browser ## Lint, types and tests
+# Programs that some tests need: one looks at feature files, one at the page of a comparison.
+# Where they cannot be had, those tests skip and say so.
+tools:
+	@command -v h5dump >/dev/null || test "$$(id -u)" != 0 || \
+	{ apt-get update -q && apt-get install -yq hdf5-tools; } >/dev/null 2>&1 || true
+	@command -v chromium chromium-browser google-chrome >/dev/null || test "$$(id -u)" != 0 || \
+	{ apt-get update -q && apt-get install -yq --no-install-recommends chromium; } \
+	  >/dev/null 2>&1 || true
+
+test: check tools ## Lint, types and tests
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not heavy'
 
-test-all: check browser ## The same with the heavy tests
+test-all: check tools ## The same with the heavy tests
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+faults: $(READY) tools ## The fault campaign in full: kills, losses of power, full and broken disks (long)
+	PYTHONPATH=tests $(BIN)/python -m faults.campaign --long
+
+bench: $(READY) ## The feature file beside NumPy, and at 100 million rows
+	$(BIN)/python benchmarks/store.py
 
 check: $(READY) ## Lint and types only
 	$(BIN)/ruff check .

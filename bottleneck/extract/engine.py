@@ -24,7 +24,15 @@ from bottleneck.extract.result import ExtractResult, Tally, summarise
 from bottleneck.images import ResizeRule
 from bottleneck.output import prepare_output
 from bottleneck.sources import Source, open_source
-from bottleneck.store import FailedRow, FeatureStore, Writer, create, failures_path, writer_lock
+from bottleneck.store import (
+    FailedRow,
+    FeatureStore,
+    Writer,
+    create,
+    failures_path,
+    settle,
+    writer_lock,
+)
 from bottleneck.store.format import FEATURE_DTYPES
 
 BATCH_SIZE = 32
@@ -173,6 +181,7 @@ def fill_store(
     require_same_manifest(store, source.manifest)
     for note in require_same_recipe(store, embedder.recipe):
         progress.note(note)
+    settle(store.path, store.layout)
     if refresh:
         store = _reset_changed(source, store, workers, progress)
     plan = Plan(store.status, retry_failed=retry_failed, limit=limit)

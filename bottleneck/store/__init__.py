@@ -4,7 +4,7 @@ from bottleneck.store.create import create
 from bottleneck.store.reader import FeatureStore
 from bottleneck.store.rows import RowChoice, Rows
 from bottleneck.store.system import writer_lock
-from bottleneck.store.writer import FailedRow, Writer, failures_path
+from bottleneck.store.writer import FailedRow, Writer, failures_path, settle
 
 __all__ = [
     "FailedRow",
@@ -14,5 +14,6 @@ __all__ = [
     "Writer",
     "create",
     "failures_path",
+    "settle",
     "writer_lock",
 ]
