@@ -18,6 +18,9 @@ from bottleneck.sources import open_source
 from bottleneck.steps import STEPS, ExtractStep, Step
 from bottleneck.steps.table import build_step, option_names, refuse_unknown, step_fields
 
+_IMAGES = ("sources", "images")
+"""Fields of steps that name images, not files."""
+
 
 @dataclass(frozen=True)
 class NamedStep:
@@ -28,7 +31,7 @@ class NamedStep:
     name : str
         Unique in the pipeline.
     kind : str
-        ``extract``, ``train``, ``evaluate`` or ``predict``.
+        ``extract``, ``train``, ``evaluate``, ``predict`` or ``compare``.
     step : Step
         What to run.
     """
@@ -222,8 +225,8 @@ def _stamps(named: NamedStep) -> dict[str, str]:
     inputs = {}
     for name in step.reads:
         value = getattr(step, name)
-        if name == "sources":
-            inputs[name] = open_source(value).stamp()
+        if name in _IMAGES:
+            inputs[name] = open_source(value).stamp() if value else ""
         else:
             files = value if isinstance(value, tuple) else (value,)
             inputs[name] = " ".join(_stamp_input(named, name, file) for file in files)
@@ -264,7 +267,8 @@ def _absolute(value: Any) -> Any:
 
 def _paths(step: Step, names: Sequence[str]) -> list[str]:
     values = [getattr(step, name) for name in names]
-    return [os.path.abspath(v) for v in values if isinstance(v, str)]  # noqa: PTH100
+    flat = [part for v in values for part in (v if isinstance(v, tuple) else (v,))]
+    return [os.path.abspath(v) for v in flat if isinstance(v, str)]  # noqa: PTH100
 
 
 def _state_path(step: Step) -> Path | None:

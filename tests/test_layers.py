@@ -28,15 +28,22 @@ LAYERS = (
 ALSO_ALLOWED = {("runtimes", "backbones")}
 
 HEAVY = {"tensorflow", "keras", "jax", "torch", "pyarrow", "matplotlib", "sklearn", "rich", "skops"}
-HEAVY |= {"fsspec", "s3fs"}
+HEAVY |= {"fsspec", "s3fs", "umap", "usearch"}
 HOMES = {
     "tensorflow": {"runtimes/tensorflow.py", "backbones"},
     "keras": {"runtimes/tensorflow.py", "backbones"},
     "sklearn": {"heads", "compare", "extract/transformer.py"},
     "skops": {"heads"},
     "rich": {"cli"},
-    "pyarrow": {"store/foreign.py", "sources/row_groups.py", "sources/parquet_columns.py"},
+    "pyarrow": {
+        "sources/row_groups.py",
+        "sources/parquet_columns.py",
+        "store/export_arrays.py",
+        "store/foreign.py",
+    },
     "fsspec": {"sources/remote.py"},
+    "umap": {"compare/projection.py"},
+    "usearch": {"store/export_arrays.py"},
 }
 
 

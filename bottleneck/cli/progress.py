@@ -45,6 +45,9 @@ class NotesOnly:
     def advance(self, finished: int, failed: int, seconds: Mapping[str, float]) -> None:
         """Ignore it."""
 
+    def stage(self, what: str) -> None:
+        """Ignore it."""
+
     def note(self, message: str) -> None:
         """Print a line."""
         click.echo(f"note: {message}", err=True)
@@ -77,6 +80,10 @@ class Lines(NotesOnly):
             f"{profile(seconds)}",
             err=True,
         )
+
+    def stage(self, what: str) -> None:
+        """Print it."""
+        click.echo(what, err=True)
 
 
 class Live(NotesOnly):
@@ -121,6 +128,10 @@ class Live(NotesOnly):
         if failed:
             state = f"{failed} failed  {state}"
         self._bar.update(self._task, completed=finished, rate=f"{rate:.1f}/s", state=state)
+
+    def stage(self, what: str) -> None:
+        """Print it."""
+        click.secho(what, err=True, dim=True)
 
     def note(self, message: str) -> None:
         """Print a line above the bar."""

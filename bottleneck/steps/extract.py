@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from bottleneck.backbones.catalogue import DEFAULT
@@ -57,7 +58,10 @@ class ExtractStep:
         results = extract_many(
             self.sources, self.output, backbones, ExtractOptions(**options), progress
         )
-        return [result.to_json() for result in results]
+        documents = [result.to_json() for result in results]
+        for document in documents:
+            _log_run(self, document)
+        return documents
 
 
 def _batch_size(text: str) -> int | Literal["auto"]:
@@ -67,3 +71,28 @@ def _batch_size(text: str) -> int | Literal["auto"]:
         return int(text)
     except ValueError:
         raise OptionError(f"expected batch_size to be a number or auto, got {text!r}") from None
+
+
+def _log_run(step: ExtractStep, result: dict[str, Any]) -> None:
+    """Remember how fast and where it was, and where the images are; see ``store/runs.py``."""
+    from bottleneck.store import FeatureStore
+    from bottleneck.store.runs import append_run
+
+    images = result["ok"] + result["failed"]
+    if not images:
+        return
+    execution = FeatureStore.open(result["output"]).recipe.execution
+    append_run(
+        result["output"],
+        {
+            "images": images,
+            "seconds": result["seconds"],
+            "images_per_second": result["images_per_second"],
+            "stages": result["stages"],
+            "device": execution.get("device"),
+            "runtime": execution.get("runtime"),
+            "batch_size": step.batch_size,
+            "workers": step.workers,
+            "sources": [str(Path(source).resolve()) for source in step.sources],
+        },
+    )
