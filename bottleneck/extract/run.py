@@ -62,7 +62,7 @@ def extract(
     Parameters
     ----------
     sources : str, Path or sequence of them
-        Folders, CSV tables, image files.
+        Folders, tables, image files, archives, arrays, URLs: docs/sources.md.
     output : str or Path
         The feature file. If it exists and was begun with the same images and recipe, only the
         rows that are not finished are computed.

@@ -34,7 +34,7 @@ class PredictStep:
     head : str
         The head's file.
     sources : tuple of str
-        Folders, CSV tables, image files.
+        Folders, tables, image files, archives, arrays, URLs: docs/sources.md.
     output : str, optional
         Where the rows go; standard output by default.
     format : {"csv", "jsonl", "json"}, optional
