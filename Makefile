@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format clean
+.PHONY: help setup tools demo test test-all faults bench check format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,11 +23,22 @@ $(READY): pyproject.toml
 demo: $(READY) ## Run the main job on data/sample: features, two heads, their judgement
 	$(BIN)/bottleneck run pipelines/quickstart.toml
 
-test: check ## Lint, types and tests
+# A program that some tests look at feature files with; where it cannot be had, they skip.
+tools:
+	@command -v h5dump >/dev/null || test "$$(id -u)" != 0 || \
+	{ apt-get update -q && apt-get install -yq hdf5-tools; } >/dev/null 2>&1 || true
+
+test: check tools ## Lint, types and tests
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not heavy'
 
-test-all: check ## The same with the heavy tests
+test-all: check tools ## The same with the heavy tests
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+faults: $(READY) tools ## The fault campaign in full: kills, losses of power, full and broken disks (long)
+	PYTHONPATH=tests $(BIN)/python -m faults.campaign --long
+
+bench: $(READY) ## The feature file beside NumPy, and at 100 million rows
+	$(BIN)/python benchmarks/store.py
 
 check: $(READY) ## Lint and types only
 	$(BIN)/ruff check .

@@ -39,8 +39,9 @@ def prepare_output(path: str | Path, *, kind: Kind, inputs: Iterable[str | Path]
     OptionError
         When it cannot be written, or something else is there.
     """
-    given, path = path, Path(path).resolve()
+    given = path
     try:
+        path = Path(path).resolve()
         if path.is_dir():
             raise OptionError(f"expected a file name for the output, got the folder {given}")
         for source in inputs:
@@ -52,8 +53,10 @@ def prepare_output(path: str | Path, *, kind: Kind, inputs: Iterable[str | Path]
                 hint="Give another name, or remove it yourself.",
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OptionError(f"cannot write {given}: {error.strerror}") from error
+    except (OSError, RuntimeError) as error:  # a RuntimeError: a loop of symbolic links
+        if isinstance(error, OptionError):
+            raise
+        raise OptionError(f"cannot write {given}: {getattr(error, 'strerror', error)}") from error
     if not os.access(path.parent, os.W_OK):
         raise OptionError(f"cannot write in the folder {path.parent}")
     return path

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,12 +37,12 @@ from bottleneck.extract.target import Target
 from bottleneck.extract.views import viewed
 from bottleneck.manifest import Manifest
 from bottleneck.sources import Source
-from bottleneck.store import FailedRow, FeatureStore, Writer, create, failures_path
+from bottleneck.store import FailedRow, FeatureStore, Writer, create, failures_path, settle
 
 
-def fill_store(source: Source, path: Path, embedder: Embedder, **options: object) -> ExtractResult:
+def fill_store(source: Source, path: Path, embedder: Embedder, **options: Any) -> ExtractResult:
     """Create or continue one feature file; see :func:`fill_stores`."""
-    (result,) = fill_stores(source, [(path, embedder)], **options)  # type: ignore[arg-type]
+    (result,) = fill_stores(source, [(path, embedder)], **options)
     return result
 
 
@@ -188,6 +189,7 @@ def _opened(
     require_same_manifest(store, manifest)
     for note in require_same_recipe(store, embedder.recipe):
         progress.note(note)
+    settle(store.path, store.layout)
     return store
 
 

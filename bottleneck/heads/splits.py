@@ -195,6 +195,14 @@ def _describe_units(
     return order, sizes, csr_array((ones, (units, compact)), shape=(len(sizes), len(classes)))
 
 
+def shuffled_ranks(keys: Sequence[str], seed: int = 0) -> NDArray[np.int64]:
+    """Return each row's place in an order that only its key and the seed decide, shape (n,)."""
+    hashes = _hashes(keys, b"order", seed)
+    ranks = np.empty(len(keys), np.int64)
+    ranks[np.lexsort((hashes[:, 1], hashes[:, 0]))] = np.arange(len(keys))
+    return ranks
+
+
 def _hashes(keys: Sequence[str], purpose: bytes, seed: int) -> NDArray[np.uint64]:
     """Hash keys to 128 bits, shape (n, 2); purpose and seed are part of the hash."""
     base = hashlib.blake2b(digest_size=16, person=purpose, key=str(seed).encode())

@@ -1,9 +1,10 @@
 """What our own file holds, read through HDF5: attributes, manifest, and where its rows are."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -14,6 +15,7 @@ from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedStrings
 from bottleneck.recipe import Recipe
 from bottleneck.store.blocks import Array2D, DatasetRows
+from bottleneck.store.damage import damage_explained, damaged
 from bottleneck.store.format import (
     CRC32,
     DIGEST,
@@ -24,6 +26,8 @@ from bottleneck.store.format import (
     STATUS,
 )
 from bottleneck.store.layout import Extent, Layout, NotLiveError, read_layout
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,8 @@ class Contents:
         Where the rows lie, if they can be written in place.
     why_read_only : str
         Why they cannot.
+    foreign : bool
+        Whether another program wrote it: there are no checksums then, and no failures.
     """
 
     path: Path
@@ -68,6 +74,7 @@ class Contents:
     read_checksums: Callable[[str], NDArray[np.uint32]]
     layout: Layout | None
     why_read_only: str = ""
+    foreign: bool = False
 
 
 def read_contents(path: Path) -> Contents:
@@ -79,33 +86,44 @@ def read_contents(path: Path) -> Contents:
         When there is no such file, it is no feature file, it is of a newer format version, or
         it is damaged.
     """
-    with open_hdf5(path) as file:
+    with open_hdf5(path) as file, damage_explained(path):
         attributes = read_attributes(file, path)
+        recipe = Recipe.from_json(attributes["recipe"])
+        layout, why = _layout_if_live(file)
+        features: dict[str, Array2D] = (
+            {name: extent.map(path) for name, extent in layout.features.items()}
+            if layout
+            else {name: DatasetRows(path, f"{FEATURES}/{name}") for name in file[FEATURES]}
+        )
+        status = np.array(layout.status.map(path)) if layout else file[STATUS][()]
+        opened = os.fstat(file.id.get_vfd_handle())
+
+    def of_this_file(value: _T) -> _T:
+        """Pass on what was read by name, if the name still is that of the file we opened."""
         try:
-            recipe = Recipe.from_json(attributes["recipe"])
-            layout, why = _layout_if_live(file)
-            features: dict[str, Array2D] = (
-                {name: extent.map(path) for name, extent in layout.features.items()}
-                if layout
-                else {name: DatasetRows(path, f"{FEATURES}/{name}") for name in file[FEATURES]}
+            same = os.path.samestat(path.stat(), opened)
+        except OSError:
+            same = False
+        if not same:
+            raise StoreError(
+                f"{path} was replaced or removed since it was opened", hint="Open it again."
             )
-            status = np.array(layout.status.map(path)) if layout else file[STATUS][()]
-        except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-            if isinstance(error, StoreError):
-                raise
-            raise damaged(path, error) from error
+        return value
+
     return Contents(
         path=path,
         creator=attributes["creator"],
         recipe=recipe,
         identity_sha256=attributes["identity_sha256"],
         manifest_sha256=attributes["manifest_sha256"],
-        features=features,
+        features=of_this_file(features),
         status=status,
-        read_manifest=lambda: read_manifest(path),
-        read_digests=lambda: _read_column(path, DIGEST, layout.digest if layout else None),
-        read_checksums=lambda output: _read_column(
-            path, f"{CRC32}/{output}", layout.crc32[output] if layout else None
+        read_manifest=lambda: of_this_file(read_manifest(path)),
+        read_digests=lambda: of_this_file(
+            _read_column(path, DIGEST, layout.digest if layout else None)
+        ),
+        read_checksums=lambda output: of_this_file(
+            _read_column(path, f"{CRC32}/{output}", layout.crc32[output] if layout else None)
         ),
         layout=layout,
         why_read_only=why,
@@ -120,19 +138,16 @@ def read_manifest(path: Path) -> Manifest:
     StoreError
         When it is damaged.
     """
-    with open_hdf5(path) as file:
-        try:
-            group = file[MANIFEST]
-            return Manifest(
-                keys=_read_strings(group, "key"),
-                labels=group["label"][()],
-                classes=tuple(_read_strings(group, "class")),
-                splits=group["split"][()],
-                groups=group["group"][()],
-                group_names=_read_strings(group, "group_name"),
-            )
-        except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-            raise damaged(path, error) from error
+    with open_hdf5(path) as file, damage_explained(path):
+        group = file[MANIFEST]
+        return Manifest(
+            keys=_read_strings(group, "key"),
+            labels=group["label"][()],
+            classes=tuple(_read_strings(group, "class")),
+            splits=group["split"][()],
+            groups=group["group"][()],
+            group_names=_read_strings(group, "group_name"),
+        )
 
 
 def open_hdf5(path: Path) -> h5py.File:
@@ -160,14 +175,6 @@ def open_hdf5(path: Path) -> h5py.File:
         ) from error
 
 
-def damaged(path: Path, error: Exception) -> StoreError:
-    """Make the error for a file whose inside does not hold together."""
-    return StoreError(
-        f"{path} is damaged: {error}",
-        hint="`bottleneck rescue` saves its sound rows; or restore it from a copy.",
-    )
-
-
 def _layout_if_live(file: h5py.File) -> tuple[Layout | None, str]:
     try:
         return read_layout(file), ""
@@ -176,7 +183,8 @@ def _layout_if_live(file: h5py.File) -> tuple[Layout | None, str]:
 
 
 def _read_column(path: Path, name: str, extent: Extent | None) -> NDArray[Any]:
-    return extent.map(path) if extent else np.asarray(DatasetRows(path, name))
+    with damage_explained(path):
+        return extent.map(path) if extent else np.asarray(DatasetRows(path, name))
 
 
 def read_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
@@ -187,13 +195,11 @@ def read_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
     StoreError
         When it is something else, of another version, or damaged.
     """
-    try:
+    with damage_explained(path):
         attributes = {
             name: value.decode("utf-8") if isinstance(value, bytes) else value
             for name, value in file.attrs.items()
         }
-    except (OSError, RuntimeError, UnicodeDecodeError) as error:
-        raise damaged(path, error) from error
     if attributes.get("format") != FORMAT:
         raise StoreError(
             f"expected a feature file (attribute format = {FORMAT!r}), "
@@ -201,10 +207,8 @@ def read_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
             hint="Features of other programs open in Python: "
             "FeatureStore.open(path, features='name of the dataset').",
         )
-    try:
+    with damage_explained(path):
         version = int(attributes["format_version"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise damaged(path, error) from error
     if version != FORMAT_VERSION:
         raise StoreError(
             f"{path} has format version {version}, this program reads {FORMAT_VERSION}",

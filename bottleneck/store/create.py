@@ -1,8 +1,9 @@
 """Create a feature file: all metadata is final before the file has its name."""
 
+import contextlib
+import json
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import h5py
@@ -16,6 +17,7 @@ from bottleneck.packed import PackedStrings
 from bottleneck.recipe import Recipe
 from bottleneck.store import system
 from bottleneck.store.format import (
+    EXTENTS,
     FEATURE_DTYPES,
     FORMAT,
     FORMAT_VERSION,
@@ -65,51 +67,73 @@ def create(
         When the file exists and ``replace`` is false, or the disk has no room.
     """
     path = path.resolve()
-    _remove_leftovers(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = system.temporary_path(path)
     datasets = live_datasets(len(manifest), dict(dims), FEATURE_DTYPES[dtype])
-    size = sum(dataset.n_rows * dataset.row_bytes for dataset in datasets)
     try:
-        if preallocate:
-            # HDF5 is at a loss on a full disk: try with an empty file first.
-            _reserve(temporary, size + _manifest_bytes(manifest) + meta_block_size(datasets))
-            temporary.unlink()
-        _fill(temporary, datasets, manifest, recipe)
-        with h5py.File(temporary, "r") as file:
-            read_layout(file)
-        _reserve(temporary, temporary.stat().st_size if preallocate else 0)
+        _prepare(temporary, datasets, manifest, recipe, preallocate=preallocate)
         system.publish(temporary, path, replace=replace)
     except FileExistsError as error:
         raise StoreError(f"{path} exists already", hint="Give another name.") from error
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(
+            f"cannot give the new file the name {path}: {error.strerror or error}",
+            hint="Mend the disk, then run the same command again.",
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):  # the next writer removes what cannot be removed now
+            temporary.unlink(missing_ok=True)
+
+
+def _prepare(
+    temporary: Path,
+    datasets: list[LiveDataset],
+    manifest: Manifest,
+    recipe: Recipe,
+    *,
+    preallocate: bool,
+) -> None:
+    """Make the whole file under its temporary name, checked and durable."""
+    size = sum(dataset.n_rows * dataset.row_bytes for dataset in datasets)
+    attributes = _attributes(manifest, recipe)
+    try:
+        with _new_file(temporary) as descriptor:
+            # A full disk is told before any work.
+            _reserve(
+                descriptor,
+                size + _manifest_bytes(manifest) + meta_block_size(datasets),
+                preallocate,
+            )
+            length = _fill(descriptor, datasets, manifest, attributes)
+            _reserve(descriptor, length, preallocate)
+            os.fsync(descriptor)
+        with h5py.File(temporary, "r") as file:
+            read_layout(file)
     except (OSError, RuntimeError) as error:
         if isinstance(error, StoreError):
             raise
         raise StoreError(
-            f"cannot create {path} ({size / 1e6:.0f} MB for {len(manifest)} rows): "
-            f"{getattr(error, 'strerror', None) or error}",
+            f"cannot create a file of {size / 1e6:.0f} MB for {len(manifest)} rows in "
+            f"{temporary.parent}: {getattr(error, 'strerror', None) or error}",
             hint="Nothing was written. Free some space, or write to another disk.",
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Remove temporary files of creators that were killed: the caller holds the lock."""
-    ours = re.compile(re.escape(f".{path.name}.") + r"\d+\.tmp")
-    for leftover in path.parent.iterdir():
-        if ours.fullmatch(leftover.name):
-            leftover.unlink(missing_ok=True)
-
-
-def _reserve(path: Path, size: int) -> None:
-    """Make room for a file on the disk, if ``size`` is not 0, and make what it holds durable."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        if size:
-            system.preallocate(descriptor, size)
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _reserve(descriptor: int, size: int, preallocate: bool) -> None:
+    """Give a file its length, and the room for it on the disk."""
+    os.ftruncate(descriptor, size)
+    if preallocate:
+        system.preallocate(descriptor, size)
 
 
 def _manifest_bytes(manifest: Manifest) -> int:
@@ -118,48 +142,72 @@ def _manifest_bytes(manifest: Manifest) -> int:
     return sum(s.blob.nbytes + s.offsets.nbytes for s in strings) + sum(a.nbytes for a in arrays)
 
 
-def _fill(temporary: Path, datasets: list[LiveDataset], manifest: Manifest, recipe: Recipe) -> None:
-    # Superblock 0 has no flag that says "open for writing": a killed run leaves nothing to clear.
+def _fill(
+    descriptor: int,
+    datasets: list[LiveDataset],
+    manifest: Manifest,
+    attributes: Mapping[str, bytes],
+) -> int:
+    """Write everything but the rows; return the length the file must have.
+
+    HDF5 (as of 2.0) may pass over a write that fails while it closes a file, or crash on it. So
+    it only makes the metadata, in memory; all writes to the disk are ours.
+    """
+    room = meta_block_size(datasets)
     options = {
+        # Superblock 0 has no flag "open for writing": a killed run leaves nothing to clear.
         "libver": ("earliest", "v110"),
         "alignment_threshold": PAGE,
         "alignment_interval": PAGE,
-        "meta_block_size": meta_block_size(datasets),
+        "meta_block_size": room,
     }
-    h5py.File(temporary, "x", **options).close()
-    with h5py.File(temporary, "r+", **options) as file:
-        _write_attributes(file, manifest, recipe)
-        for dataset in datasets:
-            _create_live(file, dataset)
-        _write_manifest(file.create_group(MANIFEST), manifest)
+    with system.scratch_file(room) as (scratch, path):
+        # Opened again, the reserved block for metadata comes first, however long the recipe is.
+        h5py.File(path, "w", **options).close()
+        with h5py.File(path, "r+", **options) as file:
+            path.unlink()  # from here on a kill leaves nothing behind
+            system.preallocate(scratch, room)
+            for attribute, text in attributes.items():
+                _set_attribute(file, attribute, text)
+            file.attrs.create("format_version", FORMAT_VERSION, dtype="<u4")
+            extents = {dataset.path: _create_live(file, dataset) for dataset in datasets}
+            _set_attribute(file, EXTENTS, json.dumps(extents).encode())
+            columns = _create_manifest(file.create_group(MANIFEST), manifest)
+        for offset, data in system.pieces(scratch):
+            system.write_at(descriptor, data, offset)
+        length = os.fstat(scratch).st_size
+    for offset, values in columns:
+        system.write_at(descriptor, values.data, offset)
+    return length
 
 
-def _write_attributes(file: h5py.File, manifest: Manifest, recipe: Recipe) -> None:
-    values: dict[str, str] = {
+def _attributes(manifest: Manifest, recipe: Recipe) -> dict[str, bytes]:
+    values = {
         "format": FORMAT,
         "creator": f"bottleneck {bottleneck.__version__}",
         "recipe": recipe.to_json(),
         "identity_sha256": recipe.identity_sha256,
         "manifest_sha256": manifest.sha256,
     }
-    for name, text in values.items():
-        encoded = text.encode("utf-8")
-        if len(encoded) > _MAX_ATTRIBUTE_BYTES:
-            raise StoreError(f"the {name} takes {len(encoded)} bytes, more than HDF5 allows")
-        # Fixed length: a variable-length string would live in a heap of its own.
-        file.attrs.create(name, encoded, dtype=h5py.string_dtype("utf-8", len(encoded)))
-    file.attrs.create("format_version", FORMAT_VERSION, dtype="<u4")
+    encoded = {name: text.encode("utf-8") for name, text in values.items()}
+    for name, text in encoded.items():
+        if len(text) > _MAX_ATTRIBUTE_BYTES:
+            raise StoreError(f"the {name} takes {len(text)} bytes, more than HDF5 allows")
+    return encoded
 
 
-def _create_live(file: h5py.File, dataset: LiveDataset) -> None:
-    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+def _set_attribute(file: h5py.File, name: str, text: bytes) -> None:
+    # Fixed length: a variable-length string would live in a heap of its own.
+    file.attrs.create(name, text, dtype=h5py.string_dtype("utf-8", len(text)))
+
+
+def _create_live(file: h5py.File, dataset: LiveDataset) -> int:
+    """Make a dataset; return the offset of its first row in the file."""
+    plist = _early()
     plist.set_chunk((dataset.chunk_rows, *dataset.row_shape))
-    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    plist.set_obj_track_times(False)
     links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     links.set_create_intermediate_group(True)
-    h5py.h5d.create(
+    made = h5py.h5d.create(
         file.id,
         dataset.path.encode("utf-8"),
         h5py.h5t.py_create(dataset.dtype, logical=True),
@@ -167,21 +215,44 @@ def _create_live(file: h5py.File, dataset: LiveDataset) -> None:
         dcpl=plist,
         lcpl=links,
     )
+    return int(made.get_chunk_info(0).byte_offset)
 
 
-def _write_manifest(group: h5py.Group, manifest: Manifest) -> None:
-    _write_strings(group, "key", manifest.keys)
-    _write_array(group, "label", manifest.labels.astype("<i4"))
-    _write_array(group, "split", manifest.splits.astype("u1"))
-    _write_array(group, "group", manifest.groups.astype("<i4"))
-    _write_strings(group, "group_name", manifest.group_names)
-    _write_strings(group, "class", PackedStrings.pack(manifest.classes))
+def _early() -> h5py.h5p.PropDCID:
+    """Properties of a dataset that has its place from the first moment, and no fill values."""
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    plist.set_obj_track_times(False)
+    return plist
 
 
-def _write_strings(group: h5py.Group, name: str, strings: PackedStrings) -> None:
-    _write_array(group, f"{name}_bytes", strings.blob)
-    _write_array(group, f"{name}_offsets", strings.offsets.astype("<u8"))
+def _create_manifest(
+    group: h5py.Group, manifest: Manifest
+) -> list[tuple[int, NDArray[np.generic]]]:
+    """Make the datasets of the manifest; return what belongs at which offset."""
+    arrays: dict[str, NDArray[np.generic]] = {
+        **_strings("key", manifest.keys),
+        "label": manifest.labels.astype("<i4"),
+        "split": manifest.splits.astype("u1"),
+        "group": manifest.groups.astype("<i4"),
+        **_strings("group_name", manifest.group_names),
+        **_strings("class", PackedStrings.pack(manifest.classes)),
+    }
+    columns = []
+    for name, values in arrays.items():
+        dataset = h5py.h5d.create(
+            group.id,
+            name.encode(),
+            h5py.h5t.py_create(values.dtype, logical=True),
+            h5py.h5s.create_simple(values.shape),
+            dcpl=_early(),
+        )
+        if values.size:
+            columns.append((dataset.get_offset(), np.ascontiguousarray(values)))
+    return columns
 
 
-def _write_array(group: h5py.Group, name: str, values: NDArray[np.generic]) -> None:
-    group.create_dataset(name, data=values, track_times=False)
+def _strings(name: str, strings: PackedStrings) -> dict[str, NDArray[np.generic]]:
+    offsets = strings.offsets.astype("<u8", copy=False)
+    return {f"{name}_bytes": strings.blob, f"{name}_offsets": offsets}

@@ -21,6 +21,7 @@ CRC32 = "crc32"
 STATUS = "status"
 DIGEST = "digest"
 MANIFEST = "manifest"
+EXTENTS = "extents"
 
 DIGEST_BYTES = fingerprint.DIGEST_BYTES
 """BLAKE2b with a 16-byte digest over the encoded image (or its raw pixels)."""
@@ -84,11 +85,12 @@ def live_datasets(n_rows: int, dims: dict[str, int], dtype: DTypeLike) -> list[L
         for name, dim in dims.items()
     ]
     checksums = [LiveDataset(f"{CRC32}/{name}", n_rows, (), np.dtype("<u4")) for name in dims]
+    # The features come last: a file that is cut short loses rows, not what is known of them.
     return [
-        *features,
         *checksums,
         LiveDataset(STATUS, n_rows, (), np.dtype("u1")),
         LiveDataset(DIGEST, n_rows, (DIGEST_BYTES,), np.dtype("u1")),
+        *features,
     ]
 
 

@@ -4,7 +4,7 @@ HDF5 is not open for writing while data streams: rows go straight to their byte 
 The order is the promise: rows and checksums, then a sync, then their status, then a sync.
 """
 
-import fcntl
+import contextlib
 import json
 import os
 import time
@@ -32,6 +32,9 @@ COMMIT_SECONDS = 5.0
 
 _SYNC_SHARE = 0.02
 """Commits come as often as costs no more than this share of the time, but not ..."""
+
+_BLOCK_BYTES = 16 << 20
+"""Flags are written again in blocks of this size."""
 
 _LEAST_SECONDS = 1.0
 """... more often than this, so that progress moves and a kill costs little."""
@@ -67,6 +70,29 @@ class FailedRow(NamedTuple):
     status: RowStatus
     message: str
     digest: NDArray[np.uint8] | None = None
+
+
+def settle(path: Path, layout: Layout) -> None:
+    """Make durable what an earlier writer may have left in memory only, before it is relied on.
+
+    A killed writer can leave a name, or flags, that no sync has reached. And after a sync that
+    failed the kernel takes the pages for clean, so that the next sync says nothing of them:
+    the flags are written again. The caller holds the writer lock.
+
+    Parameters
+    ----------
+    path : Path
+        The feature file.
+    layout : Layout
+        Its extents.
+
+    Raises
+    ------
+    StoreError
+        When the disk refuses.
+    """
+    with Writer(path, layout) as writer:
+        writer.settle()
 
 
 class Writer:
@@ -111,15 +137,10 @@ class Writer:
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror}") from error
         try:
-            # Readers of HDF5 share this lock; a program that opens the file for writing is
-            # refused by it.
-            fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:
+            system.claim(self._descriptor, path)
+        except StoreError:
             os.close(self._descriptor)
-            raise StoreError(
-                f"{path} is open for writing in another program",
-                hint="Close it there first.",
-            ) from error
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -198,6 +219,20 @@ class Writer:
                 self._put(extent, rows, np.zeros(len(rows), "<u4"))
         self._flag(rows, np.array([failure.status for failure in listed], np.uint8))
 
+    def settle(self) -> None:
+        """Write the flags that the file shows again, and sync them and the file's name."""
+        with self._disk():
+            times = os.fstat(self._descriptor)
+            status = self.layout.status
+            for start in range(0, status.n_rows, _BLOCK_BYTES):
+                offset = status.offset + start
+                count = min(_BLOCK_BYTES, status.n_rows - start)
+                system.write_at(self._descriptor, os.pread(self._descriptor, count, offset), offset)
+            system.sync_data(self._descriptor)
+            system.sync_folder(self.path.parent)
+            with contextlib.suppress(OSError):  # nothing changed, for those who go by the time
+                os.utime(self._descriptor, ns=(times.st_atime_ns, times.st_mtime_ns))
+
     def unflag(self, rows: NDArray[np.int64]) -> None:
         """Make rows pending again, durably: before a done row may be overwritten.
 
@@ -221,11 +256,8 @@ class Writer:
         started = self._last_commit = time.monotonic()
         if not self._pending:
             return
+        self._keep_messages()
         with self._disk():
-            if self._messages:
-                with failures_path(self.path).open("a", encoding="utf-8") as stream:
-                    stream.writelines(self._messages)
-                self._messages.clear()
             system.sync_data(self._descriptor)
             for rows, statuses in self._pending:
                 self._put(self.layout.status, rows, statuses)
@@ -235,6 +267,23 @@ class Writer:
         self.committed += sum(len(rows) for rows, _ in self._pending)
         self._pending.clear()
         self._pending_bytes = 0
+
+    def _keep_messages(self) -> None:
+        """Add the texts of failures to their file, on lines of their own whatever a kill left."""
+        if not self._messages:
+            return
+        path = failures_path(self.path)
+        try:
+            with path.open("a+b") as stream:
+                torn = stream.tell() and os.pread(stream.fileno(), 1, stream.tell() - 1) != b"\n"
+                stream.write(("\n" * bool(torn) + "".join(self._messages)).encode())
+        except OSError as error:
+            self.mark_broken()
+            raise StoreError(
+                f"cannot write {path}: {error.strerror or error}",
+                hint=f"{self.committed} rows of this run are safe. Run the same command again.",
+            ) from error
+        self._messages.clear()
 
     def _flag(self, rows: NDArray[np.int64], statuses: NDArray[np.uint8]) -> None:
         self._pending.append((rows, statuses))
@@ -272,9 +321,8 @@ class _DiskErrors:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None:
-            self._writer.mark_broken()
         if isinstance(error, OSError):
+            self._writer.mark_broken()
             raise StoreError(
                 f"cannot write {self._writer.path}: {error.strerror or error}",
                 hint=f"{self._writer.committed} rows of this run are safe. "

@@ -179,14 +179,21 @@ JOBS = {name.removeprefix("job_"): value for name, value in globals().items() if
 
 def sabotage_one_sync():
     """Data and flags under one sync: the first sync of every commit does nothing."""
-    real, calls = system.sync_data, [0]
+    commit, sync, calls = Writer.commit, system.sync_data, [0]
 
-    def sometimes(descriptor):
+    def only_the_second(descriptor):
         calls[0] += 1
         if calls[0] % 2 == 0:
-            real(descriptor)
+            sync(descriptor)
 
-    system.sync_data = sometimes
+    def with_one_sync(self):
+        system.sync_data = only_the_second
+        try:
+            commit(self)
+        finally:
+            system.sync_data = sync
+
+    Writer.commit = with_one_sync
 
 
 def sabotage_flag_first():

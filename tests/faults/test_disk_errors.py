@@ -11,7 +11,7 @@ CODES = pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO], ids=["ENOSPC"
 
 @CODES
 def test_while_a_file_is_created(lab, code):
-    tally = disk_errors(lab, BY_NAME["create"], code, every=4)
+    tally = disk_errors(lab, BY_NAME["create"], code, every=3)
     assert tally.problems == []
     assert tally.counts["writes"] >= 8
 
