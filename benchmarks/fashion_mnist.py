@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bottleneck.decode import default_workers
 from bottleneck.extract import Silent, build_embedder, fill_store
-from bottleneck.extract.decode import default_workers
 from bottleneck.extract.plan import MaxFailed
 from bottleneck.manifest import Manifest
 from bottleneck.store import writer_lock

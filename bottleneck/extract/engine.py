@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,9 +48,9 @@ from bottleneck.store import (
 )
 
 
-def fill_store(source: Source, path: Path, embedder: Embedder, **options: object) -> ExtractResult:
+def fill_store(source: Source, path: Path, embedder: Embedder, **options: Any) -> ExtractResult:
     """Create or continue one feature file; see :func:`fill_stores`."""
-    (result,) = fill_stores(source, [(path, embedder)], **options)  # type: ignore[arg-type]
+    (result,) = fill_stores(source, [(path, embedder)], **options)
     return result
 
 
