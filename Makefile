@@ -31,7 +31,7 @@ compare: $(READY) ## Compare three backbones on data/sample: runs/compare/report
 tools:
 	@command -v h5dump >/dev/null || test "$$(id -u)" != 0 || \
 	{ apt-get update -q && apt-get install -yq hdf5-tools; } >/dev/null 2>&1 || true
-	@command -v chromium chromium-browser google-chrome >/dev/null || test "$$(id -u)" != 0 || \
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || test "$$(id -u)" != 0 || \
 	{ apt-get update -q && apt-get install -yq --no-install-recommends chromium; } \
 	  >/dev/null 2>&1 || true
 

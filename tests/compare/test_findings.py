@@ -1,12 +1,15 @@
 """Label errors, duplicates, Pareto fronts, maps: against what was planted."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from bottleneck.compare.costs import pareto_front
 from bottleneck.compare.duplicates import exact_duplicates, near_duplicates
 from bottleneck.compare.label_errors import doubt_labels
-from bottleneck.compare.projection import pca_plane
+from bottleneck.compare.projection import pca_plane, umap_plane
+from bottleneck.errors import RuntimeUnavailableError
 from bottleneck.heads.rows import ArrayRows
 
 
@@ -82,3 +85,21 @@ def test_the_plane_of_hardly_any_rows():
     plane, shares = pca_plane(ArrayRows(np.ones((1, 4), np.float32)))
     assert plane.tolist() == [[0, 0]]
     assert shares == [0.0, 0.0]
+
+
+def test_a_map_by_umap_needs_its_extra(monkeypatch):
+    monkeypatch.setattr("bottleneck.compare.projection.find_spec", lambda name: None)
+    with pytest.raises(RuntimeUnavailableError, match="umap-learn"):
+        umap_plane(ArrayRows(np.ones((30, 4), np.float32)), 0)
+
+
+@pytest.mark.heavy
+def test_umap_keeps_neighbours_together_and_tensorflow_out(rng):
+    pytest.importorskip("umap")
+    centres = 20 * rng.normal(size=(3, 16))
+    X = (np.repeat(centres, 30, axis=0) + rng.normal(size=(90, 16))).astype(np.float32)
+    plane = umap_plane(ArrayRows(X), 0)
+    distances = np.linalg.norm(plane[:, None] - plane[None], axis=2)
+    np.fill_diagonal(distances, np.inf)
+    assert np.array_equal(distances.argmin(axis=1) // 30, np.repeat(range(3), 30))
+    assert sys.modules.get("tensorflow", 1) is not None

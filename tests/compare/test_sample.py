@@ -16,11 +16,23 @@ SAMPLE = ROOT / "data" / "sample"
 
 
 @pytest.fixture(scope="module")
-def features(tmp_path_factory):
-    """Features of the sample by the backbone at hand, at a size that is quick."""
-    path = tmp_path_factory.mktemp("features") / "x.h5"
-    extract(SAMPLE, path, size=96)
-    return path
+def planted(tmp_path_factory):
+    """The sample with two of its training images again among the test images.
+
+    One is the same byte for byte, one is twice the size.
+    """
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("planted")
+    shutil.copytree(SAMPLE, folder / "images")
+    exact = sorted((SAMPLE / "train" / "bag").iterdir())[3]
+    near = sorted((SAMPLE / "train" / "sandal").iterdir())[5]
+    shutil.copy(exact, folder / "images" / "test" / "bag" / "again.png")
+    twice = Image.open(near).resize((56, 56), Image.Resampling.BICUBIC)
+    twice.save(folder / "images" / "test" / "sandal" / "again.png")
+    # At a size that is quick.
+    extract(folder / "images", folder / "x.h5", size=96)
+    return folder / "x.h5", f"train/bag/{exact.name}", f"train/sandal/{near.name}"
 
 
 def flip(path, output, share, seed):
@@ -48,42 +60,30 @@ def flip(path, output, share, seed):
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.heavy) for seed in (1, 2))]
 )
-def test_at_least_half_of_flipped_labels_are_in_the_first_tenth(features, tmp_path, seed):
-    flipped = flip(features, tmp_path / "flipped.h5", 0.05, seed)
+def test_at_least_half_of_flipped_labels_are_in_the_first_tenth(planted, tmp_path, seed):
+    flipped = flip(planted[0], tmp_path / "flipped.h5", 0.05, seed)
     document = compare([tmp_path / "flipped.h5"], heads=("logreg",), map="pca").to_json()
     listed = [row["image"] for row in document["label_errors"]["rows"]]
-    first_tenth = set(listed[:100])  # of 1,000 images
+    first_tenth = set(listed[:100])  # of 1,002 images
     assert len(flipped) == 50
     assert len(first_tenth & set(flipped.tolist())) >= 25
 
 
-def test_a_duplicate_across_training_and_test_is_listed_as_a_leak(tmp_path):
-    """One image byte for byte, one at twice the size, both across the splits."""
-    from PIL import Image
-
-    folder = tmp_path / "images"
-    for split, count in (("train", 12), ("test", 6)):
-        for name in ("bag", "trouser", "sandal"):
-            (folder / split / name).mkdir(parents=True)
-            for image in sorted((SAMPLE / split / name).iterdir())[:count]:
-                shutil.copy(image, folder / split / name)
-    exact = sorted((folder / "train" / "bag").iterdir())[3]
-    shutil.copy(exact, folder / "test" / "bag" / "again.png")
-    near = sorted((folder / "train" / "sandal").iterdir())[5]
-    Image.open(near).resize((56, 56), 3).save(folder / "test" / "sandal" / "again.png")
-    extract(folder, tmp_path / "x.h5", size=96)
-    document = compare([tmp_path / "x.h5"], heads=("ridge",), cv=3, map="pca").to_json()
-    images = document["images"]
+def test_a_duplicate_across_training_and_test_is_listed_as_a_leak(planted):
+    path, exact, near = planted
+    document = compare([path], heads=("knn",), cv=3, map="pca").to_json()
+    images, found = document["images"], document["duplicates"]
     leaks = [
         (one["exact"], {images[str(row)]["key"] for row in one["images"]})
-        for one in document["duplicates"]["sets"]
+        for one in found["sets"]
         if one["leak"]
     ]
-    assert leaks == [
-        (True, {f"train/bag/{exact.name}", "test/bag/again.png"}),
-        (False, {f"train/sandal/{near.name}", "test/sandal/again.png"}),
+    assert leaks[:2] == [
+        (True, {exact, "test/bag/again.png"}),
+        (False, {near, "test/sandal/again.png"}),
     ]
-    assert document["duplicates"]["leaked_rows"] == 2
+    # Among 1,000 different images hardly any two are as alike.
+    assert found["leaks"] == len(leaks) <= 4
 
 
 def run(name, tmp_path, *settings):

@@ -235,3 +235,34 @@ def test_only_test_rows_are_refused(blobs):
     path = blobs("x.h5", n=6)  # the first six are test rows
     with pytest.raises(HeadError, match="rows of the split 'train'"):
         compare([path])
+
+
+@pytest.mark.parametrize("split", [True, False], ids=["test split", "nested"])
+def test_two_classes(blobs, split, tmp_path):
+    path = blobs("x.h5", classes=("no", "yes"), n=80, noise=6, dims={"avg": 3}, split=split)
+    comparison = compare([path], heads=("logreg", "svm", "ridge", "knn"), map="pca")
+    for e in comparison.to_json()["leaderboard"]:
+        assert np.array(e["confusion"]).shape == (2, 2)
+        assert e["top_5_accuracy"] is None
+        assert (e["log_loss"] is None) == (e["head"] in ("svm", "ridge"))
+    assert comparison.write_html(tmp_path / "x.html")["bytes"] < 500_000
+
+
+def test_a_class_that_only_the_test_has_is_always_a_mistake(blobs):
+    classes = ("ant", "bee", "cat")
+    # Of every three blocks of rows the first is for the test: there the cats are.
+    labels = [classes[i % 3] if i % 3 < 2 or (i // 3) % 4 == 0 else "ant" for i in range(120)]
+    path = blobs("x.h5", n=120, classes=classes, labels=labels, keys=[str(i) for i in range(120)])
+    document = compare([path], heads=("logreg", "ridge", "knn"), map="pca").to_json()
+    for e in document["leaderboard"]:
+        cat = next(c for c in e["per_class"] if c["class"] == "cat")
+        assert cat["recall"] == 0
+        assert e["confusion"][2][2] == 0
+        assert cat["support"] == 10
+
+
+def test_hardly_any_images(blobs, tmp_path):
+    path = blobs("x.h5", n=18, dims={"avg": 4}, split=False, classes=("a", "b", "c"))
+    comparison = compare([path], heads=("logreg", "knn"), cv=3, map="pca")
+    assert comparison.to_json()["data"]["judged"] == 18
+    comparison.write_html(tmp_path / "x.html")
