@@ -143,8 +143,8 @@ def head_spec(name: str) -> HeadSpec:
     if spec is None:
         near = difflib.get_close_matches(name.lower(), HEAD_NAMES) or HEAD_NAMES
         raise OptionError(
-            f"expected a head of {', '.join(HEAD_NAMES)}, or the import path of a classifier "
-            f"(sklearn.svm.SVC), got {name!r}",
-            hint=f"Did you mean {' or '.join(near)}?",
+            f"expected a head of {', '.join(HEAD_NAMES)}, got {name!r}",
+            hint=f"Did you mean {' or '.join(near)}? Any other classifier of scikit-learn goes by "
+            "its import path: sklearn.svm.SVC.",
         )
     return spec
