@@ -28,6 +28,7 @@ VERSION = 2
 """
 
 _DESCRIPTION = "head.json"
+_ESTIMATOR = "estimator.skops"
 
 # The earliest date a zip can hold: the same head gives the same bytes on every day.
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -49,7 +50,10 @@ _DAMAGE = (
 
 
 def write_head(
-    path: Path, description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+    path: Path,
+    description: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    estimator: bytes | None = None,
 ) -> None:
     """Write a head's file atomically: the name holds the old file or the whole new one.
 
@@ -61,6 +65,8 @@ def write_head(
         JSON values; ``format`` and ``version`` are added.
     arrays : mapping of str to ndarray
         The weights, by name; each becomes an ``.npy`` member.
+    estimator : bytes, optional
+        What skops wrote of a classifier that is more than its weights.
 
     Raises
     ------
@@ -76,6 +82,8 @@ def write_head(
             member = io.BytesIO()
             np.save(member, np.ascontiguousarray(array), allow_pickle=False)
             _add(archive, f"{name}.npy", member.getvalue())
+        if estimator is not None:
+            _add(archive, _ESTIMATOR, estimator)
     try:
         _replace(path, buffer.getvalue())
     except OSError as error:
@@ -85,8 +93,8 @@ def write_head(
         ) from error
 
 
-def read_head(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Read what :func:`write_head` wrote: the description and the arrays.
+def read_head(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]], bytes | None]:
+    """Read what :func:`write_head` wrote: description, arrays, and the estimator's bytes.
 
     Raises
     ------
@@ -112,7 +120,8 @@ def read_head(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
             for name in archive.namelist()
             if name.endswith(".npy")
         }
-        return description, arrays
+        whole = archive.read(_ESTIMATOR) if _ESTIMATOR in archive.namelist() else None
+        return description, arrays, whole
 
 
 @contextmanager

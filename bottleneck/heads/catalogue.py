@@ -126,6 +126,11 @@ HEAD_NAMES: tuple[str, ...] = tuple(HEADS)
 """The names, for option choices."""
 
 
+def strength(best: Mapping[str, Any]) -> str:
+    """Write C for a repr, with a space behind it; nothing for a head without one."""
+    return f"C={best['C']:g} " if isinstance(best.get("C"), float) else ""
+
+
 def head_spec(name: str) -> HeadSpec:
     """Return the head of a name; case does not matter.
 
@@ -139,6 +144,7 @@ def head_spec(name: str) -> HeadSpec:
         near = difflib.get_close_matches(name.lower(), HEAD_NAMES) or HEAD_NAMES
         raise OptionError(
             f"expected a head of {', '.join(HEAD_NAMES)}, got {name!r}",
-            hint=f"Did you mean {' or '.join(near)}?",
+            hint=f"Did you mean {' or '.join(near)}? Any other classifier of scikit-learn goes by "
+            "its import path: sklearn.svm.SVC.",
         )
     return spec

@@ -47,9 +47,20 @@ def write_onnx(head: Head, path: Path) -> None:
 
 
 def onnx_model(head: Head) -> bytes:
-    """Return the bytes of the ONNX model of a head."""
+    """Return the bytes of the ONNX model of a head.
+
+    Raises
+    ------
+    HeadError
+        For a head that is not of the catalogue.
+    """
     estimator = head.estimator
-    coef = np.asarray(estimator.coef_, np.float64)  # type: ignore[attr-defined]
+    if not hasattr(estimator, "coef_"):
+        raise HeadError(
+            f"expected a linear head of the catalogue, got {head.kind}",
+            hint="skl2onnx converts other classifiers of scikit-learn.",
+        )
+    coef = np.asarray(estimator.coef_, np.float64)
     intercept = np.asarray(estimator.intercept_, np.float64)  # type: ignore[attr-defined]
     two = len(coef) == 1
     if two:  # the columns of Head.scores

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from bottleneck import __version__
 from bottleneck.errors import HeadError, RecipeMismatchError
 from bottleneck.heads.archive import read_head, write_head
-from bottleneck.heads.catalogue import HEADS, Classifier
+from bottleneck.heads.catalogue import HEADS, Classifier, strength
 from bottleneck.heads.features import BLOCK_ROWS, as_feature_rows, require_finite
 from bottleneck.heads.rows import FloatArray, Rows
 from bottleneck.recipe import Recipe
@@ -81,7 +81,7 @@ class Head:
 
     def __repr__(self) -> str:
         return (
-            f"<Head {self.kind} C={self.report['best']['C']:g} {self.recipe.backbone}/{self.output}"
+            f"<Head {self.kind} {strength(self.report['best'])}{self.recipe.backbone}/{self.output}"
             f" {self.dim} -> {len(self.classes)} classes>"
         )
 
@@ -131,7 +131,12 @@ class Head:
         return self._matrix(self._in_blocks(X, self._columns))
 
     def _columns(self, block: NDArray[np.float32]) -> NDArray[np.float64]:
-        scores = np.asarray(self.estimator.decision_function(block), np.float64)
+        # Trees and neighbours have shares of votes only.
+        function = getattr(self.estimator, "decision_function", None)
+        scores = np.asarray(
+            (function or self.estimator.predict_proba)(block),  # type: ignore[attr-defined]
+            np.float64,
+        )
         return np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores
 
     def _matrix(self, parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -211,8 +216,13 @@ class Head:
             "recipe": json.loads(self.recipe.to_json()),
         }
         estimator: Any = self.estimator
-        arrays = {"coef": estimator.coef_, "intercept": estimator.intercept_}
-        write_head(Path(path), description, arrays)
+        if self.kind in HEADS:
+            arrays = {"coef": estimator.coef_, "intercept": estimator.intercept_}
+            write_head(Path(path), description, arrays)
+            return
+        from bottleneck.heads.imported import dump
+
+        write_head(Path(path), description, {}, dump(estimator))
 
     @classmethod
     def load(cls, path: Path | str) -> "Head":
@@ -224,12 +234,14 @@ class Head:
             For a file that is missing, damaged, not a head or of a newer format.
         """
         path = Path(path)
-        description, arrays = read_head(path)
+        description, arrays, whole = read_head(path)
         try:
             kind, report = str(description["kind"]), dict(description["report"])
             head = cls(
                 kind=kind,
-                estimator=_estimator(kind, report["best"], arrays, path),
+                estimator=_estimator(kind, report["best"], arrays, path)
+                if whole is None
+                else _imported(whole, path),
                 classes=tuple(map(str, description["classes"])),
                 recipe=Recipe(**description["recipe"]),
                 output=str(description["output"]),
@@ -245,8 +257,7 @@ class Head:
     def _require_consistent(self, path: Path) -> None:
         """Refuse weights that are not what the description says."""
         estimator: Any = self.estimator
-        columns, dim = estimator.coef_.shape
-        classes = 2 if columns == 1 else columns
+        classes, dim = len(estimator.classes_), estimator.n_features_in_
         if classes != len(self.classes):
             raise _damaged(path, f"{len(self.classes)} classes named, {classes} fitted")
         if dim != self.dim:
@@ -281,6 +292,18 @@ def _estimator(
     estimator.classes_ = np.arange(2 if len(coef) == 1 else len(coef))
     estimator.n_features_in_ = coef.shape[1]
     return estimator
+
+
+def _imported(content: bytes, path: Path) -> Any:
+    """Read a classifier that skops wrote; whatever it raises is damage."""
+    from bottleneck.heads.imported import load
+
+    try:
+        return load(content)
+    except HeadError:
+        raise
+    except Exception as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
 def _damaged(path: Path, what: str) -> HeadError:

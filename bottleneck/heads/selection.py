@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads.calibration import fit_temperature, out_of_fold_scores
-from bottleneck.heads.catalogue import Classifier, HeadSpec, head_spec
+from bottleneck.heads.catalogue import Classifier, HeadSpec, head_spec, strength
 from bottleneck.heads.curves import few_shots, learning_curve
 from bottleneck.heads.features import as_feature_rows, require_finite
 from bottleneck.heads.grid import check_grid
@@ -38,8 +38,8 @@ class Fitted:
         Length of the features.
     rows : int
         Rows it was fitted on.
-    best : mapping of str to float
-        The chosen parameters: ``C``, for ridge also its ``alpha``.
+    best : mapping
+        The chosen parameters: ``C``, for ridge also its ``alpha``; those given of an imported one.
     cv : tuple of mappings
         For each C, ascending: ``params``, and ``mean`` and ``std`` (over folds, population)
         of the accuracy. Empty without cross-validation.
@@ -63,7 +63,7 @@ class Fitted:
     classes: tuple[str, ...]
     dim: int
     rows: int
-    best: Mapping[str, float]
+    best: Mapping[str, Any]
     cv: tuple[Mapping[str, Any], ...]
     folds: int
     seed: int
@@ -76,7 +76,7 @@ class Fitted:
 
     def __repr__(self) -> str:
         return (
-            f"<Fitted {self.kind} C={self.best['C']:g} {self.rows}x{self.dim}"
+            f"<Fitted {self.kind} {strength(self.best)}{self.rows}x{self.dim}"
             f" in {self.seconds:.1f} s>"
         )
 
@@ -191,7 +191,7 @@ def select(
     if nested and n_folds < 3:
         raise OptionError(f"expected 3 or more folds for a nested estimate, got {n_folds}")
     rows = as_feature_rows(X)
-    names, codes = _present_classes(rows.shape[0], y, classes, keys)
+    names, codes = present_classes(rows.shape[0], y, classes, keys)
     require_finite(rows, keys)
     params = {c: spec.parameters(c) for c in values}
     notes: list[str] = []
@@ -213,7 +213,7 @@ def select(
                 for c, column in zip(values, own.T, strict=True)
             ]
             chosen = _choose(cv, n_folds if one_se else None)
-            notes += _thin_classes(codes, names, n_folds) + _edge(chosen, values)
+            notes += thin_classes(codes, names, n_folds) + _edge(chosen, values)
             if nested:
                 estimate = nested_scores(
                     run, codes, len(names), fold, spec=spec, values=values, own=own
@@ -252,10 +252,16 @@ def select(
     )
 
 
-def _present_classes(
+def present_classes(
     n: int, y: ArrayLike, classes: Sequence[str], keys: Sequence[str]
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Return the names of the classes with rows, and each row's index into them."""
+    """Return the names of the classes with rows, and each row's index into them.
+
+    Raises
+    ------
+    HeadError
+        For no rows, arrays that do not fit together, or fewer than two classes.
+    """
     store_codes = np.asarray(y)
     if n == 0:
         raise HeadError(
@@ -292,7 +298,8 @@ def _choose(cv: list[dict[str, Any]], one_se_folds: int | None) -> float:
     )
 
 
-def _thin_classes(codes: NDArray[np.int64], names: tuple[str, ...], n_folds: int) -> list[str]:
+def thin_classes(codes: NDArray[np.int64], names: tuple[str, ...], n_folds: int) -> list[str]:
+    """Note the classes with fewer rows than folds."""
     counts = np.bincount(codes)
     thin = [names[i] for i in np.flatnonzero(counts < n_folds)]
     if not thin:

@@ -1,17 +1,22 @@
 """The step that fits a head on stored features, selects its strength and judges it once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from bottleneck.errors import HeadError
+from bottleneck.errors import HeadError, OptionError
 from bottleneck.extract.progress import Progress
 from bottleneck.heads.grid import parse_counts, parse_grid
 from bottleneck.output import prepare_output
 from bottleneck.steps.holdout import held_out
 
 if TYPE_CHECKING:
+    from bottleneck.heads.rows import Rows
     from bottleneck.heads.saved import Head
+    from bottleneck.heads.selection import Fitted
     from bottleneck.store import FeatureStore, RowChoice
+
+_Fit: TypeAlias = "Callable[[Rows, RowChoice, tuple[str, ...]], Fitted]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +34,10 @@ class TrainStep:
     output : str
         The head's file.
     head : str
-        ``logreg``, ``svm`` or ``ridge``.
+        ``logreg``, ``svm`` or ``ridge``; or the import path of a classifier of scikit-learn,
+        which needs the rows in memory.
+    settings : tuple of str
+        Parameters of such a classifier, ``name=value``.
     C : str, optional
         Strengths to try: ``lo:hi:n`` on a log scale, or a list with commas.
     cv : int
@@ -60,6 +68,7 @@ class TrainStep:
     features: str
     output: str
     head: str = "logreg"
+    settings: tuple[str, ...] = ()
     C: str | None = None
     cv: int = 5
     feature: str | None = None
@@ -74,33 +83,17 @@ class TrainStep:
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Train; return the head, the chosen parameters, all scores and the test's."""
-        from bottleneck.heads import Head, select
+        from bottleneck.heads import Head
         from bottleneck.heads.rows import rows_of
         from bottleneck.store import FeatureStore
 
-        grid = parse_grid(self.C) if self.C else None
+        fit = _imported(self) if "." in self.head else _listed(self)
         place = prepare_output(self.output, kind="head", inputs=[self.features])
         store = FeatureStore.open(self.features)
         output = store.output_name(self.feature)
         train, test = _training_and_test_rows(self, store)
         _note_left_out(train, progress)
-        fitted = select(
-            rows_of(store, output, train.rows),
-            train.y,
-            classes=store.classes,
-            keys=train.keys,
-            groups=train.groups,
-            head=self.head,
-            grid=grid,
-            n_folds=self.cv,
-            seed=self.seed,
-            jobs=self.jobs,
-            one_se=self.one_se,
-            nested=self.nested,
-            curve=parse_grid(self.curve) if self.curve else (),
-            shots=parse_counts(self.shots) if self.shots else (),
-            calibrate=self.calibrate,
-        )
+        fitted = fit(rows_of(store, output, train.rows), train, store.classes)
         for note in fitted.notes:
             progress.note(note)
         left_out = {
@@ -140,6 +133,63 @@ class TrainStep:
             "backbone": store.recipe.backbone,
             "feature": output,
         }
+
+
+def _listed(step: TrainStep) -> _Fit:
+    """Check the options of a head of the catalogue; return what fits it."""
+    from bottleneck.heads import head_spec, select
+
+    head_spec(step.head)
+    grid = parse_grid(step.C) if step.C else None
+    curve = parse_grid(step.curve) if step.curve else ()
+    shots = parse_counts(step.shots) if step.shots else ()
+    if step.settings:
+        raise OptionError(
+            f"expected no --set for the head {step.head}",
+            hint="Only a classifier given by its path has parameters: --head sklearn.svm.SVC.",
+        )
+    return lambda rows, train, classes: select(
+        rows,
+        train.y,
+        classes=classes,
+        keys=train.keys,
+        groups=train.groups,
+        head=step.head,
+        grid=grid,
+        n_folds=step.cv,
+        seed=step.seed,
+        jobs=step.jobs,
+        one_se=step.one_se,
+        nested=step.nested,
+        curve=curve,
+        shots=shots,
+        calibrate=step.calibrate,
+    )
+
+
+def _imported(step: TrainStep) -> _Fit:
+    """Check the options of a classifier given by its path; return what fits it."""
+    from bottleneck.heads.imported import parse_settings, require_savable, select_imported
+
+    settings = parse_settings(step.settings)
+    for name in ("C", "one_se", "nested", "curve", "shots", "calibrate"):
+        if getattr(step, name):
+            raise OptionError(
+                f"expected no --{name.replace('_', '-')} for {step.head}",
+                hint="It is for the heads logreg, svm and ridge; use --set name=value.",
+            )
+    require_savable(step.head, settings)
+    return lambda rows, train, classes: select_imported(
+        rows,
+        train.y,
+        classes=classes,
+        keys=train.keys,
+        groups=train.groups,
+        head=step.head,
+        settings=settings,
+        n_folds=step.cv,
+        seed=step.seed,
+    )
 
 
 def _training_and_test_rows(

@@ -288,13 +288,7 @@ class FeatureStore:
         return np.equal(self.splits, code)
 
     def choose(self, split: str | None = None) -> RowChoice:
-        """Find the finished, labelled rows of a split, without reading their features.
-
-        Parameters
-        ----------
-        split : {"train", "val", "test", "all"}, optional
-            None and ``all`` stand for every row.
-        """
+        """Find the finished, labelled rows of a split as in :meth:`load`, without features."""
         wanted = self.select(split)
         labelled = self.labels != UNLABELLED
         rows = np.flatnonzero(wanted & self.done & labelled)

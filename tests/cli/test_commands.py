@@ -175,6 +175,23 @@ def test_calibrated_heads_have_probabilities_and_go_to_other_runtimes(cli, featu
     assert "ends in .onnx" in refused.err
 
 
+def test_any_classifier_of_scikit_learn(cli, features, tmp_path):
+    head = tmp_path / "h"
+    options = ("--head", "sklearn.svm.SVC", "--set", "kernel=rbf", "--set", "C=2")
+    trained = cli("train", features, "-o", head, *options, "--json").json
+    assert trained["best"] == {"kernel": "rbf", "C": 2}
+    judged = cli("evaluate", head, features, "--json").json
+    assert judged["accuracy"] == trained["test"]["accuracy"]
+    assert "kernel=rbf, C=2" in cli("train", features, "-o", head, *options).out
+    assert "kernel=rbf, C=2" in cli("info", head).out
+    refused = cli("train", features, "-o", head, *options, "--C", "1")
+    assert refused.code == 2
+    assert "expected no --C for sklearn.svm.SVC" in refused.err
+    refused = cli("train", features, "-o", head, "--set", "C=1")
+    assert refused.code == 2
+    assert "expected no --set for the head logreg" in refused.err
+
+
 def test_training_leaves_out_and_counts_bad_and_unlabelled_rows(cli, colours, tmp_path):
     (colours / "train/red/1.png").write_bytes(b"")
     write_png(colours / "train" / "loose.png", np.zeros((5, 5, 3)))

@@ -45,7 +45,7 @@ def test_name_without_case_and_unknown_name():
     assert head_spec("LogReg") is HEADS["logreg"]
     with pytest.raises(OptionError, match="logreg, svm, ridge, got 'rigde'") as caught:
         head_spec("rigde")
-    assert caught.value.hint == "Did you mean ridge?"
+    assert caught.value.hint.startswith("Did you mean ridge? ")
 
 
 def test_grid_log_spaced():
