@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+import warnings
 from importlib import import_module
 from typing import NoReturn
 
@@ -71,6 +72,8 @@ def cli(debug: bool) -> None:
 def main() -> NoReturn:
     """Run the command line; the one place where errors become messages and exit codes."""
     debug = "--debug" in sys.argv[1:] or bool(os.environ.get("BOTTLENECK_DEBUG"))
+    # Its `bottleneck` is another package (docs/decisions/0001): doctor says so, once is enough.
+    warnings.filterwarnings("ignore", "Pandas requires version .* of 'bottleneck'", UserWarning)
     try:
         code = cli.main(standalone_mode=False)
         if sys.stdout is not None:
