@@ -32,7 +32,7 @@ def test_an_image_goes_through_the_recipe(tmp_path, monkeypatch):
             pixels = np.full((16, 16, 3), colour) + rng.integers(0, 30, (16, 16, 3))
             write_png(tmp_path / "images" / "rgb"[i] / f"{j}.png", pixels)
     embedder = fake_embedder()
-    monkeypatch.setattr("bottleneck.extract.engine.build_embedder", lambda **_: embedder)
+    monkeypatch.setattr("bottleneck.extract.run.build_embedder", lambda **_: embedder)
     monkeypatch.setattr("bottleneck.compare.neighbors.rebuild_embedder", lambda *_, **__: embedder)
     extract(tmp_path / "images", tmp_path / "x.h5")
     asked = write_png(tmp_path / "new.png", np.full((16, 16, 3), (30, 30, 210)))

@@ -30,11 +30,12 @@ print(result.peak_rss_mb)
 """
 
 INDEX = """
-import resource, sys
+import sys
+from bottleneck.extract.result import peak_rss_mb
 from bottleneck.sources import open_source
 manifest = open_source([sys.argv[1]]).manifest
 print(len(manifest), len(manifest.classes), manifest.keys[999_999])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(peak_rss_mb())
 """
 
 
