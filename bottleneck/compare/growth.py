@@ -1,6 +1,6 @@
 """How accuracy grows with the training rows, for every head that is compared."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from bottleneck.compare.outer import Protocol
 from bottleneck.heads.catalogue import head_spec
 from bottleneck.heads.curves import few_shots, learning_curve
 from bottleneck.heads.passes import passes
-from bottleneck.heads.splits import folds, shuffled_ranks
+from bottleneck.heads.splits import first_of_each_class, folds
 
 SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
 """Shares of the training rows (of four folds in five)."""
@@ -70,7 +70,7 @@ def _grow_neighbors(
     def point(name: str, value: float, cases: list[tuple[int, int]], of: Any) -> dict[str, Any]:
         scores, sizes = [], []
         for i, draw in cases:
-            members = _first(keys, y, fold != i, of, draw)
+            members = first_of_each_class(keys, y, fold != i, of, seed=draw)
             scores.append(neighbor_accuracy(rows, y, n_classes, members, judged=fold == i, k=k))
             sizes.append(int(members.sum()))
         return {
@@ -89,19 +89,3 @@ def _grow_neighbors(
         ],
         [point("shots", count, draws, lambda n, c=count: min(c, n)) for count in shots],
     )
-
-
-def _first(
-    keys: Sequence[str],
-    y: NDArray[np.int64],
-    among: NDArray[np.bool_],
-    count_of: Callable[[int], int],
-    seed: int,
-) -> NDArray[np.bool_]:
-    """Take the first rows of each class in an order that keys and seed decide."""
-    ranks = shuffled_ranks(keys, seed)
-    taken = np.zeros(len(y), bool)
-    for code in np.unique(y[among]):
-        rows = np.flatnonzero(among & (y == code))
-        taken[rows[np.argsort(ranks[rows], kind="stable")[: count_of(len(rows))]]] = True
-    return taken

@@ -1,6 +1,5 @@
 """Images whose features are at hand already: in the file itself, or in an older one."""
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from bottleneck.decode.digests import row_keys
 from bottleneck.errors import RecipeMismatchError
 from bottleneck.recipe import Recipe, mismatch_message
 from bottleneck.store import FeatureStore
+from bottleneck.store.format import row_checksums
 from bottleneck.store.layout import Layout
 
 _BLOCK_ROWS = 1 << 16
@@ -27,11 +27,7 @@ Features = dict[str, NDArray[np.floating[Any]]]
 def is_sound(features: Mapping[str, Any], checksums: Mapping[str, Any]) -> NDArray[np.bool_]:
     """Tell which rows match their CRC-32, in every output: bool, shape (n,)."""
     sound: NDArray[np.bool_] = np.logical_and.reduce(
-        [
-            np.fromiter(map(zlib.crc32, np.ascontiguousarray(block)), np.uint32, len(block))
-            == checksums[name]
-            for name, block in features.items()
-        ]
+        [row_checksums(block) == checksums[name] for name, block in features.items()]
     )
     return sound
 

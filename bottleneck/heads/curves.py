@@ -1,6 +1,6 @@
 """How accuracy grows with the number of training rows: learning curves and few shots."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bottleneck.errors import OptionError
 from bottleneck.heads.catalogue import HeadSpec
 from bottleneck.heads.passes import Pass
-from bottleneck.heads.splits import shuffled_ranks
+from bottleneck.heads.splits import first_of_each_class
 from bottleneck.heads.sweep import held_out_accuracy, sweep
 
 
@@ -61,7 +61,7 @@ def learning_curve(
 
     def take(case: tuple[float, int]) -> NDArray[np.bool_]:
         share, i = case
-        return _first(
+        return first_of_each_class(
             keys, y, fold != i, lambda count: max(1, int(np.ceil(share * count))), seed=seed
         )
 
@@ -112,7 +112,7 @@ def few_shots(
 
     def take(case: tuple[int, int]) -> NDArray[np.bool_]:
         shot, repeat = case
-        return _first(
+        return first_of_each_class(
             keys, y, fold != repeat % n_folds, lambda count: min(shot, count), seed=seed + repeat
         )
 
@@ -122,23 +122,6 @@ def few_shots(
         {"shots": shot, **_summary(members, scores, [c[0] == shot for c in cases])}
         for shot in wanted
     ]
-
-
-def _first(
-    keys: Sequence[str],
-    y: NDArray[np.int64],
-    among: NDArray[np.bool_],
-    count_of: Callable[[int], int],
-    *,
-    seed: int,
-) -> NDArray[np.bool_]:
-    """Take the first rows of each class in an order that keys and seed decide."""
-    ranks = shuffled_ranks(keys, seed)
-    taken = np.zeros(len(y), bool)
-    for code in np.unique(y[among]):
-        rows = np.flatnonzero(among & (y == code))
-        taken[rows[np.argsort(ranks[rows], kind="stable")[: count_of(len(rows))]]] = True
-    return taken
 
 
 def _scores(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import bottleneck
 from bottleneck.errors import StoreError
 from bottleneck.manifest import Manifest
+from bottleneck.output import temporary_path
 from bottleneck.packed import PackedStrings
 from bottleneck.recipe import Recipe
 from bottleneck.store import system
@@ -67,7 +68,7 @@ def create(
         When the file exists and ``replace`` is false, or the disk has no room.
     """
     path = path.resolve()
-    temporary = system.temporary_path(path)
+    temporary = temporary_path(path)
     datasets = live_datasets(len(manifest), dict(dims), FEATURE_DTYPES[dtype])
     try:
         _prepare(temporary, datasets, manifest, recipe, preallocate=preallocate)

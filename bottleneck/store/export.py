@@ -1,7 +1,6 @@
 """Hand features on: a compressed copy that is smaller and still a feature file."""
 
 import contextlib
-import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,12 +9,21 @@ import h5py
 import numpy as np
 
 from bottleneck.errors import StoreError
-from bottleneck.output import prepare_output
+from bottleneck.output import prepare_output, temporary_path
 from bottleneck.status import RowStatus
 from bottleneck.store import system
 from bottleneck.store.checked import CheckedFile
 from bottleneck.store.contents import open_hdf5
-from bottleneck.store.format import CHUNK_BYTES, CRC32, DIGEST, EXTENTS, FEATURES, MANIFEST, STATUS
+from bottleneck.store.format import (
+    CHUNK_BYTES,
+    CRC32,
+    DIGEST,
+    EXTENTS,
+    FEATURES,
+    MANIFEST,
+    STATUS,
+    row_checksums,
+)
 from bottleneck.store.reader import FeatureStore
 
 _BLOCK_ROWS = 8192
@@ -78,7 +86,7 @@ def export_compressed(
     with system.writer_lock(path):
         if path.exists():
             raise StoreError(f"{path} exists already", hint="Give another name.")
-        temporary = system.temporary_path(path)
+        temporary = temporary_path(path)
         try:
             _write_copy(store, temporary, compression)
             system.publish(temporary, path, replace=False)
@@ -132,7 +140,7 @@ def _copy_rows(
         rows = slice(start, start + block)
         done = store.status[rows] == RowStatus.DONE
         values = np.where(done[:, None], features[rows], np.zeros((), features.dtype))
-        found = np.fromiter(map(zlib.crc32, values), "<u4", len(values)) * done
+        found = row_checksums(values) * done
         damaged = start + np.flatnonzero(done & (found != stored[rows]))
         if len(damaged):
             raise StoreError(

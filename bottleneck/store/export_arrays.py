@@ -5,9 +5,7 @@ are read and written in blocks, so a file may be larger than memory (an index is
 """
 
 import csv
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +13,7 @@ import numpy as np
 
 from bottleneck.errors import OptionError, RuntimeUnavailableError, StoreError
 from bottleneck.manifest import SPLITS
-from bottleneck.output import prepare_output
+from bottleneck.output import prepare_output, written_whole
 from bottleneck.store.export import ExportResult
 from bottleneck.store.reader import FeatureStore
 
@@ -76,9 +74,9 @@ def export_arrays(
     try:
         if target != "parquet":
             table = prepare_output(path.with_suffix(".csv"), kind="other", inputs=[source])
-            with _whole(table) as temporary:
+            with written_whole(table) as temporary:
                 _write_table(store, rows, temporary)
-        with _whole(path) as temporary:
+        with written_whole(path) as temporary:
             write(store, name, rows, temporary)
     except OSError as error:
         if isinstance(error, StoreError):
@@ -90,17 +88,6 @@ def export_arrays(
         bytes_before=store.path.stat().st_size,
         bytes_after=path.stat().st_size,
     )
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Give a temporary name, which becomes the file's own when all went well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _blocks(store: FeatureStore, name: str, rows: Any) -> Iterator[tuple[int, Any, Any]]:

@@ -1,6 +1,5 @@
 """Join feature files of one recipe: shards of one list of images, or different lists."""
 
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -16,6 +15,7 @@ from bottleneck.output import prepare_output
 from bottleneck.status import RowStatus
 from bottleneck.store import system
 from bottleneck.store.create import create
+from bottleneck.store.format import row_checksums
 from bottleneck.store.reader import FeatureStore
 from bottleneck.store.writer import FailedRow, Writer, settle
 
@@ -189,7 +189,7 @@ def _copy(
     intact = np.ones(len(rows), bool)
     for name, block in features.items():
         stored = store.checksums(name)[rows]
-        intact &= np.fromiter(map(zlib.crc32, block), np.uint32, len(block)) == stored
+        intact &= row_checksums(block) == stored
     good = rows[intact]
     if len(good):
         kept = {name: block[intact] for name, block in features.items()}

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,7 +18,7 @@ from bottleneck.store import system
 from bottleneck.store.contents import open_hdf5, read_attributes, read_manifest
 from bottleneck.store.create import create
 from bottleneck.store.damage import damage_explained
-from bottleneck.store.format import EXTENTS, FEATURES
+from bottleneck.store.format import EXTENTS, FEATURES, row_checksums
 from bottleneck.store.layout import Extent
 from bottleneck.store.reader import FeatureStore
 from bottleneck.store.writer import FailedRow, Writer, failures_path, settle
@@ -185,7 +184,7 @@ def _copy_sound_rows(broken: Path, target: FeatureStore) -> tuple[int, int]:
             for name, extent in layout.features.items():
                 features[name] = values = _read(stream, extent, start, stop)
                 stored = _read(stream, layout.crc32[name], start, stop)
-                sound &= np.fromiter(map(zlib.crc32, values), np.uint32, len(values)) == stored
+                sound &= row_checksums(values) == stored
                 known &= stored == 0  # as rows that failed have it
             rows = np.flatnonzero(sound)
             if len(rows):

@@ -173,11 +173,6 @@ def publish(temporary: Path, path: Path, *, replace: bool) -> None:
     sync_folder(path.parent)
 
 
-def temporary_path(path: Path) -> Path:
-    """Return the name under which this process prepares a file."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
 @contextlib.contextmanager
 def writer_lock(path: Path) -> Iterator[None]:
     """Be the only writer of ``path`` in the block, through an exclusive lock on ``<path>.lock``.
@@ -309,7 +304,7 @@ def _died(signature: str) -> bool:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove temporary files of writers that were killed."""
+    """Remove temporary files (:func:`bottleneck.output.temporary_path`) of killed writers."""
     ours = re.compile(re.escape(f".{path.name}.") + r"\d+\.tmp")
     with os.scandir(path.parent) as entries:
         leftovers = [entry.path for entry in entries if ours.fullmatch(entry.name)]

@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from bottleneck.errors import StoreError
 from bottleneck.status import RowStatus
 from bottleneck.store import system
-from bottleneck.store.format import DIGEST_BYTES
+from bottleneck.store.format import DIGEST_BYTES, row_checksums
 from bottleneck.store.layout import Extent, Layout
 
 COMMIT_BYTES = 64 << 20
@@ -187,9 +186,8 @@ class Writer:
         with self._disk():
             for name, extent in self.layout.features.items():
                 block = np.ascontiguousarray(features[name], extent.dtype)
-                checksums = np.fromiter(map(zlib.crc32, block), "<u4", len(block))
                 self._put(extent, rows, block)
-                self._put(self.layout.crc32[name], rows, checksums)
+                self._put(self.layout.crc32[name], rows, row_checksums(block))
             self._put(self.layout.digest, rows, digests)
         self._flag(rows, np.full(len(rows), RowStatus.DONE, np.uint8))
 
