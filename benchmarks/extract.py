@@ -29,7 +29,7 @@ import numpy as np
 from photographs import write_jpegs
 
 from bottleneck import backbones
-from bottleneck.decode import default_workers
+from bottleneck.cores import available_cores
 from bottleneck.extract import Silent, build_embedder, fill_store
 from bottleneck.extract.plan import MaxFailed
 from bottleneck.images import Geometry, decode
@@ -46,7 +46,7 @@ def main():
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--backbones", default="efficientnet_lite0,mobilenet_v2,resnet50")
     parser.add_argument("--kinds", default="processes,threads", help="decode workers to compare")
-    parser.add_argument("--workers", type=int, default=default_workers())
+    parser.add_argument("--workers", type=int, default=available_cores())
     parser.add_argument("--folder", type=Path, help="keep the images here, to be used again")
     options = parser.parse_args()
     with ExitStack() as stack:
@@ -166,7 +166,7 @@ def compare(sides, size, folder, options):
             times[side].append(run())
             cpu[side].append(cpu_seconds() - before)
     rates = {side: count / statistics.median(found) for side, found in times.items()}
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     print(f"{sides.name} {size}, {count} images, medians of {options.runs}, images per second:")
     print("  " + ", ".join(f"{side} {rate:.1f}" for side, rate in rates.items()))
     spent = {side: 1e3 * statistics.median(found) / count for side, found in cpu.items()}

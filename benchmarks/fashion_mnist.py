@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bottleneck.decode import default_workers
+from bottleneck.cores import available_cores
 from bottleneck.extract import Silent, build_embedder, fill_store
 from bottleneck.extract.plan import MaxFailed
 from bottleneck.manifest import Manifest
@@ -89,7 +89,7 @@ def main():
             options.output,
             build_embedder(size=SIZE),
             batch_size=128,
-            workers=default_workers(),
+            workers=available_cores(),
             limit=None,
             overwrite=False,
             retry_failed=False,

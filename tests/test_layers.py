@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 # From the ground up. A module may import from rows below its own, and from its own package.
 LAYERS = (
     {"status"},
-    {"errors", "fingerprint", "packed"},
+    {"cores", "errors", "fingerprint", "packed"},
     {"location"},
     {"output"},
     {"manifest", "recipe"},

@@ -11,7 +11,6 @@ from bottleneck.decode.stream import (
     KINDS,
     Decoder,
     decode_stream,
-    default_workers,
     open_decoder,
 )
 
@@ -23,7 +22,6 @@ __all__ = [
     "Slot",
     "changed_rows",
     "decode_stream",
-    "default_workers",
     "image_digest",
     "open_decoder",
 ]

@@ -1,6 +1,5 @@
 """Batches in, filled slots out: in order, and never more of them on their way than fixed."""
 
-import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from typing import Final, Literal, Protocol, get_args
@@ -53,13 +52,6 @@ class Decoder(Protocol):
     def close(self) -> None:
         """Stop."""
         ...
-
-
-def default_workers() -> int:
-    """Return the number of CPU cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def open_decoder(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bottleneck.decode import default_workers
+from bottleneck.cores import available_cores
 from bottleneck.extract.plan import MaxFailed
 from bottleneck.extract.profile import STAGES, limit
 from bottleneck.status import RowStatus
@@ -135,7 +135,7 @@ def summarise(
     failed_total = sum(reasons.values())
     done_now = len(store) - pending - already_done
     device = str(store.recipe.execution.get("device", "cpu"))
-    found = limit(seconds, workers=workers, cores=default_workers(), device=device)
+    found = limit(seconds, workers=workers, cores=available_cores(), device=device)
     return ExtractResult(
         output=str(store.path),
         rows=len(store),

@@ -7,7 +7,8 @@ from typing import Literal
 
 from bottleneck import backbones
 from bottleneck.backbones.spec import Pool
-from bottleneck.decode import default_workers, open_decoder
+from bottleneck.cores import available_cores
+from bottleneck.decode import open_decoder
 from bottleneck.decode.stream import WorkerKind
 from bottleneck.decode.watch import TIMEOUT_SECONDS, Watch
 from bottleneck.errors import OptionError
@@ -174,7 +175,7 @@ def extract_many(
     olds = [FeatureStore.open(path) for path in options.reuse]
     inputs = [*listed, *options.reuse]
     paths = [prepare_output(text, kind="features", inputs=inputs) for text in texts]
-    workers = options.workers or default_workers()
+    workers = options.workers or available_cores()
     watch = Watch(
         options.timeout, lambda row: source.manifest.keys[row // options.views], progress.note
     )

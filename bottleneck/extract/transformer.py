@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from bottleneck import backbones
 from bottleneck.backbones.spec import Pool
-from bottleneck.decode import default_workers
+from bottleneck.cores import available_cores
 from bottleneck.errors import ImageError
 from bottleneck.extract.build import build_embedder
 from bottleneck.extract.options import BATCH_SIZE
@@ -119,7 +119,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         for batch in self._embedder.stream(
             source,
             Plan(np.zeros(len(X), np.uint8)).batches(self.batch_size),
-            workers=self.workers or default_workers(),
+            workers=self.workers or available_cores(),
         ):
             (features[batch.rows],) = batch.features.values()
             if batch.failures and self.on_error == "raise":

@@ -5,12 +5,12 @@ work side by side; BLAS is held to one thread each, because threads that split a
 wait for each other longer than they work.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from bottleneck.cores import available_cores
 from bottleneck.heads.rows import FloatArray, Rows
 
 BLOCK_ROWS = 512
@@ -121,8 +121,7 @@ def passes(
     from threadpoolctl import threadpool_limits
 
     if threads is None or threads < 1:
-        able = hasattr(os, "sched_getaffinity")
-        threads = len(os.sched_getaffinity(0)) if able else os.cpu_count() or 1
+        threads = available_cores()
     opened = Pass(rows, block_rows or BLOCK_ROWS, threads)
     with threadpool_limits(1, user_api="blas"):
         try:

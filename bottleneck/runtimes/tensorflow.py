@@ -1,9 +1,9 @@
 """The default runtime: one TensorFlow function from uint8 pixels to pooled features.
 
 On a CPU the function is frozen (variables become constants, except in the largest networks),
-which lets TensorFlow fold batch normalisation into convolutions; XLA is many times slower there
-for depthwise networks and is not used. On a GPU the function is compiled by XLA for one batch
-shape, and smaller batches are padded to it.
+which lets TensorFlow fold batch normalisation into convolutions, and computes parts of a batch
+side by side; XLA is many times slower there for depthwise networks and is not used. On a GPU the
+function is compiled by XLA for one batch shape, and smaller batches are padded to it.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ from bottleneck.errors import (
 )
 from bottleneck.runtimes.depthwise import depthwise
 from bottleneck.runtimes.mixed import mixed
+from bottleneck.runtimes.parts import Parts
 from bottleneck.runtimes.pooling import feature_length, pooled, preprocessed
 from bottleneck.runtimes.protocol import check_batch
 
@@ -57,6 +58,7 @@ class TensorFlowBackbone:
         self._scope = tf.device
         self._out_of_memory = tf.errors.ResourceExhaustedError
         self._function = function
+        self._features = self._pass if pad else Parts(self._pass)
         self._size = size
         self._pad = pad
         self._largest = 0
@@ -76,21 +78,23 @@ class TensorFlowBackbone:
             self._largest = max(self._largest, count)
             batch = np.pad(batch, [(0, self._largest - count), (0, 0), (0, 0), (0, 0)])
         try:
-            with self._scope(self.device):
-                started = time.perf_counter()
-                images = self._constant(batch)
-                self.transfer_seconds += time.perf_counter() - started
-                features = self._function(images)
-            return {
-                name: feature.numpy()[:count]
-                for name, feature in zip(self.dims, features, strict=True)
-            }
+            features = self._features(batch)
         except self._out_of_memory as error:
             self._largest = 0  # smaller batches are not to be padded to this one
             raise DeviceMemoryError(
                 f"{self.device} has not enough memory for {count} images of {self._size} pixels",
                 hint="--batch-size auto finds what fits; a smaller --size takes less.",
             ) from error
+        return {name: feature[:count] for name, feature in zip(self.dims, features, strict=True)}
+
+    def _pass(self, batch: NDArray[np.uint8]) -> Sequence[NDArray[np.float32]]:
+        """Compute all outputs of a batch at once."""
+        with self._scope(self.device):
+            started = time.perf_counter()
+            images = self._constant(batch)
+            if self.device != "cpu":  # no device of its own, and two threads at a time
+                self.transfer_seconds += time.perf_counter() - started
+            return [feature.numpy() for feature in self._function(images)]
 
 
 def compile(

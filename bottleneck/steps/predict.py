@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from bottleneck.cores import available_cores
 from bottleneck.errors import OptionError
 from bottleneck.extract.plan import MaxFailed, Plan
 from bottleneck.extract.progress import Progress
@@ -66,7 +67,6 @@ class PredictStep:
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Predict; the rows go to the output, the document counts them."""
-        from bottleneck.decode import default_workers
         from bottleneck.decode.watch import Watch
         from bottleneck.extract import rebuild_embedder
         from bottleneck.heads import Head
@@ -94,7 +94,7 @@ class PredictStep:
                 for batch in embedder.stream(
                     source,
                     Plan(np.zeros(n_rows, np.uint8)).batches(self.batch_size),
-                    workers=self.workers or default_workers(),
+                    workers=self.workers or available_cores(),
                     worker_kind="auto",
                     seconds=seconds,
                     watch=Watch(

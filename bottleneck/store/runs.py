@@ -7,12 +7,13 @@ has to be told where the images are.
 """
 
 import json
-import os
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from bottleneck.cores import available_cores
 
 
 def runs_path(path: str | Path) -> Path:
@@ -60,13 +61,11 @@ def read_runs(path: str | Path) -> list[dict[str, Any]]:
 
 
 def _machine() -> dict[str, Any]:
-    able = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if able else os.cpu_count()
     return {
         "name": platform.node(),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "cores": cores,
+        "cores": available_cores(),
     }
 
 
