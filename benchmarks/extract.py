@@ -1,27 +1,31 @@
 """`bottleneck extract` beside the script most people write, and beside the forward pass alone.
 
     python benchmarks/extract.py [--images N] [--large N] [--runs K] [--backbones a,b]
+                                 [--runtimes tensorflow,openvino] [--kinds processes,threads]
 
-Four sides, taken in turn in one process on the same images with the same network (random weights
-where there is no package of pretrained ones):
+Sides, each in a process of its own, take turns on the same images with the same network (random
+weights where there is no package of pretrained ones):
 
-  ours     bottleneck.extract's engine: decode workers, frozen graph, feature file on disk
+  ours     bottleneck.extract's engine: decode workers, compiled network, feature file on disk;
+           once for every runtime and kind of decode worker; starting the workers is part of it
   keras    keras.utils.image_dataset_from_directory + model.predict, saved with h5py
-  forward  our compiled network on pixels in memory: the limit of any decoder
-  decode   the CPU time of decoding, from our own workers
+  forward  our compiled network on pixels in memory: the limit of any decoder, for every runtime
+  decode   the CPU time of decoding, in one thread
 
-Printed are medians and ratios of pairs, and the CPU time of each side (all its processes and
+Printed are medians, ratios of pairs, and the CPU time of each side (all its processes and
 threads), which other work on the machine disturbs less. What the cores allow, if all overlaps as
-it should, is 1 / (forward + decode CPU / cores). Before that, the features of both on equal
+it should, is 1 / (forward + decode CPU / cores). Before that, the features of all sides on equal
 pixels must agree (cosine above 0.9999).
 """
 
 import argparse
+import multiprocessing
 import os
 import statistics
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import h5py
@@ -37,6 +41,7 @@ from bottleneck.sources import open_source
 from bottleneck.store import writer_lock
 
 BATCH = 32
+RUNTIMES = [name for name in ("tensorflow", "openvino") if find_spec(name) is not None]
 
 
 def main():
@@ -45,7 +50,8 @@ def main():
     parser.add_argument("--large", type=int, default=200, help="of 4000x3000")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--backbones", default="efficientnet_lite0,mobilenet_v2,resnet50")
-    parser.add_argument("--kinds", default="processes,threads", help="decode workers to compare")
+    parser.add_argument("--runtimes", default=",".join(RUNTIMES), help="of ours")
+    parser.add_argument("--kinds", default="processes,threads", help="decode workers of ours")
     parser.add_argument("--workers", type=int, default=available_cores())
     parser.add_argument("--folder", type=Path, help="keep the images here, to be used again")
     options = parser.parse_args()
@@ -61,68 +67,67 @@ def main():
                 write_jpegs(folder, count, width, height)
             if count:
                 sets[f"{width}x{height}"] = folder
+        runtimes = options.runtimes.split(",")
         for name in options.backbones.split(","):
-            sides = Sides(name, options.workers, root)
-            sides.check(next(iter(sets.values())))
-            for size, folder in sets.items():
-                compare(sides, size, folder, options)
+            with ExitStack() as sides:
+                ours = {r: sides.enter_context(child(Ours, name, root, r)) for r in runtimes}
+                keras = sides.enter_context(child(KerasScript, name, root))
+                check(name, next(iter(sets.values())), ours, keras)
+                for size, folder in sets.items():
+                    compare(name, size, folder, ours, keras, options)
 
 
-class Sides:
-    """The same network on every side."""
+class Ours:
+    """Our engine with one runtime."""
 
-    def __init__(self, name, workers, root):
-        spec = backbones.get(name)
-        weights = "bundled" if spec.bundled else "none"
-        self.name, self.workers, self.root = name, workers, root
-        self.embedder = build_embedder(backbone=name, weights=weights)
-        self.backbone = backbones.load(spec, weights=weights)
-        keras = backbones.import_keras()
-        preprocess, inputs = spec.preprocess, keras.Input((self.size, self.size, 3))
-        x = inputs[..., ::-1] if preprocess.channels == "bgr" else inputs
-        x = x * np.array(preprocess.scale, np.float32) + np.array(preprocess.offset, np.float32)
-        x = keras.layers.GlobalAveragePooling2D()(self.backbone.model(x))
-        self.model, self._keras = keras.Model(inputs, x), keras
+    def __init__(self, name, root, runtime):
+        self.output = root / f"{runtime}.h5"
+        self.embedder = build_embedder(backbone=name, weights=weights(name), runtime=runtime)
+        self.size = self.embedder.geometry.size
 
-    @property
-    def size(self):
-        return self.embedder.geometry.size
-
-    def check(self, folder):
-        """Equal pixels must give equal features."""
-        paths = sorted(folder.rglob("*.jpg"))[:BATCH]
-        pixels = np.stack([decode(path.read_bytes(), Geometry(self.size)) for path in paths])
-        ours = self.embedder.network(pixels)["avg"].astype(np.float64)
-        theirs = self.model.predict(pixels.astype(np.float32), verbose=0).astype(np.float64)
-        lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
-        cosine = ((ours * theirs).sum(axis=1) / lengths).min()
-        print(f"{self.name}: equal pixels, least cosine {cosine:.7f} ({len(paths)} images)")
-        assert cosine > 0.9999
-
-    def ours(self, folder, kind):
-        """Return seconds and the document of the run; workers' start is part of it."""
-        output = self.root / "ours.h5"
-        output.unlink(missing_ok=True)
-        started = time.perf_counter()
+    def extract(self, folder, kind, workers):
+        self.output.unlink(missing_ok=True)
         source = open_source([str(folder)])
-        with writer_lock(output):
+        with writer_lock(self.output):
             result = fill_store(
                 source,
-                output,
+                self.output,
                 self.embedder,
                 batch_size=BATCH,
-                workers=self.workers,
+                workers=workers,
                 worker_kind=kind,
                 max_failed=MaxFailed.parse("0"),
                 progress=Silent(),
             )
         assert result.ok == result.rows
-        return time.perf_counter() - started, result
+        return result.stages
 
-    def keras(self, folder):
-        """The script most people write."""
-        started = time.perf_counter()
-        data = self._keras.utils.image_dataset_from_directory(
+    def forward(self, pixels, count):
+        """The network alone on as many images, from memory."""
+        for start in range(0, count, BATCH):
+            self.embedder.network(pixels[: min(BATCH, count - start)])
+
+    def features(self, pixels):
+        return self.embedder.network(pixels)["avg"]
+
+
+class KerasScript:
+    """The script most people write."""
+
+    def __init__(self, name, root):
+        self.output = root / "keras.h5"
+        spec = backbones.get(name)
+        backbone = backbones.load(spec, weights=weights(name))
+        keras = backbones.import_keras()
+        self.size = backbone.size
+        preprocess, inputs = spec.preprocess, keras.Input((self.size, self.size, 3))
+        x = inputs[..., ::-1] if preprocess.channels == "bgr" else inputs
+        x = x * np.array(preprocess.scale, np.float32) + np.array(preprocess.offset, np.float32)
+        x = keras.layers.GlobalAveragePooling2D()(backbone.model(x))
+        self.model, self.keras = keras.Model(inputs, x), keras
+
+    def extract(self, folder):
+        data = self.keras.utils.image_dataset_from_directory(
             folder,
             image_size=(self.size, self.size),
             batch_size=BATCH,
@@ -130,67 +135,120 @@ class Sides:
             verbose=False,
         )
         features = self.model.predict(data, verbose=0)
-        with h5py.File(self.root / "theirs.h5", "w") as file:
+        with h5py.File(self.output, "w") as file:
             file["features"] = features
-        return time.perf_counter() - started
 
-    def forward(self, pixels, count):
-        """The network alone on as many images, from memory."""
-        started = time.perf_counter()
-        for start in range(0, count, BATCH):
-            self.embedder.network(pixels[: min(BATCH, count - start)])
-        return time.perf_counter() - started
+    def features(self, pixels):
+        return self.model.predict(pixels.astype(np.float32), verbose=0)
 
 
-def compare(sides, size, folder, options):
-    kinds = options.kinds.split(",")
-    paths = sorted(folder.rglob("*.jpg"))
-    pixels = np.stack([decode(path.read_bytes(), Geometry(sides.size)) for path in paths[:BATCH]])
+def weights(name):
+    return "bundled" if backbones.get(name).bundled else "none"
+
+
+@contextmanager
+def child(side, *args):
+    """Build a side in a process of its own; yields what asks it to do something."""
+    context = multiprocessing.get_context("spawn")
+    connection, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, side, *args), daemon=False)
+    process.start()
+    theirs.close()
+
+    def ask(what, *details):
+        connection.send((what, details))
+        return connection.recv()
+
+    yield ask
+    connection.close()
+    process.join()
+
+
+def serve(connection, side, *args):
+    built = side(*args)
+    while True:
+        try:
+            what, details = connection.recv()
+        except EOFError:
+            return
+        before, started = sum(os.times()[:4]), time.perf_counter()
+        found = getattr(built, what)(*details)
+        took = time.perf_counter() - started
+        connection.send((found, took, sum(os.times()[:4]) - before))
+
+
+def drawn(folder, count=BATCH):
+    """Decode some images at the size all backbones here take."""
+    paths = sorted(folder.rglob("*.jpg"))[:count]
+    return np.stack([decode(path.read_bytes(), Geometry(224)) for path in paths])
+
+
+def check(name, folder, ours, keras):
+    """Equal pixels must give equal features."""
+    pixels = drawn(folder)
+    theirs = keras("features", pixels)[0].astype(np.float64)
+    for runtime, ask in ours.items():
+        found = ask("features", pixels)[0].astype(np.float64)
+        lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(theirs, axis=1)
+        cosine = ((found * theirs).sum(axis=1) / lengths).min()
+        print(f"{name}, {runtime}: equal pixels, least cosine {cosine:.7f} ({len(pixels)} images)")
+        assert cosine > 0.9999
+
+
+def compare(name, size, folder, ours, keras, options):
+    pixels, paths = drawn(folder), sorted(folder.rglob("*.jpg"))
     count = len(paths)
-    sides.forward(pixels, BATCH)
-    sides.model.predict(pixels.astype(np.float32), verbose=0)
-    times = {side: [] for side in (*kinds, "keras", "forward", "decode")}
-    cpu = {side: [] for side in (*kinds, "keras", "forward")}
+    sides = {
+        (runtime, kind): (ask, "extract", folder, kind, options.workers)
+        for runtime, ask in ours.items()
+        for kind in options.kinds.split(",")
+    }
+    sides |= {
+        (runtime, "forward"): (ask, "forward", pixels, count) for runtime, ask in ours.items()
+    }
+    sides["keras", "script"] = (keras, "extract", folder)
+    for ask, *task in sides.values():
+        if task[0] == "forward":
+            ask("forward", pixels, BATCH)
+    keras("features", pixels)
+    times = {side: [] for side in sides}
+    cpu = {side: [] for side in sides}
+    decoding, stages = [], {}
     for _ in range(options.runs):
-        for kind in kinds:
-            before = cpu_seconds()
-            took, result = sides.ours(folder, kind)
-            times[kind].append(took)
-            cpu[kind].append(cpu_seconds() - before)
-        times["decode"].append(decode_alone(paths, sides.size))
-        for side, run in (
-            ("forward", lambda: sides.forward(pixels, count)),
-            ("keras", lambda: sides.keras(folder)),
-        ):
-            before = cpu_seconds()
-            times[side].append(run())
-            cpu[side].append(cpu_seconds() - before)
-    rates = {side: count / statistics.median(found) for side, found in times.items()}
+        for side, (ask, *task) in sides.items():
+            stages[side], took, spent = ask(*task)
+            times[side].append(took)
+            cpu[side].append(1e3 * spent / count)
+        decoding.append(decode_alone(paths, 224))
     cores = available_cores()
-    print(f"{sides.name} {size}, {count} images, medians of {options.runs}, images per second:")
-    print("  " + ", ".join(f"{side} {rate:.1f}" for side, rate in rates.items()))
-    spent = {side: 1e3 * statistics.median(found) / count for side, found in cpu.items()}
-    print("  CPU ms per image: " + ", ".join(f"{s} {ms:.1f}" for s, ms in spent.items()))
-    for kind in kinds:
-        ratios = [theirs / ours for theirs, ours in zip(times["keras"], times[kind], strict=True)]
-        limits = [
-            (forward + decoding / cores) / ours
-            for forward, decoding, ours in zip(
-                times["forward"], times["decode"], times[kind], strict=True
-            )
-        ]
-        print(
-            f"  {kind}: {statistics.median(ratios):.2f}x keras "
-            f"({min(ratios):.2f} to {max(ratios):.2f}), "
-            f"{statistics.median(limits):.2f} of what {cores} cores allow"
+    print(
+        f"{name} {size}, {count} images, medians of {options.runs}; "
+        f"decoding takes {1e3 * statistics.median(decoding) / count:.1f} ms of CPU each"
+    )
+    script = times["keras", "script"]
+    for side, took in times.items():
+        line = (
+            f"  {' '.join(side):22} {count / statistics.median(took):6.1f} images/s, "
+            f"{statistics.median(cpu[side]):5.1f} ms CPU each"
         )
-    stages = ", ".join(f"{stage} {took:.1f}" for stage, took in result.stages.items())
-    print(f"  seconds of the last run ({kinds[-1]}): {stages}; limit: {result.limit}")
-
-
-def cpu_seconds():
-    """CPU seconds of this process and of children that have ended."""
-    return sum(os.times()[:4])
+        if side[1] in options.kinds.split(","):
+            ratios = [theirs / mine for theirs, mine in zip(script, took, strict=True)]
+            limits = [
+                (forward + decoded / cores) / mine
+                for forward, decoded, mine in zip(
+                    times[side[0], "forward"], decoding, took, strict=True
+                )
+            ]
+            line += (
+                f", {statistics.median(ratios):.2f}x keras "
+                f"({min(ratios):.2f} to {max(ratios):.2f}), "
+                f"{statistics.median(limits):.2f} of what {cores} cores allow"
+            )
+        print(line, flush=True)
+    for side, found in stages.items():
+        if found:
+            spent = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in found.items())
+            print(f"  seconds of the last run, {' '.join(side)}: {spent}")
 
 
 def decode_alone(paths, size):
