@@ -84,6 +84,10 @@ class RuntimeUnavailableError(BottleneckError, ImportError):
     """A framework or extra that was asked for is not installed or not usable."""
 
 
+class DeviceMemoryError(BottleneckError, MemoryError):
+    """The device has not enough memory for a batch."""
+
+
 class StoreError(BottleneckError, OSError):
     """A feature file cannot be created, opened, read or written."""
 

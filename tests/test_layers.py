@@ -25,10 +25,17 @@ LAYERS = (
 # Compiled networks are backbones: runtimes know them. The package itself holds __version__.
 ALSO_ALLOWED = {("runtimes", "backbones")}
 
-HEAVY = {"tensorflow", "keras", "jax", "torch", "pyarrow", "matplotlib", "sklearn", "rich", "skops"}
+HEAVY = {
+    *("tensorflow", "keras", "jax", "torch", "openvino", "nncf"),
+    *("pyarrow", "matplotlib", "sklearn", "rich", "skops"),
+}
 HOMES = {
-    "tensorflow": {"runtimes/tensorflow.py", "backbones"},
-    "keras": {"runtimes/tensorflow.py", "backbones"},
+    "tensorflow": {"runtimes/tensorflow.py"},
+    "jax": {"runtimes/jax.py"},
+    "torch": {"runtimes/torch.py"},
+    "openvino": {"runtimes/openvino.py"},
+    "nncf": {"runtimes/quantize.py"},
+    "keras": {"runtimes/openvino.py", "backbones"},
     "sklearn": {"heads", "compare", "extract/transformer.py"},
     "skops": {"heads"},
     "rich": {"cli"},

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import bottleneck
 from bottleneck import backbones, runtimes
 from bottleneck.backbones.spec import OutputSpec, Pool
+from bottleneck.extract.calibration import CalibrationImages
 from bottleneck.extract.decode import DecodedBatch, Failure, decode_stream
 from bottleneck.images import DECODER, Geometry, ResizeRule
 from bottleneck.recipe import Recipe
@@ -142,6 +143,7 @@ def build_embedder(
     dtype: str = "float32",
     precision: str = "float32",
     runtime: str = "auto",
+    calibration: CalibrationImages | None = None,
 ) -> Embedder:
     """Load a backbone and compile it.
 
@@ -165,6 +167,8 @@ def build_embedder(
         Precision class of the arithmetic.
     runtime : str
         How the network is compiled.
+    calibration : callable, optional
+        Brings the images that int8 is calibrated with.
     """
     outputs = [OutputSpec(layer, pool) for layer in layers] or [OutputSpec(None, pool)]
     return _assemble(
@@ -176,6 +180,7 @@ def build_embedder(
         dtype=dtype,
         precision=precision,
         runtime=runtime,
+        calibration=calibration,
     )
 
 
@@ -183,6 +188,9 @@ def rebuild_embedder(
     recipe: Recipe, *, owner: str, weights: str | None = None, runtime: str = "auto"
 ) -> Embedder:
     """Load and compile exactly what a recipe says.
+
+    Only int8 is not computed again: its calibration belongs to the images it was made with. The
+    same network in float32 takes its place, which is another precision class, and noted as such.
 
     Parameters
     ----------
@@ -201,6 +209,7 @@ def rebuild_embedder(
         When this installation would compute something else, naming both values.
     """
     identity = recipe.identity
+    precision = recipe.execution["precision"]
     embedder = _assemble(
         backbone=identity["backbone"],
         weights=weights or recipe.execution["weights"],
@@ -208,8 +217,9 @@ def rebuild_embedder(
         size=identity["image"]["size"],
         resize=identity["image"]["resize"]["rule"],
         dtype=recipe.execution["dtype"],
-        precision=recipe.execution["precision"],
+        precision="float32" if precision == "int8" else precision,
         runtime=runtime,
+        calibration=None,
     )
     embedder.recipe.require_same_identity(
         recipe,
@@ -231,12 +241,17 @@ def _assemble(
     dtype: str,
     precision: str,
     runtime: str,
+    calibration: CalibrationImages | None,
 ) -> Embedder:
     spec = backbones.get(backbone)
-    compiler = runtimes.get(runtime)
-    loaded = backbones.load(spec, weights=weights, size=size)
-    network = compiler.compile(loaded, outputs, precision=precision)
+    framework = runtimes.choose(precision) if runtime == "auto" else runtime
+    compiler = runtimes.get(framework, precision)
+    loaded = backbones.load(spec, weights=weights, size=size, backend=framework)
     geometry = Geometry(size=loaded.size, resize=resize)
+    more: dict[str, Any] = {}
+    if precision == "int8" and calibration is not None:
+        more["calibration"] = calibration(geometry)
+    network = compiler.compile(loaded, outputs, precision=precision, **more)
     identity: dict[str, Any] = {
         "backbone": spec.name,
         "weights_sha256": loaded.weights.sha256,
@@ -256,6 +271,7 @@ def _assemble(
         "decoder": DECODER,
         "weights": loaded.weights.source,
         "bottleneck": bottleneck.__version__,
+        **getattr(network, "details", {}),
     }
     return Embedder(Recipe(identity, execution), geometry, network)
 

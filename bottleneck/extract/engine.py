@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from bottleneck import backbones
 from bottleneck.backbones.spec import Pool
 from bottleneck.errors import OptionError
+from bottleneck.extract.calibration import calibration_images
 from bottleneck.extract.decode import changed_rows, default_workers
 from bottleneck.extract.embedder import Embedder, build_embedder
 from bottleneck.extract.plan import (
@@ -130,6 +132,7 @@ def extract(
             dtype=dtype,
             precision=precision,
             runtime=runtime,
+            calibration=partial(calibration_images, source),
         )
         return fill_store(
             source,

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from bottleneck.backbones.builders import Backbone
 from bottleneck.backbones.spec import OutputSpec
+from bottleneck.errors import OptionError
 
 
 class CompiledBackbone(Protocol):
@@ -33,6 +34,11 @@ class CompiledBackbone(Protocol):
         """What computes: ``cpu``, or ``gpu:0`` and the like."""
         ...
 
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What else the recipe is to say about the execution; mostly nothing."""
+        ...
+
     def __call__(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Compute features.
 
@@ -55,6 +61,11 @@ class Runtime(Protocol):
     @property
     def compile(self) -> "Compile":
         """Compile a backbone."""
+        ...
+
+    @property
+    def PRECISIONS(self) -> tuple[str, ...]:  # noqa: N802  # a constant of the module
+        """What it computes in."""
         ...
 
     @property
@@ -84,6 +95,20 @@ class Compile(Protocol):
     ) -> CompiledBackbone:
         """Compile preprocessing, network and pooling of all outputs into one function."""
         ...
+
+
+def check_precision(runtime: str, precision: str, known: Sequence[str]) -> None:
+    """Refuse a precision that a runtime does not have.
+
+    Raises
+    ------
+    OptionError
+    """
+    if precision not in known:
+        raise OptionError(
+            f"Expected a precision of the {runtime} runtime, {', '.join(known)}. "
+            f"Received: {precision!r}."
+        )
 
 
 def check_batch(batch: NDArray[Any], size: int) -> None:

@@ -14,13 +14,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.backbones.builders import Backbone, layer_output
+from bottleneck.backbones.builders import Backbone
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.spec import OutputSpec
-from bottleneck.errors import BackboneError, OptionError, RuntimeUnavailableError
+from bottleneck.errors import OptionError, RuntimeUnavailableError
 from bottleneck.runtimes.depthwise import depthwise
-from bottleneck.runtimes.pooling import feature_length, pooled, preprocessed
-from bottleneck.runtimes.protocol import check_batch
+from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
+from bottleneck.runtimes.pooling import preprocessed
+from bottleneck.runtimes.protocol import check_batch, check_precision
 
 PRECISIONS: Final = ("float32",)
 """Precisions this runtime computes in."""
@@ -43,6 +44,7 @@ class TensorFlowBackbone:
         import tensorflow as tf
 
         self.dims = dims
+        self.details: dict[str, Any] = {}
         self.version: str = tf.__version__
         self.device = device
         self._constant = tf.constant
@@ -102,17 +104,8 @@ def compile(
     RuntimeUnavailableError
         When TensorFlow cannot be used, or has no such GPU.
     """
-    if precision not in PRECISIONS:
-        raise OptionError(
-            f"Expected a precision of the tensorflow runtime, {', '.join(PRECISIONS)}. "
-            f"Received: {precision!r}."
-        )
-    names = [output.name for output in outputs]
-    if not names or len(set(names)) != len(names):
-        raise BackboneError(
-            f"{backbone.spec.name}: expected one or more different outputs. Received: {names}."
-        )
-    maps = [layer_output(backbone, output.layer) for output in outputs]
+    check_precision("tensorflow", precision, PRECISIONS)
+    maps = output_maps(backbone, outputs)
     import_keras("tensorflow")
     import tensorflow as tf
 
@@ -123,11 +116,8 @@ def compile(
             network = depthwise(keras, network)
 
     def forward(images: Any) -> tuple[Any, ...]:
-        found = network(preprocessed(tf, images, backbone.spec.preprocess), training=False)
-        found = found if isinstance(found, list | tuple) else [found]
-        return tuple(
-            pooled(tf, one, output.pool) for one, output in zip(found, outputs, strict=True)
-        )
+        found = network(preprocessed(keras.ops, images, backbone.spec.preprocess), training=False)
+        return pooled_outputs(keras.ops, found, outputs)
 
     images = tf.TensorSpec((None, backbone.size, backbone.size, 3), tf.uint8, name="images")
     with tf.device(place):
@@ -137,12 +127,12 @@ def compile(
             function = tf.function(
                 forward, input_signature=[images], jit_compile=place != "cpu", autograph=False
             )
-    dims = {
-        output.name: feature_length(tuple(one.shape[1:]), output.pool)
-        for output, one in zip(outputs, maps, strict=True)
-    }
     return TensorFlowBackbone(
-        function, dims=dims, size=backbone.size, device=place, pad=place != "cpu"
+        function,
+        dims=output_dims(maps, outputs),
+        size=backbone.size,
+        device=place,
+        pad=place != "cpu",
     )
 
 

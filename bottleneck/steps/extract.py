@@ -25,9 +25,9 @@ class ExtractStep:
     resize: Literal["crop", "squash", "pad"] = "crop"
     batch_size: int = 32
     workers: int | None = None
-    precision: Literal["float32"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16", "int8"] = "float32"
     dtype: Literal["float32", "float16"] = "float32"
-    runtime: Literal["auto", "tensorflow"] = "auto"
+    runtime: Literal["auto", "tensorflow", "jax", "torch", "openvino"] = "auto"
     limit: int | None = None
     overwrite: bool = False
     preallocate: bool = True
