@@ -17,7 +17,7 @@ LAYERS = (
     {"manifest", "recipe"},
     {"store", "backbones", "runtimes", "images", "sources"},
     {"extract", "heads"},
-    {"compare"},
+    {"compare", "bench"},
     {"steps"},
     {"pipeline"},
     {"cli"},

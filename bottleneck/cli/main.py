@@ -23,6 +23,7 @@ COMMANDS = {
     "merge": "Join feature files of one recipe.",
     "export": "A smaller copy of finished features.",
     "backbones": "The catalogue of backbones.",
+    "bench": "How fast a backbone is on this machine.",
     "doctor": "Check this installation, with one tiny real run.",
 }
 """Every command and its line in the help, so that showing it loads no command."""

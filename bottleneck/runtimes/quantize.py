@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -63,6 +64,9 @@ def quantized(
             nncf.Dataset([image[None] for image in images[~judges]]),
             subset_size=int(np.count_nonzero(~judges)),
             target_device=nncf.TargetDevice.CPU,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.OverflowFix.DISABLE if _adds_up_exactly() else None
+            ),
         )
     cosines = _cosines(compiled(model, 1), compiled(small, 1), images[judges])
     return small, {
@@ -76,6 +80,19 @@ def quantized(
             },
         }
     }
+
+
+def _adds_up_exactly() -> bool:
+    """Whether the CPU sums products of 8-bit numbers in 32 bits (VNNI, AMX).
+
+    Older ones saturate at 16, so NNCF uses only half of the range of weights. That costs
+    EfficientNet-Lite0 a cosine of 0.96 for 0.99, and is not done where it need not be.
+    """
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return "_vnni" in flags or "amx_int8" in flags
 
 
 def _cosines(exact: Any, small: Any, images: NDArray[np.uint8]) -> list[NDArray[np.float64]]:

@@ -15,7 +15,7 @@ LAYER = "expanded_conv_3_project_bn"
 @pytest.fixture(scope="module")
 def backbone():
     spec = backbones.get("mobilenet_v3_small")
-    return backbones.load(spec, weights="none", size=SIZE)
+    return backbones.load(spec, weights="none", size=SIZE, backend="tensorflow")
 
 
 @pytest.fixture(scope="module")
@@ -167,14 +167,6 @@ def test_options_that_do_not_exist(backbone) -> None:
         compiled(backbone, OutputSpec(), device="gpu:64")
 
 
-def test_runtimes_by_name() -> None:
-    assert runtimes.get() is runtimes.get("auto") is runtimes.get("tensorflow")
-    with pytest.raises(RuntimeUnavailableError, match="'jax'"):
-        runtimes.get("jax")
-    with pytest.raises(OptionError, match="'tensorflo'"):
-        runtimes.get("tensorflo")
-
-
 def test_padding_keeps_one_shape(pixels) -> None:
     """On a GPU a smaller batch must not bring a new shape; shown with a stand-in function."""
     from bottleneck.runtimes.tensorflow import TensorFlowBackbone
@@ -212,8 +204,8 @@ def test_nothing_of_tensorflow_on_stderr() -> None:
         "import numpy as np, os\n"
         "from bottleneck import backbones, runtimes\n"
         "spec = backbones.get('efficientnet_lite0')\n"
-        "backbone = backbones.load(spec, size=32)\n"
-        "compiled = runtimes.get().compile(backbone, [backbones.OutputSpec()])\n"
+        "backbone = backbones.load(spec, size=32, backend='tensorflow')\n"
+        "compiled = runtimes.get('tensorflow').compile(backbone, [backbones.OutputSpec()])\n"
         "print(compiled(np.zeros((1, 32, 32, 3), np.uint8))['avg'].shape)\n"
         "print(os.environ.get('KERAS_BACKEND'))\n"
     )
@@ -230,7 +222,7 @@ def test_keras_on_another_backend_is_explained() -> None:
         "sys.modules['keras'] = keras\n"
         "from bottleneck import backbones, errors\n"
         "try:\n"
-        "    backbones.load(backbones.get('vgg16'), weights='none')\n"
+        "    backbones.load(backbones.get('vgg16'), weights='none', backend='tensorflow')\n"
         "except errors.RuntimeUnavailableError as error:\n"
         "    print(error)\n"
     )
