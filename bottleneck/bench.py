@@ -124,7 +124,7 @@ def bench(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     workers = workers or cores or 1
     with tempfile.TemporaryDirectory() as folder:
-        given = [*sources] or [str(_drawn(Path(folder) / "drawn", images))]
+        given = [*sources] or [str(draw_jpegs(Path(folder) / "drawn", images))]
         source = open_source(given)
         options: dict[str, Any] = {
             "backbone": backbone,
@@ -209,7 +209,7 @@ class _Idle:
         return {name: np.zeros((len(batch), dim), np.float32) for name, dim in self.dims.items()}
 
 
-def _drawn(folder: Path, count: int) -> Path:
+def draw_jpegs(folder: Path, count: int) -> Path:
     """Draw JPEGs that cost what photographs cost: shapes of all sizes, and noise."""
     from PIL import Image
 
