@@ -40,7 +40,8 @@ def main():
     if options.worker:
         work(*options.worker)
     elif options.accuracy:
-        accuracy(options.sample, (REFERENCE, *OTHERS, *MORE[2:]))
+        more = (OTHERS[0], *MORE) if options.all else ()
+        accuracy(options.sample, (REFERENCE, OTHERS[1], *more))
     else:
         rates(options, (*OTHERS, *(MORE if options.all else ())))
 
