@@ -149,6 +149,7 @@ def isolated(backend: str | None = None) -> Iterator[Any]:
     """
     keras = import_keras(backend)
     from keras.src.backend.common import global_state
+    from keras.src.utils import module_utils
 
     numbering = "object_name_uids"  # no public way to put it back, only to reset it
     names = global_state.get_global_attribute(numbering)
@@ -156,7 +157,12 @@ def isolated(backend: str | None = None) -> Iterator[Any]:
     policy = keras.config.dtype_policy()
     floatx = keras.config.floatx()
     image_data_format = keras.config.image_data_format()
+    # Keras looks for TensorFlow whenever it serialises, and would import it on any backend.
+    tensorflow = module_utils.tensorflow
+    untouched = tensorflow._available is None and "tensorflow" not in sys.modules
     try:
+        if untouched:
+            tensorflow._available = False
         global_state.set_global_attribute(numbering, defaultdict(int))
         random.seed(0)
         keras.config.set_floatx("float32")
@@ -164,6 +170,8 @@ def isolated(backend: str | None = None) -> Iterator[Any]:
         keras.config.set_image_data_format("channels_last")
         yield keras
     finally:
+        if untouched:
+            tensorflow._available = None
         global_state.set_global_attribute(numbering, names)
         random.setstate(generator)
         keras.config.set_floatx(floatx)
