@@ -4,6 +4,7 @@ The graph comes from Keras's own OpenVINO backend, so no other framework is need
 for parts of a batch, which are computed side by side.
 """
 
+import os
 from collections.abc import Sequence
 from threading import Lock
 from typing import Any, Final
@@ -26,7 +27,7 @@ PRECISIONS: Final = ("float32", "bfloat16", "int8")
 """Precisions this runtime computes in. OpenVINO pools in float32 whatever comes before."""
 
 PART: Final = 8
-"""Images computed by one thread at once; the last part of a batch is padded to as many."""
+"""Images computed by one thread at once, at most; the last part of a batch is padded to as many."""
 
 
 def compile(
@@ -120,14 +121,16 @@ class _Inference:
     def __init__(self, model: Any, hint: str) -> None:
         self._model = model
         self._hint = hint
+        self._cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         self._part = 0
         self._queue: Any = None
         self._one_at_a_time = Lock()  # the queue's requests hold the results until they are copied
 
     def __call__(self, batch: NDArray[np.uint8]) -> list[NDArray[Any]]:
         with self._one_at_a_time:
-            if min(len(batch), PART) > self._part:
-                self._part = min(len(batch), PART)
+            wanted = min(PART, -(-len(batch) // self._cores))
+            if wanted > self._part:
+                self._part = wanted
                 self._queue = _queue(_compiled(self._model, self._part, self._hint))
             found: dict[int, list[NDArray[Any]]] = {}
 
