@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-all faults bench check format clean
+.PHONY: help setup tools demo compare test test-all faults bench check format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,10 +23,17 @@ $(READY): pyproject.toml
 demo: $(READY) ## Run the main job on data/sample: features, two heads, their judgement
 	$(BIN)/bottleneck run pipelines/quickstart.toml
 
-# A program that some tests look at feature files with; where it cannot be had, they skip.
+compare: $(READY) ## Compare three backbones on data/sample: runs/compare/report.html
+	$(BIN)/bottleneck run pipelines/compare_backbones.toml
+
+# Programs that some tests need: one looks at feature files, one at the page of a comparison.
+# Where they cannot be had, those tests skip and say so.
 tools:
 	@command -v h5dump >/dev/null || test "$$(id -u)" != 0 || \
 	{ apt-get update -q && apt-get install -yq hdf5-tools; } >/dev/null 2>&1 || true
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || test "$$(id -u)" != 0 || \
+	{ apt-get update -q && apt-get install -yq --no-install-recommends chromium; } \
+	  >/dev/null 2>&1 || true
 
 test: check tools ## Lint, types and tests
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not heavy'

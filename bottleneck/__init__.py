@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from bottleneck.compare import compare as compare
     from bottleneck.errors import BottleneckError as BottleneckError
     from bottleneck.extract import FeatureExtractor as FeatureExtractor
     from bottleneck.extract import extract as extract
@@ -21,6 +22,7 @@ _HOME = {
     "FeatureExtractor": "bottleneck.extract",
     "FeatureStore": "bottleneck.store",
     "Manifest": "bottleneck.manifest",
+    "compare": "bottleneck.compare.study",
     "extract": "bottleneck.extract",
 }
 
@@ -30,6 +32,7 @@ __all__ = [
     "FeatureStore",
     "Manifest",
     "__version__",
+    "compare",
     "extract",
 ]
 

@@ -4,6 +4,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -44,7 +45,7 @@ class BenchResult:
     batch_size : int
         The smallest within 3% of the fastest of them; the rest was measured with it.
     decoding : float
-        Reading and decoding alone.
+        What the decode workers deliver with a network that takes no time.
     end_to_end : float
         `bottleneck extract`: image files to a feature file.
     limit : {"network", "decoding"}
@@ -96,7 +97,7 @@ def bench(
     sources : sequence of str
         Folders, CSV tables, image files. By default JPEGs of 500 x 375 pixels are drawn.
     backbone, weights, size, precision, runtime
-        See :func:`~bottleneck.extract.embedder.build_embedder`.
+        See :func:`~bottleneck.extract.build.build_embedder`.
     batch_sizes : sequence of int
         Which to try.
     images : int
@@ -191,10 +192,11 @@ def decode_rate(
     rows = np.arange(len(source.manifest), dtype=np.int64)[:count]
     batches = [rows[start : start + batch_size] for start in range(0, count, batch_size)]
     idle = replace(embedder, network=_Idle(embedder.network))
-    started = time.perf_counter()
-    for _ in idle.stream(source, batches, workers=workers):
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for _ in idle.stream(source, batches, workers=workers, worker_kind="auto", seconds=seconds):
         pass
-    return count / (time.perf_counter() - started)
+    # What all of them were busy for, so that the start of processes does not count.
+    return count * workers / (seconds["read"] + seconds["decode"])
 
 
 class _Idle:

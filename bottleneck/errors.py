@@ -88,6 +88,10 @@ class DeviceMemoryError(BottleneckError, MemoryError):
     """The device has not enough memory for a batch."""
 
 
+class WorkerError(BottleneckError, RuntimeError):
+    """Worker processes cannot be started, or the decoder in them does not work at all."""
+
+
 class StoreError(BottleneckError, OSError):
     """A feature file cannot be created, opened, read or written."""
 

@@ -5,6 +5,14 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+DIGEST_BYTES = 16
+"""Length of the hash of an image's content."""
+
+
+def content_digest(data: bytes | memoryview) -> bytes:
+    """Return the BLAKE2b hash of an image's encoded bytes, or of its raw pixels: 16 bytes."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+
 
 def canonical_json(value: Any) -> str:
     """Serialise to the one JSON text that stands for a value.

@@ -59,6 +59,45 @@ def natural_sort(texts: list[str]) -> None:
     texts.sort(key=natural_key)
 
 
+def natural_order(names: PackedStrings) -> NDArray[np.int64] | None:
+    """Return the permutation that sorts names naturally; None where they are sorted already.
+
+    Sorts bytes in an array, which takes a third of the memory of sorting strings.
+    """
+    before = (b"", b"")
+    longest, is_sorted = 0, True
+    for name in names:
+        now = _sort_bytes(name)
+        is_sorted = is_sorted and now >= before
+        longest, before = max(longest, len(now[0])), now
+    if is_sorted:
+        return None
+    if longest > _LONGEST_IN_ARRAY:
+        pairs = [_sort_bytes(name) for name in names]
+        return np.array(sorted(range(len(pairs)), key=pairs.__getitem__), np.int64)
+    keys = np.fromiter((_sort_bytes(name)[0] for name in names), f"S{longest}", count=len(names))
+    order = np.argsort(keys, kind="stable")
+    # Equal numbers with different zeros, the few there are, by their text.
+    equal = keys[order[1:]] == keys[order[:-1]]
+    starts = np.flatnonzero(equal & ~np.concatenate([[False], equal[:-1]]))
+    for start in starts.tolist():
+        stop = start + 1
+        while stop <= len(equal) and equal[stop - 1]:
+            stop += 1
+        order[start:stop] = sorted(order[start:stop].tolist(), key=names.__getitem__)
+    return order
+
+
+_LONGEST_IN_ARRAY = 120
+"""Bytes; every row of the array is as long as the longest name."""
+
+
+def _sort_bytes(name: str) -> tuple[bytes, bytes]:
+    return natural_key(name).encode("utf-8", "surrogateescape"), name.encode(
+        "utf-8", "surrogateescape"
+    )
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Manifest:
     """An ordered, immutable list of images.
@@ -99,7 +138,7 @@ class Manifest:
         Parameters
         ----------
         keys : sequence of str
-            One unique key per row.
+            One unique key per row; :class:`PackedStrings` are taken as they are.
         labels, groups : iterable of str or None, optional
             None or the empty string stands for none.
         splits : iterable of str, optional
@@ -121,7 +160,7 @@ class Manifest:
         rank[-1] = UNLABELLED
         group_codes, group_names = _encode(groups, n)
         return cls(
-            keys=PackedStrings.pack(keys),
+            keys=keys if isinstance(keys, PackedStrings) else PackedStrings.pack(keys),
             labels=rank[label_codes],
             classes=tuple(classes[i] for i in order),
             splits=_encode_splits(splits, n),

@@ -2,11 +2,14 @@
 
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
 from bottleneck.errors import OptionError
+from bottleneck.location import expand_braces, has_wildcard, is_url, split_part
 
 Kind = Literal["features", "head", "other"]
 
@@ -39,12 +42,13 @@ def prepare_output(path: str | Path, *, kind: Kind, inputs: Iterable[str | Path]
     OptionError
         When it cannot be written, or something else is there.
     """
-    given, path = path, Path(path).resolve()
+    given = path
     try:
+        path = Path(path).resolve()
         if path.is_dir():
             raise OptionError(f"expected a file name for the output, got the folder {given}")
         for source in inputs:
-            if path.exists() and Path(source).exists() and path.samefile(source):
+            if path.exists() and _means(str(source), path):
                 raise OptionError(f"the output {given} is also an input", hint="Give another name.")
         if path.exists() and (found := kind_of(path)) != kind:
             raise OptionError(
@@ -52,11 +56,25 @@ def prepare_output(path: str | Path, *, kind: Kind, inputs: Iterable[str | Path]
                 hint="Give another name, or remove it yourself.",
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OptionError(f"cannot write {given}: {error.strerror}") from error
+    except (OSError, RuntimeError) as error:  # a RuntimeError: a loop of symbolic links
+        if isinstance(error, OptionError):
+            raise
+        raise OptionError(f"cannot write {given}: {getattr(error, 'strerror', error)}") from error
     if not os.access(path.parent, os.W_OK):
         raise OptionError(f"cannot write in the folder {path.parent}")
     return path
+
+
+def _means(source: str, path: Path) -> bool:
+    """Whether what is given as an input is, or names among others, a file."""
+    for name in expand_braces(split_part(source)[0]):
+        if has_wildcard(name) and not is_url(name):
+            pattern = os.path.abspath(name)  # noqa: PTH100
+            if Path(name).suffix == path.suffix and fnmatch(str(path), pattern):
+                return True
+        elif Path(name).exists() and path.samefile(name):
+            return True
+    return False
 
 
 def kind_of(path: Path) -> Kind:
@@ -70,6 +88,22 @@ def kind_of(path: Path) -> Kind:
     return "other"
 
 
+def temporary_path(path: Path) -> Path:
+    """Return the name under which this process prepares a file."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Lend a temporary name, which becomes the file's own when all went well."""
+    temporary = temporary_path(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all.
 
@@ -78,11 +112,8 @@ def write_text(path: Path, text: str) -> None:
     OptionError
         When it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        with written_whole(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OptionError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

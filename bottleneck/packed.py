@@ -35,12 +35,11 @@ class PackedStrings(Sequence[str]):
     @classmethod
     def pack(cls, strings: Iterable[str]) -> "PackedStrings":
         """Pack strings, consuming the iterable once."""
-        blob = bytearray()
-        offsets = array("Q", [0])
+        builder = PackedBuilder()
         for string in strings:
-            blob += string.encode("utf-8", _ERRORS)
-            offsets.append(len(blob))
-        return cls(np.frombuffer(blob, np.uint8), np.frombuffer(offsets, np.uint64))
+            builder.append(string)
+        packed = builder.finish()
+        return cls(packed.blob, packed.offsets)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -74,3 +73,29 @@ class PackedStrings(Sequence[str]):
 
     def __repr__(self) -> str:
         return f"<PackedStrings {len(self)} strings, {self.blob.nbytes} bytes>"
+
+
+class PackedBuilder:
+    """Packs strings as they come, so that a long list never exists as Python strings."""
+
+    def __init__(self) -> None:
+        self._blob = bytearray()
+        self._offsets = array("Q", [0])
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, row: int) -> str:
+        start, stop = self._offsets[row], self._offsets[row + 1]
+        return self._blob[start:stop].decode("utf-8", _ERRORS)
+
+    def append(self, string: str) -> None:
+        """Add a string behind the others."""
+        self._blob += string.encode("utf-8", _ERRORS)
+        self._offsets.append(len(self._blob))
+
+    def finish(self) -> PackedStrings:
+        """Return the strings; nothing may be added afterwards."""
+        return PackedStrings(
+            np.frombuffer(self._blob, np.uint8), np.frombuffer(self._offsets, np.uint64)
+        )

@@ -12,10 +12,14 @@ from bottleneck import __version__
 from bottleneck.errors import PipelineError, TooManyFailuresError
 from bottleneck.extract.progress import Progress
 from bottleneck.fingerprint import fingerprint
+from bottleneck.location import is_url
 from bottleneck.output import prepare_output, write_text
 from bottleneck.sources import open_source
 from bottleneck.steps import STEPS, ExtractStep, Step
 from bottleneck.steps.table import build_step, option_names, refuse_unknown, step_fields
+
+_IMAGES = ("sources", "images")
+"""Fields of steps that name images, not files."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class NamedStep:
     name : str
         Unique in the pipeline.
     kind : str
-        ``extract``, ``train``, ``evaluate`` or ``predict``.
+        ``extract``, ``train``, ``evaluate``, ``predict`` or ``compare``.
     step : Step
         What to run.
     """
@@ -221,17 +225,11 @@ def _stamps(named: NamedStep) -> dict[str, str]:
     inputs = {}
     for name in step.reads:
         value = getattr(step, name)
-        if name == "sources":
-            inputs[name] = open_source(value).stamp()
+        if name in _IMAGES:
+            inputs[name] = open_source(value).stamp() if value else ""
         else:
-            try:
-                facts = Path(value).stat()
-            except OSError as error:
-                raise PipelineError(
-                    f"step {named.name!r}: cannot read {name} = {value!r}: {error.strerror}",
-                    hint="Is an earlier step meant to make it? Then check both names.",
-                ) from error
-            inputs[name] = f"{facts.st_size} {facts.st_mtime_ns}"
+            files = value if isinstance(value, tuple) else (value,)
+            inputs[name] = " ".join(_stamp_input(named, name, file) for file in files)
     options = {field.name: getattr(step, field.name) for field in step_fields(step)}
     for name in (*step.reads, *step.writes):
         options[name] = _absolute(options[name])  # wherever the command is run from
@@ -239,6 +237,18 @@ def _stamps(named: NamedStep) -> dict[str, str]:
         "inputs": fingerprint(inputs),
         "options": fingerprint({"version": __version__, "run": named.kind, **options}),
     }
+
+
+def _stamp_input(named: NamedStep, name: str, path: str) -> str:
+    """Fingerprint a file that is read by size and time of change."""
+    try:
+        facts = Path(path).stat()
+    except OSError as error:
+        raise PipelineError(
+            f"step {named.name!r}: cannot read {name} = {path!r}: {error.strerror}",
+            hint="Is an earlier step meant to make it? Then check both names.",
+        ) from error
+    return f"{facts.st_size} {facts.st_mtime_ns}"
 
 
 def _stamp_outputs(step: Step) -> str:
@@ -250,12 +260,15 @@ def _stamp_outputs(step: Step) -> str:
 def _absolute(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_absolute(item) for item in value]
-    return os.path.abspath(value) if isinstance(value, str) else value  # noqa: PTH100
+    if isinstance(value, str) and not is_url(value):  # a URL is the same from everywhere
+        return os.path.abspath(value)  # noqa: PTH100
+    return value
 
 
 def _paths(step: Step, names: Sequence[str]) -> list[str]:
     values = [getattr(step, name) for name in names]
-    return [os.path.abspath(v) for v in values if isinstance(v, str)]  # noqa: PTH100
+    flat = [part for v in values for part in (v if isinstance(v, tuple) else (v,))]
+    return [os.path.abspath(v) for v in flat if isinstance(v, str)]  # noqa: PTH100
 
 
 def _state_path(step: Step) -> Path | None:
@@ -320,4 +333,6 @@ def _apply(setting: str, named: Sequence[tuple[str, str, dict[str, Any]]]) -> No
 def _from_here(value: Any) -> Any:
     if isinstance(value, list):
         return [_from_here(item) for item in value]
-    return os.path.abspath(value) if isinstance(value, str) else value  # noqa: PTH100
+    if isinstance(value, str) and not is_url(value):
+        return os.path.abspath(value)  # noqa: PTH100
+    return value

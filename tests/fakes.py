@@ -22,6 +22,7 @@ class MeanBackbone:
     device: str = "cpu"
     seconds_per_batch: float = 0.0
     batches: list = field(default_factory=list)
+    details: dict = field(default_factory=dict)
 
     def __call__(self, batch):
         assert batch.dtype == np.uint8

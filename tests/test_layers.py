@@ -13,9 +13,11 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 LAYERS = (
     {"status"},
     {"errors", "fingerprint", "packed"},
+    {"location"},
     {"output"},
     {"manifest", "recipe"},
     {"store", "backbones", "runtimes", "images", "sources"},
+    {"decode"},
     {"extract", "heads"},
     {"compare", "bench"},
     {"steps"},
@@ -28,6 +30,7 @@ ALSO_ALLOWED = {("runtimes", "backbones")}
 HEAVY = {
     *("tensorflow", "keras", "jax", "torch", "openvino", "nncf"),
     *("pyarrow", "matplotlib", "sklearn", "rich", "skops"),
+    *("fsspec", "s3fs", "umap", "usearch"),
 }
 HOMES = {
     "tensorflow": {"runtimes/tensorflow.py"},
@@ -39,7 +42,15 @@ HOMES = {
     "sklearn": {"heads", "compare", "extract/transformer.py"},
     "skops": {"heads"},
     "rich": {"cli"},
-    "pyarrow": {"store/foreign.py"},
+    "pyarrow": {
+        "sources/row_groups.py",
+        "sources/parquet_columns.py",
+        "store/export_arrays.py",
+        "store/foreign.py",
+    },
+    "fsspec": {"sources/remote.py"},
+    "umap": {"compare/projection.py"},
+    "usearch": {"store/export_arrays.py"},
 }
 
 
@@ -100,6 +111,7 @@ def test_heavy_libraries_stay_in_their_homes(path):
         "bottleneck.steps",
         "bottleneck.pipeline",
         "bottleneck.store",
+        "bottleneck.sources",
         "bottleneck.backbones",
         "bottleneck.runtimes",
         "bottleneck.runtimes.jax",
@@ -108,6 +120,7 @@ def test_heavy_libraries_stay_in_their_homes(path):
         "bottleneck.runtimes.tensorflow",
         "bottleneck.runtimes.torch",
         "bottleneck.bench",
+        "bottleneck.decode",
         "bottleneck.extract",
         "bottleneck.heads",
         "bottleneck.compare",

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from bottleneck.errors import ManifestError
-from bottleneck.manifest import Manifest, concatenate, natural_sort
+from bottleneck.manifest import Manifest, concatenate, natural_order, natural_sort
+from bottleneck.packed import PackedStrings
 
 
 def test_natural_order_counts_as_people_do():
@@ -87,3 +88,30 @@ def test_repr_is_one_line():
     manifest = Manifest.build(["a", "b"], ["x", None], ["train", "test"])
     assert repr(manifest) == "<Manifest 2 images, 1 labelled, 1 classes, train 1, test 1>"
     assert np.asarray(manifest.labels).dtype == np.int32
+
+
+def test_natural_order_is_that_of_natural_sort(rng):
+    parts = ["a", "b/", "img", "1", "01", "001", "10", "9", "ü", "z" * 40, "\udcff"]
+    for longest in (3, 12):
+        names = {
+            "".join(parts[i] for i in rng.integers(0, len(parts), rng.integers(1, longest)))
+            for _ in range(400)
+        }
+        names = sorted(names, key=hash)
+        order = natural_order(PackedStrings.pack(names))
+        found = [names[i] for i in order]
+        assert sorted(found) == sorted(names)
+        plain = [name for name in names if "\udcff" not in name]
+        natural_sort(plain)  # bytes that are no text sort elsewhere
+        assert [name for name in found if "\udcff" not in name] == plain
+        again = natural_order(PackedStrings.pack(found[::-1]))
+        assert [found[::-1][i] for i in again] == found
+        assert natural_order(PackedStrings.pack(found)) is None
+
+
+@pytest.mark.parametrize("longest", [20, 300])
+def test_natural_order_of_plain_names(rng, longest):
+    names = [f"{'d' * (longest - 10)}/{n}.jpg" for n in (10, 9, "010", "09", 1, "0001", 100)]
+    order = natural_order(PackedStrings.pack(names))
+    natural_sort(names_sorted := list(names))
+    assert [names[i] for i in order] == names_sorted

@@ -48,7 +48,7 @@ def pipeline(tmp_path, photos, monkeypatch):
     def build(*, size, **_):
         return fake_embedder(network, size=size)
 
-    monkeypatch.setattr("bottleneck.extract.engine.build_embedder", build)
+    monkeypatch.setattr("bottleneck.extract.run.build_embedder", build)
     path = tmp_path / "pipeline.toml"
     path.write_text(PIPELINE)
 

@@ -5,6 +5,7 @@ each. Here NumPy draws, from the distributions that the layers name.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -33,12 +34,21 @@ def draw(model: Any) -> None:
     model : keras.Model
     """
     generator = np.random.default_rng(0)
-    for layer in model.layers:
+    for layer in _leaves(model):
         for kernel_name, initializer_name in _KERNELS:
             kernel = getattr(layer, kernel_name, None)
             initializer = getattr(layer, initializer_name, None)
             if kernel is not None and hasattr(initializer, "distribution"):
                 kernel.assign(_variance_scaling(generator, tuple(kernel.shape), initializer))
+
+
+def _leaves(model: Any) -> Iterator[Any]:
+    """Yield the layers, those of models among them too, in their order."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _leaves(layer)
+        else:
+            yield layer
 
 
 def _variance_scaling(

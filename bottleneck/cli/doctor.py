@@ -17,7 +17,7 @@ from bottleneck import __version__
 from bottleneck.cli.options import json_option
 from bottleneck.cli.show import print_json, print_table
 
-_LIBRARIES = ("keras", "h5py", "numpy", "scikit-learn", "pillow", "skops", "joblib")
+_LIBRARIES = ("keras", "h5py", "numpy", "scikit-learn", "pillow", "joblib")
 
 
 @dataclass(frozen=True)

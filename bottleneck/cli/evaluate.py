@@ -33,6 +33,17 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
         f"accuracy {percent(result['accuracy'])}, balanced "
         f"{percent(result['balanced_accuracy'])}, macro F1 {percent(result['macro_f1'])}"
         + (f", log loss {loss:.4f}" if loss is not None else ""),
+        "95% intervals: "
+        + ", ".join(
+            f"{name.replace('_', ' ')} {percent(low)} to {percent(high)}"
+            for name, (low, high) in result["intervals"].items()
+        ),
+        ", ".join(
+            f"{name.replace('_', ' ')} {percent(result[name])}"
+            for name in ("top_5_accuracy", "calibration_error")
+            if result[name] is not None
+        )
+        or None,
         f"{result['failed_rows_skipped']} failed rows skipped"
         if result["failed_rows_skipped"]
         else None,

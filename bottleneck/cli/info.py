@@ -26,6 +26,7 @@ def command(file: Path, as_json: bool) -> None:
 def _store_document(file: Path) -> dict[str, Any]:
     from bottleneck.manifest import SPLITS, UNLABELLED
     from bottleneck.store import FeatureStore
+    from bottleneck.store.runs import read_runs
 
     store = FeatureStore.open(file)
     manifest = store.manifest
@@ -50,6 +51,7 @@ def _store_document(file: Path) -> dict[str, Any]:
         "recipe": {"identity": store.recipe.identity, "execution": store.recipe.execution},
         "identity_sha256": store.identity_sha256,
         "manifest_sha256": store.manifest_sha256,
+        "runs": read_runs(file),
     }
 
 
@@ -84,8 +86,18 @@ def _print_store(document: dict[str, Any]) -> None:
         else "labels    none",
         f"splits    {splits}" if splits else None,
         f"groups    {document['groups']}" if document["groups"] else None,
+        *map(_run_line, document["runs"]),
     )
     _print_recipe(document)
+
+
+def _run_line(run: dict[str, Any]) -> str:
+    machine = run.get("machine", {})
+    return (
+        f"run       {run.get('time', '?')}: {run.get('images', '?')} images, "
+        f"{run.get('images_per_second', '?')} images/s on {run.get('device', '?')}, "
+        f"{machine.get('processor', '?')}, {machine.get('cores', '?')} cores"
+    )
 
 
 def _print_head(document: dict[str, Any]) -> None:

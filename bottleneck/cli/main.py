@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+import warnings
 from importlib import import_module
 from typing import NoReturn
 
@@ -16,12 +17,14 @@ COMMANDS = {
     "train": "Features to a head: fit it, select its strength, judge it once.",
     "evaluate": "Judge a head on stored features.",
     "predict": "Label new images, by the same recipe as the head's features.",
+    "compare": "Backbones, layers and heads side by side, on one page.",
+    "neighbors": "The most similar images of a feature file.",
     "run": "Run a pipeline file; skip what is up to date.",
     "info": "What a feature file or a head is.",
     "verify": "Check a feature file against its checksums.",
     "rescue": "Save the rows of a damaged feature file.",
     "merge": "Join feature files of one recipe.",
-    "export": "A smaller copy of finished features.",
+    "export": "Hand features on: smaller, NPY, Parquet, a search index.",
     "backbones": "The catalogue of backbones.",
     "bench": "How fast a backbone is on this machine.",
     "doctor": "Check this installation, with one tiny real run.",
@@ -70,6 +73,8 @@ def cli(debug: bool) -> None:
 def main() -> NoReturn:
     """Run the command line; the one place where errors become messages and exit codes."""
     debug = "--debug" in sys.argv[1:] or bool(os.environ.get("BOTTLENECK_DEBUG"))
+    # Its `bottleneck` is another package (docs/decisions/0001): doctor says so, once is enough.
+    warnings.filterwarnings("ignore", "Pandas requires version .* of 'bottleneck'", UserWarning)
     try:
         code = cli.main(standalone_mode=False)
         if sys.stdout is not None:

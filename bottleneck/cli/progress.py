@@ -22,12 +22,18 @@ def make_progress(quiet: bool) -> Progress:
     return Live() if sys.stderr.isatty() else Lines()
 
 
-def slowest(seconds: Mapping[str, float]) -> str:
-    """Name what the run waits for: the network, or the images before it."""
-    waits, forward = seconds.get("wait", 0.0), seconds.get("forward", 0.0)
-    if waits > forward:
-        return "reading" if seconds.get("read", 0) > seconds.get("decode", 0) else "decoding"
-    return "writing" if seconds.get("write", 0.0) > forward else "network"
+def profile(seconds: Mapping[str, float]) -> str:
+    """Say how the main thread's time is split, and what its waiting was for."""
+    waited = seconds.get("waiting", 0.0)
+    workers = seconds.get("read", 0.0) + seconds.get("decode", 0.0)
+    shares = {stage: seconds.get(stage, 0.0) for stage in ("transfer", "forward", "write")}
+    for stage in ("read", "decode"):
+        shares[stage] = waited * seconds.get(stage, 0.0) / workers if workers else 0.0
+    total = sum(shares.values())
+    if not total:
+        return ""
+    largest = sorted(shares, key=shares.__getitem__, reverse=True)
+    return " ".join(f"{s} {shares[s] / total:.0%}" for s in largest if shares[s] >= 0.01 * total)
 
 
 class NotesOnly:
@@ -37,6 +43,9 @@ class NotesOnly:
         """Ignore it."""
 
     def advance(self, finished: int, failed: int, seconds: Mapping[str, float]) -> None:
+        """Ignore it."""
+
+    def stage(self, what: str) -> None:
         """Ignore it."""
 
     def note(self, message: str) -> None:
@@ -68,13 +77,17 @@ class Lines(NotesOnly):
         bad = f", {failed} failed" if failed else ""
         click.echo(
             f"{finished}/{self._total} images{bad}, {rate:.1f}/s, {left:.0f} s left, "
-            f"limit: {slowest(seconds)}",
+            f"{profile(seconds)}",
             err=True,
         )
 
+    def stage(self, what: str) -> None:
+        """Print it."""
+        click.echo(what, err=True)
+
 
 class Live(NotesOnly):
-    """A bar with rate, time left and the slowest stage."""
+    """A bar with rate, time left and the stages that take the time, the longest first."""
 
     _bar: "Bar | None" = None
 
@@ -111,10 +124,14 @@ class Live(NotesOnly):
         if self._bar is None:
             return
         rate = finished / max(time.monotonic() - self._started, 1e-9)
-        state = f"limit: {slowest(seconds)}" if seconds else ""
+        state = profile(seconds)
         if failed:
             state = f"{failed} failed  {state}"
         self._bar.update(self._task, completed=finished, rate=f"{rate:.1f}/s", state=state)
+
+    def stage(self, what: str) -> None:
+        """Print it."""
+        click.secho(what, err=True, dim=True)
 
     def note(self, message: str) -> None:
         """Print a line above the bar."""

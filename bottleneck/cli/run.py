@@ -78,4 +78,9 @@ def _gist(outcome: dict[str, Any]) -> str:
         return f": best {params(result['best'])}, {result['seconds']:.1f} s"
     if outcome["run"] == "evaluate":
         return f": accuracy {percent(result['accuracy'])}"
+    if outcome["run"] == "compare":
+        best = result["leaderboard"][0]
+        name = result["features"][best["features"]]["name"]
+        page = f", {result['output']}" if result["output"] else ""
+        return f": best {name} with {best['head']}, accuracy {percent(best['accuracy'])}{page}"
     return f": {result['rows']} images"

@@ -60,7 +60,10 @@ def percent(value: float | None) -> str:
 
 def params(values: Mapping[str, Any]) -> str:
     """Write parameters as ``C=0.01, alpha=50``."""
-    return ", ".join(f"{name}={value:g}" for name, value in values.items())
+    return ", ".join(
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in values.items()
+    )
 
 
 def _cell(value: Any) -> str:

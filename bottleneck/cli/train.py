@@ -17,13 +17,19 @@ _option = partial(step_option, TrainStep)
 @click.command(name="train")
 @click.argument("features", metavar="FEATURES.h5")
 @_option("output", "-o", "--output", metavar="HEAD", help="Where to save the head.")
-@_option("head", type=click.Choice(HEAD_NAMES), help="Which classifier.")
+@_option("head", metavar="NAME", help=f"{', '.join(HEAD_NAMES)}, or a path: sklearn.svm.SVC.")
+@_option("settings", "--set", metavar="K=V", help="Parameter of a classifier given by its path.")
 @_option("C", "--C", metavar="GRID", help="Strengths to try: lo:hi:n (log scale) or a,b,c.")
 @_option("cv", metavar="K", help="Folds of the cross-validation; 0 for none with a single C.")
 @_option("feature", metavar="NAME", help="Output of the file, where it has several.")
 @_option("holdout", metavar="P", help="Share held out for the test, where there are no splits.")
 @_option("seed", help="Decides folds and hold-out, with the images' keys.")
-@_option("jobs", metavar="N", help="Processes that share the folds; -1 for all cores.")
+@_option("jobs", metavar="N", help="Threads that share the work; -1 for all cores.")
+@_option("one_se", help="Take the smallest C within one standard error of the best.")
+@_option("nested", help="Also estimate the accuracy with the choice of C included.")
+@_option("curve", metavar="SHARES", help="Also fit on shares of the rows: 0.1,0.3,1.")
+@_option("shots", metavar="COUNTS", help="Also fit on a few rows per class: 1,2,4,8,16.")
+@_option("calibrate", help="Also make probabilities of the scores, on rows left out.")
 @json_option
 @quiet_option
 def command(as_json: bool, quiet: bool, **options: Any) -> None:
@@ -54,6 +60,24 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
             ],
             right=["accuracy", "std"],
         )
+    if result["nested"]:
+        print_lines(
+            f"nested cross-validation: {percent(result['nested']['mean'])} "
+            f"(std {percent(result['nested']['std'])})"
+        )
+    for name in ("curve", "shots"):
+        if result[name]:
+            first = "share" if name == "curve" else "shots"
+            print_table(
+                [first, "rows", "accuracy", "std"],
+                [
+                    (f"{p[first]:g}", f"{p['rows']:.0f}", percent(p["mean"]), percent(p["std"]))
+                    for p in result[name]
+                ],
+                right=[first, "rows", "accuracy", "std"],
+            )
+    if result["temperature"] is not None:
+        print_lines(f"probabilities: softmax of the scores / {result['temperature']:.4g}")
     test = result["test"]
     print_lines(
         f"test accuracy {percent(test['accuracy'])}, macro F1 {percent(test['macro_f1'])} "

@@ -1,6 +1,11 @@
-"""Judging heads: metrics, per-class tables, confusion; later statistics and the report."""
+"""Comparing: metrics, statistics, the leaderboard and the page.
 
+Importing this package is instant; what it holds is loaded when it is used.
+"""
+
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -8,15 +13,45 @@ if TYPE_CHECKING:
     from bottleneck.compare.metrics import ClassJudgement as ClassJudgement
     from bottleneck.compare.metrics import Judgement as Judgement
     from bottleneck.compare.metrics import judge as judge
+    from bottleneck.compare.neighbors import Neighbor as Neighbor
+    from bottleneck.compare.study import Comparison as Comparison
+    from bottleneck.compare.study import compare as compare
 
 _HOME = {
     "ClassJudgement": "bottleneck.compare.metrics",
+    "Comparison": "bottleneck.compare.study",
     "Judgement": "bottleneck.compare.metrics",
+    "Neighbor": "bottleneck.compare.neighbors",
+    "compare": "bottleneck.compare.study",
     "judge": "bottleneck.compare.metrics",
     "judge_head": "bottleneck.compare.judging",
 }
 
-__all__ = ["ClassJudgement", "Judgement", "judge", "judge_head"]
+__all__ = [
+    "ClassJudgement",
+    "Comparison",
+    "Judgement",
+    "Neighbor",
+    "compare",
+    "judge",
+    "judge_head",
+]
+
+
+class _CallableModule(ModuleType):
+    """Lets ``bottleneck.compare`` be both this package and the function in it.
+
+    Importing a package sets its name in the parent, so that after any import from here the
+    parent's ``compare`` is this module, and no longer the function.
+    """
+
+    def __call__(self, *args: Any, **options: Any) -> "Comparison":
+        from bottleneck.compare.study import compare
+
+        return compare(*args, **options)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 
 def __getattr__(name: str) -> Any:

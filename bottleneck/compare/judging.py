@@ -7,10 +7,11 @@ from numpy.typing import ArrayLike
 
 from bottleneck.compare.metrics import Judgement, judge
 from bottleneck.errors import HeadError
+from bottleneck.heads.rows import Rows
 from bottleneck.heads.saved import Head
 
 
-def judge_head(head: Head, X: ArrayLike, y: ArrayLike, classes: Sequence[str]) -> Judgement:
+def judge_head(head: Head, X: ArrayLike | Rows, y: ArrayLike, classes: Sequence[str]) -> Judgement:
     """Judge a head on rows whose labels are another file's codes.
 
     Classes are matched by name: a file with other or fewer classes numbers them otherwise.
@@ -22,8 +23,8 @@ def judge_head(head: Head, X: ArrayLike, y: ArrayLike, classes: Sequence[str]) -
     ----------
     head : Head
         What is judged; call :meth:`Head.require_features` first.
-    X : array of float32 or float16, shape (n, head.dim)
-        Features.
+    X : array or Rows, float32 or float16, shape (n, head.dim)
+        Features; rows of a file are read block by block.
     y : array of int, shape (n,)
         Codes, indices into ``classes``; unlabelled rows are left out by the caller.
     classes : sequence of str
@@ -47,10 +48,14 @@ def judge_head(head: Head, X: ArrayLike, y: ArrayLike, classes: Sequence[str]) -
     probabilities = head.predict_proba(X)
     if probabilities is not None and unknown:
         probabilities = np.pad(probabilities, ((0, 0), (0, len(unknown))))
+    scores = head.scores(X)
+    if unknown:
+        scores = np.pad(scores, ((0, 0), (0, len(unknown))), constant_values=-np.inf)
     return judge(
         translate[codes],
         head.predict(X),
         probabilities,
         (*head.classes, *unknown),
         unknown=unknown,
+        scores=scores,
     )

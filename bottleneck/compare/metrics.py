@@ -1,12 +1,13 @@
 """How good predictions are: one frozen value with everything ``evaluate`` prints."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bottleneck.compare.bootstrap import bootstrap_intervals
 from bottleneck.errors import HeadError
 
 
@@ -61,6 +62,15 @@ class Judgement:
     unknown_classes : tuple of str
         Classes with rows that the head never saw: every row of theirs is an error, with a
         probability of zero.
+    calibration_error : float or None
+        Expected calibration error: the mean distance between confidence and share of right
+        rows, over 15 bins of equal width, weighted by their rows (C. Guo et al., On Calibration
+        of Modern Neural Networks, ICML 2017). None without probabilities.
+    top_5_accuracy : float or None
+        Share of rows whose class is among the five of the highest score; None for five
+        classes or fewer, or without scores.
+    intervals : mapping of str to (low, high)
+        95% bootstrap intervals of ``accuracy``, ``balanced_accuracy`` and ``macro_f1``.
     """
 
     rows: int
@@ -71,6 +81,9 @@ class Judgement:
     per_class: tuple[ClassJudgement, ...]
     confusion: tuple[tuple[int, ...], ...]
     unknown_classes: tuple[str, ...] = ()
+    calibration_error: float | None = None
+    top_5_accuracy: float | None = None
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return (
@@ -89,6 +102,9 @@ class Judgement:
             "per_class": [{"class": c.name, **_without_name(c)} for c in self.per_class],
             "confusion": [list(row) for row in self.confusion],
             "unknown_classes": list(self.unknown_classes),
+            "calibration_error": self.calibration_error,
+            "top_5_accuracy": self.top_5_accuracy,
+            "intervals": {name: list(ends) for name, ends in self.intervals.items()},
         }
 
 
@@ -99,6 +115,7 @@ def judge(
     classes: Sequence[str],
     *,
     unknown: Sequence[str] = (),
+    scores: ArrayLike | None = None,
 ) -> Judgement:
     """Judge predictions by scikit-learn's metrics.
 
@@ -112,6 +129,8 @@ def judge(
         Class names; some may have no rows.
     unknown : sequence of str
         Those of ``classes`` the head never saw, to be named in the result.
+    scores : array of float, shape (n, len(classes)), optional
+        What classes are ranked by; the probabilities by default.
 
     Raises
     ------
@@ -141,6 +160,11 @@ def judge(
         ),
         confusion=tuple(tuple(map(int, row)) for row in confusion),
         unknown_classes=tuple(unknown),
+        calibration_error=None
+        if probabilities is None
+        else _calibration_error(truth, predicted, np.asarray(probabilities, np.float64)),
+        top_5_accuracy=_top_5(truth, probabilities if scores is None else scores),
+        intervals=bootstrap_intervals(np.asarray(confusion, np.int64)),
     )
 
 
@@ -179,6 +203,27 @@ def _log_loss(truth: NDArray[np.int64], probabilities: ArrayLike, n_classes: int
         raise HeadError("expected probabilities from 0 to 1 whose rows sum to one")
     given = given / given.sum(axis=1, keepdims=True)
     return float(log_loss(truth, given, labels=np.arange(n_classes)))
+
+
+def _calibration_error(
+    truth: NDArray[np.int64], predicted: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> float:
+    confidence = probabilities[np.arange(len(truth)), predicted]
+    bins = np.minimum((confidence * 15).astype(int), 14)
+    gap = np.bincount(bins, (truth == predicted) - confidence, minlength=15)
+    return float(np.abs(gap).sum() / len(truth))
+
+
+def _top_5(truth: NDArray[np.int64], scores: ArrayLike | None) -> float | None:
+    if scores is None:
+        return None
+    given = np.asarray(scores, np.float64)
+    if given.shape[1] <= 5:
+        return None
+    own = given[np.arange(len(truth)), truth][:, None]
+    # Of equal scores the first classes rank higher, as in predictions.
+    before = (given > own) | ((given == own) & (np.arange(given.shape[1]) < truth[:, None]))
+    return float(np.mean(before.sum(axis=1) < 5))
 
 
 def _number(value: float) -> float | None:

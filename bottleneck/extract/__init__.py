@@ -4,10 +4,13 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bottleneck.extract.embedder import Embedder, build_embedder, rebuild_embedder
-from bottleneck.extract.engine import BATCH_SIZE, extract, fill_store
+from bottleneck.extract.build import build_embedder, rebuild_embedder
+from bottleneck.extract.embedder import Embedder
+from bottleneck.extract.engine import fill_store, fill_stores
+from bottleneck.extract.options import BATCH_SIZE, ExtractOptions
 from bottleneck.extract.progress import Progress, Silent
 from bottleneck.extract.result import ExtractResult
+from bottleneck.extract.run import extract, extract_many
 
 if TYPE_CHECKING:
     from bottleneck.extract.transformer import FeatureExtractor as FeatureExtractor
@@ -15,13 +18,16 @@ if TYPE_CHECKING:
 __all__ = [
     "BATCH_SIZE",
     "Embedder",
+    "ExtractOptions",
     "ExtractResult",
     "FeatureExtractor",
     "Progress",
     "Silent",
     "build_embedder",
     "extract",
+    "extract_many",
     "fill_store",
+    "fill_stores",
     "rebuild_embedder",
 ]
 

@@ -1,31 +1,43 @@
-"""Stream a source through a backbone into a feature file, and pick up where a run stopped."""
+"""Stream a source through backbones into feature files, and pick up where a run stopped."""
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck import backbones
-from bottleneck.backbones.spec import Pool
+from bottleneck.decode import (
+    Decoder,
+    Job,
+    Slot,
+    changed_rows,
+    decode_stream,
+    open_decoder,
+)
+from bottleneck.decode.job import MAX_WANTS
+from bottleneck.decode.stream import Batch, WorkerKind
+from bottleneck.decode.watch import Watch
 from bottleneck.errors import OptionError
-from bottleneck.extract.calibration import calibration_images
-from bottleneck.extract.decode import changed_rows, default_workers
-from bottleneck.extract.embedder import Embedder, build_embedder
+from bottleneck.extract.embedder import Embedder, timed
+from bottleneck.extract.known import OldFile, matching, require_matches
 from bottleneck.extract.plan import (
     MaxFailed,
     Plan,
     require_same_manifest,
     require_same_recipe,
+    waiting,
 )
-from bottleneck.extract.progress import Progress, Silent
-from bottleneck.extract.result import ExtractResult, Tally, summarise
-from bottleneck.images import ResizeRule
-from bottleneck.output import prepare_output
-from bottleneck.sources import Source, open_source
+from bottleneck.extract.progress import Progress
+from bottleneck.extract.result import ExtractResult, summarise
+from bottleneck.extract.target import Target
+from bottleneck.extract.views import viewed
+from bottleneck.manifest import Manifest
+from bottleneck.sources import Source
+from bottleneck.status import RowStatus
 from bottleneck.store import (
     FailedRow,
     FeatureStore,
@@ -33,146 +45,149 @@ from bottleneck.store import (
     create,
     failures_path,
     settle,
-    writer_lock,
 )
-from bottleneck.store.format import FEATURE_DTYPES
-
-BATCH_SIZE = 32
-"""Images per forward pass: on a CPU more brings nothing, and 32 of 224x224 are 5 MB."""
 
 
-def extract(
-    sources: str | Path | Sequence[str | Path],
-    output: str | Path,
-    *,
-    backbone: str = backbones.DEFAULT,
-    weights: str | None = None,
-    layers: Sequence[str] = (),
-    pool: Pool = "avg",
-    size: int | None = None,
-    resize: ResizeRule = "crop",
-    batch_size: int = BATCH_SIZE,
-    workers: int | None = None,
-    precision: str = "float32",
-    dtype: str = "float32",
-    runtime: str = "auto",
-    limit: int | None = None,
-    overwrite: bool = False,
-    preallocate: bool = True,
-    retry_failed: bool = False,
-    refresh: bool = False,
-    max_failed: str = "10%",
-    progress: Progress | None = None,
-) -> ExtractResult:
-    """Write the features of all images of some sources to a file, or finish such a file.
-
-    Parameters
-    ----------
-    sources : str, Path or sequence of them
-        Folders, CSV tables, image files.
-    output : str or Path
-        The feature file. If it exists and was begun with the same images and recipe, only the
-        rows that are not finished are computed.
-    backbone, weights, layers, pool, size, resize, precision, runtime
-        See :func:`~bottleneck.extract.embedder.build_embedder`.
-    batch_size : int
-        Images per forward pass.
-    workers : int, optional
-        Threads that decode; one per CPU core by default.
-    dtype : {"float32", "float16"}
-        Type of the features on disk.
-    limit : int, optional
-        Compute at most this many rows now, spread evenly over the pending ones.
-    overwrite : bool
-        Begin anew even if the file exists.
-    preallocate : bool
-        Reserve the disk space of a new file at once.
-    retry_failed : bool
-        Try rows again that failed before.
-    refresh : bool
-        Read all images and compute those again whose bytes changed since, finished or failed;
-        rows whose image cannot be read now stay as they are.
-    max_failed : str
-        A number or a percentage of all rows; more failures set ``too_many_failed``.
-    progress : Progress, optional
-        Who is told how it goes.
-
-    Returns
-    -------
-    ExtractResult
-
-    Raises
-    ------
-    BottleneckError
-        Of the kind that fits: the sources cannot be listed, the file belongs to other images
-        or another recipe, another process writes it, the disk is full, ...
-    """
-    allowed = MaxFailed.parse(max_failed)
-    listed = [sources] if isinstance(sources, str | Path) else [*sources]
-    for name, value in {"batch_size": batch_size, "workers": workers, "limit": limit}.items():
-        if value is not None and value < 1:
-            raise OptionError(f"expected {name} to be at least 1, got {value}")
-    if dtype not in FEATURE_DTYPES:
-        raise OptionError(f"expected dtype to be {' or '.join(FEATURE_DTYPES)}, got {dtype!r}")
-    backbones.get(backbone)  # a misspelt name is told before a million files are listed
-    source = open_source([str(given) for given in listed])
-    path = prepare_output(output, kind="features", inputs=map(str, listed))
-    with writer_lock(path):
-        fresh = overwrite or not path.exists()
-        if not fresh:
-            # Cheap, so before the network is loaded.
-            require_same_manifest(FeatureStore.open(path), source.manifest)
-        embedder = build_embedder(
-            backbone=backbone,
-            weights=weights,
-            layers=layers,
-            pool=pool,
-            size=size,
-            resize=resize,
-            dtype=dtype,
-            precision=precision,
-            runtime=runtime,
-            calibration=partial(calibration_images, source),
-        )
-        return fill_store(
-            source,
-            path,
-            embedder,
-            batch_size=batch_size,
-            workers=workers or default_workers(),
-            limit=limit,
-            overwrite=fresh,
-            preallocate=preallocate,
-            retry_failed=retry_failed,
-            refresh=refresh,
-            max_failed=allowed,
-            progress=progress or Silent(),
-        )
+def fill_store(source: Source, path: Path, embedder: Embedder, **options: Any) -> ExtractResult:
+    """Create or continue one feature file; see :func:`fill_stores`."""
+    (result,) = fill_stores(source, [(path, embedder)], **options)
+    return result
 
 
-def fill_store(
+def fill_stores(
     source: Source,
-    path: Path,
-    embedder: Embedder,
+    outputs: Sequence[tuple[Path, Embedder]],
     *,
-    batch_size: int,
+    batch_size: int | Sequence[int],
     workers: int,
     max_failed: MaxFailed,
     progress: Progress,
+    worker_kind: WorkerKind = "threads",
+    decoder: Decoder | None = None,
+    watch: Watch | None = None,
+    views: int = 1,
+    reuse: Sequence[FeatureStore] = (),
     limit: int | None = None,
-    overwrite: bool = False,
+    overwrite: bool | Sequence[bool] = False,
     preallocate: bool = True,
     retry_failed: bool = False,
     refresh: bool = False,
-) -> ExtractResult:
-    """Create or continue a feature file. The caller holds the writer lock.
+) -> list[ExtractResult]:
+    """Create or continue feature files in one pass. The caller holds the writer locks.
 
-    The parameters are those of :func:`extract`, resolved.
+    Rows that any of the files lacks are read and decoded once, and each file gets what it lacks.
+
+    Parameters
+    ----------
+    source : Source
+        The images.
+    outputs : sequence of (Path, Embedder)
+        Each file and what computes its rows.
+    batch_size : int or sequence of int
+        Images per forward pass, of each embedder.
+    decoder : Decoder, optional
+        Workers that were started before; by default they are started when there is work.
+    watch : Watch, optional
+        Time-out of an image, and who is told of stalls, for workers that are started here.
+    reuse : sequence of FeatureStore
+        Older files to take features from.
+    workers, worker_kind, max_failed, progress, views, limit, overwrite, preallocate
+        See :func:`bottleneck.extract`.
+    retry_failed, refresh
+        See :func:`bottleneck.extract`.
     """
-    if overwrite or not path.exists():
+    sizes = [batch_size] * len(outputs) if isinstance(batch_size, int) else [*batch_size]
+    fresh = [overwrite] * len(outputs) if isinstance(overwrite, bool) else [*overwrite]
+    if len(outputs) > MAX_WANTS:
+        raise OptionError(f"expected at most {MAX_WANTS} backbones at once, got {len(outputs)}")
+    with ExitStack() as stack:
+        if decoder is not None:
+            stack.callback(decoder.close)
+        manifest = viewed(source.manifest, views)
+        require_matches([*reuse], [embedder.recipe for _, embedder in outputs])
+        targets = []
+        for (path, embedder), size, anew in zip(outputs, sizes, fresh, strict=True):
+            store = _opened(
+                path,
+                embedder,
+                manifest,
+                anew=anew,
+                preallocate=preallocate,
+                progress=progress,
+            )
+            if refresh:
+                store = _reset_changed(source, store, workers, views, progress)
+            if retry_failed:
+                store = _reset(store, np.flatnonzero(store.status > RowStatus.DONE))
+            old = matching([*reuse], embedder.recipe)
+            targets.append(
+                Target(
+                    store,
+                    embedder,
+                    old=OldFile.read(old, views) if old else None,
+                    views=views,
+                    at_most=size,
+                    note=progress.note,
+                )
+            )
+        lacks = np.logical_or.reduce([waiting(t.store.status) for t in targets])
+        plan = Plan(np.where(lacks, 0, 1).astype(np.uint8), limit=limit)
+        started = time.perf_counter()
+        shared: defaultdict[str, float] = defaultdict(float)
+        if len(plan):
+            progress.begin(len(plan), len(lacks) - int(np.count_nonzero(lacks)))
+            try:
+                geometries = tuple(dict.fromkeys(embedder.geometry for _, embedder in outputs))
+                job = Job(
+                    geometries,
+                    tuple(t.want(geometries.index(t.embedder.geometry)) for t in targets),
+                    max(sizes),
+                    views,
+                )
+                decoder = decoder or open_decoder(
+                    source, workers=workers, kind=worker_kind, watch=watch
+                )
+                batches = _with_wants(plan.batches(job.batch_size), targets)
+                slots = decode_stream(decoder, job, batches)
+                with closing(slots):
+                    _stream(
+                        slots,
+                        job,
+                        targets,
+                        keys=manifest.keys,
+                        shared=shared,
+                        progress=progress,
+                    )
+            finally:
+                progress.end()
+        took = time.perf_counter() - started
+    return [
+        summarise(
+            target.store,
+            target.tally,
+            max_failed=max_failed,
+            took=took,
+            seconds={**shared, **target.seconds},
+            workers=workers,
+        )
+        for target in targets
+    ]
+
+
+def _opened(
+    path: Path,
+    embedder: Embedder,
+    manifest: Manifest,
+    *,
+    anew: bool,
+    preallocate: bool,
+    progress: Progress,
+) -> FeatureStore:
+    """Open the file to continue, or make it."""
+    if anew or not path.exists():
         create(
             path,
-            manifest=source.manifest,
+            manifest=manifest,
             recipe=embedder.recipe,
             dims=embedder.dims,
             dtype=embedder.recipe.execution["dtype"],
@@ -181,86 +196,104 @@ def fill_store(
         )
         failures_path(path).unlink(missing_ok=True)
     store = FeatureStore.open(path)
-    require_same_manifest(store, source.manifest)
+    require_same_manifest(store, manifest)
     for note in require_same_recipe(store, embedder.recipe):
         progress.note(note)
     settle(store.path, store.layout)
-    if refresh:
-        store = _reset_changed(source, store, workers, progress)
-    plan = Plan(store.status, retry_failed=retry_failed, limit=limit)
-    started = time.perf_counter()
-    seconds: defaultdict[str, float] = defaultdict(float)
-    tally = Tally()
-    if len(plan):
-        progress.begin(len(plan), int(np.count_nonzero(store.status)))
-        try:
-            batches = plan.batches(batch_size)
-            _stream(
-                source,
-                store,
-                embedder,
-                batches,
-                workers=workers,
-                tally=tally,
-                seconds=seconds,
-                progress=progress,
-            )
-        finally:
-            progress.end()
-    took = time.perf_counter() - started
-    return summarise(store.path, tally, max_failed=max_failed, took=took, seconds=seconds)
+    store.counts()  # a status of no meaning is told before any work
+    return store
 
 
 def _reset_changed(
-    source: Source, store: FeatureStore, workers: int, progress: Progress
+    source: Source, store: FeatureStore, workers: int, views: int, progress: Progress
 ) -> FeatureStore:
     """Make rows pending whose image changed, before they are overwritten."""
     rows = np.flatnonzero(store.status)
-    changed, unreadable = changed_rows(source, rows, store.digests[rows], workers)
+    changed, unreadable = changed_rows(source, rows, store.digests[rows], workers, views)
     kept = np.count_nonzero(store.done[unreadable])
     if kept:
         progress.note(f"{kept} images cannot be read now; their finished rows are kept")
     if not len(changed):
         return store
     progress.note(f"{len(changed)} images changed since they were computed")
+    return _reset(store, changed)
+
+
+def _reset(store: FeatureStore, rows: NDArray[np.int64]) -> FeatureStore:
+    """Make rows pending, durably, before they are written again; return the file as it is then."""
+    if not len(rows):
+        return store
     with Writer(store.path, store.layout) as writer:
-        writer.unflag(changed)
+        writer.unflag(rows)
     return FeatureStore.open(store.path)
 
 
+def _with_wants(batches: Iterator[NDArray[np.int64]], targets: Sequence[Target]) -> Iterator[Batch]:
+    """Say for the rows of each batch which files lack them."""
+    for rows in batches:
+        wanted = np.zeros(len(rows), np.uint32)
+        for w, target in enumerate(targets):
+            lacks = waiting(target.store.status[rows])
+            wanted |= lacks.astype(np.uint32) << np.uint32(w)
+        yield rows, wanted
+
+
 def _stream(
-    source: Source,
-    store: FeatureStore,
-    embedder: Embedder,
-    batches: Iterable[NDArray[np.int64]],
+    slots: Iterator[Slot],
+    job: Job,
+    targets: Sequence[Target],
     *,
-    workers: int,
-    tally: Tally,
-    seconds: defaultdict[str, float],
+    keys: Sequence[str],
+    shared: defaultdict[str, float],
     progress: Progress,
 ) -> None:
     """Compute and write rows; after Ctrl-C what was done is committed."""
-    keys = source.manifest.keys
-    reported = 0
-    with Writer(store.path, store.layout) as writer:
+    streamed = reported = failed = 0
+
+    def report() -> None:
+        # A row counts once it is durable in every file.
+        nonlocal reported
+        pairs = zip(targets, writers, strict=True)
+        finished = streamed - max(t.tally.done - writer.committed for t, writer in pairs)
+        if finished > reported:
+            reported = finished
+            progress.advance(reported, failed, _together(shared, targets))
+
+    with ExitStack() as stack:
+        writers = [stack.enter_context(Writer(t.store.path, t.store.layout)) for t in targets]
         try:
-            for batch in embedder.stream(source, batches, workers=workers, seconds=seconds):
+            for slot in timed(slots, shared):
+                for w, (target, writer) in enumerate(zip(targets, writers, strict=True)):
+                    batch = target.serve(slot, w, job.wants[w].geometry)
+                    started = time.perf_counter()
+                    writer.write(batch.rows, batch.features, batch.digests)
+                    writer.fail(
+                        FailedRow(f.row, keys[f.row], f.status, f.message, f.digest)
+                        for f in batch.failures
+                    )
+                    target.remember(batch)
+                    target.tally.ok += len(batch.rows)
+                    target.tally.failed += len(batch.failures)
+                    target.seconds["write"] += time.perf_counter() - started
+                streamed += slot.count
+                failed = max(target.tally.failed for target in targets)
+                report()
+            for target, writer in zip(targets, writers, strict=True):
                 started = time.perf_counter()
-                writer.write(batch.rows, batch.features, batch.digests)
-                writer.fail(
-                    FailedRow(f.row, keys[f.row], f.status, f.message, f.digest)
-                    for f in batch.failures
-                )
-                tally.ok += len(batch.rows)
-                tally.failed += len(batch.failures)
-                seconds["write"] += time.perf_counter() - started
-                if writer.committed > reported:
-                    reported = writer.committed
-                    progress.advance(reported, tally.failed, seconds)
-            started = time.perf_counter()
-            writer.commit()
-            seconds["write"] += time.perf_counter() - started
+                writer.commit()
+                target.seconds["write"] += time.perf_counter() - started
         except KeyboardInterrupt:
-            tally.interrupted = True
-    if writer.committed > reported:
-        progress.advance(writer.committed, tally.failed, seconds)
+            for target in targets:
+                target.tally.interrupted = True
+    report()
+
+
+def _together(
+    shared: defaultdict[str, float], targets: Sequence[Target]
+) -> defaultdict[str, float]:
+    """Add up the time of all stages."""
+    total = defaultdict[str, float](float, shared)
+    for target in targets:
+        for stage, took in target.seconds.items():
+            total[stage] += took
+    return total

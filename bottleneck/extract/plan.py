@@ -9,18 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import ManifestError, OptionError, RecipeMismatchError
+from bottleneck.extract.known import MUST_AGREE
 from bottleneck.manifest import Manifest
 from bottleneck.recipe import Recipe, mismatch_message
 from bottleneck.status import RowStatus
 from bottleneck.store import FeatureStore
 
-_MUST_AGREE = ("precision", "dtype")
-"""Fields of the execution that rows of one file must share; the others may change midway."""
-
 _BLOCK_ROWS = 1 << 20
 """Rows planned at once."""
 
 _OVERWRITE_HINT = "Give another -o, or --overwrite to replace the file and its finished rows."
+
+_REUSE_HINT = (
+    "Give another -o; with --reuse and this file, only new images are computed. "
+    "Or --overwrite to replace the file and its finished rows."
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def require_same_manifest(store: FeatureStore, manifest: Manifest) -> None:
             f"{store.path} was made for another list of images: "
             f"{manifest.describe_difference(store.manifest)} "
             f"(manifest {manifest.sha256[:12]} now, {store.manifest_sha256[:12]} in the file)",
-            hint=_OVERWRITE_HINT,
+            hint=_REUSE_HINT,
         )
 
 
@@ -94,7 +97,7 @@ def require_same_recipe(store: FeatureStore, recipe: Recipe) -> list[str]:
     """
     execution = recipe.execution_differences(store.recipe)
     fatal = recipe.identity_differences(store.recipe)
-    fatal += [d for d in execution if d.field in _MUST_AGREE]
+    fatal += [d for d in execution if d.field in MUST_AGREE]
     if fatal:
         raise RecipeMismatchError(
             mismatch_message("this run", str(store.path), fatal), hint=_OVERWRITE_HINT
@@ -104,6 +107,11 @@ def require_same_recipe(store: FeatureStore, recipe: Recipe) -> list[str]:
     ]
 
 
+def waiting(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tell which rows are to be computed: bool, shape (n,)."""
+    return np.equal(status, RowStatus.PENDING)
+
+
 class Plan:
     """The rows to compute, in order; only ever a block of their numbers is in memory.
 
@@ -111,18 +119,13 @@ class Plan:
     ----------
     status : ndarray of uint8, shape (n,)
         Status codes.
-    retry_failed : bool
-        Also rows that failed before.
     limit : int, optional
         At most this many, spread evenly over those that wait, so that a short trial sees
         every class.
     """
 
-    def __init__(
-        self, status: NDArray[np.uint8], *, retry_failed: bool = False, limit: int | None = None
-    ) -> None:
+    def __init__(self, status: NDArray[np.uint8], *, limit: int | None = None) -> None:
         self._status = status
-        self._retry_failed = retry_failed
         self._waiting = sum(len(rows) for rows in self._blocks())
         self._limit = self._waiting if limit is None else min(limit, self._waiting)
 
@@ -156,5 +159,4 @@ class Plan:
     def _blocks(self) -> Iterator[NDArray[np.int64]]:
         for start in range(0, len(self._status), _BLOCK_ROWS):
             block = self._status[start : start + _BLOCK_ROWS]
-            waits = block != RowStatus.DONE if self._retry_failed else block == RowStatus.PENDING
-            yield start + np.flatnonzero(waits)
+            yield start + np.flatnonzero(waiting(block))

@@ -15,6 +15,10 @@ class Progress(Protocol):
         """Tell how many rows this run has finished and failed, and the seconds per stage."""
         ...
 
+    def stage(self, what: str) -> None:
+        """Tell what is being done now, where there are no rows to count."""
+        ...
+
     def note(self, message: str) -> None:
         """Tell something worth knowing that is no error."""
         ...
@@ -31,6 +35,9 @@ class Silent:
         """Ignore it."""
 
     def advance(self, finished: int, failed: int, seconds: Mapping[str, float]) -> None:
+        """Ignore it."""
+
+    def stage(self, what: str) -> None:
         """Ignore it."""
 
     def note(self, message: str) -> None:

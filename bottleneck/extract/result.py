@@ -7,18 +7,27 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bottleneck.decode import default_workers
 from bottleneck.extract.plan import MaxFailed
+from bottleneck.extract.profile import STAGES, limit
 from bottleneck.status import RowStatus
 from bottleneck.store import FeatureStore
 
 
 @dataclass
 class Tally:
-    """What the run has done so far."""
+    """What a run has done to one file so far; ``copied`` and ``reused`` are part of ``ok``."""
 
     ok: int = 0
     failed: int = 0
+    copied: int = 0
+    reused: int = 0
     interrupted: bool = False
+
+    @property
+    def done(self) -> int:
+        """Rows of either kind."""
+        return self.ok + self.failed
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,9 @@ class ExtractResult:
         Rows of the file.
     ok, failed : int
         Rows this run finished, and rows it found to be bad.
+    copied, reused : int
+        Rows among the ``ok`` ones whose features were copied from an identical image of this
+        file, or taken over from an older file.
     already_done : int
         Rows that were finished, well or badly, before this run.
     pending : int
@@ -50,7 +62,10 @@ class ExtractResult:
     images_per_second : float
         Images of this run over its time.
     stages : dict of str to float
-        Seconds per stage; ``read`` and ``decode`` are summed over the workers.
+        Seconds per stage (:data:`~bottleneck.extract.profile.STAGES`); ``read`` and ``decode``
+        are summed over the workers.
+    limit, advice : str
+        The stage that held the run up, and what to change; empty if nothing ran.
     backbone : str
         Its name.
     outputs : dict of str to int
@@ -63,6 +78,8 @@ class ExtractResult:
     rows: int
     ok: int
     failed: int
+    copied: int
+    reused: int
     already_done: int
     pending: int
     failed_total: int
@@ -72,6 +89,8 @@ class ExtractResult:
     seconds: float
     images_per_second: float
     stages: dict[str, float]
+    limit: str
+    advice: str
     backbone: str
     outputs: dict[str, int]
     peak_rss_mb: float
@@ -82,40 +101,49 @@ class ExtractResult:
 
 
 def summarise(
-    path: Path,
+    before: FeatureStore,
     tally: Tally,
     *,
     max_failed: MaxFailed,
     took: float,
     seconds: Mapping[str, float],
+    workers: int,
 ) -> ExtractResult:
     """Put together what a run says at its end.
 
     Parameters
     ----------
-    path : Path
-        The feature file as it is now.
+    before : FeatureStore
+        The feature file as it was when the run began.
     tally : Tally
-        What the run has done.
+        What the run says it has done; what counts is what the file says now.
     max_failed : MaxFailed
         How many bad rows are allowed.
     took : float
         Seconds.
     seconds : mapping of str to float
         Seconds per stage.
+    workers : int
+        Decode workers.
     """
-    store = FeatureStore.open(path)
-    counts = store.counts()
+    store = FeatureStore.open(before.path)
+    counts, earlier = store.counts(), before.counts()
     pending = counts.get(RowStatus.PENDING, 0)
+    already_done = len(before) - earlier.get(RowStatus.PENDING, 0)
+    ok = counts.get(RowStatus.DONE, 0) - earlier.get(RowStatus.DONE, 0)
     reasons = {status.label: count for status, count in counts.items() if status.failed}
     failed_total = sum(reasons.values())
-    done_now = tally.ok + tally.failed
+    done_now = len(store) - pending - already_done
+    device = str(store.recipe.execution.get("device", "cpu"))
+    found = limit(seconds, workers=workers, cores=default_workers(), device=device)
     return ExtractResult(
-        output=str(path),
+        output=str(store.path),
         rows=len(store),
-        ok=tally.ok,
-        failed=tally.failed,
-        already_done=len(store) - pending - done_now,
+        ok=ok,
+        failed=done_now - ok,
+        copied=tally.copied,
+        reused=tally.reused,
+        already_done=already_done,
         pending=pending,
         failed_total=failed_total,
         reasons=reasons,
@@ -123,7 +151,9 @@ def summarise(
         interrupted=tally.interrupted,
         seconds=round(took, 3),
         images_per_second=round(done_now / took, 2) if done_now else 0.0,
-        stages={stage: round(value, 3) for stage, value in seconds.items()},
+        stages={stage: round(seconds.get(stage, 0.0), 3) for stage in STAGES},
+        limit=found.stage,
+        advice=found.advice,
         backbone=store.recipe.backbone,
         outputs=store.outputs,
         peak_rss_mb=peak_rss_mb(),

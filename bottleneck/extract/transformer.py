@@ -10,10 +10,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from bottleneck import backbones
 from bottleneck.backbones.spec import Pool
+from bottleneck.decode import default_workers
 from bottleneck.errors import ImageError
-from bottleneck.extract.decode import default_workers
-from bottleneck.extract.embedder import build_embedder
-from bottleneck.extract.engine import BATCH_SIZE
+from bottleneck.extract.build import build_embedder
+from bottleneck.extract.options import BATCH_SIZE
 from bottleneck.extract.plan import Plan
 from bottleneck.images import ResizeRule
 from bottleneck.manifest import Manifest

@@ -10,6 +10,12 @@ from bottleneck.heads.catalogue import HEAD_NAMES, HEADS, HeadSpec, head_spec
 from bottleneck.heads.grid import parse_grid
 
 if TYPE_CHECKING:
+    from bottleneck.heads.discriminant import LinearDiscriminant as LinearDiscriminant
+    from bottleneck.heads.discriminant import NearestMean as NearestMean
+    from bottleneck.heads.linear import LinearSVC as LinearSVC
+    from bottleneck.heads.linear import LogisticRegression as LogisticRegression
+    from bottleneck.heads.neighbors import KNeighbors as KNeighbors
+    from bottleneck.heads.ridge import RidgeClassifier as RidgeClassifier
     from bottleneck.heads.saved import Head as Head
     from bottleneck.heads.selection import Fitted as Fitted
     from bottleneck.heads.selection import select as select
@@ -19,6 +25,12 @@ if TYPE_CHECKING:
 _HOME = {
     "Fitted": "bottleneck.heads.selection",
     "Head": "bottleneck.heads.saved",
+    "KNeighbors": "bottleneck.heads.neighbors",
+    "LinearDiscriminant": "bottleneck.heads.discriminant",
+    "LinearSVC": "bottleneck.heads.linear",
+    "LogisticRegression": "bottleneck.heads.linear",
+    "NearestMean": "bottleneck.heads.discriminant",
+    "RidgeClassifier": "bottleneck.heads.ridge",
     "folds": "bottleneck.heads.splits",
     "holdout": "bottleneck.heads.splits",
     "select": "bottleneck.heads.selection",
@@ -30,6 +42,12 @@ __all__ = [
     "Fitted",
     "Head",
     "HeadSpec",
+    "KNeighbors",
+    "LinearDiscriminant",
+    "LinearSVC",
+    "LogisticRegression",
+    "NearestMean",
+    "RidgeClassifier",
     "folds",
     "head_spec",
     "holdout",

@@ -1,7 +1,6 @@
-"""The head's file: a zip of ``head.json`` for people and ``estimator.skops`` for scikit-learn.
+"""The head's file: a zip of ``head.json``, which people can read, and plain ``.npy`` arrays.
 
-No pickle anywhere: skops rebuilds an estimator from a description and arrays, and only from
-types it trusts.
+No pickle anywhere and nothing that could build an object: the weights are numbers.
 """
 
 import io
@@ -9,7 +8,6 @@ import json
 import os
 import secrets
 import struct
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -17,11 +15,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bottleneck.errors import HeadError
 
 FORMAT = "bottleneck-head"
-VERSION = 1
-"""Raised when a reader of the current version would misread or refuse the file."""
+VERSION = 2
+"""Raised when a reader of the current version would misread or refuse the file.
+
+1 held a scikit-learn pipeline as skops objects; it was never released and is refused.
+"""
 
 _DESCRIPTION = "head.json"
 _ESTIMATOR = "estimator.skops"
@@ -29,7 +33,7 @@ _ESTIMATOR = "estimator.skops"
 # The earliest date a zip can hold: the same head gives the same bytes on every day.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
-# What zipfile, json and skops raise for content that is not theirs.
+# What zipfile, json and NumPy raise for content that is not theirs.
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -45,7 +49,12 @@ _DAMAGE = (
 )
 
 
-def write_head(path: Path, description: Mapping[str, Any], estimator: Any) -> None:
+def write_head(
+    path: Path,
+    description: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    estimator: bytes | None = None,
+) -> None:
     """Write a head's file atomically: the name holds the old file or the whole new one.
 
     Parameters
@@ -54,26 +63,27 @@ def write_head(path: Path, description: Mapping[str, Any], estimator: Any) -> No
         Where to; an existing file is replaced.
     description : mapping
         JSON values; ``format`` and ``version`` are added.
-    estimator : object
-        A fitted scikit-learn estimator.
+    arrays : mapping of str to ndarray
+        The weights, by name; each becomes an ``.npy`` member.
+    estimator : bytes, optional
+        What skops wrote of a classifier that is more than its weights.
 
     Raises
     ------
     HeadError
-        When the folder cannot be written to, or skops cannot describe the estimator.
+        When the folder cannot be written to.
     """
-    import skops.io
-
     header = {"format": FORMAT, "version": VERSION, **description}
     text = json.dumps(header, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    try:
-        body = _renumber(skops.io.dumps(estimator))
-    except TypeError as error:
-        raise HeadError(f"cannot save {type(estimator).__name__}: {error}") from error
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         _add(archive, _DESCRIPTION, text.encode("utf-8", "surrogateescape"))
-        _add(archive, _ESTIMATOR, body)
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.save(member, np.ascontiguousarray(array), allow_pickle=False)
+            _add(archive, f"{name}.npy", member.getvalue())
+        if estimator is not None:
+            _add(archive, _ESTIMATOR, estimator)
     try:
         _replace(path, buffer.getvalue())
     except OSError as error:
@@ -83,14 +93,13 @@ def write_head(path: Path, description: Mapping[str, Any], estimator: Any) -> No
         ) from error
 
 
-def read_head(path: Path) -> tuple[dict[str, Any], Any]:
-    """Read what :func:`write_head` wrote: the description and the estimator.
+def read_head(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]], bytes | None]:
+    """Read what :func:`write_head` wrote: description, arrays, and the estimator's bytes.
 
     Raises
     ------
     HeadError
-        For a file that is missing, damaged, not a head, of a newer format, or that holds
-        types which are not trusted; those are named and not loaded.
+        For a file that is missing, damaged, not a head or of another format version.
     """
     with _explained(path), zipfile.ZipFile(path) as archive:
         if _DESCRIPTION not in archive.namelist():
@@ -102,25 +111,17 @@ def read_head(path: Path) -> tuple[dict[str, Any], Any]:
         if version != VERSION:
             raise HeadError(
                 f"expected a head of format version {VERSION}, got {version!r} in {path}",
-                hint="Update the package: pip install --upgrade bottleneck-features",
+                hint="It is from before the first release: train it again."
+                if version == 1
+                else "Update the package: pip install --upgrade bottleneck-features",
             )
-        return description, _load_estimator(archive.read(_ESTIMATOR), path)
-
-
-def _load_estimator(body: bytes, path: Path) -> Any:
-    import skops.io
-    from sklearn.exceptions import InconsistentVersionWarning
-
-    untrusted = skops.io.get_untrusted_types(data=body)
-    if untrusted:
-        raise HeadError(
-            f"{path} holds types that are not trusted and were not loaded: {', '.join(untrusted)}",
-            hint="A head trained by this package never does; do not use this file.",
-        )
-    with warnings.catch_warnings():
-        # The versions are in the description; Head says so when they differ.
-        warnings.simplefilter("ignore", InconsistentVersionWarning)
-        return skops.io.loads(body)
+        arrays = {
+            name.removesuffix(".npy"): np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
+            for name in archive.namelist()
+            if name.endswith(".npy")
+        }
+        whole = archive.read(_ESTIMATOR) if _ESTIMATOR in archive.namelist() else None
+        return description, arrays, whole
 
 
 @contextmanager
@@ -152,39 +153,6 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     entry = zipfile.ZipInfo(name, _DATE)
     entry.external_attr = 0o644 << 16
     archive.writestr(entry, content)
-
-
-def _renumber(body: bytes) -> bytes:
-    """Replace the memory addresses in skops's bytes by running numbers.
-
-    skops names objects and their arrays by ``id()``, which differs from process to process.
-    """
-    numbers: dict[int, int] = {}
-    names: dict[str, str] = {}
-
-    def walk(node: Any) -> Any:
-        if isinstance(node, list):
-            return [walk(child) for child in node]
-        if not isinstance(node, dict):
-            return node
-        renamed = {key: walk(child) for key, child in node.items()}
-        if isinstance(node.get("__id__"), int):
-            renamed["__id__"] = numbers.setdefault(node["__id__"], len(numbers) + 1)
-        if node.get("file") in members:
-            renamed["file"] = names.setdefault(node["file"], f"{len(names) + 1}.npy")
-        return renamed
-
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(body)) as source, zipfile.ZipFile(buffer, "w") as target:
-        members = {name for name in source.namelist() if name.endswith(".npy")}
-        schema = walk(json.loads(source.read("schema.json")))
-        for old, new in names.items():
-            _add(target, new, source.read(old))
-        for name in source.namelist():
-            if name not in names and name != "schema.json":
-                _add(target, name, source.read(name))
-        _add(target, "schema.json", json.dumps(schema, indent=1).encode())
-    return buffer.getvalue()
 
 
 def _replace(path: Path, content: bytes) -> None:

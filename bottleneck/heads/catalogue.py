@@ -13,13 +13,6 @@ from typing import Any, Protocol
 
 from bottleneck.errors import OptionError
 
-SCALER_STEP = "scale"
-HEAD_STEP = "head"
-
-# Enough for every strength of the default grids on standardised features; a fit that still
-# stops early is recorded in the head's notes.
-_MAX_ITER = 5000
-
 
 class Classifier(Protocol):
     """What selection and the saved head need of an estimator: scikit-learn's interface.
@@ -55,8 +48,8 @@ class HeadSpec:
         Name of the class that does the work, for reports and to check a loaded file.
     default_grid : tuple of float
         Values of ``C`` tried by default, ascending; they suit standardised features.
-    make : callable
-        From (parameters, seed) to the unfitted last step of the pipeline.
+    build : callable
+        From parameters to the unfitted estimator, which standardises the features.
     parameters : callable
         From C to the parameters as they are recorded, in the estimator's terms too.
     probabilities : bool
@@ -67,46 +60,27 @@ class HeadSpec:
     description: str
     estimator: str
     default_grid: tuple[float, ...]
-    make: Callable[[Mapping[str, float], int], Any]
+    build: Callable[[Mapping[str, float]], Any]
     parameters: Callable[[float], dict[str, float]]
     probabilities: bool = False
 
-    def build(self, params: Mapping[str, float], seed: int = 0) -> Any:
-        """Make an unfitted scikit-learn ``Pipeline`` of a scaler and this head.
 
-        Parameters
-        ----------
-        params : mapping
-            What :attr:`parameters` returned for a C.
-        seed : int
-            For solvers that draw random numbers.
-        """
-        from sklearn.pipeline import Pipeline
-        from sklearn.preprocessing import StandardScaler
+def _logreg(params: Mapping[str, float]) -> Any:
+    from bottleneck.heads.linear import LogisticRegression
 
-        return Pipeline([(SCALER_STEP, StandardScaler()), (HEAD_STEP, self.make(params, seed))])
+    return LogisticRegression(C=params["C"], standardize=True)
 
 
-def _logreg(params: Mapping[str, float], seed: int) -> Any:
-    from sklearn.linear_model import LogisticRegression
+def _svm(params: Mapping[str, float]) -> Any:
+    from bottleneck.heads.linear import LinearSVC
 
-    return LogisticRegression(C=params["C"], max_iter=_MAX_ITER, random_state=seed)
-
-
-def _svm(params: Mapping[str, float], seed: int) -> Any:
-    from sklearn.svm import LinearSVC
-
-    # "auto" takes the dual problem when there are fewer rows than features: the primal one
-    # then needs minutes at a large C. liblinear copies the features to float64 in any case.
-    return LinearSVC(
-        C=params["C"], loss="squared_hinge", dual="auto", max_iter=_MAX_ITER, random_state=seed
-    )
+    return LinearSVC(C=params["C"], standardize=True)
 
 
-def _ridge(params: Mapping[str, float], seed: int) -> Any:
-    from sklearn.linear_model import RidgeClassifier
+def _ridge(params: Mapping[str, float]) -> Any:
+    from bottleneck.heads.ridge import RidgeClassifier
 
-    return RidgeClassifier(alpha=params["alpha"], random_state=seed)
+    return RidgeClassifier(alpha=params["alpha"], standardize=True)
 
 
 def _only_c(c: float) -> dict[str, float]:
@@ -123,7 +97,7 @@ _SPECS = (
         description="multinomial logistic regression, L2; gives probabilities",
         estimator="LogisticRegression",
         default_grid=(1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
-        make=_logreg,
+        build=_logreg,
         parameters=_only_c,
         probabilities=True,
     ),
@@ -132,7 +106,7 @@ _SPECS = (
         description="linear support vector machine, squared hinge, one against the rest",
         estimator="LinearSVC",
         default_grid=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1),
-        make=_svm,
+        build=_svm,
         parameters=_only_c,
     ),
     HeadSpec(
@@ -140,7 +114,7 @@ _SPECS = (
         description="ridge regression on one-hot targets; the fastest",
         estimator="RidgeClassifier",
         default_grid=(1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0),
-        make=_ridge,
+        build=_ridge,
         parameters=_c_and_alpha,
     ),
 )
@@ -150,6 +124,11 @@ HEADS: Mapping[str, HeadSpec] = {spec.name: spec for spec in _SPECS}
 
 HEAD_NAMES: tuple[str, ...] = tuple(HEADS)
 """The names, for option choices."""
+
+
+def strength(best: Mapping[str, Any]) -> str:
+    """Write C for a repr, with a space behind it; nothing for a head without one."""
+    return f"C={best['C']:g} " if isinstance(best.get("C"), float) else ""
 
 
 def head_spec(name: str) -> HeadSpec:
@@ -165,6 +144,7 @@ def head_spec(name: str) -> HeadSpec:
         near = difflib.get_close_matches(name.lower(), HEAD_NAMES) or HEAD_NAMES
         raise OptionError(
             f"expected a head of {', '.join(HEAD_NAMES)}, got {name!r}",
-            hint=f"Did you mean {' or '.join(near)}?",
+            hint=f"Did you mean {' or '.join(near)}? Any other classifier of scikit-learn goes by "
+            "its import path: sklearn.svm.SVC.",
         )
     return spec

@@ -1,12 +1,13 @@
 """Feature matrices as heads take them: float32, finite, of the right length, in blocks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import HeadError
+from bottleneck.heads.rows import ArrayRows, FileRows, FloatArray, Rows
 
 BLOCK_ROWS = 4096
 """Rows looked at or predicted at once: 20 MiB of 1280 float32 features."""
@@ -37,13 +38,18 @@ def as_float32(X: Any) -> NDArray[np.float32]:
         return array.astype(np.float32, copy=False)
 
 
-def blocks(n: int) -> Iterator[slice]:
-    """Cut ``n`` rows into slices of :data:`BLOCK_ROWS`."""
-    for start in range(0, n, BLOCK_ROWS):
-        yield slice(start, min(start + BLOCK_ROWS, n))
+def as_feature_rows(X: Any) -> Rows:
+    """Return rows in float32: of arrays as :func:`as_float32` does, of files as they are read.
+
+    Raises
+    ------
+    HeadError
+        When it is not a matrix of numbers with at least one column.
+    """
+    return X if isinstance(X, (ArrayRows, FileRows)) else ArrayRows(as_float32(X))
 
 
-def require_finite(X: NDArray[np.float32], keys: Sequence[str] | None = None) -> None:
+def require_finite(rows: Rows, keys: Sequence[str] | None = None) -> None:
     """Refuse NaN and infinity, naming the first row.
 
     Raises
@@ -51,10 +57,16 @@ def require_finite(X: NDArray[np.float32], keys: Sequence[str] | None = None) ->
     HeadError
         With the row's key, or its number when there are no keys.
     """
-    for rows in blocks(len(X)):
-        good = np.isfinite(X[rows]).all(axis=1)
+    scratch: dict[str, FloatArray] = {}
+    n = rows.shape[0]
+    for start in range(0, n, BLOCK_ROWS):
+        block = rows.read(start, min(start + BLOCK_ROWS, n), scratch)
+        # A sum is finite unless a term is not (or it overflows: then the terms decide).
+        if np.isfinite(block.sum(dtype=np.float64)):
+            continue
+        good = np.isfinite(block).all(axis=1)
         if not good.all():
-            row = rows.start + int(good.argmin())
+            row = start + int(good.argmin())
             name = f"row {row}" if keys is None else f"row {row} ({keys[row]!r})"
             raise HeadError(
                 f"expected finite features, got NaN or infinity in {name}",

@@ -46,6 +46,23 @@ def parse_grid(text: str) -> tuple[float, ...]:
     return check_grid((low, *(float(f"{value:.12g}") for value in inner), high))
 
 
+def parse_counts(text: str) -> tuple[int, ...]:
+    """Read whole numbers of 1 or more, separated by commas; ascending, without repeats.
+
+    Raises
+    ------
+    OptionError
+        For anything else.
+    """
+    try:
+        counts = tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        raise OptionError(f"expected whole numbers with commas (1,2,4), got {text!r}") from None
+    if counts[0] < 1:
+        raise OptionError(f"expected numbers of 1 or more, got {text!r}")
+    return counts
+
+
 def check_grid(values: tuple[float, ...]) -> tuple[float, ...]:
     """Sort a grid, drop repeats, refuse what is empty, not finite or not positive.
 

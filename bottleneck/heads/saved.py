@@ -5,7 +5,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,10 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from bottleneck import __version__
 from bottleneck.errors import HeadError, RecipeMismatchError
 from bottleneck.heads.archive import read_head, write_head
-from bottleneck.heads.catalogue import HEAD_STEP, HEADS, SCALER_STEP, Classifier
-from bottleneck.heads.features import as_float32, blocks, require_finite
-from bottleneck.heads.selection import Fitted
+from bottleneck.heads.catalogue import HEADS, Classifier, strength
+from bottleneck.heads.features import BLOCK_ROWS, as_feature_rows, require_finite
+from bottleneck.heads.rows import FloatArray, Rows
 from bottleneck.recipe import Recipe
+
+if TYPE_CHECKING:
+    from bottleneck.heads.selection import Fitted
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,7 +31,7 @@ class Head:
     kind : str
         Name in the catalogue.
     estimator : Classifier
-        Fitted pipeline of scaler and classifier over codes ``0 .. len(classes) - 1``.
+        Fitted classifier of features as they are, over codes ``0 .. len(classes) - 1``.
     classes : tuple of str
         Class names; a code is an index into them.
     recipe : Recipe
@@ -51,7 +54,7 @@ class Head:
     report: Mapping[str, Any]
 
     @classmethod
-    def of(cls, fitted: Fitted, *, recipe: Recipe, output: str, **about: Any) -> "Head":
+    def of(cls, fitted: "Fitted", *, recipe: Recipe, output: str, **about: Any) -> "Head":
         """Make a head of what :func:`~bottleneck.heads.select` found.
 
         Parameters
@@ -78,17 +81,17 @@ class Head:
 
     def __repr__(self) -> str:
         return (
-            f"<Head {self.kind} C={self.report['best']['C']:g} {self.recipe.backbone}/{self.output}"
+            f"<Head {self.kind} {strength(self.report['best'])}{self.recipe.backbone}/{self.output}"
             f" {self.dim} -> {len(self.classes)} classes>"
         )
 
-    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+    def predict(self, X: ArrayLike | Rows) -> NDArray[np.int64]:
         """Return the likeliest class of each row.
 
         Parameters
         ----------
-        X : array of float32 or float16, shape (n, dim)
-            Features of the head's recipe.
+        X : array or Rows, float32 or float16, shape (n, dim)
+            Features of the head's recipe; rows of a file are read block by block.
 
         Returns
         -------
@@ -103,18 +106,23 @@ class Head:
         parts = self._in_blocks(X, lambda block: self.estimator.predict(block).astype(np.int64))
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64] | None:
+    def predict_proba(self, X: ArrayLike | Rows) -> NDArray[np.float64] | None:
         """Return class probabilities, float64 of shape (n, classes), rows summing to one.
 
-        None when the head has none (``svm``, ``ridge``). Parameters and errors as in
-        :meth:`predict`.
+        None when the head has none: ``svm`` and ``ridge``, unless they were calibrated.
+        Parameters and errors as in :meth:`predict`.
         """
+        temperature = self.report.get("temperature")
+        if temperature is not None:
+            from bottleneck.heads.linear import probabilities as of_scores
+
+            return of_scores(self.scores(X) / temperature)
         probabilities = getattr(self.estimator, "predict_proba", None)
         if probabilities is None:
             return None
         return self._matrix(self._in_blocks(X, lambda block: _normal(probabilities(block))))
 
-    def scores(self, X: ArrayLike) -> NDArray[np.float64]:
+    def scores(self, X: ArrayLike | Rows) -> NDArray[np.float64]:
         """Return the decision function, float64 of shape (n, classes); the largest wins.
 
         With two classes the columns are the negative and the positive of the one score there
@@ -123,17 +131,27 @@ class Head:
         return self._matrix(self._in_blocks(X, self._columns))
 
     def _columns(self, block: NDArray[np.float32]) -> NDArray[np.float64]:
-        scores = np.asarray(self.estimator.decision_function(block), np.float64)
+        # Trees and neighbours have shares of votes only.
+        function = getattr(self.estimator, "decision_function", None)
+        scores = np.asarray(
+            (function or self.estimator.predict_proba)(block),  # type: ignore[attr-defined]
+            np.float64,
+        )
         return np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores
 
     def _matrix(self, parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)))
 
-    def _in_blocks(self, X: ArrayLike, function: Any) -> list[Any]:
-        features = as_float32(X)
-        self._require_dim(features.shape[1], "the features given")
-        require_finite(features)
-        return [function(features[rows]) for rows in blocks(len(features))]
+    def _in_blocks(self, X: ArrayLike | Rows, function: Any) -> list[Any]:
+        rows = as_feature_rows(X)
+        self._require_dim(rows.shape[1], "the features given")
+        require_finite(rows)
+        scratch: dict[str, FloatArray] = {}
+        n = rows.shape[0]
+        return [
+            function(rows.read(start, min(start + BLOCK_ROWS, n), scratch))
+            for start in range(0, n, BLOCK_ROWS)
+        ]
 
     def require_features(self, recipe: Recipe, output: str, dim: int) -> list[str]:
         """Refuse features this head does not understand; return what is only worth a warning.
@@ -150,7 +168,7 @@ class Head:
         Returns
         -------
         list of str
-            Warnings: another precision class, another scikit-learn than the head's.
+            Warnings: another precision class.
 
         Raises
         ------
@@ -168,18 +186,11 @@ class Head:
         theirs = _recipe_of(recipe, output)
         self.recipe.require_same_identity(theirs, ours="head", theirs="features", hint=hint)
         self._require_dim(dim, "the features")
-        notes = [
+        return [
             f"the head was trained on {difference.ours} features, these are {difference.theirs}"
             for difference in self.recipe.execution_differences(theirs)
             if difference.field == "precision"
         ]
-        trained, here = (
-            self.report.get("versions", {}).get("scikit-learn"),
-            _versions()["scikit-learn"],
-        )
-        if trained is not None and trained.split(".")[:2] != here.split(".")[:2]:
-            notes.append(f"the head was trained with scikit-learn {trained}, here is {here}")
-        return notes
 
     def _require_dim(self, dim: int, what: str) -> None:
         if dim != self.dim:
@@ -204,11 +215,18 @@ class Head:
             "report": dict(self.report),
             "recipe": json.loads(self.recipe.to_json()),
         }
-        write_head(Path(path), description, self.estimator)
+        estimator: Any = self.estimator
+        if self.kind in HEADS:
+            arrays = {"coef": estimator.coef_, "intercept": estimator.intercept_}
+            write_head(Path(path), description, arrays)
+            return
+        from bottleneck.heads.imported import dump
+
+        write_head(Path(path), description, {}, dump(estimator))
 
     @classmethod
     def load(cls, path: Path | str) -> "Head":
-        """Read a head; loads neither TensorFlow nor any type that is not trusted.
+        """Read a head; needs no TensorFlow.
 
         Raises
         ------
@@ -216,16 +234,19 @@ class Head:
             For a file that is missing, damaged, not a head or of a newer format.
         """
         path = Path(path)
-        description, estimator = read_head(path)
+        description, arrays, whole = read_head(path)
         try:
+            kind, report = str(description["kind"]), dict(description["report"])
             head = cls(
-                kind=str(description["kind"]),
-                estimator=estimator,
+                kind=kind,
+                estimator=_estimator(kind, report["best"], arrays, path)
+                if whole is None
+                else _imported(whole, path),
                 classes=tuple(map(str, description["classes"])),
                 recipe=Recipe(**description["recipe"]),
                 output=str(description["output"]),
                 dim=int(description["dim"]),
-                report=dict(description["report"]),
+                report=report,
             )
             repr(head)
         except (KeyError, TypeError, ValueError) as error:
@@ -234,23 +255,55 @@ class Head:
         return head
 
     def _require_consistent(self, path: Path) -> None:
-        """Refuse an estimator that is not what the description says."""
-        spec = HEADS.get(self.kind)
-        if spec is None:
-            raise HeadError(
-                f"expected a head of {', '.join(HEADS)}, got {self.kind!r} in {path}",
-                hint="Update the package: pip install --upgrade bottleneck-features",
-            )
-        steps = getattr(self.estimator, "named_steps", {})
-        found = [type(steps.get(name)).__name__ for name in (SCALER_STEP, HEAD_STEP)]
-        if found != ["StandardScaler", spec.estimator]:
-            raise _damaged(path, f"expected a {spec.estimator}, found {' and '.join(found)}")
-        codes = np.asarray(getattr(self.estimator, "classes_", ()))
-        if not np.array_equal(codes, np.arange(len(self.classes))):
-            raise _damaged(path, f"{len(self.classes)} classes named, {len(codes)} fitted")
-        fitted_dim = getattr(self.estimator, "n_features_in_", None)
-        if fitted_dim != self.dim:
-            raise _damaged(path, f"features of {self.dim} named, {fitted_dim} fitted")
+        """Refuse weights that are not what the description says."""
+        estimator: Any = self.estimator
+        classes, dim = len(estimator.classes_), estimator.n_features_in_
+        if classes != len(self.classes):
+            raise _damaged(path, f"{len(self.classes)} classes named, {classes} fitted")
+        if dim != self.dim:
+            raise _damaged(path, f"features of {self.dim} named, {dim} fitted")
+
+
+def _estimator(
+    kind: str, best: Mapping[str, float], arrays: Mapping[str, NDArray[Any]], path: Path
+) -> Any:
+    """Put the weights back into an estimator of the catalogue."""
+    spec = HEADS.get(kind)
+    if spec is None:
+        raise HeadError(
+            f"expected a head of {', '.join(HEADS)}, got {kind!r} in {path}",
+            hint="Update the package: pip install --upgrade bottleneck-features",
+        )
+    missing = {"coef", "intercept"} - arrays.keys()
+    if missing:
+        raise _damaged(path, f"no {' and no '.join(sorted(missing))}")
+    coef, intercept = arrays["coef"], arrays["intercept"]
+    plain = coef.dtype == intercept.dtype == np.float64 and coef.ndim == 2
+    if not plain or intercept.shape != coef.shape[:1]:
+        raise _damaged(
+            path,
+            "expected float64 weights (columns, features) and intercepts (columns,), found "
+            f"{coef.dtype} {coef.shape} and {intercept.dtype} {intercept.shape}",
+        )
+    if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
+        raise _damaged(path, "weights that are not finite")
+    estimator = spec.build(best)
+    estimator.coef_, estimator.intercept_ = coef, intercept
+    estimator.classes_ = np.arange(2 if len(coef) == 1 else len(coef))
+    estimator.n_features_in_ = coef.shape[1]
+    return estimator
+
+
+def _imported(content: bytes, path: Path) -> Any:
+    """Read a classifier that skops wrote; whatever it raises is damage."""
+    from bottleneck.heads.imported import load
+
+    try:
+        return load(content)
+    except HeadError:
+        raise
+    except Exception as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
 def _damaged(path: Path, what: str) -> HeadError:
@@ -279,7 +332,7 @@ def _normal(probabilities: Any) -> NDArray[np.float64]:
 def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
-    libraries: Sequence[str] = ("scikit-learn", "numpy", "scipy", "skops")
+    libraries: Sequence[str] = ("scikit-learn", "numpy", "scipy")
     return {
         "bottleneck": __version__,
         "python": platform.python_version(),

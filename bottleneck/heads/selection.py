@@ -9,11 +9,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.errors import HeadError, OptionError
-from bottleneck.heads.catalogue import Classifier, HeadSpec, head_spec
-from bottleneck.heads.crossval import cross_validate, recording
-from bottleneck.heads.features import as_float32, require_finite
+from bottleneck.heads.calibration import fit_temperature, out_of_fold_scores
+from bottleneck.heads.catalogue import Classifier, HeadSpec, head_spec, strength
+from bottleneck.heads.curves import few_shots, learning_curve
+from bottleneck.heads.features import as_feature_rows, require_finite
 from bottleneck.heads.grid import check_grid
+from bottleneck.heads.lockstep import GAP
+from bottleneck.heads.nested import nested_scores
+from bottleneck.heads.passes import passes
+from bottleneck.heads.rows import Rows
 from bottleneck.heads.splits import folds
+from bottleneck.heads.sweep import as_estimator, held_out_accuracy, sweep
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -25,16 +31,15 @@ class Fitted:
     kind : str
         Name of the head.
     estimator : Classifier
-        Pipeline of scaler and classifier, fitted on all rows given; predicts indices into
-        ``classes``.
+        Fitted on all rows given; predicts indices into ``classes``.
     classes : tuple of str
         Names of the classes that have rows, in the order of the codes given.
     dim : int
         Length of the features.
     rows : int
         Rows it was fitted on.
-    best : mapping of str to float
-        The chosen parameters: ``C``, for ridge also its ``alpha``.
+    best : mapping
+        The chosen parameters: ``C``, for ridge also its ``alpha``; those given of an imported one.
     cv : tuple of mappings
         For each C, ascending: ``params``, and ``mean`` and ``std`` (over folds, population)
         of the accuracy. Empty without cross-validation.
@@ -45,6 +50,12 @@ class Fitted:
         classes with fewer rows than folds.
     seconds : float
         Wall time of everything.
+    nested : mapping or None
+        ``mean``, ``std`` and ``folds``: accuracy on folds that took no part in choosing C.
+    curve, shots : tuple of mappings
+        Accuracy by share of the rows, and by rows per class.
+    temperature : float or None
+        What scores are divided by to be logits, if that was asked for.
     """
 
     kind: str
@@ -52,16 +63,20 @@ class Fitted:
     classes: tuple[str, ...]
     dim: int
     rows: int
-    best: Mapping[str, float]
+    best: Mapping[str, Any]
     cv: tuple[Mapping[str, Any], ...]
     folds: int
     seed: int
     notes: tuple[str, ...]
     seconds: float
+    nested: Mapping[str, Any] | None = None
+    curve: tuple[Mapping[str, Any], ...] = ()
+    shots: tuple[Mapping[str, Any], ...] = ()
+    temperature: float | None = None
 
     def __repr__(self) -> str:
         return (
-            f"<Fitted {self.kind} C={self.best['C']:g} {self.rows}x{self.dim}"
+            f"<Fitted {self.kind} {strength(self.best)}{self.rows}x{self.dim}"
             f" in {self.seconds:.1f} s>"
         )
 
@@ -77,11 +92,15 @@ class Fitted:
             "seed": self.seed,
             "notes": list(self.notes),
             "seconds": self.seconds,
+            **({} if self.nested is None else {"nested": dict(self.nested)}),
+            **({"curve": [dict(point) for point in self.curve]} if self.curve else {}),
+            **({"shots": [dict(point) for point in self.shots]} if self.shots else {}),
+            **({} if self.temperature is None else {"temperature": self.temperature}),
         }
 
 
 def select(
-    X: ArrayLike,
+    X: ArrayLike | Rows,
     y: ArrayLike,
     *,
     classes: Sequence[str],
@@ -91,17 +110,23 @@ def select(
     grid: Sequence[float] | None = None,
     n_folds: int = 5,
     seed: int = 0,
-    jobs: int = 1,
+    jobs: int = -1,
+    one_se: bool = False,
+    nested: bool = False,
+    curve: Sequence[float] = (),
+    shots: Sequence[int] = (),
+    calibrate: bool = False,
 ) -> Fitted:
     """Choose a head's C on the rows given, which must be training rows only, and fit it.
 
     Features are standardised; the scaler is fitted inside each fold. The best C has the
     highest mean accuracy over the folds; of equal ones the smallest (the simplest head) wins.
+    All folds and strengths are solved in step: a pass over the rows serves every problem.
 
     Parameters
     ----------
-    X : array of float32 or float16, shape (n, d)
-        Features. Kept in float32 (the ``svm`` head's solver makes a float64 copy of its own).
+    X : array or Rows, float32 or float16, shape (n, d)
+        Features; multiplied in float32. Rows of a file are read in every pass, never kept.
     y : array of int, shape (n,)
         Codes, indices into ``classes``; rows without a label are left out by the caller.
     classes : sequence of str
@@ -119,7 +144,23 @@ def select(
     seed : int
         Decides the folds and any random numbers of the solver.
     jobs : int
-        Processes that share the folds, -1 for all cores; they map the features, not copy them.
+        Threads that share the blocks of rows, -1 for all cores.
+    one_se : bool
+        Take the smallest C whose mean is within one standard error (the folds' standard
+        deviation by the root of their number) of the best (L. Breiman et al., Classification
+        and Regression Trees, 1984, section 3.4.3).
+    nested : bool
+        Also estimate the accuracy of the whole procedure, choosing C included, on folds that
+        took no part in it. About three times the work.
+    curve : sequence of float
+        Shares of the rows to also fit the chosen C on, see
+        :func:`~bottleneck.heads.curves.learning_curve`.
+    shots : sequence of int
+        Rows per class to also fit the chosen C on, see
+        :func:`~bottleneck.heads.curves.few_shots`.
+    calibrate : bool
+        Also find the temperature that makes probabilities of the scores, see
+        :mod:`bottleneck.heads.calibration`.
 
     Returns
     -------
@@ -143,56 +184,93 @@ def select(
             f"expected 2 or more folds to choose among {len(values)} values of C, got 0",
             hint="Give one value of C to fit without cross-validation.",
         )
-    features = as_float32(X)
-    names, codes = _present_classes(features, y, classes, keys)
-    require_finite(features, keys)
-
-    grid_params = [spec.parameters(c) for c in values]
+    if (curve or shots) and not n_folds:
+        raise OptionError("expected 2 or more folds for a learning curve or few shots, got 0")
+    if calibrate and not n_folds:
+        raise OptionError("expected 2 or more folds to calibrate on rows left out, got 0")
+    if nested and n_folds < 3:
+        raise OptionError(f"expected 3 or more folds for a nested estimate, got {n_folds}")
+    rows = as_feature_rows(X)
+    names, codes = present_classes(rows.shape[0], y, classes, keys)
+    require_finite(rows, keys)
+    params = {c: spec.parameters(c) for c in values}
     notes: list[str] = []
     cv: list[dict[str, Any]] = []
-    best = grid_params[0]
-    if n_folds:
-        fold = folds(keys, np.asarray(y), groups, n_folds, seed)
-        scores, raised = cross_validate(
-            features, codes, fold, spec, grid_params, seed=seed, jobs=jobs
+    chosen, estimate, begin = values[0], None, None
+    points: list[dict[str, Any]] = []
+    draws: list[dict[str, Any]] = []
+    temperature: float | None = None
+    with passes(rows, threads=jobs) as run:
+        if n_folds:
+            fold = folds(keys, np.asarray(y), groups, n_folds, seed)
+            outside = np.stack([fold != i for i in range(n_folds)])
+            swept = sweep(run, codes, len(names), outside, spec=spec, values=values, parts=fold)
+            scores = held_out_accuracy(run, codes, outside, fold, swept)
+            own = np.stack([scores[i, :, i] for i in range(n_folds)])
+            notes += swept.notes(values, "cross-validation")
+            cv = [
+                {"params": params[c], "mean": float(column.mean()), "std": float(column.std())}
+                for c, column in zip(values, own.T, strict=True)
+            ]
+            chosen = _choose(cv, n_folds if one_se else None)
+            notes += thin_classes(codes, names, n_folds) + _edge(chosen, values)
+            if nested:
+                estimate = nested_scores(
+                    run, codes, len(names), fold, spec=spec, values=values, own=own
+                )
+            about: dict[str, Any] = {"spec": spec, "C": chosen, "seed": seed}
+            if curve:
+                points = learning_curve(run, codes, keys, fold, shares=curve, **about)
+            if shots:
+                draws = few_shots(run, codes, keys, fold, shots=shots, **about)
+            at = values.index(chosen)
+            if calibrate:
+                temperature = fit_temperature(out_of_fold_scores(run, outside, swept, at), codes)
+            if swept.solutions:  # the folds' heads are near the one on all rows
+                begin = [np.mean([found[at].weights for found in swept.solutions], axis=0)]
+        everything = np.ones((1, len(codes)), bool)
+        final = sweep(
+            run, codes, len(names), everything, spec=spec, values=[chosen], gap=GAP, start=begin
         )
-        notes += raised
-        cv = [
-            {"params": params, "mean": float(column.mean()), "std": float(column.std())}
-            for params, column in zip(grid_params, scores.T, strict=True)
-        ]
-        best = _choose(cv)
-        notes += _thin_classes(codes, names, n_folds) + _edge(best, values)
-    estimator, raised = recording(lambda: spec.build(best, seed).fit(features, codes))
-    notes += [f"final fit, C={best['C']:g}: {text}" for text in raised]
+    notes += final.notes([chosen], "final fit")
     return Fitted(
         kind=spec.name,
-        estimator=estimator,
+        estimator=as_estimator(spec, final, params[chosen], len(names)),
         classes=names,
-        dim=features.shape[1],
-        rows=len(features),
-        best=best,
+        dim=rows.shape[1],
+        rows=rows.shape[0],
+        best=params[chosen],
         cv=tuple(cv),
         folds=n_folds,
         seed=seed,
         notes=tuple(notes),
         seconds=time.perf_counter() - start,
+        nested=estimate,
+        curve=tuple(points),
+        shots=tuple(draws),
+        temperature=temperature,
     )
 
 
-def _present_classes(
-    X: NDArray[np.float32], y: ArrayLike, classes: Sequence[str], keys: Sequence[str]
+def present_classes(
+    n: int, y: ArrayLike, classes: Sequence[str], keys: Sequence[str]
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Return the names of the classes with rows, and each row's index into them."""
+    """Return the names of the classes with rows, and each row's index into them.
+
+    Raises
+    ------
+    HeadError
+        For no rows, arrays that do not fit together, or fewer than two classes.
+    """
     store_codes = np.asarray(y)
-    if len(X) == 0:
+    if n == 0:
         raise HeadError(
             "expected labelled training rows, got none",
             hint="See `bottleneck info` for how many rows are done and labelled.",
         )
-    if store_codes.shape != (len(X),) or len(keys) != len(X):
+    if store_codes.shape != (n,) or len(keys) != n:
         raise HeadError(
-            f"expected a label and a key for each of {len(X)} rows,"
+            f"expected a label and a key for each of {n} rows,"
             f" got labels of shape {store_codes.shape} and {len(keys)} keys"
         )
     present, codes = np.unique(store_codes, return_inverse=True)
@@ -204,20 +282,24 @@ def _present_classes(
     names = tuple(classes[code] for code in present)
     if len(names) < 2:
         raise HeadError(
-            f"expected rows of two or more classes, got {len(X)} rows of {names[0]!r} only",
+            f"expected rows of two or more classes, got {n} rows of {names[0]!r} only",
             hint="A head tells classes apart; give it images of another class.",
         )
     return names, codes.astype(np.int64)
 
 
-def _choose(cv: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the parameters of the highest mean, of the smallest C among equals."""
-    top = max(entry["mean"] for entry in cv)
+def _choose(cv: list[dict[str, Any]], one_se_folds: int | None) -> float:
+    """Return the C of the highest mean, of equals the smallest; or of one within its error."""
+    top = max(cv, key=lambda entry: float(entry["mean"]))
     # Means of the same accuracies may differ in the last bit.
-    return next(dict(entry["params"]) for entry in cv if entry["mean"] >= top - 1e-12)
+    margin = 1e-12 if one_se_folds is None else float(top["std"]) / one_se_folds**0.5
+    return next(
+        float(entry["params"]["C"]) for entry in cv if entry["mean"] >= top["mean"] - margin
+    )
 
 
-def _thin_classes(codes: NDArray[np.int64], names: tuple[str, ...], n_folds: int) -> list[str]:
+def thin_classes(codes: NDArray[np.int64], names: tuple[str, ...], n_folds: int) -> list[str]:
+    """Note the classes with fewer rows than folds."""
     counts = np.bincount(codes)
     thin = [names[i] for i in np.flatnonzero(counts < n_folds)]
     if not thin:
@@ -226,8 +308,8 @@ def _thin_classes(codes: NDArray[np.int64], names: tuple[str, ...], n_folds: int
     return [f"classes with fewer rows than the {n_folds} folds: {len(thin)} ({shown})"]
 
 
-def _edge(best: Mapping[str, float], values: tuple[float, ...]) -> list[str]:
-    if len(values) > 1 and best["C"] in (values[0], values[-1]):
-        side = "smallest" if best["C"] == values[0] else "largest"
-        return [f"the best C={best['C']:g} is the {side} of the grid; a wider grid may do better"]
+def _edge(best: float, values: tuple[float, ...]) -> list[str]:
+    if len(values) > 1 and best in (values[0], values[-1]):
+        side = "smallest" if best == values[0] else "largest"
+        return [f"the best C={best:g} is the {side} of the grid; a wider grid may do better"]
     return []

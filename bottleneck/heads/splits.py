@@ -6,7 +6,7 @@ out (an image that failed) moves only rows at the border of a fold.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -193,6 +193,49 @@ def _describe_units(
     classes, compact = np.unique(codes, return_inverse=True)
     ones = np.ones(len(units))
     return order, sizes, csr_array((ones, (units, compact)), shape=(len(sizes), len(classes)))
+
+
+def shuffled_ranks(keys: Sequence[str], seed: int = 0) -> NDArray[np.int64]:
+    """Return each row's place in an order that only its key and the seed decide, shape (n,)."""
+    hashes = _hashes(keys, b"order", seed)
+    ranks = np.empty(len(keys), np.int64)
+    ranks[np.lexsort((hashes[:, 1], hashes[:, 0]))] = np.arange(len(keys))
+    return ranks
+
+
+def first_of_each_class(
+    keys: Sequence[str],
+    y: NDArray[np.int64],
+    among: NDArray[np.bool_],
+    count_of: Callable[[int], int],
+    *,
+    seed: int,
+) -> NDArray[np.bool_]:
+    """Take the first rows of each class in an order that keys and seed decide.
+
+    Parameters
+    ----------
+    keys : sequence of str
+        Key of each row.
+    y : ndarray of int64, shape (n,)
+        Class codes.
+    among : ndarray of bool, shape (n,)
+        Rows to take from.
+    count_of : callable
+        How many rows to take of a class that has so many.
+    seed : int
+        Of the order.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    ranks = shuffled_ranks(keys, seed)
+    taken = np.zeros(len(y), bool)
+    for code in np.unique(y[among]):
+        rows = np.flatnonzero(among & (y == code))
+        taken[rows[np.argsort(ranks[rows], kind="stable")[: count_of(len(rows))]]] = True
+    return taken
 
 
 def _hashes(keys: Sequence[str], purpose: bytes, seed: int) -> NDArray[np.uint64]:

@@ -1,5 +1,7 @@
 """One image, from bytes to pixels."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from bottleneck.images.containers import Opened, ended_early, lost_tail, open_co
 from bottleneck.images.failures import explain
 from bottleneck.images.geometry import DRAFT_MARGIN, PADDING, Geometry
 from bottleneck.images.quiet import quiet_pillow
+from bottleneck.images.views import View
 from bottleneck.status import RowStatus
 
 DECODER = f"pillow {PIL.__version__}"
@@ -34,6 +37,22 @@ _TRANSPOSE = {
 _TURNED, _FROM_RIGHT, _FROM_BOTTOM = {5, 6, 7, 8}, {2, 3, 6, 7}, {3, 4, 7, 8}
 
 _Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One square to draw of a picture.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Side and resize rule.
+    view : View, optional
+        The part that is taken for the picture; all of it by default.
+    """
+
+    geometry: Geometry
+    view: View | None = None
 
 
 def decode(data: bytes, geometry: Geometry, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -61,10 +80,40 @@ def decode(data: bytes, geometry: Geometry, *, max_pixels: int = MAX_PIXELS) -> 
         With the reason: ``EMPTY``, ``NOT_AN_IMAGE``, ``TRUNCATED``, ``TOO_LARGE``,
         ``UNSUPPORTED``, or ``UNREADABLE`` for a complete but damaged file. Nothing else.
     """
+    (pixels,) = decode_all(data, [Drawing(geometry)], max_pixels=max_pixels)
+    return pixels
+
+
+def decode_all(
+    data: bytes, drawings: Sequence[Drawing], *, max_pixels: int = MAX_PIXELS
+) -> list[NDArray[np.uint8]]:
+    """Decode an image file once and draw it in several ways.
+
+    A JPEG is decoded at the scale that the largest drawing needs.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    drawings : sequence of Drawing
+        One or more.
+    max_pixels : int
+        Images with more pixels are refused before they are decoded.
+
+    Returns
+    -------
+    list of ndarray of uint8, shape (size, size, 3)
+        As :func:`decode` returns it, for each drawing.
+
+    Raises
+    ------
+    ImageError
+        As :func:`decode` does.
+    """
     with quiet_pillow:
         opened = open_container(data)
         try:
-            return _decode(opened, data, geometry, max_pixels)
+            return _decode(opened, data, drawings, max_pixels)
         except Exception as error:
             # Decoders raise anything on damaged files.
             early = ended_early(data, opened.container, opened.stream)
@@ -97,6 +146,14 @@ def from_pixels(
     ImageError
         ``EMPTY`` without pixels, ``UNSUPPORTED`` for another shape or dtype, ``TOO_LARGE``.
     """
+    (drawn,) = draw_pixels(pixels, [Drawing(geometry)], max_pixels=max_pixels)
+    return drawn
+
+
+def draw_pixels(
+    pixels: NDArray[Any], drawings: Sequence[Drawing], *, max_pixels: int = MAX_PIXELS
+) -> list[NDArray[np.uint8]]:
+    """Draw pixels that are in memory already in several ways; see :func:`from_pixels`."""
     fits = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4))
     if not fits or pixels.dtype.kind != "u" or pixels.dtype.itemsize > 2:
         raise ImageError(
@@ -113,14 +170,17 @@ def from_pixels(
     samples = pixels if pixels.dtype.itemsize == 1 else scale_sixteen_bit(pixels)
     with quiet_pillow:
         image = to_eight_bit(Image.fromarray(np.ascontiguousarray(samples)))
-        return _draw(image, geometry, image.size, (0.0, 0.0, width, height))
+        whole = (0.0, 0.0, width, height)
+        return [_draw(image, drawing, image.size, whole) for drawing in drawings]
 
 
-def _decode(opened: Opened, data: bytes, geometry: Geometry, max_pixels: int) -> NDArray[np.uint8]:
+def _decode(
+    opened: Opened, data: bytes, drawings: Sequence[Drawing], max_pixels: int
+) -> list[NDArray[np.uint8]]:
     image = opened.image
     _refuse_bomb(*image.size, max_pixels)
     full = image.size
-    extent = _shrink_on_load(image, geometry)
+    extent = _shrink_on_load(image, drawings)
     image.load()
     if extent is None:
         # Only now is the size final: TIFF turns itself upright, icons and GIF frames may differ.
@@ -137,7 +197,7 @@ def _decode(opened: Opened, data: bytes, geometry: Geometry, max_pixels: int) ->
         extent = _turn_extent(extent, picture.size, orientation)
         full = full[::-1] if orientation in _TURNED else full
         picture = picture.transpose(_TRANSPOSE[orientation])
-    return _draw(picture, geometry, full, extent)
+    return [_draw(picture, drawing, full, extent) for drawing in drawings]
 
 
 def _refuse_bomb(width: int, height: int, max_pixels: int) -> None:
@@ -150,15 +210,16 @@ def _refuse_bomb(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _shrink_on_load(image: ImageFile.ImageFile, geometry: Geometry) -> _Box | None:
-    """Let a JPEG decode at 1/2, 1/4 or 1/8, if that stays well above the drawn size.
+def _shrink_on_load(image: ImageFile.ImageFile, drawings: Sequence[Drawing]) -> _Box | None:
+    """Let a JPEG decode at 1/2, 1/4 or 1/8, if that stays well above the largest drawn size.
 
     Returns the part of the decoded pixels that the picture covers, whose right and bottom edges
     are fractions when the size is no multiple of the divisor; None for other formats.
     """
     # Width and height may be exchanged by the orientation later. That makes no difference: crop
     # and pad look at the short or long side only, and squash wants a square.
-    width, height = geometry.place(*image.size).drawn
+    drawn = [drawing.geometry.place(*image.size).drawn for drawing in drawings]
+    width, height = (max(sides) for sides in zip(*drawn, strict=True))
     draft = image.draft(None, (DRAFT_MARGIN * width, DRAFT_MARGIN * height))
     return None if draft is None else draft[1]
 
@@ -191,14 +252,27 @@ def _turn_extent(extent: _Box, decoded: tuple[int, int], orientation: int) -> _B
     return left, top, left + right, top + bottom
 
 
+def _part(full: tuple[int, int], extent: _Box, view: View) -> tuple[tuple[int, int], _Box]:
+    """Take a part of a picture for the picture."""
+    left, top, right, bottom = extent
+    width, height = (right - left) * view.side, (bottom - top) * view.side
+    left += (right - left - width) * view.left
+    top += (bottom - top - height) * view.top
+    across, down = (max(1, round(side * view.side)) for side in full)
+    return (across, down), (left, top, left + width, top + height)
+
+
 def _draw(
-    image: Image.Image, geometry: Geometry, full: tuple[int, int], extent: _Box
+    image: Image.Image, drawing: Drawing, full: tuple[int, int], extent: _Box
 ) -> NDArray[np.uint8]:
     """Resize the window that is kept, in one step, without drawing what is cut off.
 
     Pillow's filter reaches beyond the box it is given, so this equals resizing the whole picture
     and cropping it (but for rounding), at a fraction of the memory for elongated ones.
     """
+    geometry, view = drawing.geometry, drawing.view
+    if view is not None:
+        full, extent = _part(full, extent, view)
     place = geometry.place(*full)
     left, top, right, bottom = place.window
     across = (extent[2] - extent[0]) / place.drawn[0]
@@ -216,4 +290,6 @@ def _draw(
         canvas = Image.new("RGB", (geometry.size, geometry.size), PADDING)
         canvas.paste(window, place.at)
         window = canvas
+    if view is not None and view.mirrored:
+        window = window.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return np.array(window)

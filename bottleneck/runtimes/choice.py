@@ -33,12 +33,19 @@ def installed() -> tuple[str, ...]:
     return tuple(name for name in RUNTIMES if find_spec(name) is not None)
 
 
-def choose(precision: str = "float32") -> str:
+def choose(precision: str = "float32", *, before: str | None = None) -> str:
     """Name the runtime that ``auto`` stands for.
 
-    A process has one Keras, on one framework, so what is imported already decides; then
-    ``KERAS_BACKEND``; then a GPU and a framework that was built for it; then what is fastest on a
-    CPU. What cannot compute in the precision is left out.
+    A process has one Keras, on one framework, so what is imported already decides; then what
+    computed the features so far; then ``KERAS_BACKEND``; then a GPU and a framework that was
+    built for it; then what is fastest on a CPU. What cannot compute in the precision is left out.
+
+    Parameters
+    ----------
+    precision : str
+        What it has to compute in.
+    before : str, optional
+        The runtime of features that exist already.
 
     Raises
     ------
@@ -47,7 +54,7 @@ def choose(precision: str = "float32") -> str:
     """
     able = [name for name in installed() if precision in precisions(name)]
     on_gpu = [name for name in FIRST_ON_GPU if has_gpu() and _built_for_gpu(name)]
-    wishes = [current_backend(), wanted_backend(), *on_gpu, *FASTEST_ON_CPU]
+    wishes = [current_backend(), before, wanted_backend(), *on_gpu, *FASTEST_ON_CPU]
     for wish in wishes:
         if wish in able:
             return wish

@@ -12,7 +12,10 @@ from bottleneck.errors import OptionError
 
 
 class CompiledBackbone(Protocol):
-    """A forward pass: pixels in, pooled features out. May be called from any thread."""
+    """A forward pass: pixels in, pooled features out. May be called from any thread.
+
+    One that copies pixels to a device may count the seconds of that in ``transfer_seconds``.
+    """
 
     @property
     def dims(self) -> Mapping[str, int]:
@@ -51,6 +54,11 @@ class CompiledBackbone(Protocol):
         -------
         dict of str to ndarray of float32, shape (n, dim)
             One entry per output.
+
+        Raises
+        ------
+        DeviceMemoryError
+            When the batch is too large for the device; a smaller one may do.
         """
         ...
 

@@ -8,6 +8,7 @@ shape, and smaller batches are padded to it.
 
 import contextlib
 import re
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -17,14 +18,15 @@ from numpy.typing import NDArray
 from bottleneck.backbones.builders import Backbone
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.spec import OutputSpec
-from bottleneck.errors import OptionError, RuntimeUnavailableError
+from bottleneck.errors import DeviceMemoryError, OptionError, RuntimeUnavailableError
 from bottleneck.runtimes.depthwise import depthwise
+from bottleneck.runtimes.mixed import mixed
 from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
 from bottleneck.runtimes.pooling import preprocessed
 from bottleneck.runtimes.protocol import check_batch, check_precision
 
-PRECISIONS: Final = ("float32",)
-"""Precisions this runtime computes in."""
+PRECISIONS: Final = ("float32", "bfloat16", "float16")
+"""Precisions this runtime computes in; pixels are preprocessed and maps pooled in float32."""
 
 MAX_FROZEN_PARAMS: Final = 50_000_000
 """Larger networks are not frozen on a CPU: freezing holds the weights about ten times over
@@ -47,8 +49,10 @@ class TensorFlowBackbone:
         self.details: dict[str, Any] = {}
         self.version: str = tf.__version__
         self.device = device
+        self.transfer_seconds = 0.0
         self._constant = tf.constant
         self._scope = tf.device
+        self._out_of_memory = tf.errors.ResourceExhaustedError
         self._function = function
         self._size = size
         self._pad = pad
@@ -68,11 +72,22 @@ class TensorFlowBackbone:
             # A shape not seen before would compile again; the last batch of a run is smaller.
             self._largest = max(self._largest, count)
             batch = np.pad(batch, [(0, self._largest - count), (0, 0), (0, 0), (0, 0)])
-        with self._scope(self.device):
-            features = self._function(self._constant(batch))
-        return {
-            name: feature.numpy()[:count] for name, feature in zip(self.dims, features, strict=True)
-        }
+        try:
+            with self._scope(self.device):
+                started = time.perf_counter()
+                images = self._constant(batch)
+                self.transfer_seconds += time.perf_counter() - started
+                features = self._function(images)
+            return {
+                name: feature.numpy()[:count]
+                for name, feature in zip(self.dims, features, strict=True)
+            }
+        except self._out_of_memory as error:
+            self._largest = 0  # smaller batches are not to be padded to this one
+            raise DeviceMemoryError(
+                f"{self.device} has not enough memory for {count} images of {self._size} pixels",
+                hint="--batch-size auto finds what fits; a smaller --size takes less.",
+            ) from error
 
 
 def compile(
@@ -90,8 +105,8 @@ def compile(
         What to compute.
     outputs : sequence of OutputSpec
         What to take from it; several cost one forward pass.
-    precision : {"float32"}
-        Others are refused for now.
+    precision : {"float32", "bfloat16", "float16"}
+        What layers compute in. Weights stay float32; graphs that are frozen hold them rounded.
     device : str, optional
         ``cpu``, ``gpu`` or ``gpu:N``. Default: the first GPU, else the CPU.
 
@@ -114,6 +129,8 @@ def compile(
         network = keras.Model(backbone.model.input, maps)
         if place == "cpu":
             network = depthwise(keras, network)
+        if precision != "float32":
+            network = mixed(keras, network, precision)
 
     def forward(images: Any) -> tuple[Any, ...]:
         found = network(preprocessed(keras.ops, images, backbone.spec.preprocess), training=False)

@@ -11,6 +11,9 @@ from bottleneck.manifest import Manifest
 class Source(Protocol):
     """A finite, ordered set of images that can be read by row, from any thread.
 
+    A source travels to other processes by pickle, and small: what it keeps open stays behind and
+    is opened again where it arrives.
+
     Attributes
     ----------
     name : str
@@ -21,6 +24,10 @@ class Source(Protocol):
 
     name: str
     manifest: Manifest
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        ...
 
     def read(self, row: int) -> bytes | NDArray[np.uint8] | NDArray[np.uint16]:
         """Return a row's encoded bytes, or its pixels where the source keeps pixels.

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from bottleneck.errors import ImageError
@@ -18,6 +18,9 @@ IMAGE_SUFFIXES = frozenset(
     )
 )
 """Files with these endings (in any case) are taken for images when a folder is listed."""
+
+
+ENDINGS_HINT = f"Files are taken for images by their ending: {' '.join(sorted(IMAGE_SUFFIXES))}"
 
 
 def is_image_name(name: str) -> bool:
@@ -61,20 +64,7 @@ class FileSource:
         ImageError
             The file is gone (``MISSING``), or is no file or cannot be read (``UNREADABLE``).
         """
-        path = self.path(row)
-        try:
-            # Non-blocking, so that a pipe with an image's name cannot stop the run.
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            with os.fdopen(descriptor, "rb") as stream:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise ImageError(RowStatus.UNREADABLE, "not a regular file")
-                return stream.read()
-        except FileNotFoundError as error:
-            reason = "broken symbolic link" if path.is_symlink() else "no such file"
-            raise ImageError(RowStatus.MISSING, reason) from error
-        except (OSError, ValueError) as error:
-            text = error.strerror if isinstance(error, OSError) else None
-            raise ImageError(RowStatus.UNREADABLE, text or str(error)) from error
+        return read_file(self.path(row))
 
     def stamp(self) -> str:
         """Return a fingerprint of the manifest and every file's size and time of change."""
@@ -91,7 +81,24 @@ class FileSource:
                 yield b"%d %d" % (facts.st_size, facts.st_mtime_ns)
 
 
-def single_files(paths: Sequence[str]) -> FileSource:
-    """Make a source of image files named one by one; each key is the path as given."""
-    keys = [Path(path).as_posix() for path in paths]
-    return FileSource("files", Path(), Manifest.build(keys))
+def read_file(path: Path) -> bytes:
+    """Return the bytes of an image's file.
+
+    Raises
+    ------
+    ImageError
+        It is gone (``MISSING``), or is no file or cannot be read (``UNREADABLE``).
+    """
+    try:
+        # Non-blocking, so that a pipe with an image's name cannot stop the run.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ImageError(RowStatus.UNREADABLE, "not a regular file")
+            return stream.read()
+    except FileNotFoundError as error:
+        reason = "broken symbolic link" if path.is_symlink() else "no such file"
+        raise ImageError(RowStatus.MISSING, reason) from error
+    except (OSError, ValueError) as error:
+        text = error.strerror if isinstance(error, OSError) else None
+        raise ImageError(RowStatus.UNREADABLE, text or str(error)) from error

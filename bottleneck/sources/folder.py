@@ -4,8 +4,13 @@ import os
 from pathlib import Path
 
 from bottleneck.errors import ManifestError, SourceError
-from bottleneck.manifest import SPLITS, Manifest, natural_key, natural_sort, split_code
-from bottleneck.sources.files import IMAGE_SUFFIXES, FileSource, is_image_name
+from bottleneck.manifest import Manifest, natural_key, natural_sort
+from bottleneck.sources.files import ENDINGS_HINT, FileSource, is_image_name
+from bottleneck.sources.layout import find_layout
+
+
+class NoImagesError(ManifestError):
+    """There is no image in a folder, so that something else may be meant."""
 
 
 def open_folder(path: str) -> FileSource:
@@ -31,48 +36,22 @@ def open_folder(path: str) -> FileSource:
     root = Path(path)
     keys = _list_images(root)
     if not keys:
-        raise ManifestError(
+        raise NoImagesError(
             f"expected images below {path}, found none",
-            hint=f"Files are taken for images by their ending: {' '.join(sorted(IMAGE_SUFFIXES))}",
+            hint=ENDINGS_HINT,
         )
-    has_splits = _has_splits(keys, path)
+    return FileSource(path, root, label_by_folder(keys, path))
+
+
+def label_by_folder(keys: list[str], name: str) -> Manifest:
+    """Make the manifest of paths relative to a folder: labels and splits are folders in them."""
+    layout = find_layout(keys, name)
     # Labels and splits are read off the keys twice over rather than kept: less memory.
-    return FileSource(
-        path,
-        root,
-        Manifest.build(
-            keys,
-            labels=(_label(key, has_splits) for key in keys),
-            splits=(_split(key) for key in keys) if has_splits else None,
-        ),
+    return Manifest.build(
+        keys,
+        labels=map(layout.label, keys),
+        splits=map(layout.split, keys) if layout.has_splits else None,
     )
-
-
-def _has_splits(keys: list[str], root: str) -> bool:
-    """Whether the top level names splits; refuse to guess when it does so only in part."""
-    tops = {key.partition("/")[0] for key in keys if "/" in key}
-    splits = {top for top in tops if split_code(top)}
-    if not splits or splits == tops:
-        return bool(splits)
-    classes_below = any(key.count("/") > 1 and key.partition("/")[0] in splits for key in keys)
-    if len(splits) > 1 or classes_below:
-        others = ", ".join(sorted(tops - splits)[:5])
-        raise ManifestError(
-            f"{root}: the folders {', '.join(sorted(splits))} look like splits, but beside them "
-            f"are: {others}",
-            hint="Move those away, or list the images in a CSV table.",
-        )
-    return False  # one class of several that happens to be called train or test
-
-
-def _split(key: str) -> str:
-    top, slash, _ = key.partition("/")
-    return SPLITS[split_code(top) or 0] if slash else ""
-
-
-def _label(key: str, has_splits: bool) -> str | None:
-    folders = key.split("/", 2)[:-1] if not has_splits else key.split("/", 3)[1:-1]
-    return folders[0] if folders else None
 
 
 def _list_images(root: Path) -> list[str]:

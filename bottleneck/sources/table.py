@@ -1,17 +1,24 @@
 """A CSV table of images: ``path`` and, optionally, ``label``, ``split`` and ``group``."""
 
 import csv
+import io
+import posixpath
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from bottleneck.errors import ManifestError, SourceError
+from bottleneck.location import is_url
 from bottleneck.manifest import Manifest
-from bottleneck.sources.files import FileSource
+from bottleneck.sources.base import Source
+from bottleneck.sources.blob import listing
+from bottleneck.sources.remote import fetch
+from bottleneck.sources.urls import located
 
 _COLUMNS = ("path", "label", "split", "group")
 
 
-def open_csv(path: str) -> FileSource:
-    """Read a table of images; paths are relative to the table's folder.
+def open_csv(path: str) -> Source:
+    """Read a table of images; paths are relative to the table's folder, or URLs.
 
     The first line names the columns. ``path`` must be there; ``label``, ``split`` and
     ``group`` may be; others are ignored. Rows keep the table's order.
@@ -19,7 +26,7 @@ def open_csv(path: str) -> FileSource:
     Parameters
     ----------
     path : str
-        A CSV file in UTF-8.
+        A CSV file in UTF-8, or its URL.
 
     Raises
     ------
@@ -30,7 +37,7 @@ def open_csv(path: str) -> FileSource:
     """
     columns: dict[str, list[str]] = {}
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as stream:
+        with _open_text(path) as stream:
             reader = csv.reader(stream, strict=True)
             where = _header(path, next(reader, []))
             columns = {name: [] for name in where}
@@ -66,12 +73,21 @@ def open_csv(path: str) -> FileSource:
         )
     except ManifestError as error:
         raise ManifestError(f"{path}: {error.message}", hint=error.hint) from error
-    return FileSource(path, Path(path).parent, manifest)
+    return located(path, posixpath.dirname(path), manifest)
+
+
+def _open_text(path: str) -> IO[str]:
+    if not is_url(path):
+        return Path(path).open(newline="", encoding="utf-8-sig")
+    with listing():
+        return io.TextIOWrapper(io.BytesIO(fetch(path)), newline="", encoding="utf-8-sig")
 
 
 def _plain(path: str) -> str:
     """Drop what a path does without: ``./a//b`` is ``a/b``."""
-    return PurePosixPath(path).as_posix() if "./" in path or "//" in path else path
+    if is_url(path) or not ("./" in path or "//" in path):
+        return path
+    return PurePosixPath(path).as_posix()
 
 
 def _header(path: str, names: list[str]) -> dict[str, int]:

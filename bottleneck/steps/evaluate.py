@@ -12,7 +12,7 @@ from bottleneck.steps.holdout import held_out
 
 if TYPE_CHECKING:
     from bottleneck.heads.saved import Head
-    from bottleneck.store import FeatureStore, Rows
+    from bottleneck.store import FeatureStore, RowChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,7 @@ class EvaluateStep:
         """Judge; return the scores, the table per class and the confusion matrix."""
         from bottleneck.compare import judge_head
         from bottleneck.heads import Head
+        from bottleneck.heads.rows import rows_of
         from bottleneck.store import FeatureStore
 
         inputs = [self.head, self.features]
@@ -52,14 +53,14 @@ class EvaluateStep:
         output = head.output if head.output in store.outputs else store.output_name()
         for note in head.require_features(store.recipe, output, store.outputs[output]):
             progress.note(note)
-        split, rows = _choose_rows(self.split, head, store, output, progress)
+        split, rows = _choose_rows(self.split, head, store, progress)
         if not len(rows.rows):
             raise HeadError(
                 f"expected labelled rows with features in the split {split!r} of {store.path}, "
                 f"found none ({rows.failed} failed, {rows.unlabelled} unlabelled, "
                 f"{rows.pending} pending)"
             )
-        judgement = judge_head(head, rows.X, rows.y, store.classes)
+        judgement = judge_head(head, rows_of(store, output, rows.rows), rows.y, store.classes)
         if judgement.unknown_classes:
             unknown = ", ".join(judgement.unknown_classes)
             progress.note(f"classes the head never saw count as errors: {unknown}")
@@ -79,13 +80,13 @@ class EvaluateStep:
 
 
 def _choose_rows(
-    asked: str | None, head: "Head", store: "FeatureStore", output: str, progress: Progress
-) -> "tuple[str, Rows]":
+    asked: str | None, head: "Head", store: "FeatureStore", progress: Progress
+) -> "tuple[str, RowChoice]":
     if asked is not None:
-        return asked, store.load(asked, output)
+        return asked, store.choose(asked)
     if (store.splits == SPLITS.index("test")).any():
-        return "test", store.load("test", output)
-    rows = store.load(None, output)
+        return "test", store.choose("test")
+    rows = store.choose()
     rule = head.report.get("holdout")
     if head.report.get("manifest_sha256") != store.manifest_sha256:
         if rule:

@@ -4,6 +4,7 @@ import csv
 import functools
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class PredictStep:
     head : str
         The head's file.
     sources : tuple of str
-        Folders, CSV tables, image files.
+        Folders, tables, image files, archives, arrays, URLs: docs/sources.md.
     output : str, optional
         Where the rows go; standard output by default.
     format : {"csv", "jsonl", "json"}, optional
@@ -43,7 +44,7 @@ class PredictStep:
     batch_size : int
         Images per forward pass.
     workers : int, optional
-        Threads that decode; one per CPU core by default.
+        Processes that decode; one per CPU core by default.
     runtime : str
         How the backbone is compiled.
     max_failed : str
@@ -65,8 +66,9 @@ class PredictStep:
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Predict; the rows go to the output, the document counts them."""
+        from bottleneck.decode import default_workers
+        from bottleneck.decode.watch import Watch
         from bottleneck.extract import rebuild_embedder
-        from bottleneck.extract.decode import default_workers
         from bottleneck.heads import Head
         from bottleneck.sources import open_source
 
@@ -84,6 +86,7 @@ class PredictStep:
         for note in notes:
             progress.note(note)
         n_rows, failed = len(source.manifest), 0
+        seconds: defaultdict[str, float] = defaultdict(float)
         progress.begin(n_rows, 0)
         try:
             with _open_output(place, self.format) as write:
@@ -92,12 +95,18 @@ class PredictStep:
                     source,
                     Plan(np.zeros(n_rows, np.uint8)).batches(self.batch_size),
                     workers=self.workers or default_workers(),
+                    worker_kind="auto",
+                    seconds=seconds,
+                    watch=Watch(
+                        name=source.manifest.keys.__getitem__,
+                        note=progress.note,
+                    ),
                 ):
                     for record in _records(head, batch, source.manifest.keys):
                         write(record)
                     failed += len(batch.failures)
                     finished += len(batch.rows) + len(batch.failures)
-                    progress.advance(finished, failed, {})
+                    progress.advance(finished, failed, seconds)
         finally:
             progress.end()
         return {

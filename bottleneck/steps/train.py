@@ -1,17 +1,22 @@
 """The step that fits a head on stored features, selects its strength and judges it once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from bottleneck.errors import HeadError
+from bottleneck.errors import HeadError, OptionError
 from bottleneck.extract.progress import Progress
-from bottleneck.heads.grid import parse_grid
+from bottleneck.heads.grid import parse_counts, parse_grid
 from bottleneck.output import prepare_output
 from bottleneck.steps.holdout import held_out
 
 if TYPE_CHECKING:
+    from bottleneck.heads.rows import Rows
     from bottleneck.heads.saved import Head
-    from bottleneck.store import FeatureStore, Rows
+    from bottleneck.heads.selection import Fitted
+    from bottleneck.store import FeatureStore, RowChoice
+
+_Fit: TypeAlias = "Callable[[Rows, RowChoice, tuple[str, ...]], Fitted]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +34,10 @@ class TrainStep:
     output : str
         The head's file.
     head : str
-        ``logreg``, ``svm`` or ``ridge``.
+        ``logreg``, ``svm`` or ``ridge``; or the import path of a classifier of scikit-learn,
+        which needs the rows in memory.
+    settings : tuple of str
+        Parameters of such a classifier, ``name=value``.
     C : str, optional
         Strengths to try: ``lo:hi:n`` on a log scale, or a list with commas.
     cv : int
@@ -41,7 +49,17 @@ class TrainStep:
     seed : int
         Decides folds, hold-out and the solvers' random numbers.
     jobs : int
-        Processes that share the folds; -1 for all cores.
+        Threads that share the blocks of rows; -1 for all cores.
+    one_se : bool
+        Take the smallest C within one standard error of the best.
+    nested : bool
+        Also estimate the accuracy of the whole procedure, the choice of C included.
+    curve : str, optional
+        Shares of the rows to also fit on, ``0.1,0.3,1``.
+    shots : str, optional
+        Rows per class to also fit on, ``1,2,4,8,16``.
+    calibrate : bool
+        Also make probabilities of the head's scores, by a temperature fitted on rows left out.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("features",)
@@ -50,36 +68,32 @@ class TrainStep:
     features: str
     output: str
     head: str = "logreg"
+    settings: tuple[str, ...] = ()
     C: str | None = None
     cv: int = 5
     feature: str | None = None
     holdout: float = 0.0
     seed: int = 0
-    jobs: int = 1
+    jobs: int = -1
+    one_se: bool = False
+    nested: bool = False
+    curve: str | None = None
+    shots: str | None = None
+    calibrate: bool = False
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Train; return the head, the chosen parameters, all scores and the test's."""
-        from bottleneck.heads import Head, select
+        from bottleneck.heads import Head
+        from bottleneck.heads.rows import rows_of
         from bottleneck.store import FeatureStore
 
-        grid = parse_grid(self.C) if self.C else None
+        fit = _imported(self) if "." in self.head else _listed(self)
         place = prepare_output(self.output, kind="head", inputs=[self.features])
         store = FeatureStore.open(self.features)
         output = store.output_name(self.feature)
-        train, test = _training_and_test_rows(self, store, output)
+        train, test = _training_and_test_rows(self, store)
         _note_left_out(train, progress)
-        fitted = select(
-            train.X,
-            train.y,
-            classes=store.classes,
-            keys=train.keys,
-            groups=train.groups,
-            head=self.head,
-            grid=grid,
-            n_folds=self.cv,
-            seed=self.seed,
-            jobs=self.jobs,
-        )
+        fitted = fit(rows_of(store, output, train.rows), train, store.classes)
         for note in fitted.notes:
             progress.note(note)
         left_out = {
@@ -97,13 +111,17 @@ class TrainStep:
         )
         if test is None and self.holdout:
             progress.note("no row of the hold-out is extracted yet: no test")
-        judged = _judge_once(head, test, store)
+        judged = _judge_once(head, test, store, output)
         head.save(place)
         return {
             "head": self.head,
             "output": self.output,
             "best": dict(fitted.best),
             "cv": [dict(entry) for entry in fitted.cv],
+            "nested": None if fitted.nested is None else dict(fitted.nested),
+            "curve": [dict(point) for point in fitted.curve],
+            "shots": [dict(point) for point in fitted.shots],
+            "temperature": fitted.temperature,
             "test": judged,
             "seconds": round(fitted.seconds, 3),
             "rows": fitted.rows,
@@ -117,16 +135,73 @@ class TrainStep:
         }
 
 
+def _listed(step: TrainStep) -> _Fit:
+    """Check the options of a head of the catalogue; return what fits it."""
+    from bottleneck.heads import head_spec, select
+
+    head_spec(step.head)
+    grid = parse_grid(step.C) if step.C else None
+    curve = parse_grid(step.curve) if step.curve else ()
+    shots = parse_counts(step.shots) if step.shots else ()
+    if step.settings:
+        raise OptionError(
+            f"expected no --set for the head {step.head}",
+            hint="Only a classifier given by its path has parameters: --head sklearn.svm.SVC.",
+        )
+    return lambda rows, train, classes: select(
+        rows,
+        train.y,
+        classes=classes,
+        keys=train.keys,
+        groups=train.groups,
+        head=step.head,
+        grid=grid,
+        n_folds=step.cv,
+        seed=step.seed,
+        jobs=step.jobs,
+        one_se=step.one_se,
+        nested=step.nested,
+        curve=curve,
+        shots=shots,
+        calibrate=step.calibrate,
+    )
+
+
+def _imported(step: TrainStep) -> _Fit:
+    """Check the options of a classifier given by its path; return what fits it."""
+    from bottleneck.heads.imported import parse_settings, require_savable, select_imported
+
+    settings = parse_settings(step.settings)
+    for name in ("C", "one_se", "nested", "curve", "shots", "calibrate"):
+        if getattr(step, name):
+            raise OptionError(
+                f"expected no --{name.replace('_', '-')} for {step.head}",
+                hint="It is for the heads logreg, svm and ridge; use --set name=value.",
+            )
+    require_savable(step.head, settings)
+    return lambda rows, train, classes: select_imported(
+        rows,
+        train.y,
+        classes=classes,
+        keys=train.keys,
+        groups=train.groups,
+        head=step.head,
+        settings=settings,
+        n_folds=step.cv,
+        seed=step.seed,
+    )
+
+
 def _training_and_test_rows(
-    step: TrainStep, store: "FeatureStore", output: str
-) -> "tuple[Rows, Rows | None]":
+    step: TrainStep, store: "FeatureStore"
+) -> "tuple[RowChoice, RowChoice | None]":
     if store.splits.any():
         if step.holdout:
             raise HeadError(
                 f"{store.path} says itself which rows are for training and which for the test",
                 hint="Leave --holdout out.",
             )
-        train, test = store.load("train", output), store.load("test", output)
+        train, test = store.choose("train"), store.choose("test")
         if not len(train.rows):
             raise HeadError(
                 f"expected rows of the split 'train' with features and labels in {store.path}, "
@@ -134,24 +209,27 @@ def _training_and_test_rows(
                 f"{train.pending} pending)",
             )
         return train, test if len(test.rows) else None
-    everything = store.load(None, output)
+    everything = store.choose()
     if not step.holdout:
         return everything, None
     held = held_out(store, step.holdout, step.seed)[everything.rows]
     return everything.take(~held), everything.take(held) if held.any() else None
 
 
-def _judge_once(head: "Head", test: "Rows | None", store: "FeatureStore") -> dict[str, Any] | None:
+def _judge_once(
+    head: "Head", test: "RowChoice | None", store: "FeatureStore", output: str
+) -> dict[str, Any] | None:
     from bottleneck.compare import judge_head
+    from bottleneck.heads.rows import rows_of
 
     if test is None:
         return None
-    judgement = judge_head(head, test.X, test.y, store.classes).to_json()
+    judgement = judge_head(head, rows_of(store, output, test.rows), test.y, store.classes).to_json()
     wanted = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "rows")
     return {name: judgement[name] for name in wanted}
 
 
-def _note_left_out(train: "Rows", progress: Progress) -> None:
+def _note_left_out(train: "RowChoice", progress: Progress) -> None:
     reasons = {
         "failed": train.failed,
         "without a label": train.unlabelled,

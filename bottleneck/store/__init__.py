@@ -2,13 +2,14 @@
 
 from bottleneck.store.create import create
 from bottleneck.store.reader import FeatureStore
-from bottleneck.store.rows import Rows
+from bottleneck.store.rows import RowChoice, Rows
 from bottleneck.store.system import writer_lock
 from bottleneck.store.writer import FailedRow, Writer, failures_path, settle
 
 __all__ = [
     "FailedRow",
     "FeatureStore",
+    "RowChoice",
     "Rows",
     "Writer",
     "create",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bottleneck.store.damage import damage_explained
 
-Selection = int | slice | NDArray[np.integer[Any]] | NDArray[np.bool_]
+Selection = int | np.integer[Any] | slice | NDArray[np.integer[Any]] | NDArray[np.bool_]
 
 _BLOCK_BYTES = 4 << 20
 """Bytes read at once when rows are picked: a few chunks, so that each is unpacked once."""
@@ -66,12 +66,15 @@ class DatasetRows:
 
     def __getitem__(self, selection: Selection) -> NDArray[Any]:
         """Return rows as a new array: by number, by slice, by row numbers or by mask."""
+        if isinstance(selection, int | np.integer):
+            row = range(len(self))[selection]
+            return np.asarray(self[row : row + 1][0])
+        if isinstance(selection, slice) and selection.step in (None, 1):
+            with h5py.File(self._path, "r") as file, damage_explained(self._path):
+                return np.asarray(file[self._name][selection])
+        rows = np.arange(len(self))[selection]
         with h5py.File(self._path, "r") as file, damage_explained(self._path):
-            dataset = file[self._name]
-            if isinstance(selection, int | slice):
-                sliced: NDArray[Any] = dataset[selection]
-                return sliced
-            return self._pick(dataset, np.arange(len(self))[selection])
+            return self._pick(file[self._name], rows)
 
     def _pick(self, dataset: h5py.Dataset, rows: NDArray[np.integer[Any]]) -> NDArray[Any]:
         picked = np.empty((len(rows), *self.shape[1:]), self.dtype)
@@ -79,7 +82,9 @@ class DatasetRows:
         block = max(1, _BLOCK_BYTES // row_bytes)
         order = np.argsort(rows, kind="stable")
         ordered = rows[order]
-        for start in range(0, len(self), block):
+        if not len(rows):
+            return picked
+        for start in range(int(ordered[0]), int(ordered[-1]) + 1, block):
             low, high = np.searchsorted(ordered, (start, start + block))
             if low < high:
                 # Only as far as rows are wanted.
@@ -114,7 +119,7 @@ class StackedRows:
 
     def __getitem__(self, selection: Selection) -> NDArray[Any]:
         """Return rows as a new array: by number, by slice, by row numbers or by mask."""
-        if isinstance(selection, int):
+        if isinstance(selection, int | np.integer):
             return np.asarray(self[np.array([range(len(self))[selection]])][0])
         rows = np.arange(len(self))[selection]
         picked = np.empty((len(rows), *self.shape[1:]), self.dtype)

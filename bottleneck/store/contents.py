@@ -1,9 +1,10 @@
 """What our own file holds, read through HDF5: attributes, manifest, and where its rows are."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -25,6 +26,8 @@ from bottleneck.store.format import (
     STATUS,
 )
 from bottleneck.store.layout import Extent, Layout, NotLiveError, read_layout
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +58,8 @@ class Contents:
         Where the rows lie, if they can be written in place.
     why_read_only : str
         Why they cannot.
+    foreign : bool
+        Whether another program wrote it: there are no checksums then, and no failures.
     """
 
     path: Path
@@ -69,6 +74,7 @@ class Contents:
     read_checksums: Callable[[str], NDArray[np.uint32]]
     layout: Layout | None
     why_read_only: str = ""
+    foreign: bool = False
 
 
 def read_contents(path: Path) -> Contents:
@@ -90,18 +96,34 @@ def read_contents(path: Path) -> Contents:
             else {name: DatasetRows(path, f"{FEATURES}/{name}") for name in file[FEATURES]}
         )
         status = np.array(layout.status.map(path)) if layout else file[STATUS][()]
+        opened = os.fstat(file.id.get_vfd_handle())
+
+    def of_this_file(value: _T) -> _T:
+        """Pass on what was read by name, if the name still is that of the file we opened."""
+        try:
+            same = os.path.samestat(path.stat(), opened)
+        except OSError:
+            same = False
+        if not same:
+            raise StoreError(
+                f"{path} was replaced or removed since it was opened", hint="Open it again."
+            )
+        return value
+
     return Contents(
         path=path,
         creator=attributes["creator"],
         recipe=recipe,
         identity_sha256=attributes["identity_sha256"],
         manifest_sha256=attributes["manifest_sha256"],
-        features=features,
+        features=of_this_file(features),
         status=status,
-        read_manifest=lambda: read_manifest(path),
-        read_digests=lambda: _read_column(path, DIGEST, layout.digest if layout else None),
-        read_checksums=lambda output: _read_column(
-            path, f"{CRC32}/{output}", layout.crc32[output] if layout else None
+        read_manifest=lambda: of_this_file(read_manifest(path)),
+        read_digests=lambda: of_this_file(
+            _read_column(path, DIGEST, layout.digest if layout else None)
+        ),
+        read_checksums=lambda output: of_this_file(
+            _read_column(path, f"{CRC32}/{output}", layout.crc32[output] if layout else None)
         ),
         layout=layout,
         why_read_only=why,

@@ -1,6 +1,7 @@
 """Create a feature file: all metadata is final before the file has its name."""
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,10 +13,12 @@ from numpy.typing import NDArray
 import bottleneck
 from bottleneck.errors import StoreError
 from bottleneck.manifest import Manifest
+from bottleneck.output import temporary_path
 from bottleneck.packed import PackedStrings
 from bottleneck.recipe import Recipe
 from bottleneck.store import system
 from bottleneck.store.format import (
+    EXTENTS,
     FEATURE_DTYPES,
     FORMAT,
     FORMAT_VERSION,
@@ -65,33 +68,57 @@ def create(
         When the file exists and ``replace`` is false, or the disk has no room.
     """
     path = path.resolve()
-    temporary = system.temporary_path(path)
+    temporary = temporary_path(path)
     datasets = live_datasets(len(manifest), dict(dims), FEATURE_DTYPES[dtype])
+    try:
+        _prepare(temporary, datasets, manifest, recipe, preallocate=preallocate)
+        system.publish(temporary, path, replace=replace)
+    except FileExistsError as error:
+        raise StoreError(f"{path} exists already", hint="Give another name.") from error
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(
+            f"cannot give the new file the name {path}: {error.strerror or error}",
+            hint="Mend the disk, then run the same command again.",
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):  # the next writer removes what cannot be removed now
+            temporary.unlink(missing_ok=True)
+
+
+def _prepare(
+    temporary: Path,
+    datasets: list[LiveDataset],
+    manifest: Manifest,
+    recipe: Recipe,
+    *,
+    preallocate: bool,
+) -> None:
+    """Make the whole file under its temporary name, checked and durable."""
     size = sum(dataset.n_rows * dataset.row_bytes for dataset in datasets)
     attributes = _attributes(manifest, recipe)
     try:
         with _new_file(temporary) as descriptor:
             # A full disk is told before any work.
-            _reserve(descriptor, size + _manifest_bytes(manifest), preallocate)
+            _reserve(
+                descriptor,
+                size + _manifest_bytes(manifest) + meta_block_size(datasets),
+                preallocate,
+            )
             length = _fill(descriptor, datasets, manifest, attributes)
             _reserve(descriptor, length, preallocate)
             os.fsync(descriptor)
         with h5py.File(temporary, "r") as file:
             read_layout(file)
-        system.publish(temporary, path, replace=replace)
-    except FileExistsError as error:
-        raise StoreError(f"{path} exists already", hint="Give another name.") from error
     except (OSError, RuntimeError) as error:
         if isinstance(error, StoreError):
             raise
         raise StoreError(
-            f"cannot create {path} ({size / 1e6:.0f} MB for {len(manifest)} rows): "
-            f"{getattr(error, 'strerror', None) or error}",
+            f"cannot create a file of {size / 1e6:.0f} MB for {len(manifest)} rows in "
+            f"{temporary.parent}: {getattr(error, 'strerror', None) or error}",
             hint="Nothing was written. Free some space, or write to another disk.",
         ) from error
-    finally:
-        with contextlib.suppress(OSError):  # the next run removes what cannot be removed now
-            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -142,12 +169,10 @@ def _fill(
             path.unlink()  # from here on a kill leaves nothing behind
             system.preallocate(scratch, room)
             for attribute, text in attributes.items():
-                # Fixed length: a variable-length string would live in a heap of its own.
-                kind = h5py.string_dtype("utf-8", len(text))
-                file.attrs.create(attribute, text, dtype=kind)
+                _set_attribute(file, attribute, text)
             file.attrs.create("format_version", FORMAT_VERSION, dtype="<u4")
-            for dataset in datasets:
-                _create_live(file, dataset)
+            extents = {dataset.path: _create_live(file, dataset) for dataset in datasets}
+            _set_attribute(file, EXTENTS, json.dumps(extents).encode())
             columns = _create_manifest(file.create_group(MANIFEST), manifest)
         for offset, data in system.pieces(scratch):
             system.write_at(descriptor, data, offset)
@@ -172,12 +197,18 @@ def _attributes(manifest: Manifest, recipe: Recipe) -> dict[str, bytes]:
     return encoded
 
 
-def _create_live(file: h5py.File, dataset: LiveDataset) -> None:
+def _set_attribute(file: h5py.File, name: str, text: bytes) -> None:
+    # Fixed length: a variable-length string would live in a heap of its own.
+    file.attrs.create(name, text, dtype=h5py.string_dtype("utf-8", len(text)))
+
+
+def _create_live(file: h5py.File, dataset: LiveDataset) -> int:
+    """Make a dataset; return the offset of its first row in the file."""
     plist = _early()
     plist.set_chunk((dataset.chunk_rows, *dataset.row_shape))
     links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     links.set_create_intermediate_group(True)
-    h5py.h5d.create(
+    made = h5py.h5d.create(
         file.id,
         dataset.path.encode("utf-8"),
         h5py.h5t.py_create(dataset.dtype, logical=True),
@@ -185,6 +216,7 @@ def _create_live(file: h5py.File, dataset: LiveDataset) -> None:
         dcpl=plist,
         lcpl=links,
     )
+    return int(made.get_chunk_info(0).byte_offset)
 
 
 def _early() -> h5py.h5p.PropDCID:

@@ -1,6 +1,6 @@
 """Hand features on: a compressed copy that is smaller and still a feature file."""
 
-import os
+import contextlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,10 +9,21 @@ import h5py
 import numpy as np
 
 from bottleneck.errors import StoreError
-from bottleneck.output import prepare_output
+from bottleneck.output import prepare_output, temporary_path
+from bottleneck.status import RowStatus
 from bottleneck.store import system
+from bottleneck.store.checked import CheckedFile
 from bottleneck.store.contents import open_hdf5
-from bottleneck.store.format import CHUNK_BYTES, CRC32, DIGEST, FEATURES, MANIFEST, STATUS
+from bottleneck.store.format import (
+    CHUNK_BYTES,
+    CRC32,
+    DIGEST,
+    EXTENTS,
+    FEATURES,
+    MANIFEST,
+    STATUS,
+    row_checksums,
+)
 from bottleneck.store.reader import FeatureStore
 
 _BLOCK_ROWS = 8192
@@ -62,47 +73,60 @@ def export_compressed(
     Raises
     ------
     StoreError
-        When rows are pending, or the copy cannot be written.
+        When rows are pending or damaged, the copy exists or cannot be written.
     """
     store = FeatureStore.open(source)
+    store.require_own()
     if not store.complete:
         raise StoreError(
             f"{source} has pending rows: a compressed copy could not be continued",
             hint="Finish the extraction first.",
         )
     path = prepare_output(output, kind="features", inputs=[source])
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open_hdf5(store.path) as old, h5py.File(temporary, "w") as new:
-            for name in old.attrs:
-                new.attrs.create(name, old.attrs[name], dtype=old.attrs.get_id(name).dtype)
-            for name in (MANIFEST, STATUS, DIGEST, CRC32):
-                old.copy(name, new)
-            for name in store.outputs:
-                _copy_rows(store, name, new, compression)
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)
-        os.fsync(descriptor)
-        os.close(descriptor)
-        system.publish(temporary, path, replace=path.exists())
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(f"cannot write {path}: {getattr(error, 'strerror', error)}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with system.writer_lock(path):
+        if path.exists():
+            raise StoreError(f"{path} exists already", hint="Give another name.")
+        temporary = temporary_path(path)
+        try:
+            _write_copy(store, temporary, compression)
+            system.publish(temporary, path, replace=False)
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"cannot write {path}: {getattr(error, 'strerror', error)}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        size = path.stat().st_size
     return ExportResult(
         output=str(path),
         rows=len(store),
         bytes_before=store.path.stat().st_size,
-        bytes_after=path.stat().st_size,
+        bytes_after=size,
     )
 
 
-def _copy_rows(store: FeatureStore, output: str, new: h5py.File, compression: str) -> None:
-    features = store.features(output)
+def _write_copy(store: FeatureStore, temporary: Path, compression: str) -> None:
+    with contextlib.closing(CheckedFile(temporary)) as target:
+        with open_hdf5(store.path) as old, h5py.File(target, "w") as new:
+            for name in old.attrs.keys() - {EXTENTS}:  # which says where rows can be written
+                new.attrs.create(name, old.attrs[name], dtype=old.attrs.get_id(name).dtype)
+            for name in (MANIFEST, DIGEST):
+                old.copy(name, new)
+            new.create_dataset(STATUS, data=store.status, track_times=False)
+            for name in store.outputs:
+                _copy_rows(store, name, new, compression, target)
+        target.finish()
+
+
+def _copy_rows(
+    store: FeatureStore, output: str, new: h5py.File, compression: str, target: CheckedFile
+) -> None:
+    """Copy the features of finished rows, with the checksums they have; zeros for the others."""
+    features, stored = store.features(output), store.checksums(output)
     n_rows, dim = features.shape
     chunk = max(1, min(n_rows, CHUNK_BYTES // max(1, dim * features.dtype.itemsize)))
-    target = new.create_dataset(
+    copied = new.create_dataset(
         f"{FEATURES}/{output}",
         features.shape,
         features.dtype,
@@ -110,9 +134,19 @@ def _copy_rows(store: FeatureStore, output: str, new: h5py.File, compression: st
         compression=compression,
         shuffle=True,
     )
+    checksums = new.create_dataset(f"{CRC32}/{output}", stored.shape, "<u4", track_times=False)
     block = _BLOCK_ROWS // chunk * chunk or chunk
     for start in range(0, n_rows, block):
         rows = slice(start, start + block)
-        # Rows that failed hold nothing that means anything: zeros pack best.
-        done = store.done[rows, None]
-        target[rows] = np.where(done, features[rows], np.zeros((), features.dtype))
+        done = store.status[rows] == RowStatus.DONE
+        values = np.where(done[:, None], features[rows], np.zeros((), features.dtype))
+        found = row_checksums(values) * done
+        damaged = start + np.flatnonzero(done & (found != stored[rows]))
+        if len(damaged):
+            raise StoreError(
+                f"{store.path}: row {damaged[0]} does not match its checksum",
+                hint="`bottleneck verify --fix` finds such rows, for `extract` to compute again.",
+            )
+        copied[rows] = values
+        checksums[rows] = found
+        target.check()  # no need to go on

@@ -82,7 +82,8 @@ def open_foreign(
         read_digests=lambda: np.zeros((rows, DIGEST_BYTES), np.uint8),
         read_checksums=lambda _: np.zeros(rows, np.uint32),
         layout=None,
-        why_read_only=f"{path} was written by another program",
+        why_read_only="it was written by another program",
+        foreign=True,
     )
 
 

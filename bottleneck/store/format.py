@@ -5,11 +5,14 @@ the current version would misread or refuse the file.
 """
 
 import math
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
+
+from bottleneck import fingerprint
 
 FORMAT = "bottleneck-features"
 FORMAT_VERSION = 1
@@ -19,8 +22,9 @@ CRC32 = "crc32"
 STATUS = "status"
 DIGEST = "digest"
 MANIFEST = "manifest"
+EXTENTS = "extents"
 
-DIGEST_BYTES = 16
+DIGEST_BYTES = fingerprint.DIGEST_BYTES
 """BLAKE2b with a 16-byte digest over the encoded image (or its raw pixels)."""
 
 FEATURE_DTYPES: dict[str, np.dtype[np.floating[Any]]] = {
@@ -75,6 +79,12 @@ class LiveDataset:
         return -(-self.n_rows // self.chunk_rows)
 
 
+def row_checksums(block: NDArray[Any]) -> NDArray[np.uint32]:
+    """Compute ``/crc32``: the CRC-32 of the bytes of every row, uint32 of shape (n,)."""
+    rows = np.ascontiguousarray(block)
+    return np.fromiter(map(zlib.crc32, rows), "<u4", len(rows))
+
+
 def live_datasets(n_rows: int, dims: dict[str, int], dtype: DTypeLike) -> list[LiveDataset]:
     """List the datasets of a file with ``n_rows`` rows and outputs ``dims`` (name -> length)."""
     features = [
@@ -82,11 +92,12 @@ def live_datasets(n_rows: int, dims: dict[str, int], dtype: DTypeLike) -> list[L
         for name, dim in dims.items()
     ]
     checksums = [LiveDataset(f"{CRC32}/{name}", n_rows, (), np.dtype("<u4")) for name in dims]
+    # The features come last: a file that is cut short loses rows, not what is known of them.
     return [
-        *features,
         *checksums,
         LiveDataset(STATUS, n_rows, (), np.dtype("u1")),
         LiveDataset(DIGEST, n_rows, (DIGEST_BYTES,), np.dtype("u1")),
+        *features,
     ]
 
 

@@ -3,9 +3,12 @@
 HDF5 is asked once, read-only; after that rows are read and written by their byte offset.
 """
 
+import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -16,10 +19,14 @@ from bottleneck.store.format import (
     CRC32,
     DIGEST,
     DIGEST_BYTES,
+    EXTENTS,
     FEATURE_DTYPES,
     FEATURES,
     STATUS,
 )
+
+_PIECE_BYTES = 1 << 30
+"""Linux reads no more than 2 GiB at once."""
 
 
 class NotLiveError(StoreError):
@@ -39,6 +46,22 @@ class Extent:
     def row_bytes(self) -> int:
         """Bytes of one row."""
         return int(self.dtype.itemsize * np.prod(self.row_shape, dtype=np.int64))
+
+    def read(self, descriptor: int, start: int, stop: int) -> NDArray[Any]:
+        """Read rows through an open file; what lies past its end is zeros.
+
+        A disk that fails is an OSError here, where a memory map would end the process.
+        """
+        values = np.zeros((stop - start, *self.row_shape), self.dtype)
+        view = values.data.cast("B")
+        position = self.offset + start * self.row_bytes
+        while view:
+            piece = os.pread(descriptor, min(len(view), _PIECE_BYTES), position)
+            if not piece:
+                break
+            view[: len(piece)] = piece
+            view, position = view[len(piece) :], position + len(piece)
+        return values
 
     def map(self, path: Path) -> NDArray[np.generic]:
         """Map the rows read-only: ndarray of shape ``(n_rows, *row_shape)``."""
@@ -60,9 +83,19 @@ class Layout:
         return self.status.n_rows
 
     @property
+    def by_name(self) -> dict[str, Extent]:
+        """All extents by the name of their dataset."""
+        return {
+            **{f"{FEATURES}/{name}": extent for name, extent in self.features.items()},
+            **{f"{CRC32}/{name}": extent for name, extent in self.crc32.items()},
+            STATUS: self.status,
+            DIGEST: self.digest,
+        }
+
+    @property
     def extents(self) -> list[Extent]:
-        """Return all extents."""
-        return [*self.features.values(), *self.crc32.values(), self.status, self.digest]
+        """All extents."""
+        return [*self.by_name.values()]
 
 
 def read_layout(file: h5py.File) -> Layout:
@@ -87,6 +120,7 @@ def read_layout(file: h5py.File) -> Layout:
             f"{file.filename}: expected a checksum dataset for each output "
             f"({', '.join(layout.features)}), got {', '.join(layout.crc32)}"
         )
+    _require_made_so(layout, file)
     for extent, expected in _types(layout):
         if (extent.dtype, extent.row_shape) not in expected:
             raise StoreError(
@@ -96,6 +130,21 @@ def read_layout(file: h5py.File) -> Layout:
     if len({extent.n_rows for extent in layout.extents}) != 1:
         raise StoreError(f"{file.filename}: the datasets have different numbers of rows")
     return layout
+
+
+def _require_made_so(layout: Layout, file: h5py.File) -> None:
+    """Compare where rows lie with where the creator put them.
+
+    A flipped bit can move a dataset of one chunk to another unbroken run, over other rows.
+    """
+    made = json.loads(file.attrs[EXTENTS])
+    for name, extent in layout.by_name.items():
+        if made.get(name) != extent.offset:
+            raise StoreError(
+                f"{file.filename}:{name} is found at byte {extent.offset}, but was made at byte "
+                f"{made.get(name)}: the index is damaged",
+                hint="`bottleneck rescue` saves its sound rows.",
+            )
 
 
 def _types(layout: Layout) -> Iterator[tuple[Extent, list[tuple[np.dtype, tuple[int, ...]]]]]:

@@ -1,6 +1,5 @@
 """Join feature files of one recipe: shards of one list of images, or different lists."""
 
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -16,6 +15,7 @@ from bottleneck.output import prepare_output
 from bottleneck.status import RowStatus
 from bottleneck.store import system
 from bottleneck.store.create import create
+from bottleneck.store.format import row_checksums
 from bottleneck.store.reader import FeatureStore
 from bottleneck.store.writer import FailedRow, Writer, settle
 
@@ -92,6 +92,8 @@ def merge(
     if not inputs:
         raise OptionError("expected feature files to merge, got none")
     stores = [FeatureStore.open(path) for path in inputs]
+    for store in stores:
+        store.require_own()
     notes = [note for store in stores[1:] for note in _require_same_recipe(stores[0], store)]
     manifest = _joined_manifest(stores) if concatenate_lists else _common_manifest(stores)
     starts = [0] * len(stores)
@@ -145,25 +147,32 @@ def _fill(target: FeatureStore, stores: Sequence[FeatureStore], starts: Sequence
     with Writer(target.path, target.layout) as writer:
         for store, start in zip(stores, starts, strict=True):
             mine = status[start : start + len(store)]
-            for rows in _blocks(np.flatnonzero(store.done & (mine != RowStatus.DONE))):
-                tally.copied += _copy(store, writer, rows, start, mine)
-                tally.damaged += int(np.count_nonzero(mine[rows] != RowStatus.DONE))
+            for rows in _blocks(len(store)):
+                lacking = rows[
+                    (store.status[rows] == RowStatus.DONE) & (mine[rows] != RowStatus.DONE)
+                ]
+                failed = lacking[mine[lacking] > RowStatus.DONE]
+                if len(failed):
+                    writer.unflag(failed + start)
+                tally.copied += _copy(store, writer, lacking, start, mine)
+                tally.damaged += int(np.count_nonzero(mine[lacking] != RowStatus.DONE))
         for store, start in zip(stores, starts, strict=True):
             mine = status[start : start + len(store)]
-            for rows in _blocks(np.flatnonzero((store.status > RowStatus.DONE) & (mine == 0))):
-                writer.fail(
-                    FailedRow(
-                        int(row) + start,
-                        store.keys[int(row)],
-                        RowStatus(store.status[row]),
-                        f"as in {store.path.name}",
-                        store.digests[row],
-                    )
-                    for row in rows
-                )
-                mine[rows] = store.status[rows]
-                tally.failed += len(rows)
+            for rows in _blocks(len(store)):
+                codes = store.status[rows]
+                known = (codes > RowStatus.DONE) & (codes <= max(RowStatus))
+                failed = rows[known & (mine[rows] == RowStatus.PENDING)]
+                writer.fail(_reasons(store, failed, start))
+                mine[failed] = store.status[failed]
+                tally.failed += len(failed)
     return tally
+
+
+def _reasons(store: FeatureStore, rows: NDArray[np.int64], start: int) -> Iterator[FailedRow]:
+    for row in rows.tolist():
+        reason = RowStatus(store.status[row])
+        said = f"as in {store.path.name}"
+        yield FailedRow(row + start, store.keys[row], reason, said, store.digests[row])
 
 
 def _copy(
@@ -174,11 +183,13 @@ def _copy(
     status: NDArray[np.uint8],
 ) -> int:
     """Copy the rows whose checksums match and mark them in ``status``; return how many."""
+    if not len(rows):
+        return 0
     features = {name: np.asarray(store.features(name)[rows]) for name in store.outputs}
     intact = np.ones(len(rows), bool)
     for name, block in features.items():
         stored = store.checksums(name)[rows]
-        intact &= np.fromiter(map(zlib.crc32, block), np.uint32, len(block)) == stored
+        intact &= row_checksums(block) == stored
     good = rows[intact]
     if len(good):
         kept = {name: block[intact] for name, block in features.items()}
@@ -187,8 +198,11 @@ def _copy(
     return len(good)
 
 
-def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    return (rows[i : i + _BLOCK_ROWS] for i in range(0, len(rows), _BLOCK_ROWS))
+def _blocks(n_rows: int) -> Iterator[NDArray[np.int64]]:
+    return (
+        np.arange(start, min(start + _BLOCK_ROWS, n_rows))
+        for start in range(0, n_rows, _BLOCK_ROWS)
+    )
 
 
 def _require_same_recipe(ours: FeatureStore, theirs: FeatureStore) -> list[str]:
@@ -234,12 +248,15 @@ def _joined_manifest(stores: Sequence[FeatureStore]) -> Manifest:
 
 def _count_changed(stores: Sequence[FeatureStore]) -> int:
     """Count rows that two inputs computed from different bytes."""
-    changed = np.zeros(len(stores[0]), bool)
-    first, seen = np.array(stores[0].digests), stores[0].done.copy()
-    for store in stores[1:]:
-        both = np.flatnonzero(seen & store.done)
-        changed[both] |= (first[both] != np.asarray(store.digests[both])).any(axis=1)
-        new = np.flatnonzero(~seen & store.done)
-        first[new] = store.digests[new]
-        seen[new] = True
-    return int(np.count_nonzero(changed))
+    count = 0
+    for rows in _blocks(len(stores[0])):
+        changed = np.zeros(len(rows), bool)
+        first, seen = np.array(stores[0].digests[rows]), stores[0].status[rows] == RowStatus.DONE
+        for store in stores[1:]:
+            done, digests = store.status[rows] == RowStatus.DONE, store.digests[rows]
+            changed |= seen & done & (first != digests).any(axis=1)
+            new = done & ~seen
+            first[new] = digests[new]
+            seen = seen | done
+        count += int(np.count_nonzero(changed))
+    return count

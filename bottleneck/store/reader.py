@@ -15,17 +15,21 @@ from bottleneck.recipe import Recipe
 from bottleneck.status import RowStatus
 from bottleneck.store.blocks import Array2D
 from bottleneck.store.contents import Contents, read_contents
-from bottleneck.store.damage import damaged
+from bottleneck.store.counts import count_status
 from bottleneck.store.foreign import is_foreign, open_foreign
 from bottleneck.store.layout import Layout
-from bottleneck.store.rows import Rows
+from bottleneck.store.rows import RowChoice, Rows
+
+_BLOCK_ROWS = 1 << 20
+"""Rows looked at together, where a number for each of 100 million would be too much."""
 
 
 class FeatureStore:
     """Features opened for reading; a writer may be at work on the file meanwhile.
 
     The status of the rows is a snapshot from the time of opening: rows finished later are
-    not seen, and every row it calls done is complete. Use :meth:`open`.
+    not seen, and every row it calls done is complete. Rows that are computed again meanwhile
+    (``extract --refresh``, ``verify --fix``) change under it. Use :meth:`open`.
 
     Attributes
     ----------
@@ -132,6 +136,16 @@ class FeatureStore:
         return self._contents.read_manifest()
 
     @property
+    def in_place(self) -> bool:
+        """Whether the rows lie as the writer left them: there is a :attr:`layout`."""
+        return self._contents.layout is not None
+
+    @property
+    def live(self) -> bool:
+        """Whether rows can be written: not in a compressed copy, or another program's file."""
+        return self._contents.layout is not None
+
+    @property
     def layout(self) -> Layout:
         """Where the rows lie, for writing.
 
@@ -146,6 +160,19 @@ class FeatureStore:
                 hint="Extract into a new file.",
             )
         return self._contents.layout
+
+    def require_own(self) -> None:
+        """Refuse another program's features, which have no checksums and no status.
+
+        Raises
+        ------
+        StoreError
+        """
+        if self._contents.foreign:
+            raise StoreError(
+                f"expected a feature file of ours, got another program's features: {self.path}",
+                hint="Such features can be used to train, evaluate and compare.",
+            )
 
     @property
     def outputs(self) -> dict[str, int]:
@@ -188,6 +215,10 @@ class FeatureStore:
         return bool(np.all(self.status))
 
     @cached_property
+    def _checksums(self) -> dict[str, NDArray[np.uint32]]:
+        return {}
+
+    @cached_property
     def digests(self) -> NDArray[np.uint8]:
         """Hash of every row's image: shape (n, 16)."""
         return self._contents.read_digests()
@@ -200,12 +231,7 @@ class FeatureStore:
         StoreError
             For a status this version does not know.
         """
-        counted = np.bincount(self.status, minlength=1)
-        found = sorted(np.flatnonzero(counted).tolist(), key=lambda code: -counted[code])
-        try:
-            return {RowStatus(code): int(counted[code]) for code in found}
-        except ValueError as error:
-            raise damaged(self.path, error) from error
+        return count_status(self.status, self.path)
 
     def features(self, output: str | None = None) -> Array2D:
         """Give access to the features of one output, without reading them.
@@ -225,7 +251,10 @@ class FeatureStore:
 
     def checksums(self, output: str | None = None) -> NDArray[np.uint32]:
         """Return the CRC-32 of every row of one output: uint32, shape (n,)."""
-        return self._contents.read_checksums(self.output_name(output))
+        name = self.output_name(output)
+        if name not in self._checksums:
+            self._checksums[name] = self._contents.read_checksums(name)
+        return self._checksums[name]
 
     def output_name(self, output: str | None = None) -> str:
         """Check an output's name, or find the only one.
@@ -258,6 +287,22 @@ class FeatureStore:
             raise OptionError(f"expected a split of {', '.join(SPLITS[1:])} or all, got {split!r}")
         return np.equal(self.splits, code)
 
+    def choose(self, split: str | None = None) -> RowChoice:
+        """Find the finished, labelled rows of a split as in :meth:`load`, without features."""
+        wanted = self.select(split)
+        labelled = self.labels != UNLABELLED
+        rows = np.flatnonzero(wanted & self.done & labelled)
+        keys = self.keys
+        return RowChoice(
+            y=self.labels[rows],
+            rows=rows,
+            keys=[keys[int(row)] for row in rows],
+            groups=self.manifest.groups[rows],
+            failed=int(np.count_nonzero(wanted & (self.status > RowStatus.DONE))),
+            unlabelled=int(np.count_nonzero(wanted & self.done & ~labelled)),
+            pending=int(np.count_nonzero(wanted & (self.status == RowStatus.PENDING))),
+        )
+
     def load(self, split: str | None = None, output: str | None = None) -> Rows:
         """Read the finished, labelled rows of a split into memory.
 
@@ -268,20 +313,8 @@ class FeatureStore:
         output : str, optional
             Which output; may be left out where there is only one.
         """
-        wanted = self.select(split)
-        labelled = self.labels != UNLABELLED
-        rows = np.flatnonzero(wanted & self.done & labelled)
-        keys = self.keys
-        return Rows(
-            X=np.asarray(self.features(output)[rows]),
-            y=self.labels[rows],
-            rows=rows,
-            keys=[keys[int(row)] for row in rows],
-            groups=self.manifest.groups[rows],
-            failed=int(np.count_nonzero(wanted & (self.status > RowStatus.DONE))),
-            unlabelled=int(np.count_nonzero(wanted & self.done & ~labelled)),
-            pending=int(np.count_nonzero(wanted & (self.status == RowStatus.PENDING))),
-        )
+        chosen = self.choose(split)
+        return Rows(X=np.asarray(self.features(output)[chosen.rows]), **vars(chosen))
 
     def iter_batches(
         self, size: int, output: str | None = None
@@ -296,10 +329,16 @@ class FeatureStore:
             Their features.
         """
         features = self.features(output)
-        done = np.flatnonzero(self.done)
-        for start in range(0, len(done), size):
-            rows = done[start : start + size]
-            yield rows, np.asarray(features[rows])
+        held = np.empty(0, np.int64)
+        for start in range(0, len(self), _BLOCK_ROWS):
+            status = self.status[start : start + _BLOCK_ROWS]
+            rows = start + np.flatnonzero(status == RowStatus.DONE)
+            held = np.concatenate([held, rows])
+            while len(held) >= size:
+                yield held[:size], np.asarray(features[held[:size]])
+                held = held[size:]
+        if len(held):
+            yield held, np.asarray(features[held])
 
 
 def _open_again(path: Path, given: dict[str, Any]) -> FeatureStore:

@@ -1,9 +1,10 @@
 """Save the rows of a feature file whose metadata was damaged."""
 
-import zlib
+import contextlib
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,10 @@ from bottleneck.store import system
 from bottleneck.store.contents import open_hdf5, read_attributes, read_manifest
 from bottleneck.store.create import create
 from bottleneck.store.damage import damage_explained
-from bottleneck.store.format import FEATURES
+from bottleneck.store.format import EXTENTS, FEATURES, row_checksums
 from bottleneck.store.layout import Extent
 from bottleneck.store.reader import FeatureStore
-from bottleneck.store.writer import FailedRow, Writer
+from bottleneck.store.writer import FailedRow, Writer, failures_path, settle
 
 _BLOCK_BYTES = 16 << 20
 
@@ -36,9 +37,9 @@ class RescueResult:
     rows : int
         Its rows.
     saved : int
-        Finished rows whose checksums match.
+        Finished rows whose checksums match, copied now.
     failed : int
-        Rows whose reason for failing was kept.
+        Rows whose reason for failing was copied now.
     pending : int
         Rows to be computed again.
     """
@@ -61,7 +62,8 @@ def rescue(
 
     A file's layout follows from its number of rows, its outputs and its list: an empty file
     made alike has its rows at the same places. A row is only taken if it is flagged as done
-    there and its checksum matches, so a wrong guess saves nothing but harms nothing.
+    there and its checksum matches, so a wrong guess saves nothing but harms nothing. Run again
+    after a kill, it goes on.
 
     Parameters
     ----------
@@ -82,32 +84,43 @@ def rescue(
     pattern = _pattern_of(Path(like), whole=True) if like else _pattern_of(broken, whole=False)
     path = prepare_output(output, kind="features", inputs=[broken, *([like] if like else [])])
     with system.writer_lock(path):
-        create(
-            path,
-            manifest=pattern.manifest,
-            recipe=pattern.recipe,
-            dims=pattern.dims,
-            dtype=pattern.dtype,
-        )
-        try:
-            fresh = FeatureStore.open(path)
-            saved, failed = _copy_sound_rows(broken, fresh)
-            if not saved:
-                raise StoreError(
-                    f"no sound row was found in {broken} where such a file has its rows",
-                    hint="With --like, is that a file of the same images, in the same order, "
-                    "made with the same options?",
-                )
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        begun = path.exists()
+        if not begun:
+            create(
+                path,
+                manifest=pattern.manifest,
+                recipe=pattern.recipe,
+                dims=pattern.dims,
+                dtype=pattern.dtype,
+            )
+        target = FeatureStore.open(path)
+        _require_alike(target, pattern)
+        settle(path, target.layout)
+        saved, failed = _copy_sound_rows(broken, target)
+        if not saved and (like or not failed):
+            if not begun:
+                path.unlink()
+                failures_path(path).unlink(missing_ok=True)
+            raise StoreError(
+                f"no sound row was found in {broken} where such a file has its rows",
+                hint="With --like, is that a file of the same images, in the same order, "
+                "made with the same options?",
+            )
+        pending = len(target) - int(np.count_nonzero(FeatureStore.open(path).status))
     return RescueResult(
-        output=str(path),
-        rows=len(fresh),
-        saved=saved,
-        failed=failed,
-        pending=len(fresh) - saved - failed,
+        output=str(path), rows=len(target), saved=saved, failed=failed, pending=pending
     )
+
+
+def _require_alike(target: FeatureStore, pattern: "_Pattern") -> None:
+    """Refuse an existing output that is not what an earlier, killed rescue began."""
+    ours = (pattern.recipe.identity_sha256, pattern.manifest.sha256, pattern.dims, pattern.dtype)
+    theirs = (target.identity_sha256, target.manifest_sha256, target.outputs, target.dtype.name)
+    if ours != theirs:
+        raise StoreError(
+            f"{target.path} exists and has other images or another recipe",
+            hint="Give another output.",
+        )
 
 
 @dataclass(frozen=True)
@@ -123,13 +136,19 @@ def _pattern_of(path: Path, *, whole: bool) -> _Pattern:
     try:
         with open_hdf5(path) as file, damage_explained(path):
             attributes = read_attributes(file, path)
-            shapes = {name: (d.shape[1], d.dtype.name) for name, d in file[FEATURES].items()}
+            # In the order in which they lie in the file: HDF5 lists them by name.
+            places: dict[str, int] = json.loads(attributes[EXTENTS])
+            names = sorted(file[FEATURES], key=lambda name: places[f"{FEATURES}/{name}"])
+            shapes = {
+                name: (file[FEATURES][name].shape[1], file[FEATURES][name].dtype.name)
+                for name in names
+            }
             recipe = Recipe.from_json(attributes["recipe"])
         manifest = read_manifest(path)
         stored = (attributes["identity_sha256"], attributes["manifest_sha256"])
         if not shapes or stored != (recipe.identity_sha256, manifest.sha256):
             raise ValueError("its recipe or its list of images is not what it was")
-    except (StoreError, ValueError) as error:
+    except (StoreError, LookupError, TypeError, ValueError) as error:
         raise StoreError(
             f"the recipe and the list of images cannot be read from {path}: {error}",
             hint=None
@@ -145,66 +164,73 @@ def _pattern_of(path: Path, *, whole: bool) -> _Pattern:
     )
 
 
-def _copy_sound_rows(broken: Path, fresh: FeatureStore) -> tuple[int, int]:
-    layout = fresh.layout
-    size = _size(broken)
-    status = _read(broken, layout.status, 0, len(fresh), size)
+def _copy_sound_rows(broken: Path, target: FeatureStore) -> tuple[int, int]:
+    """Copy what the target lacks; return how many finished and failed rows."""
+    layout = target.layout
     saved = failed = 0
     widest = max(extent.row_bytes for extent in layout.features.values())
     block = max(1, _BLOCK_BYTES // widest)
-    with Writer(fresh.path, layout) as writer:
-        for start in range(0, len(fresh), block):
-            stop = min(start + block, len(fresh))
-            features = {
-                name: _read(broken, extent, start, stop, size)
-                for name, extent in layout.features.items()
-            }
-            digests = _read(broken, layout.digest, start, stop, size)
-            sound = status[start:stop] == RowStatus.DONE
-            for name, values in features.items():
-                stored = _read(broken, layout.crc32[name], start, stop, size)
-                sound &= np.fromiter(map(zlib.crc32, values), np.uint32, len(values)) == stored
+    texts = _texts(broken)
+    with _open(broken) as stream, Writer(target.path, layout) as writer:
+        for start in range(0, len(target), block):
+            stop = min(start + block, len(target))
+            lacking = target.status[start:stop] == RowStatus.PENDING
+            status, digests = (
+                _read(stream, extent, start, stop) for extent in (layout.status, layout.digest)
+            )
+            sound = lacking & (status == RowStatus.DONE)
+            known = (status > RowStatus.DONE) & (status <= max(RowStatus))
+            features = {}
+            for name, extent in layout.features.items():
+                features[name] = values = _read(stream, extent, start, stop)
+                stored = _read(stream, layout.crc32[name], start, stop)
+                sound &= row_checksums(values) == stored
+                known &= stored == 0  # as rows that failed have it
             rows = np.flatnonzero(sound)
             if len(rows):
                 kept = {name: values[rows] for name, values in features.items()}
                 writer.write(start + rows, kept, digests[rows])
                 saved += len(rows)
-            failed += _keep_reasons(writer, fresh, status[start:stop], digests, start)
+            rows = np.flatnonzero(lacking & known)
+            writer.fail(
+                FailedRow(
+                    start + i,
+                    target.keys[start + i],
+                    RowStatus(status[i]),
+                    texts.get(start + i, "rescued"),
+                    digests[i],
+                )
+                for i in rows.tolist()
+            )
+            failed += len(rows)
     return saved, failed
 
 
-def _keep_reasons(
-    writer: Writer,
-    fresh: FeatureStore,
-    codes: NDArray[np.uint8],
-    digests: NDArray[np.uint8],
-    start: int,
-) -> int:
-    rows = np.flatnonzero((codes > RowStatus.DONE) & (codes <= max(RowStatus)))
-    writer.fail(
-        FailedRow(
-            start + int(i), fresh.keys[start + int(i)], RowStatus(codes[i]), "rescued", digests[i]
-        )
-        for i in rows
-    )
-    return len(rows)
+def _texts(broken: Path) -> dict[int, str]:
+    """Read why rows failed, as far as the lines beside the broken file tell."""
+    texts: dict[int, str] = {}
+    with contextlib.suppress(OSError), failures_path(broken).open(encoding="utf-8") as stream:
+        for line in stream:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                record = json.loads(line)
+                texts[int(record["row"])] = str(record["message"])
+    return texts
 
 
-def _read(broken: Path, extent: Extent, start: int, stop: int, size: int) -> NDArray[Any]:
-    """Read rows of an extent from wherever they should be; what lies past the end is zeros."""
-    values = np.zeros((stop - start, *extent.row_shape), extent.dtype)
-    first = extent.offset + start * extent.row_bytes
-    there = max(0, min(stop - start, (size - first) // extent.row_bytes))
-    if there:
-        with broken.open("rb") as stream:
-            stream.seek(first)
-            data = stream.read(there * extent.row_bytes)
-        values[:there] = np.frombuffer(data, extent.dtype).reshape(there, *extent.row_shape)
-    return values
-
-
-def _size(broken: Path) -> int:
+def _read(stream: BinaryIO, extent: Extent, start: int, stop: int) -> NDArray[Any]:
+    """Read rows from wherever they should be; what cannot be read is zeros, row by row."""
     try:
-        return broken.stat().st_size
+        return extent.read(stream.fileno(), start, stop)
+    except OSError:
+        values = np.zeros((stop - start, *extent.row_shape), extent.dtype)
+        for row in range(start, stop):
+            with contextlib.suppress(OSError):
+                values[row - start] = extent.read(stream.fileno(), row, row + 1)[0]
+        return values
+
+
+def _open(broken: Path) -> BinaryIO:
+    try:
+        return broken.open("rb")
     except OSError as error:
         raise StoreError(f"cannot read {broken}: {error.strerror}") from error

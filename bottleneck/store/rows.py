@@ -1,24 +1,22 @@
-"""Finished, labelled rows in memory."""
+"""Rows of a feature file that a head can learn from or be judged on."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Finished, labelled rows of a store, ready for a head.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RowChoice:
+    """Finished, labelled rows of a store, without their features.
 
     Parameters
     ----------
-    X : ndarray of float32 or float16, shape (n, dim)
-        Features.
     y : ndarray of int32, shape (n,)
         Index into the store's classes.
     rows : ndarray of int64, shape (n,)
-        Row numbers.
+        Row numbers, ascending.
     keys : list of str
         Keys, as in the manifest.
     groups : ndarray of int32, shape (n,)
@@ -27,7 +25,6 @@ class Rows:
         Rows of the split that are left out, and why.
     """
 
-    X: NDArray[np.floating[Any]]
     y: NDArray[np.int32]
     rows: NDArray[np.int64]
     keys: list[str]
@@ -36,16 +33,30 @@ class Rows:
     unlabelled: int
     pending: int
 
-    def take(self, mask: NDArray[np.bool_]) -> "Rows":
+    def take(self, mask: NDArray[np.bool_]) -> Self:
         """Keep the rows where ``mask`` (bool, shape (n,)) holds; the counts stay."""
         kept = np.flatnonzero(mask)
-        return Rows(
-            X=self.X[kept],
+        return replace(
+            self,
             y=self.y[kept],
             rows=self.rows[kept],
             keys=[self.keys[i] for i in kept],
             groups=self.groups[kept],
-            failed=self.failed,
-            unlabelled=self.unlabelled,
-            pending=self.pending,
         )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Rows(RowChoice):
+    """Finished, labelled rows of a store in memory.
+
+    Parameters
+    ----------
+    X : ndarray of float32 or float16, shape (n, dim)
+        Features.
+    """
+
+    X: NDArray[np.floating[Any]]
+
+    def take(self, mask: NDArray[np.bool_]) -> Self:
+        """Keep the rows where ``mask`` (bool, shape (n,)) holds; the counts stay."""
+        return replace(super().take(mask), X=self.X[np.flatnonzero(mask)])

@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import re
+import struct
 import sys
 import tempfile
 import time
@@ -172,11 +173,6 @@ def publish(temporary: Path, path: Path, *, replace: bool) -> None:
     sync_folder(path.parent)
 
 
-def temporary_path(path: Path) -> Path:
-    """Return the name under which this process prepares a file."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
 @contextlib.contextmanager
 def writer_lock(path: Path) -> Iterator[None]:
     """Be the only writer of ``path`` in the block, through an exclusive lock on ``<path>.lock``.
@@ -212,6 +208,40 @@ def writer_lock(path: Path) -> Iterator[None]:
             lock.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             os.close(descriptor)
+
+
+def claim(descriptor: int, path: Path) -> None:
+    """Be the only writer of an open file, under whatever name, until it is closed.
+
+    Two locks that do not see each other: the one that HDF5 takes, shared, so that its readers
+    pass and its writers are refused; and one that belongs to the file and not to its name (hard
+    links, a file renamed while it is written), where the system has such locks.
+
+    Raises
+    ------
+    StoreError
+        When another program or process writes the file.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if not isinstance(error, BlockingIOError):
+            raise StoreError(f"cannot lock {path}: {error.strerror}") from error
+        raise StoreError(
+            f"{path} is open for writing in another program", hint="Close it there first."
+        ) from error
+    if sys.platform != "linux":
+        return
+    whole = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, whole)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            return  # a file system without such locks: the lock on the name has to do
+        raise StoreLockedError(
+            f"{path} is being written by another process, under another name",
+            hint="Wait for it to finish, or stop it; what it has done will be kept.",
+        ) from error
 
 
 def _unwritable(path: Path, error: OSError) -> StoreError:
@@ -274,7 +304,7 @@ def _died(signature: str) -> bool:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove temporary files of writers that were killed."""
+    """Remove temporary files (:func:`bottleneck.output.temporary_path`) of killed writers."""
     ours = re.compile(re.escape(f".{path.name}.") + r"\d+\.tmp")
     with os.scandir(path.parent) as entries:
         leftovers = [entry.path for entry in entries if ours.fullmatch(entry.name)]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.errors import StoreError
 from bottleneck.status import RowStatus
 from bottleneck.store import system
-from bottleneck.store.layout import Layout
 from bottleneck.store.reader import FeatureStore
 from bottleneck.store.writer import Writer, settle
 
@@ -69,7 +69,7 @@ def verify(path: str | Path, *, fix: bool = False) -> VerifyReport:
     Parameters
     ----------
     path : str or Path
-        A live feature file.
+        A feature file; with ``fix`` a live one.
     fix : bool
         Set bad rows to pending, so that the next ``extract`` computes them again.
 
@@ -78,7 +78,7 @@ def verify(path: str | Path, *, fix: bool = False) -> VerifyReport:
     StoreError
         When the file cannot be opened at all, or with ``fix`` another process writes it.
     """
-    path = Path(path)
+    path = Path(path).resolve()
     if not fix:
         return _check(path)
     with system.writer_lock(path):
@@ -100,41 +100,57 @@ def verify(path: str | Path, *, fix: bool = False) -> VerifyReport:
 
 def _check(path: Path) -> VerifyReport:
     store = FeatureStore.open(path)
-    layout = store.layout
-    status = store.status
+    store.require_own()
     problems = []
     if store.recipe.identity_sha256 != store.identity_sha256:
         problems.append("the recipe is not what its fingerprint says")
     if store.manifest.sha256 != store.manifest_sha256:
         problems.append("the manifest (keys, labels, splits) is not what its fingerprint says")
-    bad = [status > max(RowStatus)]
-    done, failed = status == RowStatus.DONE, status > RowStatus.DONE
-    for start in range(0, len(status), _block_rows(layout)):
-        rows = slice(start, start + _block_rows(layout))
-        intact = _intact(layout, path, rows, done[rows] | failed[rows])
-        bad[0][rows] |= (done[rows] & ~intact) | (failed[rows] & intact)
+    bad: list[int] = []
+    checked = 0
+    step = _block_rows(store)
+    with path.open("rb") as stream:
+        for start in range(0, len(store), step):
+            status = store.status[start : start + step]
+            done, failed = status == RowStatus.DONE, status > RowStatus.DONE
+            intact = _intact(store, stream.fileno(), start, done | failed)
+            wrong = (done & ~intact) | (failed & intact) | (status > max(RowStatus))
+            bad += (start + np.flatnonzero(wrong)).tolist()
+            checked += int(np.count_nonzero(done))
     return VerifyReport(
         path=str(path),
-        rows=len(status),
-        checked=int(np.count_nonzero(done)),
-        bad_rows=tuple(np.flatnonzero(bad[0]).tolist()),
+        rows=len(store),
+        checked=checked,
+        bad_rows=tuple(bad),
         problems=tuple(problems),
     )
 
 
-def _block_rows(layout: Layout) -> int:
-    widest = max(extent.row_bytes for extent in layout.features.values())
-    return max(1, _BLOCK_BYTES // widest)
+def _block_rows(store: FeatureStore) -> int:
+    return max(1, _BLOCK_BYTES // (max(store.outputs.values()) * store.dtype.itemsize))
 
 
 def _intact(
-    layout: Layout, path: Path, rows: slice, wanted: NDArray[np.bool_]
+    store: FeatureStore, descriptor: int, start: int, wanted: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Tell which of the wanted rows hold features that all match their checksums."""
     intact = wanted.copy()
-    for name, extent in layout.features.items():
-        features = extent.map(path)[rows]
-        stored = layout.crc32[name].map(path)[rows]
+    if not wanted.any():
+        return intact
+    stop = start + len(wanted)
+    for name in store.outputs:
+        if store.live:
+            extent = store.layout.features[name]
+            try:
+                features = extent.read(descriptor, start, stop)
+            except OSError as error:
+                raise StoreError(
+                    f"cannot read rows {start} to {stop - 1} of {store.path}: {error.strerror}",
+                    hint="The disk fails: `bottleneck rescue` saves what can still be read.",
+                ) from error
+        else:
+            features = store.features(name)[start:stop]
+        stored = store.checksums(name)[start:stop]
         for i in np.flatnonzero(intact):
             intact[i] = zlib.crc32(features[i]) == stored[i]
     return intact

@@ -5,11 +5,9 @@ The order is the promise: rows and checksums, then a sync, then their status, th
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +20,7 @@ from numpy.typing import NDArray
 from bottleneck.errors import StoreError
 from bottleneck.status import RowStatus
 from bottleneck.store import system
-from bottleneck.store.format import DIGEST_BYTES
+from bottleneck.store.format import DIGEST_BYTES, row_checksums
 from bottleneck.store.layout import Extent, Layout
 
 COMMIT_BYTES = 64 << 20
@@ -138,15 +136,10 @@ class Writer:
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror}") from error
         try:
-            # Readers of HDF5 share this lock; a program that opens the file for writing is
-            # refused by it.
-            fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:
+            system.claim(self._descriptor, path)
+        except StoreError:
             os.close(self._descriptor)
-            raise StoreError(
-                f"{path} is open for writing in another program",
-                hint="Close it there first.",
-            ) from error
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -193,9 +186,8 @@ class Writer:
         with self._disk():
             for name, extent in self.layout.features.items():
                 block = np.ascontiguousarray(features[name], extent.dtype)
-                checksums = np.fromiter(map(zlib.crc32, block), "<u4", len(block))
                 self._put(extent, rows, block)
-                self._put(self.layout.crc32[name], rows, checksums)
+                self._put(self.layout.crc32[name], rows, row_checksums(block))
             self._put(self.layout.digest, rows, digests)
         self._flag(rows, np.full(len(rows), RowStatus.DONE, np.uint8))
 
@@ -229,10 +221,11 @@ class Writer:
         """Write the flags that the file shows again, and sync them and the file's name."""
         with self._disk():
             times = os.fstat(self._descriptor)
-            status = self.layout.status.map(self.path)
-            for start in range(0, len(status), _BLOCK_BYTES):
-                block = np.array(status[start : start + _BLOCK_BYTES])
-                system.write_at(self._descriptor, block.data, self.layout.status.offset + start)
+            status = self.layout.status
+            for start in range(0, status.n_rows, _BLOCK_BYTES):
+                offset = status.offset + start
+                count = min(_BLOCK_BYTES, status.n_rows - start)
+                system.write_at(self._descriptor, os.pread(self._descriptor, count, offset), offset)
             system.sync_data(self._descriptor)
             system.sync_folder(self.path.parent)
             with contextlib.suppress(OSError):  # nothing changed, for those who go by the time
@@ -261,11 +254,8 @@ class Writer:
         started = self._last_commit = time.monotonic()
         if not self._pending:
             return
+        self._keep_messages()
         with self._disk():
-            if self._messages:
-                with failures_path(self.path).open("a", encoding="utf-8") as stream:
-                    stream.writelines(self._messages)
-                self._messages.clear()
             system.sync_data(self._descriptor)
             for rows, statuses in self._pending:
                 self._put(self.layout.status, rows, statuses)
@@ -275,6 +265,23 @@ class Writer:
         self.committed += sum(len(rows) for rows, _ in self._pending)
         self._pending.clear()
         self._pending_bytes = 0
+
+    def _keep_messages(self) -> None:
+        """Add the texts of failures to their file, on lines of their own whatever a kill left."""
+        if not self._messages:
+            return
+        path = failures_path(self.path)
+        try:
+            with path.open("a+b") as stream:
+                torn = stream.tell() and os.pread(stream.fileno(), 1, stream.tell() - 1) != b"\n"
+                stream.write(("\n" * bool(torn) + "".join(self._messages)).encode())
+        except OSError as error:
+            self.mark_broken()
+            raise StoreError(
+                f"cannot write {path}: {error.strerror or error}",
+                hint=f"{self.committed} rows of this run are safe. Run the same command again.",
+            ) from error
+        self._messages.clear()
 
     def _flag(self, rows: NDArray[np.int64], statuses: NDArray[np.uint8]) -> None:
         self._pending.append((rows, statuses))
@@ -312,9 +319,8 @@ class _DiskErrors:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None:
-            self._writer.mark_broken()
         if isinstance(error, OSError):
+            self._writer.mark_broken()
             raise StoreError(
                 f"cannot write {self._writer.path}: {error.strerror or error}",
                 hint=f"{self._writer.committed} rows of this run are safe. "

@@ -61,7 +61,7 @@ def fake_backbone(monkeypatch):
         geometry = Geometry(image["size"], image["resize"]["rule"])
         return Embedder(recipe, geometry, OneOutput())
 
-    monkeypatch.setattr("bottleneck.extract.engine.build_embedder", build)
+    monkeypatch.setattr("bottleneck.extract.run.build_embedder", build)
     monkeypatch.setattr("bottleneck.extract.rebuild_embedder", rebuild)
 
 

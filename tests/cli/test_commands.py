@@ -30,11 +30,18 @@ def head(cli, features, tmp_path):
 def test_extract_json_is_one_document_with_the_fixed_keys(cli, colours, tmp_path):
     result = cli("extract", colours, "-o", tmp_path / "f.h5", "--json")
     assert result.code == 0
-    assert result.json | {"seconds": 0, "images_per_second": 0, "stages": 0, "peak_rss_mb": 0} == {
+    assert set(result.json["stages"]) == {
+        *("read", "decode", "transfer", "forward", "write", "waiting")
+    }
+    assert result.json["limit"] in result.json["stages"]
+    varying = ("seconds", "images_per_second", "stages", "limit", "advice", "peak_rss_mb")
+    assert result.json | dict.fromkeys(varying, 0) == {
         "output": str(tmp_path / "f.h5"),
         "rows": 60,
         "ok": 60,
         "failed": 0,
+        "copied": 0,
+        "reused": 0,
         "already_done": 0,
         "pending": 0,
         "failed_total": 0,
@@ -44,6 +51,8 @@ def test_extract_json_is_one_document_with_the_fixed_keys(cli, colours, tmp_path
         "seconds": 0,
         "images_per_second": 0,
         "stages": 0,
+        "limit": 0,
+        "advice": 0,
         "backbone": "fake",
         "outputs": {"avg": 3},
         "peak_rss_mb": 0,
@@ -150,6 +159,37 @@ def test_evaluate_agrees_with_train(cli, features, tmp_path, head):
     assert np.trace(judged["confusion"]) / judged["rows"] == judged["accuracy"]
     assert [entry["class"] for entry in judged["per_class"]] == ["blue", "green", "red"]
     assert (judged["log_loss"] is None) == (head != "logreg")
+
+
+def test_calibrated_heads_have_probabilities_and_go_to_other_runtimes(cli, features, tmp_path):
+    head, model = tmp_path / "h", tmp_path / "h.onnx"
+    trained = cli("train", features, "-o", head, "--head", "svm", "--calibrate", "--json").json
+    assert trained["temperature"] > 0
+    judged = cli("evaluate", head, features, "--json").json
+    assert 0 < judged["log_loss"] < 5
+    exported = cli("export", head, "-o", model, "--json").json
+    assert exported["bytes"] == model.stat().st_size
+    assert b"bottleneck svm" in model.read_bytes()
+    refused = cli("export", head, "-o", tmp_path / "h.h5")
+    assert refused.code == 2
+    assert "ends in .onnx" in refused.err
+
+
+def test_any_classifier_of_scikit_learn(cli, features, tmp_path):
+    head = tmp_path / "h"
+    options = ("--head", "sklearn.svm.SVC", "--set", "kernel=rbf", "--set", "C=2")
+    trained = cli("train", features, "-o", head, *options, "--json").json
+    assert trained["best"] == {"kernel": "rbf", "C": 2}
+    judged = cli("evaluate", head, features, "--json").json
+    assert judged["accuracy"] == trained["test"]["accuracy"]
+    assert "kernel=rbf, C=2" in cli("train", features, "-o", head, *options).out
+    assert "kernel=rbf, C=2" in cli("info", head).out
+    refused = cli("train", features, "-o", head, *options, "--C", "1")
+    assert refused.code == 2
+    assert "expected no --C for sklearn.svm.SVC" in refused.err
+    refused = cli("train", features, "-o", head, "--set", "C=1")
+    assert refused.code == 2
+    assert "expected no --set for the head logreg" in refused.err
 
 
 def test_training_leaves_out_and_counts_bad_and_unlabelled_rows(cli, colours, tmp_path):
@@ -281,6 +321,27 @@ def test_backbones_lists_the_catalogue(cli):
     assert "efficientnet_lite0 (default)" in cli("backbones").out
 
 
+def test_backbones_lists_layers_with_their_shapes(cli):
+    rows = cli("backbones", "MobileNetV3Small", "--layers", "--size", "64", "--json").json
+    assert {"layer": "activation_17", "height": 2, "width": 2, "channels": 576} in rows
+    assert "expanded_conv_3_project_bn" in {row["layer"] for row in rows}
+    assert cli("backbones", "--layers").code == 2
+
+
+def test_several_backbones_write_a_file_each_from_one_pass(cli, colours, tmp_path):
+    arguments = ("extract", colours, "-b", "resnet50", "-b", "VGG16", "--json")
+    refused = cli(*arguments, "-o", tmp_path / "f.h5")
+    assert refused.code == 2
+    assert "expected {backbone} in the output for 2 backbones" in refused.err
+    result = cli(*arguments, "-o", tmp_path / "f_{backbone}.h5")
+    assert [file["output"] for file in result.json["files"]] == [
+        str(tmp_path / f"f_{name}.h5") for name in ("resnet50", "vgg16")
+    ]
+    assert [file["ok"] for file in result.json["files"]] == [60, 60]
+    assert (tmp_path / "f_resnet50.h5").exists()
+    assert cli(*arguments, "-b", "resnet50", "-o", tmp_path / "f_{backbone}.h5").code == 2
+
+
 def test_ctrl_c_exits_130_with_what_was_done_kept(cli, colours, tmp_path, monkeypatch):
     def interrupted(self, batch):
         raise KeyboardInterrupt
@@ -383,13 +444,6 @@ def test_an_empty_holdout_keeps_the_head(cli, colours, tmp_path):
     assert result.code == 0
     assert result.json["test"] is None or result.json["test"]["rows"] > 0
     assert (tmp_path / "h").is_file()
-
-
-def test_one_backbone_at_a_time(cli, colours, tmp_path):
-    two = ("-b", "resnet50", "-b", "vgg16")
-    result = cli("extract", colours, "-o", tmp_path / "{backbone}.h5", *two)
-    assert result.code == 2
-    assert "expected one backbone, got resnet50, vgg16" in result.err
 
 
 def test_a_trial_says_how_many_were_done_before(cli, colours, tmp_path):

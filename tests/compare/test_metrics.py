@@ -76,6 +76,9 @@ def test_json_has_the_documented_keys_and_no_nan():
         "per_class",
         "confusion",
         "unknown_classes",
+        "calibration_error",
+        "top_5_accuracy",
+        "intervals",
     ]
     assert value["per_class"][1] == {
         "class": "b",
@@ -102,3 +105,41 @@ def test_refusals():
     for bad in ([[0.5, 0.2], [0.5, 0.5]], [[1.5, -0.5], [0.5, 0.5]], [[np.nan, 1], [0.5, 0.5]]):
         with pytest.raises(HeadError, match="sum to one"):
             judge([0, 1], [0, 1], bad, ("a", "b"))
+
+
+def test_calibration_error_by_hand():
+    probabilities = [[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.45, 0.55]]
+    judged = judge([0, 1, 1, 1], [0, 0, 1, 1], probabilities, ("a", "b"))
+    # bins of 0.9 (two rows, half right), 0.7 and 0.55 (right)
+    assert judged.calibration_error == pytest.approx((2 * 0.4 + 0.3 + 0.45) / 4)
+    assert judge([0, 1], [0, 1], None, ("a", "b")).calibration_error is None
+
+
+def test_top_5_accuracy():
+    names = tuple("abcdefg")
+    scores = np.tile(np.arange(7.0), (3, 1))
+    judged = judge([6, 2, 1], [6, 6, 6], None, names, scores=scores)
+    assert judged.top_5_accuracy == pytest.approx(2 / 3)
+    ties = judge([4, 5, 6], [0, 0, 0], None, names, scores=np.zeros((3, 7)))
+    assert ties.top_5_accuracy == pytest.approx(1 / 3)
+    assert judge([0, 1], [0, 1], None, ("a", "b"), scores=np.eye(2)).top_5_accuracy is None
+
+
+def test_intervals_are_those_of_resampled_rows():
+    from sklearn.metrics import balanced_accuracy_score, f1_score
+
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 400)
+    predicted = np.where(rng.uniform(size=400) < 0.8, truth, rng.integers(0, 3, 400))
+    judged = judge(truth, predicted, None, ("a", "b", "c"))
+    draws = rng.integers(0, 400, (500, 400))
+    by_rows = {
+        "accuracy": [np.mean(truth[i] == predicted[i]) for i in draws],
+        "balanced_accuracy": [balanced_accuracy_score(truth[i], predicted[i]) for i in draws],
+        "macro_f1": [f1_score(truth[i], predicted[i], average="macro") for i in draws],
+    }
+    for name, values in by_rows.items():
+        low, high = judged.intervals[name]
+        assert low < getattr(judged, name) < high
+        np.testing.assert_allclose((low, high), np.percentile(values, [2.5, 97.5]), atol=0.01)
+    assert judge(truth, predicted, None, ("a", "b", "c")).intervals == judged.intervals

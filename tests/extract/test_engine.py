@@ -1,8 +1,6 @@
 import hashlib
 import json
 import os
-import threading
-import time
 
 import h5py
 import numpy as np
@@ -10,7 +8,6 @@ import pytest
 from fakes import MeanBackbone, fake_embedder, write_png
 
 from bottleneck.errors import ImageError, ManifestError, RecipeMismatchError, StoreLockedError
-from bottleneck.extract.decode import decode_stream
 from bottleneck.extract.plan import MaxFailed
 from bottleneck.extract.progress import Silent
 from bottleneck.images import Geometry, decode
@@ -45,7 +42,7 @@ def test_result_adds_up(photos, run):
     result = run(photos)
     assert (result.rows, result.ok, result.failed, result.already_done) == (12, 12, 0, 0)
     assert result.outputs == {"mean": 3, "spread": 3}
-    assert set(result.stages) == {"read", "decode", "forward", "write", "wait"}
+    assert set(result.stages) == {*("read", "decode", "transfer", "forward", "write", "waiting")}
     assert result.peak_rss_mb > 10
     json.dumps(result.to_json(), allow_nan=False)
 
@@ -227,41 +224,6 @@ def test_values_past_float16_are_failures_and_others_are_rounded(photos, run):
 def test_a_second_run_on_the_same_file_is_refused(photos, run, tmp_path):
     with writer_lock(tmp_path / "x.h5"), pytest.raises(StoreLockedError, match=str(os.getpid())):
         run(photos)
-
-
-def test_decoding_runs_ahead_by_a_fixed_number_of_batches():
-    """Back pressure: with a slow consumer, memory holds workers + 2 batches, not all."""
-    images = [np.full((4, 4), i, np.uint8) for i in range(200)]
-    source = PixelSource(images)
-    read, lock = [], threading.Lock()
-    original = source.read
-
-    def counting(row):
-        with lock:
-            read.append(row)
-        return original(row)
-
-    source.read = counting
-    batches = np.arange(200).reshape(100, 2)
-    stream = decode_stream(source, Geometry(4, "squash"), batches, workers=2)
-    for i in range(5):
-        batch = next(stream)
-        assert batch.rows.tolist() == [2 * i, 2 * i + 1]
-        assert batch.pixels[:, 0, 0, 0].tolist() == [2 * i, 2 * i + 1]
-        time.sleep(0.05)
-        assert len(read) <= 2 * (i + 4)
-    stream.close()
-
-
-def test_an_error_in_a_worker_reaches_the_caller():
-    source = PixelSource([np.zeros((2, 2), np.uint8)])
-
-    def explode(row):
-        raise RuntimeError("a defect, not a bad image")
-
-    source.read = explode
-    with pytest.raises(RuntimeError, match="a defect"):
-        list(decode_stream(source, Geometry(4), [np.array([0])], workers=1))
 
 
 def test_float_pixels_are_refused_with_the_reason(run):

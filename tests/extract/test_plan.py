@@ -13,7 +13,6 @@ def rows_of(plan, size=4):
 def test_rows_to_do_are_the_pending_ones():
     status = np.array([0, 1, 5, 0, 0, 1, 0], np.uint8)
     assert rows_of(Plan(status)) == [0, 3, 4, 6]
-    assert rows_of(Plan(status, retry_failed=True)) == [0, 2, 3, 4, 6]
     assert [batch.tolist() for batch in Plan(status).batches(3)] == [[0, 3, 4], [6]]
     assert rows_of(Plan(np.ones(5, np.uint8))) == []
 

@@ -1,6 +1,5 @@
 """Where files are put through it: the driver process, fresh folders, and the jobs under test."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -23,11 +22,6 @@ from bottleneck.store import FeatureStore, Writer, create, writer_lock
 TESTS = Path(__file__).parents[1]
 FILE = "x.h5"
 PLAN = Plan()
-
-
-def module_exists(name: str) -> bool:
-    """Whether a part of the package is there already."""
-    return importlib.util.find_spec(name) is not None
 
 
 @dataclass(frozen=True)
@@ -68,9 +62,8 @@ SCENARIOS = [
     Scenario("resume", "extract", "part"),
     Scenario("refresh", "refresh", "whole", finish=(("refresh", {}),), versions=(0, 1), final=1),
     Scenario("replace", "replace", "whole"),
+    Scenario("merge", "merge", "shards", finish=(("merge", {}), ("extract", {}))),
 ]
-if module_exists("bottleneck.store.merge"):
-    SCENARIOS.append(Scenario("merge", "merge", "shards", finish=(("merge", {}), ("extract", {}))))
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
@@ -107,7 +100,7 @@ class Lab:
         """Variables of a process that is watched."""
         return {
             **os.environ,
-            "PYTHONPATH": str(TESTS),
+            "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
             "LD_PRELOAD": str(self.library),
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",

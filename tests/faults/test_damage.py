@@ -11,21 +11,15 @@ from faults.campaign import (
     sized,
     truncations,
 )
-from faults.lab import FILE, module_exists
-
-VERIFY = pytest.mark.skipif(
-    not module_exists("bottleneck.store.verify"), reason="there is no verify yet"
-)
+from faults.lab import FILE
 
 
-@VERIFY
 def test_verify_finds_every_flipped_bit_of_done_rows(lab, chance):
     tally = flips_in_rows(lab, 100, chance)
     assert tally.problems == []
     assert tally.counts["found"] == tally.counts["flips"] == 100
 
 
-@VERIFY
 def test_a_bit_flipped_elsewhere_is_never_unnoticed(lab, chance):
     tally = flips_elsewhere(lab, 40, chance)
     assert tally.problems == []
@@ -33,7 +27,6 @@ def test_a_bit_flipped_elsewhere_is_never_unnoticed(lab, chance):
     assert tally.counts["found by verify"] >= 1
 
 
-@VERIFY
 def test_a_file_cut_short_is_refused(lab):
     size = (lab.prepared("whole") / FILE).stat().st_size
     tally = truncations(lab, [*sized(size, 15), size - 1])
@@ -41,7 +34,6 @@ def test_a_file_cut_short_is_refused(lab):
     assert tally.counts["refused"] + tally.counts["found by verify"] == 16
 
 
-@VERIFY
 def test_a_forged_done_flag_is_found(lab):
     with lab.trial("part") as folder:
         with h5py.File(folder / FILE, "r+") as file:

@@ -26,7 +26,5 @@ def test_while_rows_are_written(lab, code, name):
 
 @CODES
 def test_while_files_are_merged(lab, code):
-    if "merge" not in BY_NAME:
-        pytest.skip("no merge yet")
     tally = disk_errors(lab, BY_NAME["merge"], code, every=23)
     assert tally.problems == []

@@ -10,9 +10,9 @@ from functools import cached_property
 
 import numpy as np
 
+from bottleneck.decode import image_digest
 from bottleneck.errors import ImageError
 from bottleneck.extract import Embedder
-from bottleneck.extract.decode import image_digest
 from bottleneck.images import Geometry
 from bottleneck.manifest import Manifest
 from bottleneck.recipe import Recipe

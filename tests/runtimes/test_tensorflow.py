@@ -6,7 +6,12 @@ import pytest
 
 from bottleneck import backbones, runtimes
 from bottleneck.backbones import OutputSpec
-from bottleneck.errors import BackboneError, OptionError, RuntimeUnavailableError
+from bottleneck.errors import (
+    BackboneError,
+    DeviceMemoryError,
+    OptionError,
+    RuntimeUnavailableError,
+)
 
 SIZE = 64
 LAYER = "expanded_conv_3_project_bn"
@@ -159,8 +164,8 @@ def test_outputs_must_differ(backbone) -> None:
 
 
 def test_options_that_do_not_exist(backbone) -> None:
-    with pytest.raises(OptionError, match="Received: 'bfloat16'"):
-        compiled(backbone, OutputSpec(), precision="bfloat16")
+    with pytest.raises(OptionError, match="Received: 'int4'"):
+        compiled(backbone, OutputSpec(), precision="int4")
     with pytest.raises(OptionError, match="Received: 'tpu'"):
         compiled(backbone, OutputSpec(), device="tpu")
     with pytest.raises(RuntimeUnavailableError, match="gpu:64"):
@@ -229,3 +234,28 @@ def test_keras_on_another_backend_is_explained() -> None:
     said = run(code).stdout
     assert "already imported on the jax backend" in said
     assert "KERAS_BACKEND=tensorflow" in said
+
+
+@pytest.mark.parametrize(("precision", "least"), [("bfloat16", 0.995), ("float16", 0.9995)])
+def test_half_precision_rounds_and_no_more(pixels, precision, least) -> None:
+    backbone = backbones.load(backbones.get("efficientnet_lite0"), size=SIZE)
+    exact = compiled(backbone, OutputSpec())(pixels)["avg"].astype(np.float64)
+    rounded = compiled(backbone, OutputSpec(), precision=precision)(pixels)["avg"]
+    assert rounded.dtype == np.float32
+    lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(rounded, axis=1)
+    cosine = (exact * rounded).sum(axis=1) / lengths
+    assert (cosine > least).all()
+    assert (np.abs(exact - rounded) > 1e-5).any()
+
+
+def test_a_full_device_is_told_apart_from_other_errors(backbone, pixels) -> None:
+    import tensorflow as tf
+
+    function = compiled(backbone, OutputSpec())
+
+    def full(images):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    function._function = full
+    with pytest.raises(DeviceMemoryError, match="not enough memory for 6 images of 64 pixels"):
+        function(pixels)

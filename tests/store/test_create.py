@@ -67,7 +67,7 @@ def test_rows_lie_in_one_run_at_page_boundaries(make, n, dim, dtype):
 
 
 def test_chunks_are_about_a_mebibyte():
-    (features, *_) = live_datasets(10**6, {"avg": 1280}, "f4")
+    (*_, features) = live_datasets(10**6, {"avg": 1280}, "f4")
     assert features.chunk_rows * features.row_bytes == 204 * 5120
     assert LiveDataset("x", 10, (1280,), np.dtype("f4")).chunk_rows == 10
 

@@ -6,6 +6,7 @@ from bottleneck.errors import OptionError, RecipeMismatchError, StoreError
 from bottleneck.manifest import Manifest
 from bottleneck.status import RowStatus
 from bottleneck.store import FailedRow, FeatureStore, Writer, create
+from bottleneck.store.export import export_compressed
 from bottleneck.store.merge import merge
 from bottleneck.store.verify import verify
 
@@ -110,3 +111,29 @@ def test_other_recipes_and_types_are_refused(make, tmp_path):
     assert merge([a, d], tmp_path / "all.h5").notes == (
         f"{d} was made with another device: gpu instead of (absent)",
     )
+
+
+def test_another_programs_features_are_refused(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((4, 3), "f4"))
+    for refused in (
+        lambda: merge([tmp_path / "x.npy"], tmp_path / "all.h5"),
+        lambda: verify(tmp_path / "x.npy"),
+        lambda: export_compressed(tmp_path / "x.npy", tmp_path / "small.h5"),
+    ):
+        with pytest.raises(StoreError, match="another program's features"):
+            refused()
+
+
+def test_a_row_that_failed_is_taken_back_before_it_is_filled(make, fill, tmp_path, monkeypatch):
+    """Killed between the two it must not look like a failed row that holds features."""
+    a, b = make(10, name="a.h5"), make(10, name="b.h5")
+    with Writer(a, FeatureStore.open(a).layout) as writer:
+        writer.fail([FailedRow(4, "img4.png", RowStatus.EMPTY, "")])
+    fill(b, range(10))
+    merge([a], tmp_path / "all.h5")
+    monkeypatch.setattr(Writer, "commit", lambda self: None)  # as if killed before it
+    merge([b], tmp_path / "all.h5")
+    monkeypatch.undo()
+    assert FeatureStore.open(tmp_path / "all.h5").status[4] == RowStatus.PENDING
+    assert verify(tmp_path / "all.h5").ok
+    assert merge([b], tmp_path / "all.h5").copied == 10

@@ -3,10 +3,14 @@ import pickle
 import h5py
 import numpy as np
 import pytest
+from fakes import fake_recipe
 
 from bottleneck.errors import OptionError, StoreError
+from bottleneck.manifest import Manifest
 from bottleneck.status import RowStatus
-from bottleneck.store import FailedRow, FeatureStore, Writer, writer_lock
+from bottleneck.store import FailedRow, FeatureStore, Writer, create, writer_lock
+from bottleneck.store.merge import merge
+from bottleneck.store.verify import verify
 
 
 def test_repr_shows_the_state(make, fill):
@@ -163,3 +167,52 @@ def test_rows_of_another_type_are_refused(make, name, kind):
         )
     with pytest.raises(StoreError, match="where the format has"):
         FeatureStore.open(path)
+
+
+def test_a_file_that_was_replaced_is_not_mixed_with_the_old_one(make, fill):
+    path = make(10)
+    values, _ = fill(path, range(10))
+    store = FeatureStore.open(path)
+    create(
+        path,
+        manifest=Manifest.build([f"other{i}" for i in range(10)]),
+        recipe=fake_recipe(),
+        dims={"avg": 5},
+        replace=True,
+    )
+    assert np.array_equal(store.features()[:], values["avg"])
+    for read in (lambda: store.keys, lambda: store.digests, store.checksums):
+        with pytest.raises(StoreError, match="was replaced") as caught:
+            read()
+        assert "Open it again" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["status", "crc32/avg", "digest", "features/avg"])
+@pytest.mark.parametrize("bit", range(24))
+def test_an_index_that_points_elsewhere_is_never_believed(make, fill, name, bit):
+    """A dataset of one chunk is an unbroken run wherever a flipped bit puts it."""
+    path = make(40, {"avg": 700})
+    fill(path, range(40))
+    content = bytearray(path.read_bytes())
+    address = FeatureStore.open(path).layout.by_name[name].offset.to_bytes(8, "little")
+    assert content.count(address) == 1
+    at = content.index(address)
+    content[at + bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+    with pytest.raises(StoreError) as caught:
+        FeatureStore.open(path)
+    assert "rescue" in caught.value.hint
+
+
+def test_an_unknown_status_is_told_with_what_to_do(make, fill, tmp_path):
+    path = make(10)
+    fill(path, range(10))
+    with h5py.File(path, "r+") as file:
+        file["status"][4] = 129
+    with pytest.raises(StoreError, match=r"1 rows have a status .* 129") as caught:
+        FeatureStore.open(path).counts()
+    assert "verify --fix" in caught.value.hint
+    result = merge([path], tmp_path / "merged.h5")
+    assert (result.copied, result.failed, result.pending) == (9, 0, 1)
+    assert verify(path, fix=True).bad_rows == (4,)
+    assert FeatureStore.open(path).counts() == {RowStatus.DONE: 9, RowStatus.PENDING: 1}

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import sys
 import zlib
 
 import h5py
@@ -9,7 +10,15 @@ import pytest
 
 from bottleneck.errors import StoreError, StoreLockedError
 from bottleneck.status import RowStatus
-from bottleneck.store import FailedRow, FeatureStore, Writer, failures_path, system, writer_lock
+from bottleneck.store import (
+    FailedRow,
+    FeatureStore,
+    Writer,
+    failures_path,
+    settle,
+    system,
+    writer_lock,
+)
 
 NO_DIGESTS = np.zeros((1, 16), np.uint8)
 
@@ -155,3 +164,54 @@ def test_short_writes_are_continued(tmp_path, monkeypatch):
     system.write_at(descriptor, b"0123456789", 2)
     os.close(descriptor)
     assert path.read_bytes() == b"\0\x000123456789"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="locks that belong to the file: Linux only")
+def test_a_file_has_one_writer_under_all_its_names(make):
+    path = make(10)
+    layout = FeatureStore.open(path).layout
+    other = path.with_name("other.h5")
+    os.link(path, other)
+    with writer_lock(path), Writer(path, layout):
+        with writer_lock(other), pytest.raises(StoreLockedError, match="under another name"):
+            Writer(other, layout)
+        assert len(FeatureStore.open(other)) == 10
+    Writer(other, layout).__exit__(None, None, None)
+
+
+def test_an_interrupt_during_a_sync_does_not_cost_the_commit(make, monkeypatch):
+    path = make(10)
+    sync, calls = system.sync_data, [0]
+
+    def interrupted(descriptor):
+        calls[0] += 1
+        if calls[0] == 1:
+            raise KeyboardInterrupt
+        sync(descriptor)
+
+    monkeypatch.setattr(system, "sync_data", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        with Writer(path, FeatureStore.open(path).layout) as writer:
+            writer.write(np.arange(4), {"avg": np.ones((4, 5), "f4")}, np.zeros((4, 16), "u1"))
+            writer.commit()
+    assert FeatureStore.open(path).done.tolist() == [True] * 4 + [False] * 6
+
+
+def test_a_torn_line_costs_only_itself(make):
+    path = make(10)
+    failures_path(path).write_text('{"row": 1, "key": "img1.png", "sta')
+    with Writer(path, FeatureStore.open(path).layout) as writer:
+        writer.fail([FailedRow(2, "img2.png", RowStatus.EMPTY, "nothing")])
+    last = failures_path(path).read_text().splitlines()[-1]
+    assert json.loads(last)["row"] == 2
+
+
+def test_settled_flags_change_nothing(make, fill):
+    path = make(10)
+    fill(path, range(3))
+    os.utime(path, ns=(10**18, 10**18))
+    before = path.read_bytes()
+    with writer_lock(path):
+        settle(path, FeatureStore.open(path).layout)
+    assert path.read_bytes() == before
+    assert path.stat().st_mtime_ns == 10**18

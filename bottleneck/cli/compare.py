@@ -1,0 +1,115 @@
+"""``bottleneck compare``."""
+
+from functools import partial
+from typing import Any
+
+import click
+
+from bottleneck.cli.options import json_option, quiet_option, step_option
+from bottleneck.cli.progress import make_progress
+from bottleneck.cli.show import params, percent, print_json, print_lines, print_table
+from bottleneck.steps.compare import CompareStep
+
+_option = partial(step_option, CompareStep)
+
+
+@click.command(name="compare")
+@click.argument("features", metavar="A.h5 B.h5 ...", nargs=-1, required=True)
+@_option("heads", metavar="NAMES", help="logreg, svm, ridge, knn; the first makes the curves.")
+@_option("output", "-o", "--output", metavar="REPORT.html", help="The page, one file.")
+@_option("feature", metavar="NAME", help="Only this output of the files, repeatable.")
+@_option("images", metavar="SOURCE", help="Where the images are; by default as extracted.")
+@_option("cv", metavar="K", help="Folds that choose strengths, and judge without a test split.")
+@_option("seed", help="Decides folds and draws.")
+@_option("resamples", metavar="N", help="Draws of the bootstrap.")
+@_option("near", metavar="COSINE", help="From which images count as near duplicates.")
+@_option("map", help="Maps of the features; auto adds UMAP where its extra is installed.")
+@json_option
+@quiet_option
+def command(as_json: bool, quiet: bool, **options: Any) -> None:
+    """Compare backbones, layers and heads on the same images.
+
+    All files list the same images; what failed in one is left out for all. Heads are selected
+    by cross-validation on the training rows and judged on the test rows, or, without a test
+    split, by nested cross-validation.
+    """
+    result = CompareStep(**options).run(make_progress(quiet))
+    if as_json:
+        print_json(result)
+    else:
+        print_comparison(result)
+
+
+def print_comparison(result: dict[str, Any]) -> None:
+    """Print the leaderboard and what was found in the data."""
+    data = result["data"]
+    left_out = ", ".join(f"{count} {why}" for why, count in data["left_out"].items() if count)
+    print_lines(
+        f"{data['compared']} of {data['images']} images in {len(data['classes'])} classes"
+        + (f" (left out: {left_out})" if left_out else ""),
+        f"{data['train']} to learn from, {data['judged']} to judge by: {data['estimate']}, "
+        f"strengths by {data['folds']} folds",
+    )
+    print_table(
+        [
+            "",
+            "features",
+            "head",
+            "chosen",
+            "accuracy",
+            "95%",
+            "macro F1",
+            "behind best",
+            "p",
+            "images/s",
+            "length",
+            "fit",
+        ],
+        [_line(entry, result) for entry in result["leaderboard"]],
+        right=["accuracy", "macro F1", "behind best", "p", "images/s", "length", "fit"],
+    )
+    near_best = [
+        entry for entry in result["leaderboard"][1:] if not entry["versus_best"]["distinguishable"]
+    ]
+    sets, doubts = result["duplicates"], result["label_errors"]
+    print_lines(
+        f"= {len(near_best)} of {len(result['leaderboard']) - 1} are not distinguishable from the "
+        f"best (p by McNemar's test or groups' bootstrap, Holm-adjusted, {result['alpha']:g})"
+        if len(result["leaderboard"]) > 1
+        else None,
+        f"likely label errors: {doubts['likely']}" if doubts["likely"] else None,
+        f"duplicates: {sets['exact']} exact, {sets['near']} near sets; {sets['leaks']} across "
+        f"training and test ({sets['leaked_rows']} test images)"
+        if sets["sets"]
+        else None,
+        f"wrote {result['output']}, {result['page']['bytes'] / 1e6:.1f} MB"
+        if result["page"]
+        else None,
+    )
+
+
+def _line(entry: dict[str, Any], result: dict[str, Any]) -> tuple[Any, ...]:
+    features = result["features"][entry["features"]]
+    versus = entry["versus_best"]
+    low, high = entry["intervals"]["accuracy"]
+    rate = features["cost"]["images_per_second"]
+    mark = "1" if versus is None else "=" if not versus["distinguishable"] else ""
+    p = None if versus is None else versus[_decisive(versus)]
+    return (
+        mark,
+        features["name"],
+        entry["head"],
+        params(entry["best"]),
+        percent(entry["accuracy"]),
+        f"{100 * low:.1f}-{100 * high:.1f}",
+        percent(entry["macro_f1"]),
+        None if versus is None else f"{100 * versus['difference']['mean']:.1f}",
+        None if p is None else f"{p:.3f}" if p >= 0.001 else "<0.001",
+        None if rate is None else f"{rate:.0f}",
+        features["cost"]["length"],
+        f"{entry['costs']['fit_seconds']:.1f} s",
+    )
+
+
+def _decisive(versus: dict[str, Any]) -> str:
+    return "mcnemar_holm" if versus["decided_by"] == "McNemar" else "bootstrap_holm"

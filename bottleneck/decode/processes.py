@@ -1,0 +1,299 @@
+"""Decoding in supervised processes: a crash or a hang of the decoder costs one image.
+
+Each worker has a connection of its own and says in shared memory which image it has in hand, so
+when it dies or takes too long the image is known, what it had finished stays, and a new worker
+goes on behind it. Workers are programs of their own (not forks of this process, which has the
+threads and the memory of the network), and belong to a process group of their own, so that
+Ctrl-C reaches the parent alone.
+"""
+
+import contextlib
+import mmap
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from bottleneck.decode import shared
+from bottleneck.decode.job import Job
+from bottleneck.decode.slot import Slot, slot_bytes
+from bottleneck.decode.watch import Watch
+from bottleneck.errors import WorkerError
+from bottleneck.sources import Source
+from bottleneck.status import RowStatus
+
+_BATCHES_PER_WORKER = 2
+"""One in hand and one that waits, so that no worker waits for the parent's forward pass."""
+
+_LOOK_EVERY = 0.25
+"""Seconds between two glances at images that may hang."""
+
+_CRASHES_BEFORE_ANY = 50
+"""So many crashes before a batch was decoded are a defect of the installation, not of images."""
+
+_STILLBORN = 5
+"""So many workers in a row that end before they have begun are no accident."""
+
+_START_SECONDS = 120.0
+
+_THREADS_HINT = "Decode in threads: --worker-kind threads."
+
+
+class ProcessDecoder:
+    """Fills slots in worker processes, which start at once and wait for their job.
+
+    Parameters
+    ----------
+    source : Source
+        Where the images are; pickled once, its arrays shared by all workers.
+    workers : int
+        Number of processes.
+    watch : Watch
+        Time-out of an image, and who is told of stalls.
+
+    Raises
+    ------
+    WorkerError
+        When the source cannot be pickled.
+    """
+
+    kind = "processes"
+
+    def __init__(self, source: Source, workers: int, watch: Watch) -> None:
+        self.workers = workers
+        self._watch = watch
+        self._team: list[_Worker] = []
+        self._slots: list[Slot] = []
+        self._suspects: set[int] = set()
+        self._crashes = 0
+        self._works = False
+        self._stillborn = 0
+        self._files = [shared.anonymous_file(name) for name in ("source", "job", "slots")]
+        self._start: tuple[int, int] | None = None
+        try:
+            self._share(source)
+            for _ in range(workers):
+                self._team.append(self._new_worker())
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<ProcessDecoder {self.workers} processes>"
+
+    def begin(self, job: Job) -> list[Slot]:
+        """Make the slots of a job and tell the workers.
+
+        Raises
+        ------
+        WorkerError
+            When a worker could not start.
+        """
+        _, job_file, slots_file = self._files
+        shared.dump(job, job_file)
+        n_slots, size = _BATCHES_PER_WORKER * self.workers + 1, slot_bytes(job)
+        os.ftruncate(slots_file, n_slots * size)
+        memory = mmap.mmap(slots_file, n_slots * size)
+        self._job = job
+        self._slots = [Slot(memory, i * size, job) for i in range(n_slots)]
+        self._start = n_slots, size
+        for worker in list(self._team):
+            worker.send(self._start)
+            self._hear(worker)  # that it is ready
+        return self._slots
+
+    def submit(self, slot: Slot) -> None:
+        """Give a slot to the worker that has least to do."""
+        worker = min(self._team, key=lambda one: len(one.slots))
+        number = next(i for i, one in enumerate(self._slots) if one is slot)
+        worker.slots.append(number)
+        worker.send((number, 0))
+
+    def wait(self, slot: Slot) -> None:
+        """Wait until a slot is filled; look after workers that crash or hang meanwhile.
+
+        Raises
+        ------
+        Exception
+            What the source raised that is not about a single image.
+        WorkerError
+            When the decoder crashes on everything.
+        """
+        number = next(i for i, one in enumerate(self._slots) if one is slot)
+        while any(number in worker.slots for worker in self._team):
+            by_connection = {worker.connection: worker for worker in self._team}
+            for connection in wait([*by_connection], _LOOK_EVERY):
+                self._hear(by_connection[connection])  # type: ignore[index]
+            for worker in list(self._team):
+                self._look_after(worker, time.monotonic())
+
+    def close(self) -> None:
+        """End the workers; they have nothing to lose."""
+        for worker in self._team:
+            worker.end()
+        self._team = []
+        for descriptor in self._files:
+            os.close(descriptor)
+        self._files = []
+
+    def _share(self, source: Source) -> None:
+        try:
+            shared.dump(source, self._files[0])
+        except Exception as error:
+            raise WorkerError(
+                f"{source.name} cannot be handed to worker processes: {error}",
+                hint=_THREADS_HINT,
+            ) from error
+
+    def _new_worker(self) -> "_Worker":
+        return _Worker(self._files)
+
+    def _hear(self, worker: "_Worker") -> None:
+        """Take a message of a worker, or find that it has died."""
+        try:
+            message, content = worker.connection.recv()
+        except (EOFError, OSError):
+            self._bury(worker)
+            return
+        if message == "ready":
+            worker.ready = True
+            self._stillborn = 0
+        elif message == "error" and worker.ready:
+            raise content
+        elif message == "error":
+            raise WorkerError(
+                f"a decode worker could not open the source: {content!r}", hint=_THREADS_HINT
+            ) from content
+        else:
+            slot = self._slots[content]
+            self._works |= bool((slot.status[: slot.count] == RowStatus.DONE).any())
+            worker.slots.remove(content)
+
+    def _look_after(self, worker: "_Worker", now: float) -> None:
+        """Give up an image, or a worker, that takes too long."""
+        if not worker.ready and now - worker.born > _START_SECONDS:
+            raise WorkerError(f"a decode worker did not start within {_START_SECONDS:.0f} s")
+        if not worker.slots or not self._watch.look(self._slots[worker.slots[0]], now):
+            return
+        if worker.connection.poll():
+            self._hear(worker)  # we were late, not the worker
+        else:
+            self._time_out(worker)
+
+    def _bury(self, worker: "_Worker") -> None:
+        """Go on after a crash: the image in hand is tried once more, then it has failed."""
+        how = worker.ended()
+        if not worker.ready:
+            self._stillborn += 1
+            if self._stillborn >= _STILLBORN:
+                raise WorkerError(f"decode workers end while they start: {how}", hint=_THREADS_HINT)
+        start = 0
+        if worker.slots:
+            slot = self._slots[worker.slots[0]]
+            start, stop = max(0, int(slot.hand[0])), int(slot.hand[1])
+            row = int(slot.rows[start]) if start < stop else -1
+            if row in self._suspects:
+                self._suspects.remove(row)
+                slot.fail(start, stop, RowStatus.DECODER_CRASHED, f"the decoder crashed: {how}")
+                start = stop
+                self._count_crash(how)
+            elif row >= 0:
+                # A worker may also be ended by others, for want of memory say.
+                self._suspects.add(row)
+        self._replace(worker, start)
+
+    def _count_crash(self, how: str) -> None:
+        self._crashes += 1
+        if self._crashes >= _CRASHES_BEFORE_ANY and not self._works:
+            raise WorkerError(
+                f"the decoder crashed on {self._crashes} images and decoded none: {how}",
+                hint="That is the installation rather than the images: see `bottleneck doctor`.",
+            )
+
+    def _time_out(self, worker: "_Worker") -> None:
+        slot = self._slots[worker.slots[0]]
+        late = slot.hand.tolist()
+        worker.end()
+        start, stop = slot.hand.tolist()
+        if [start, stop] == late:  # else it was done at the very moment it was given up
+            message = f"not decoded within {self._watch.timeout:g} s"
+            slot.fail(start, stop, RowStatus.TIMED_OUT, message)
+            start = stop
+        self._replace(worker, start)
+
+    def _replace(self, worker: "_Worker", start: int) -> None:
+        """Put a new worker in the place of one that ended, with what that had to do."""
+        fresh = self._new_worker()
+        self._team[self._team.index(worker)] = fresh
+        fresh.slots = worker.slots
+        fresh.send(self._start)
+        if fresh.slots:
+            # Nobody has anything in hand until the new worker says so.
+            self._slots[fresh.slots[0]].hand[:] = start
+        for number in fresh.slots:
+            fresh.send((number, start))
+            start = 0
+
+
+class _Worker:
+    """A process, its connection, and the slots it was given, in order."""
+
+    def __init__(self, files: list[int]) -> None:
+        self.slots: deque[int] = deque()
+        self.ready = False
+        self.born = time.monotonic()
+        self.connection: Connection[Any, Any]
+        self.connection, theirs = Pipe()
+        # Closes with this process, however that ends; whom it tells belongs to the pipe, so
+        # each worker has its own.
+        life, self._life = os.pipe()
+        given = [theirs.fileno(), life, *files]
+        # The parent's search path, so that what it could import the worker can; without the
+        # current folder, unless that is on it.
+        path = [place or str(os.getcwd()) for place in sys.path]  # noqa: PTH109
+        program = (
+            f"import sys; sys.path[:] = {path!r}; import bottleneck.decode.worker as w; w.main()"
+        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", program, *map(str, given)],
+                pass_fds=given,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                process_group=0,
+            )
+        except OSError as error:
+            raise WorkerError(f"a decode worker cannot be started: {error}") from error
+        finally:
+            theirs.close()
+            os.close(life)
+
+    def send(self, message: tuple[int, int] | None) -> None:
+        """Send a message; if it has died, that is found by who listens to it."""
+        with contextlib.suppress(OSError):
+            self.connection.send(message)
+
+    def ended(self) -> str:
+        """Say how it ended, now that its connection is closed at the other end."""
+        try:
+            code = self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            code = 0
+        self.end()
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+    def end(self) -> None:
+        """End it, whatever it is doing."""
+        if self.connection.closed:
+            return
+        self.connection.close()
+        os.close(self._life)
+        self._process.kill()
+        # One that waits for a dead disk cannot even be killed; it must not hold us up.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=1)

@@ -1,0 +1,163 @@
+"""A slot: one batch on its way, in memory that workers and consumer share."""
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.decode.job import Job
+from bottleneck.fingerprint import DIGEST_BYTES
+from bottleneck.status import RowStatus
+
+_MESSAGE_BYTES = 400
+"""Room for the reason of a failed row; longer ones are cut."""
+
+_ALIGNMENT = 64
+
+IDLE = -1
+"""Position in hand of a slot nobody has begun."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A row that has a reason instead of pixels or features."""
+
+    row: int
+    status: RowStatus
+    message: str
+    digest: NDArray[np.uint8] | None = None
+    """Hash of the image, where its bytes could be read."""
+
+
+class Slot:
+    """One batch: which rows, what became of them, and their pixels.
+
+    Everything lies in one buffer, so that what a worker process had finished outlives it.
+
+    Parameters
+    ----------
+    buffer : bytearray or mmap
+        Memory of at least :func:`slot_bytes`, from ``offset`` on.
+    offset : int
+        Where the slot begins.
+    job : Job
+        What is decoded.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, shape (batch_size,)
+        Row numbers, ascending; the first ``count`` count.
+    wanted : ndarray of uint32, shape (batch_size,)
+        Bit ``w``: want ``w`` of the job is to be served.
+    status : ndarray of uint8, shape (batch_size,)
+        0 until the row was looked at; then done, or why it failed.
+    drawn : ndarray of uint32, shape (batch_size,)
+        Bit ``g``: there are pixels for geometry ``g``.
+    digests : ndarray of uint8, shape (batch_size, 16)
+        Hash of each row's image; zeros where it could not be read.
+    pixels : list of ndarray of uint8, shape (batch_size, size, size, 3)
+        For each geometry the pixels of the rows that have some, one after the other.
+    seconds : ndarray of float64, shape (2,)
+        Time spent reading and decoding.
+    hand : ndarray of int64, shape (2,)
+        First position in hand and the one behind the last; ``IDLE`` before the first.
+    since : ndarray of float64, shape (1,)
+        When it was taken in hand (:func:`time.monotonic`).
+    """
+
+    def __init__(self, buffer: bytearray | mmap.mmap, offset: int, job: Job) -> None:
+        arrays = {
+            name: np.frombuffer(buffer, dtype, int(np.prod(shape)), offset + start).reshape(shape)
+            for name, dtype, shape, start in _fields(job)
+        }
+        self.hand: NDArray[np.int64] = arrays["hand"]
+        self.since: NDArray[np.float64] = arrays["since"]
+        self.seconds: NDArray[np.float64] = arrays["seconds"]
+        self.rows: NDArray[np.int64] = arrays["rows"]
+        self.wanted: NDArray[np.uint32] = arrays["wanted"]
+        self.status: NDArray[np.uint8] = arrays["status"]
+        self.drawn: NDArray[np.uint32] = arrays["drawn"]
+        self.digests: NDArray[np.uint8] = arrays["digests"]
+        self._messages: NDArray[np.uint8] = arrays["messages"]
+        self._count: NDArray[np.int64] = arrays["count"]
+        self.pixels: list[NDArray[np.uint8]] = [
+            arrays[f"pixels{g}"] for g in range(len(job.geometries))
+        ]
+
+    @property
+    def count(self) -> int:
+        """Rows of the batch."""
+        return int(self._count[0])
+
+    def begin(self, rows: NDArray[np.int64], wanted: NDArray[np.uint32]) -> None:
+        """Take a new batch."""
+        n = len(rows)
+        self._count[0] = n
+        self.rows[:n] = rows
+        self.wanted[:n] = wanted
+        self.status[:n] = RowStatus.PENDING
+        self.drawn[:n] = 0
+        self.digests[:n] = 0
+        self.hand[:] = IDLE
+        self.seconds[:] = 0.0
+
+    def fail(self, start: int, stop: int, status: RowStatus, message: str) -> None:
+        """Give rows at some positions their reason."""
+        text = message.encode("utf-8", "replace")[:_MESSAGE_BYTES]
+        self._messages[start:stop] = 0
+        self._messages[start:stop, : len(text)] = np.frombuffer(text, np.uint8)
+        self.drawn[start:stop] = 0
+        self.status[start:stop] = status
+
+    def failures(self) -> Iterator[tuple[int, Failure]]:
+        """Yield the position and the reason of each row that failed."""
+        for position in np.flatnonzero(self.status[: self.count] > RowStatus.DONE).tolist():
+            text = self._messages[position].tobytes().rstrip(b"\0")
+            digest = self.digests[position]
+            yield (
+                position,
+                Failure(
+                    int(self.rows[position]),
+                    RowStatus(int(self.status[position])),
+                    text.decode("utf-8", "ignore"),
+                    digest.copy() if digest.any() else None,
+                ),
+            )
+
+
+def slot_bytes(job: Job) -> int:
+    """Return the size of a slot in bytes."""
+    *_, (_, dtype, shape, start) = _fields(job)
+    return _aligned(start + int(np.prod(shape)) * np.dtype(dtype).itemsize)
+
+
+def _fields(job: Job) -> Iterator[tuple[str, Any, tuple[int, ...], int]]:
+    """Yield name, type, shape and place of each array of a slot."""
+    n = job.batch_size
+    listed: list[tuple[str, Any, tuple[int, ...]]] = [
+        ("hand", np.int64, (2,)),
+        ("since", np.float64, (1,)),
+        ("seconds", np.float64, (2,)),
+        ("count", np.int64, (1,)),
+        ("rows", np.int64, (n,)),
+        ("wanted", np.uint32, (n,)),
+        ("status", np.uint8, (n,)),
+        ("drawn", np.uint32, (n,)),
+        ("digests", np.uint8, (n, DIGEST_BYTES)),
+        ("messages", np.uint8, (n, _MESSAGE_BYTES)),
+    ]
+    listed += [
+        (f"pixels{g}", np.uint8, (n, geometry.size, geometry.size, 3))
+        for g, geometry in enumerate(job.geometries)
+    ]
+    start = 0
+    for name, dtype, shape in listed:
+        yield name, dtype, shape, start
+        start = _aligned(start + int(np.prod(shape)) * np.dtype(dtype).itemsize)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT

@@ -1,0 +1,168 @@
+"""Batches in, filled slots out: in order, and never more of them on their way than fixed."""
+
+import os
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from typing import Final, Literal, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.decode.job import Job
+from bottleneck.decode.processes import ProcessDecoder
+from bottleneck.decode.slot import Slot
+from bottleneck.decode.threads import ThreadDecoder
+from bottleneck.decode.watch import Watch
+from bottleneck.errors import OptionError, WorkerError
+from bottleneck.sources import PixelSource, Source
+
+WorkerKind = Literal["auto", "processes", "threads"]
+
+KINDS: Final = get_args(WorkerKind)
+"""What ``--worker-kind`` takes. ``auto``: processes, or threads where those cannot be had."""
+
+Batch = tuple[NDArray[np.int64], NDArray[np.uint32]]
+"""Row numbers, ascending, and the wants each row has."""
+
+
+class Decoder(Protocol):
+    """Something that fills slots, ahead of who asks for them."""
+
+    @property
+    def kind(self) -> str:
+        """``processes`` or ``threads``."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """How many there are."""
+        ...
+
+    def begin(self, job: Job) -> list[Slot]:
+        """Make the slots of a job: as many batches as may be on their way at once."""
+        ...
+
+    def submit(self, slot: Slot) -> None:
+        """Begin to fill a slot whose rows are set."""
+        ...
+
+    def wait(self, slot: Slot) -> None:
+        """Wait until it is filled."""
+        ...
+
+    def close(self) -> None:
+        """Stop."""
+        ...
+
+
+def default_workers() -> int:
+    """Return the number of CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def open_decoder(
+    source: Source, *, workers: int, kind: WorkerKind = "auto", watch: Watch | None = None
+) -> Decoder:
+    """Start decode workers; processes use the time until their job comes to start up.
+
+    Parameters
+    ----------
+    source : Source
+        Where the images are.
+    workers : int
+        How many.
+    kind : {"auto", "processes", "threads"}
+        ``auto``: processes; threads for pixels that are in memory already, and for a source
+        that cannot be pickled.
+    watch : Watch, optional
+        Time-out of an image, and who is told of stalls.
+    """
+    if kind not in KINDS:
+        raise OptionError(f"expected a kind of worker of {', '.join(KINDS)}, got {kind!r}")
+    watch = watch or Watch()
+    if kind == "threads" or (kind == "auto" and isinstance(source, PixelSource)):
+        return ThreadDecoder(source, workers, watch)
+    if kind == "processes":
+        return ProcessDecoder(source, workers, watch)
+    return _Cautious(source, workers, watch)
+
+
+class _Cautious:
+    """Processes; threads, with a note, if no worker process can have the source."""
+
+    def __init__(self, source: Source, workers: int, watch: Watch) -> None:
+        self.workers = workers
+        self._source = source
+        self._watch = watch
+        self._chosen: Decoder
+        try:
+            self._chosen = ProcessDecoder(source, workers, watch)
+        except WorkerError as error:
+            self._fall_back(error)
+
+    @property
+    def kind(self) -> str:
+        return self._chosen.kind
+
+    def begin(self, job: Job) -> list[Slot]:
+        try:
+            return self._chosen.begin(job)
+        except WorkerError as error:
+            self._chosen.close()
+            self._fall_back(error)
+            return self._chosen.begin(job)
+
+    def submit(self, slot: Slot) -> None:
+        self._chosen.submit(slot)
+
+    def wait(self, slot: Slot) -> None:
+        self._chosen.wait(slot)
+
+    def close(self) -> None:
+        self._chosen.close()
+
+    def _fall_back(self, error: WorkerError) -> None:
+        self._watch.note(f"{error.message}; decoding in threads instead")
+        self._chosen = ThreadDecoder(self._source, self.workers, self._watch)
+
+
+def decode_stream(
+    decoder: Decoder, job: Job, batches: Iterable[Batch]
+) -> Generator[Slot, None, None]:
+    """Decode batches in order, ahead of the consumer by a fixed number of them.
+
+    A yielded slot is the consumer's until it asks for the next one; then it is used again.
+
+    Parameters
+    ----------
+    decoder : Decoder
+        Who decodes; closed at the end.
+    job : Job
+        What to decode to.
+    batches : iterable of (rows, wanted)
+        Rows of each batch, at most ``job.batch_size``, and the wants each of them has.
+    """
+    try:
+        free = deque(decoder.begin(job))
+        ahead: deque[Slot] = deque()
+        for rows, wanted in batches:
+            slot = free.popleft()
+            slot.begin(rows, wanted)
+            decoder.submit(slot)
+            ahead.append(slot)
+            if not free:
+                yield from _next(decoder, ahead, free)
+        while ahead:
+            yield from _next(decoder, ahead, free)
+    finally:
+        # Reached also when the consumer stops early.
+        decoder.close()
+
+
+def _next(decoder: Decoder, ahead: deque[Slot], free: deque[Slot]) -> Iterator[Slot]:
+    slot = ahead.popleft()
+    decoder.wait(slot)
+    yield slot
+    free.append(slot)

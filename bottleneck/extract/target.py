@@ -1,0 +1,151 @@
+"""One file of a run: which rows it lacks, and how it gets them from decoded batches."""
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.decode import Slot
+from bottleneck.decode.digests import row_keys
+from bottleneck.decode.job import Want
+from bottleneck.extract.embedder import EmbeddedBatch, Embedder
+from bottleneck.extract.forward import Forward
+from bottleneck.extract.known import Features, OldFile, OwnRows
+from bottleneck.extract.result import Tally
+from bottleneck.status import RowStatus
+from bottleneck.store import FeatureStore
+
+_NONE = -1
+
+
+class Target:
+    """A feature file that is being filled.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        The file as it was when the run began.
+    embedder : Embedder
+        What computes its rows.
+    old : OldFile, optional
+        Where features are taken from that need not be computed.
+    views : int
+        Rows per image.
+    at_most : int, optional
+        Images per forward pass.
+    note : callable
+        Receives what is worth knowing.
+
+    Attributes
+    ----------
+    tally : Tally
+        What was done so far.
+    seconds : defaultdict of float
+        Time of its stages.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        embedder: Embedder,
+        *,
+        old: OldFile | None,
+        views: int,
+        at_most: int | None,
+        note: Callable[[str], None],
+    ) -> None:
+        self.store = store
+        self.embedder = embedder
+        self.tally = Tally()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._old = old
+        self._views = views
+        self._own = OwnRows(store.path, store.layout, views)
+        self._own.add_finished(store.done)
+        self._forward = Forward(embedder.network, embedder.dtype, at_most=at_most, note=note)
+
+    def __repr__(self) -> str:
+        return f"<Target {self.store.path} {self.embedder.recipe.backbone}>"
+
+    def want(self, geometry: int) -> Want:
+        """Say what it needs of decoders."""
+        return Want(geometry, self._old.keys if self._old else None)
+
+    def serve(self, slot: Slot, want: int, geometry: int) -> EmbeddedBatch:
+        """Get the features of a decoded batch: from older rows, or from the network.
+
+        Identical images are computed once. Features are copied from rows that
+        :meth:`remember` was told of.
+        """
+        wanted = (slot.wanted[: slot.count] >> np.uint32(want) & 1).astype(bool)
+        failures = [failure for at, failure in slot.failures() if wanted[at]]
+        at = np.flatnonzero(wanted & (slot.status[: slot.count] == RowStatus.DONE))
+        rows, digests = slot.rows[at], slot.digests[at]
+        keys = row_keys(digests, rows, self._views)
+        features: Features = {
+            name: np.empty((len(rows), dim), self.embedder.dtype)
+            for name, dim in self.embedder.dims.items()
+        }
+        missing = self._from_old(keys, features)
+        missing = self._from_own(keys, features, missing)
+        # Of several equal images in the batch the first is computed.
+        _, first, same = np.unique(keys[missing], return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        chosen = missing[first[order]]
+        computed, finite = self._forward(_pixels(slot, geometry, at[chosen]), self.seconds)
+        source = np.argsort(order)[same]
+        for name, block in computed.items():
+            features[name][missing] = block[source]
+        self.tally.copied += len(missing) - len(chosen)
+        bad = missing[~finite[source]]
+        failures += self.embedder.not_finite(rows[bad], digests[bad])
+        good = np.ones(len(rows), bool)
+        good[bad] = False
+        if good.all():
+            return EmbeddedBatch(rows, features, digests, failures)
+        kept = {name: block[good] for name, block in features.items()}
+        return EmbeddedBatch(rows[good], kept, digests[good], failures)
+
+    def remember(self, batch: EmbeddedBatch) -> None:
+        """Take note of rows that are written now, so that equal ones can be copied from them."""
+        keys, first = np.unique(row_keys(batch.digests, batch.rows, self._views), return_index=True)
+        new = self._own.find(keys) == _NONE
+        self._own.add(batch.rows[first[new]], keys[new])
+
+    def _from_old(self, keys: NDArray[np.bytes_], features: Features) -> NDArray[np.int64]:
+        """Copy from the older file; return the positions that are still missing."""
+        if self._old is None:
+            return np.arange(len(keys))
+        found = self._old.find(keys)
+        have = np.flatnonzero(found != _NONE)
+        for name, block in self._old.take(found[have]).items():
+            features[name][have] = block
+        self.tally.reused += len(have)
+        return np.flatnonzero(found == _NONE)
+
+    def _from_own(
+        self, keys: NDArray[np.bytes_], features: Features, missing: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Copy from rows of this file; return the positions that are still missing."""
+        found = self._own.find(keys[missing])
+        have = found != _NONE
+        if not have.any():
+            return missing
+        copies, sound = self._own.take(found[have])
+        places = missing[have]
+        for name, block in copies.items():
+            features[name][places[sound]] = block[sound]
+        self.tally.copied += int(np.count_nonzero(sound))
+        return np.sort(np.concatenate([missing[~have], places[~sound]]))
+
+
+def _pixels(slot: Slot, geometry: int, at: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the pixels of some positions, without a copy where they lie in one run."""
+    drawn = slot.drawn[: slot.count] >> np.uint32(geometry) & 1
+    places = (np.cumsum(drawn) - 1)[at]
+    pixels = slot.pixels[geometry]
+    if len(places) and places[-1] - places[0] + 1 == len(places):
+        return pixels[places[0] : places[-1] + 1]
+    picked: NDArray[np.uint8] = pixels[places]
+    return picked

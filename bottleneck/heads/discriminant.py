@@ -1,0 +1,168 @@
+"""Classifiers from class means: linear discriminant analysis and nearest mean, one pass."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bottleneck.heads.estimators import LinearClassifier
+from bottleneck.heads.gram import gram_moments
+from bottleneck.heads.linear import probabilities
+from bottleneck.heads.passes import Pass, passes
+from bottleneck.heads.portions import Weighting, standardise, sum_of
+from bottleneck.heads.rows import FloatArray
+
+
+class LinearDiscriminant(LinearClassifier):
+    """Linear discriminant analysis with one covariance for all classes.
+
+    As scikit-learn's ``LinearDiscriminantAnalysis(solver="lsqr")``: scores are
+    ``x' S^-1 m - m' S^-1 m / 2 + log prior`` with the (shrunk) covariance S within classes
+    (T. Hastie, R. Tibshirani and J. Friedman, The Elements of Statistical Learning, 2nd ed.,
+    section 4.3).
+
+    Parameters
+    ----------
+    shrinkage : float
+        Share, 0 to 1, by which the covariance is drawn to a multiple of the identity.
+    threads : int, optional
+        Threads of a pass; one per core by default.
+
+    Attributes
+    ----------
+    coef_, intercept_, classes_
+        See :class:`~bottleneck.heads.estimators.LinearClassifier`.
+    means_ : ndarray of float64, shape (classes, d)
+    priors_ : ndarray of float64, shape (classes,)
+        Share of each class in the weights of the rows.
+    """
+
+    means_: NDArray[np.float64]
+    priors_: NDArray[np.float64]
+
+    def __init__(
+        self,
+        shrinkage: float = 0.0,
+        *,
+        threads: int | None = None,
+    ) -> None:
+        self.shrinkage = shrinkage
+        self.threads = threads
+
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Solve, from one pass for the centre and one for the products.
+
+        Parameters
+        ----------
+        X : array-like, h5py.Dataset or FeatureStore, shape (n, d)
+        y : array-like, shape (n,)
+        sample_weight : array-like, shape (n,), optional
+        """
+        if not 0 <= self.shrinkage <= 1:
+            raise ValueError(f"expected a shrinkage of 0 to 1, got {self.shrinkage!r}")
+        rows, codes, weights = self._begin(X, y, sample_weight)
+        k = len(self.classes_)
+        weighting = Weighting(codes, np.ones((1, len(codes)), bool), weights)
+        with passes(rows, threads=self.threads) as run:
+            centre = standardise(run, weighting).mean[0]
+            (moments,) = gram_moments(run, weighting, k, centre)
+        _require_weight(moments.weight)
+        means = moments.sums / moments.weight[:, None]
+        self.priors_ = moments.weight / moments.total
+        covariance = moments.gram / moments.total - (means.T * self.priors_) @ means
+        d = len(covariance)
+        spread = float(np.trace(covariance)) / d
+        covariance *= 1 - self.shrinkage
+        covariance[np.diag_indices(d)] += self.shrinkage * spread
+        self.means_ = means + moments.centre
+        coef = np.asarray(np.linalg.lstsq(covariance, self.means_.T, rcond=None)[0].T, np.float64)
+        intercept = -0.5 * np.einsum("kd,kd->k", coef, self.means_) + np.log(self.priors_)
+        if k == 2:
+            coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+        self.coef_, self.intercept_ = coef, intercept
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return probabilities, float64 of shape (n, classes), rows summing to one."""
+        return probabilities(self.decision_function(X))
+
+    def predict_log_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the logarithms of :meth:`predict_proba`."""
+        return np.log(self.predict_proba(X))
+
+
+class NearestMean(LinearClassifier):
+    """The class whose mean is nearest, by Euclidean distance.
+
+    A linear classifier: the nearest mean has the largest ``x'm - |m|^2 / 2``.
+
+    Parameters
+    ----------
+    standardize : bool
+        Measure distances in standard deviations of each feature.
+    threads : int, optional
+        Threads of a pass; one per core by default.
+
+    Attributes
+    ----------
+    coef_, intercept_, classes_
+        See :class:`~bottleneck.heads.estimators.LinearClassifier`.
+    means_ : ndarray of float64, shape (classes, d)
+    """
+
+    means_: NDArray[np.float64]
+
+    def __init__(self, *, standardize: bool = False, threads: int | None = None) -> None:
+        self.standardize = standardize
+        self.threads = threads
+
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Compute the means.
+
+        Parameters
+        ----------
+        X : array-like, h5py.Dataset or FeatureStore, shape (n, d)
+        y : array-like, shape (n,)
+        sample_weight : array-like, shape (n,), optional
+        """
+        rows, codes, weights = self._begin(X, y, sample_weight)
+        weighting = Weighting(codes, np.ones((1, len(codes)), bool), weights)
+        with passes(rows, threads=self.threads) as run:
+            scaling = standardise(run, weighting)
+            self.means_ = _class_means(run, weighting, len(self.classes_), scaling.mean[0])
+        scale = scaling.scale[0] if self.standardize else np.ones(rows.shape[1])
+        # About the centre of all rows, where squares do not cancel.
+        centred = (self.means_ - scaling.mean[0]) / scale
+        coef = centred / scale
+        intercept = -0.5 * np.einsum("kd,kd->k", centred, centred) - coef @ scaling.mean[0]
+        if len(self.classes_) == 2:
+            coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+        self.coef_, self.intercept_ = coef, intercept
+        return self
+
+
+def _class_means(
+    run: Pass, weighting: Weighting, k: int, centre: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    d, dtype = run.rows.shape[1], run.rows.dtype
+    base = centre.astype(dtype)
+
+    def visit(
+        total: NDArray[np.float64], start: int, stop: int, block: FloatArray, scratch: object
+    ) -> None:
+        picked = np.zeros((k, len(block)), dtype)
+        picked[weighting.y[start:stop], np.arange(len(block))] = weighting.block(
+            start, stop, dtype
+        )[0]
+        total += picked @ (block - base)
+
+    sums = sum_of(run.run(lambda: np.zeros((k, d)), visit))
+    counted = np.bincount(weighting.y, weighting.weights_of_rows(), minlength=k)
+    weight = counted.astype(np.float64)
+    _require_weight(weight)
+    return sums / weight[:, None] + base.astype(np.float64)
+
+
+def _require_weight(weight: NDArray[np.float64]) -> None:
+    if not (weight > 0).all():
+        raise ValueError("expected rows of weight above zero in every class")

@@ -1,0 +1,128 @@
+"""Losses of linear heads over a stack of problems, with their derivatives.
+
+All work on scores of shape (columns, problems, rows): rows lie last, so that every operation
+runs along contiguous memory whatever the number of classes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.heads.rows import FloatArray
+
+Kernel: TypeAlias = Callable[[FloatArray, NDArray[np.int64], FloatArray], NDArray[np.float64]]
+"""From scores (columns, problems, rows), codes (rows,) and weights (problems, rows) to the
+weighted loss of each problem; the scores are replaced by the weighted derivatives."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss of linear scores.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    kernel : callable
+        See :data:`Kernel`.
+    curvature : callable
+        From scores (columns, rows) and codes to the second derivative of each column's loss
+        by its own score, of the same shape.
+    penalise_intercept : bool
+        Whether the intercept is part of the penalty.
+    coupled : bool
+        Whether the second derivatives by two columns are ``- p q`` of their :func:`shares`,
+        not zero.
+    """
+
+    name: str
+    kernel: Kernel
+    curvature: Callable[[FloatArray, NDArray[np.int64]], FloatArray]
+    penalise_intercept: bool = False
+    coupled: bool = False
+
+
+def softmax(Z: FloatArray, y: NDArray[np.int64], weights: FloatArray) -> NDArray[np.float64]:
+    """Multinomial logistic loss: log sum exp of the scores, less the score of the class."""
+    at = np.arange(len(y))
+    Z -= Z.max(axis=0)
+    own = Z[y, :, at].T  # (problems, rows)
+    np.exp(Z, out=Z)
+    total = Z.sum(axis=0)
+    Z *= weights / total
+    np.log(total, out=total)
+    total -= own
+    Z[y, :, at] -= weights.T
+    return _weighted_sum(total, weights)
+
+
+def logistic(Z: FloatArray, y: NDArray[np.int64], weights: FloatArray) -> NDArray[np.float64]:
+    """Binary logistic loss of one column: log(1 + exp(z)) - [y = 1] z."""
+    z = Z[0]
+    tail = np.exp(-np.abs(z))
+    positive = y == 1
+    losses = np.log1p(tail)
+    losses += np.where(positive, np.maximum(-z, 0), np.maximum(z, 0))
+    z[...] = np.where(z >= 0, 1, tail) / (1 + tail)
+    z -= positive
+    z *= weights
+    return _weighted_sum(losses, weights)
+
+
+def squared_hinge(Z: FloatArray, y: NDArray[np.int64], weights: FloatArray) -> NDArray[np.float64]:
+    """Squared hinge loss, each class against the rest: sum over columns of max(0, 1 - t z)^2.
+
+    t is 1 in the column of the row's class, else -1. One column stands for class 1.
+    """
+    t = _targets(len(Z), y, Z.dtype)[:, None, :]
+    Z *= -t
+    Z += 1
+    np.maximum(Z, 0, out=Z)
+    losses = np.einsum("kpr,kpr->pr", Z, Z)
+    Z *= t * -2
+    Z *= weights
+    return _weighted_sum(losses, weights)
+
+
+def _weighted_sum(losses: FloatArray, weights: FloatArray) -> NDArray[np.float64]:
+    losses *= weights
+    total: NDArray[np.float64] = losses.sum(axis=1, dtype=np.float64)
+    return total
+
+
+def _targets(columns: int, y: NDArray[np.int64], dtype: Any) -> FloatArray:
+    """Return 1 where a column stands for the row's class, -1 elsewhere: (columns, rows)."""
+    names = np.array([1]) if columns == 1 else np.arange(columns)
+    return np.where(names[:, None] == y, 1, -1).astype(dtype)
+
+
+def shares(Z: FloatArray) -> FloatArray:
+    """Return softmax probabilities of scores (columns, rows)."""
+    p: FloatArray = np.exp(Z - Z.max(axis=0))
+    p /= p.sum(axis=0)
+    return p
+
+
+def _softmax_curvature(Z: FloatArray, y: NDArray[np.int64]) -> FloatArray:
+    p = shares(Z)
+    curvature: FloatArray = p * (1 - p)
+    return curvature
+
+
+def _logistic_curvature(Z: FloatArray, y: NDArray[np.int64]) -> FloatArray:
+    tail = np.exp(-np.abs(Z))
+    curvature: FloatArray = tail / (1 + tail) ** 2
+    return curvature
+
+
+def _hinge_curvature(Z: FloatArray, y: NDArray[np.int64]) -> FloatArray:
+    inside: FloatArray = np.where(_targets(len(Z), y, Z.dtype) * Z < 1, 2, 0).astype(Z.dtype)
+    return inside
+
+
+SOFTMAX = Loss("softmax", softmax, _softmax_curvature, coupled=True)
+LOGISTIC = Loss("logistic", logistic, _logistic_curvature)
+SQUARED_HINGE = Loss("squared_hinge", squared_hinge, _hinge_curvature, penalise_intercept=True)

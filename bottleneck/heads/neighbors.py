@@ -1,0 +1,150 @@
+"""Nearest neighbours by exact search, block by block."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bottleneck.heads.estimators import StreamingClassifier
+from bottleneck.heads.passes import Pass, passes
+from bottleneck.heads.rows import FloatArray, Rows
+
+_QUERIES = 1024
+"""Rows asked about in one pass over the training rows."""
+
+
+class KNeighbors(StreamingClassifier):
+    """The commonest class among the nearest training rows.
+
+    Keeps the rows it was fitted on, or the file they are in, and reads them once for every
+    1024 rows asked about. Of equally near rows the first ones count; of equally common
+    classes the first one wins, as in scikit-learn.
+
+    Parameters
+    ----------
+    n_neighbors : int
+        How many.
+    metric : {"cosine", "euclidean"}
+        What is near.
+    threads : int, optional
+        Threads of a pass; one per core by default.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (classes,)
+    rows_ : Rows
+        The rows.
+    codes_ : ndarray of int64, shape (n,)
+        Index of each row's class.
+    """
+
+    rows_: Rows
+    codes_: NDArray[np.int64]
+
+    def __init__(
+        self, n_neighbors: int = 5, *, metric: str = "cosine", threads: int | None = None
+    ) -> None:
+        self.n_neighbors = n_neighbors
+        self.metric = metric
+        self.threads = threads
+
+    def fit(self, X: Any, y: ArrayLike) -> Self:
+        """Remember the rows.
+
+        Parameters
+        ----------
+        X : array-like, h5py.Dataset or FeatureStore, shape (n, d)
+        y : array-like, shape (n,)
+        """
+        if self.metric not in ("cosine", "euclidean"):
+            raise ValueError(f"expected cosine or euclidean, got {self.metric!r}")
+        if self.n_neighbors < 1:
+            raise ValueError(f"expected one or more neighbours, got {self.n_neighbors!r}")
+        self.rows_, self.codes_, _ = self._begin(X, y, None)
+        return self
+
+    def kneighbors(self, X: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return distances and numbers of the nearest rows, nearest first.
+
+        Returns
+        -------
+        distances : ndarray of float64, shape (n, k)
+        rows : ndarray of int64, shape (n, k)
+            k is ``n_neighbors``, or all rows where there are fewer.
+        """
+        asked = self._check_rows(X)
+        k = min(self.n_neighbors, self.rows_.shape[0])
+        distances = np.empty((asked.shape[0], k))
+        numbers = np.empty((asked.shape[0], k), np.int64)
+        with passes(self.rows_, threads=self.threads) as run:
+            for start in range(0, asked.shape[0], _QUERIES):
+                stop = min(start + _QUERIES, asked.shape[0])
+                queries = asked.read(start, stop, {}).astype(np.float64)
+                parts = self._search(run, queries, k)
+                total = parts[0]
+                for part in parts[1:]:
+                    _keep(total, np.hstack([total[0], part[0]]), np.hstack([total[1], part[1]]), k)
+                distances[start:stop], numbers[start:stop] = total
+        return np.sqrt(distances) if self.metric == "euclidean" else distances, numbers
+
+    def _search(self, run: Pass, queries: NDArray[np.float64], k: int) -> list[list[NDArray[Any]]]:
+        """Return the k nearest rows of each shard: lists of distances and numbers."""
+
+        def new() -> list[NDArray[Any]]:
+            return [np.empty((len(queries), 0)), np.empty((len(queries), 0), np.int64)]
+
+        def visit(
+            best: list[NDArray[Any]], start: int, stop: int, block: FloatArray, scratch: object
+        ) -> None:
+            distances = self._distances(queries, block)
+            numbers = np.broadcast_to(np.arange(start, stop), distances.shape)
+            _keep(best, np.hstack([best[0], distances]), np.hstack([best[1], numbers]), k)
+
+        return run.run(new, visit)
+
+    def _distances(self, queries: NDArray[np.float64], block: FloatArray) -> NDArray[np.float64]:
+        wide = block.astype(np.float64)
+        if self.metric == "cosine":
+            return 1 - _unit(queries) @ _unit(wide).T
+        squared: NDArray[np.float64] = np.einsum("qd,qd->q", queries, queries)[:, None] - 2 * (
+            queries @ wide.T
+        )
+        squared += np.einsum("rd,rd->r", wide, wide)
+        np.maximum(squared, 0, out=squared)
+        return squared
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return each class's share among the neighbours, shape (n, classes)."""
+        _, numbers = self.kneighbors(X)
+        votes = self.codes_[numbers]
+        shares = np.zeros((len(votes), len(self.classes_)))
+        np.add.at(shares, (np.arange(len(votes))[:, None], votes), 1 / votes.shape[1])
+        return shares
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the class of each row, shape (n,)."""
+        codes = self.predict_proba(X).argmax(axis=1)
+        predicted: NDArray[Any] = self.classes_[codes]
+        return predicted
+
+
+def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: NDArray[np.float64] = rows / np.where(length > 0, length, 1)
+    return unit
+
+
+def _keep(
+    best: list[NDArray[Any]], distances: NDArray[np.float64], numbers: NDArray[np.int64], k: int
+) -> None:
+    """Keep the k nearest, nearest first; of equal ones those of lower numbers."""
+    if distances.shape[1] > 4 * k:
+        # All that are as near as the k-th: ties must not be decided by the selection.
+        kth = np.partition(distances, k - 1, axis=1)[:, k - 1]
+        width = int((distances <= kth[:, None]).sum(axis=1).max())
+        near = np.argsort(distances > kth[:, None], axis=1, kind="stable")[:, :width]
+        distances = np.take_along_axis(distances, near, axis=1)
+        numbers = np.take_along_axis(numbers, near, axis=1)
+    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    best[0] = np.take_along_axis(distances, order, axis=1)
+    best[1] = np.take_along_axis(numbers, order, axis=1)

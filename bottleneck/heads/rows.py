@@ -1,0 +1,217 @@
+"""Where feature rows lie, and how a pass reads them: arrays, HDF5 datasets, feature files.
+
+A pass asks for a run of rows at a time. An array in memory hands out a view; a file is read
+into a buffer that its thread uses again, never mapped: a mapped file counts as memory (and
+against ``ulimit -v``) as far as it was touched.
+"""
+
+import os
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.errors import HeadError, StoreError
+
+if TYPE_CHECKING:
+    from bottleneck.store import FeatureStore
+
+FloatArray: TypeAlias = NDArray[np.floating[Any]]
+
+
+class Rows(Protocol):
+    """A matrix that can be read by runs of rows, from several threads at once.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Rows and features.
+    dtype : dtype
+        What :meth:`read` returns: float64 for float64 (and integer) data, else float32.
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    def read(self, start: int, stop: int, scratch: dict[str, FloatArray]) -> FloatArray:
+        """Return rows ``start`` to ``stop``.
+
+        Parameters
+        ----------
+        start, stop : int
+            The run.
+        scratch : dict
+            Buffers of the calling thread, kept from call to call; the result may be one of
+            them, so it is valid until the next call with the same ``scratch``.
+
+        Returns
+        -------
+        ndarray of :attr:`dtype`, shape (stop - start, features)
+            Not to be written to.
+        """
+        ...
+
+
+class ArrayRows:
+    """Rows of an array, or of something that is read like one.
+
+    Parameters
+    ----------
+    array : ndarray, h5py.Dataset or what a store's features are, shape (n, d)
+        Read in place.
+    rows : ndarray of int, optional
+        Which rows, in which order; all by default. Not for datasets of h5py.
+    """
+
+    def __init__(self, array: Any, rows: NDArray[np.int64] | None = None) -> None:
+        self._array = array
+        self._rows = rows
+        n = int(array.shape[0]) if rows is None else len(rows)
+        self.shape = (n, int(array.shape[1]))
+        narrow = np.dtype(array.dtype) in (np.float16, np.float32)
+        self.dtype = np.dtype(np.float32 if narrow else np.float64)
+
+    def read(self, start: int, stop: int, scratch: dict[str, FloatArray]) -> FloatArray:
+        """Return rows ``start`` to ``stop``: a view where that is possible."""
+        block = self._array[self._selection(start, stop)]
+        if block.dtype == self.dtype and block.flags.c_contiguous:
+            return np.asarray(block)
+        wide = buffer(scratch, "wide", block.shape, self.dtype)
+        np.copyto(wide, block)
+        return wide
+
+    def _selection(self, start: int, stop: int) -> slice | NDArray[np.int64]:
+        """Return the rows to take: a slice where they lie side by side, which costs less."""
+        if self._rows is None:
+            return slice(start, stop)
+        rows = self._rows[start:stop]
+        if len(rows) and np.all(np.diff(rows) == 1):
+            return slice(int(rows[0]), int(rows[-1]) + 1)
+        return rows
+
+
+class FileRows:
+    """Rows of a matrix that lies in a file in one unbroken run.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    offset : int
+        Byte at which row 0 begins.
+    shape : tuple of int
+        Rows and features in the file.
+    dtype : dtype
+        float16 or float32, as in the file.
+    rows : ndarray of int, optional
+        Which rows; all by default.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        offset: int,
+        shape: tuple[int, int],
+        dtype: np.dtype[Any],
+        rows: NDArray[np.int64] | None = None,
+    ) -> None:
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._descriptor)
+        self._offset = offset
+        self._stored = dtype
+        self._rows = rows
+        self.shape = (shape[0] if rows is None else len(rows), shape[1])
+        self.dtype = np.dtype(np.float32)
+
+    def read(self, start: int, stop: int, scratch: dict[str, FloatArray]) -> FloatArray:
+        """Return rows ``start`` to ``stop``, in a buffer of the caller."""
+        block = buffer(scratch, "stored", (stop - start, self.shape[1]), self._stored)
+        view = memoryview(block.data).cast("B")
+        row_bytes = self._stored.itemsize * self.shape[1]
+        for at, first, count in self._runs(start, stop):
+            self._fill(view[at * row_bytes : (at + count) * row_bytes], first * row_bytes)
+        if self._stored == self.dtype:
+            return block
+        wide = buffer(scratch, "wide", block.shape, self.dtype)
+        np.copyto(wide, block)
+        return wide
+
+    def _runs(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (position in the block, first row in the file, rows) of unbroken runs."""
+        if self._rows is None:
+            yield 0, start, stop - start
+            return
+        rows = self._rows[start:stop]
+        starts = np.flatnonzero(np.diff(rows, prepend=rows[0] - 2) != 1)
+        for at, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+            yield int(at), int(rows[at]), int(end - at)
+
+    def _fill(self, view: memoryview, position: int) -> None:
+        while view:
+            count = os.preadv(self._descriptor, [view], self._offset + position)
+            if count == 0:
+                raise StoreError(f"{self._path} ends before row data at byte {position}")
+            view, position = view[count:], position + count
+
+
+def buffer(
+    scratch: dict[str, FloatArray], name: str, shape: tuple[int, ...], dtype: Any
+) -> FloatArray:
+    """Return an array of a shape, not initialised, in memory that is used again."""
+    size = int(np.prod(shape))
+    held = scratch.get(name)
+    if held is None or held.size < size or held.dtype != dtype:
+        held = scratch[name] = np.empty(size, dtype)
+    return held[:size].reshape(shape)
+
+
+def as_rows(X: Any) -> Rows:
+    """Take rows from whatever holds them.
+
+    Parameters
+    ----------
+    X : Rows, FeatureStore, h5py.Dataset or array-like, shape (n, d)
+        A feature file must be complete and have one output.
+
+    Raises
+    ------
+    HeadError
+        For a feature file with rows that are not done, or what is no matrix of numbers.
+    """
+    if isinstance(X, (ArrayRows, FileRows)):
+        return X
+    if hasattr(X, "outputs") and hasattr(X, "output_name"):
+        return _all_rows_of(X)
+    if not hasattr(X, "shape") or not hasattr(X, "dtype"):
+        X = np.asarray(X)
+    if len(X.shape) != 2 or X.shape[1] == 0 or np.dtype(X.dtype).kind not in "fiub":
+        raise HeadError(
+            f"expected features of shape (rows, length) and a number type,"
+            f" got shape {tuple(X.shape)}, {X.dtype}"
+        )
+    return ArrayRows(X)
+
+
+def rows_of(
+    store: "FeatureStore", output: str, rows: NDArray[np.int64] | None = None
+) -> "ArrayRows | FileRows":
+    """Read an output of a feature file, ours or another program's; by default all its rows."""
+    if not store.in_place:
+        return ArrayRows(store.features(output), rows)
+    extent = store.layout.features[output]
+    shape = (extent.n_rows, extent.row_shape[0])
+    return FileRows(store.path, extent.offset, shape, extent.dtype, rows)
+
+
+def _all_rows_of(store: "FeatureStore") -> "ArrayRows | FileRows":
+    missing = len(store) - int(np.count_nonzero(store.done))
+    if missing:
+        raise HeadError(
+            f"expected features in every row of {store.path}, {missing} of {len(store)} have none",
+            hint="Take the rows that are done: rows_of(store, output, rows).",
+        )
+    return rows_of(store, store.output_name())

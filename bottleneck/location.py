@@ -1,0 +1,89 @@
+"""What people type to say where images are: paths, URLs, patterns, a part of a file."""
+
+import os
+import re
+
+from bottleneck.errors import SourceError
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_WILDCARD = re.compile(r"[*?]|\[[^\]]+\]")
+
+_MOST_NAMES = 1_000_000
+"""A range in braces that means more is a slip of the finger."""
+
+
+def is_url(text: str) -> bool:
+    """Whether a location is a URL (``s3://bucket/x.tar``) and no path."""
+    return _URL.match(text) is not None
+
+
+def has_wildcard(text: str) -> bool:
+    """Whether a location is a pattern with ``*``, ``?`` or ``[...]``."""
+    return _WILDCARD.search(text) is not None
+
+
+def split_part(text: str) -> tuple[str, str]:
+    """Take the part of a file that is named behind ``::`` off its location.
+
+    ``scans.h5::images,labels`` is ``("scans.h5", "images,labels")``; without a part the second
+    is empty. URLs that fsspec chains by ``::`` are left whole.
+    """
+    location, mark, part = text.rpartition("::")
+    if not mark or "://" in part or os.path.exists(text):  # noqa: PTH110  # false if too long
+        return text, ""
+    return location, part
+
+
+def expand_braces(text: str) -> list[str]:
+    """Write out braces as a shell does: ``s-{08..10}.tar`` is ``s-08.tar``, ``s-09.tar``, ....
+
+    Ranges keep the width of their first number when it begins with a zero; ``{train,val}`` lists
+    words; braces may be nested and repeated; what is neither range nor list stays as it is.
+
+    Raises
+    ------
+    SourceError
+        For a range of more than a million names.
+    """
+    opening = text.find("{")
+    while opening >= 0:
+        closing = _matching(text, opening)
+        if closing is None:
+            return [text]
+        choices = _choices(text[opening + 1 : closing])
+        if choices:
+            rest = expand_braces(text[closing + 1 :])
+            if len(choices) * len(rest) > _MOST_NAMES:
+                raise SourceError(f"{text} means more than {_MOST_NAMES} names")
+            return [text[:opening] + choice + tail for choice in choices for tail in rest]
+        opening = text.find("{", opening + 1)
+    return [text]
+
+
+def _matching(text: str, opening: int) -> int | None:
+    depth = 0
+    for position in range(opening, len(text)):
+        depth += (text[position] == "{") - (text[position] == "}")
+        if depth == 0:
+            return position
+    return None
+
+
+def _choices(inner: str) -> list[str]:
+    if match := _RANGE.fullmatch(inner):
+        first, last = match.groups()
+        width = len(first) if first.startswith("0") else 0
+        start, stop = int(first), int(last)
+        if abs(stop - start) >= _MOST_NAMES:
+            raise SourceError(f"{{{inner}}} means more than {_MOST_NAMES} names")
+        step = 1 if stop >= start else -1
+        return [str(number).zfill(width) for number in range(start, stop + step, step)]
+    words, depth, begin = [], 0, 0
+    for position, letter in enumerate(inner):
+        depth += (letter == "{") - (letter == "}")
+        if letter == "," and depth == 0:
+            words.append(inner[begin:position])
+            begin = position + 1
+    words.append(inner[begin:])
+    return [name for word in words for name in expand_braces(word)] if len(words) > 1 else []

@@ -1,0 +1,102 @@
+"""What tar and zip share: which members are images, their order, labels and splits."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.errors import ManifestError
+from bottleneck.manifest import Manifest, natural_order
+from bottleneck.packed import PackedStrings
+from bottleneck.sources.files import ENDINGS_HINT, is_image_name
+from bottleneck.sources.layout import find_layout
+from bottleneck.sources.shards import Shard
+
+
+def is_archived_image(path: str) -> bool:
+    """Whether a member is an image: by its ending, and not hidden as macOS hides its own."""
+    folder, _, name = path.rpartition("/")
+    return is_image_name(name) and not folder.startswith("__MACOSX")
+
+
+def sort_members(
+    names: PackedStrings, counts: Sequence[int]
+) -> tuple[PackedStrings, NDArray[np.int64] | None]:
+    """Put the members of each archive in natural order.
+
+    Parameters
+    ----------
+    names : PackedStrings, length n
+        Paths, archive by archive.
+    counts : sequence of int
+        Images of each archive.
+
+    Returns
+    -------
+    names : PackedStrings
+        Sorted.
+    order : ndarray of int64, shape (n,), or None
+        Where each was; None when nothing moved.
+    """
+    pieces, moved, start = [], False, 0
+    for count in counts:
+        whole = start == 0 and count == len(names)
+        order = natural_order(names if whole else names[start : start + count])
+        moved |= order is not None
+        pieces.append(start + (np.arange(count) if order is None else order))
+        start += count
+    if not moved:
+        return names, None
+    together = np.concatenate(pieces)
+    return PackedStrings.pack(names[row] for row in together.tolist()), together
+
+
+def archive_manifest(
+    name: str,
+    shards: Sequence[Shard],
+    counts: Sequence[int],
+    names: PackedStrings,
+    labels: Iterable[str | None] | None,
+) -> Manifest:
+    """Make the manifest of archives: keys are the members' paths behind their archive's name.
+
+    Parameters
+    ----------
+    name : str
+        The source, for messages.
+    shards, counts : sequence
+        The archives, and the images in each.
+    names : PackedStrings, length n
+        Paths of the images in their archives.
+    labels : iterable of str or None, optional
+        What members beside them say; without any, folders tell the class.
+
+    Raises
+    ------
+    ManifestError
+        When there is no image, or two of one archive have the same path.
+    """
+    if not len(names):
+        raise ManifestError(
+            f"expected images in {name}, found none",
+            hint=ENDINGS_HINT,
+        )
+    layout = find_layout(names, name, may_be_wrapped=True)
+
+    def of_shards() -> Iterator[Shard]:
+        for shard, count in zip(shards, counts, strict=True):
+            for _ in range(count):
+                yield shard
+
+    keys = names
+    if any(shard.prefix for shard in shards):
+        pairs = zip(of_shards(), names, strict=True)
+        keys = PackedStrings.pack(shard.prefix + path for shard, path in pairs)
+    splits: Iterator[str] = (
+        (layout.split(path) if layout.has_splits else "") or shard.split
+        for shard, path in zip(of_shards(), names, strict=True)
+    )
+    try:
+        return Manifest.build(keys, map(layout.label, names) if labels is None else labels, splits)
+    except ManifestError as error:
+        raise ManifestError(f"{name}: {error.message}", hint=error.hint) from error

@@ -1,0 +1,278 @@
+"""Pixel arrays that are stored as arrays: NPY, NPZ, HDF5, IDX."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.errors import ManifestError, SourceError
+from bottleneck.manifest import Manifest
+from bottleneck.packed import PackedStrings
+from bottleneck.sources.blob import Blob
+from bottleneck.sources.memory import Pixels
+from bottleneck.sources.shards import Sharded
+
+_PAIRS = (
+    *(("images", "labels"), ("images", "label"), ("image", "label"), ("image", "labels")),
+    *(("imgs", "labels"), ("img", "label"), ("img", "labels"), ("x", "y"), ("pixels", "labels")),
+    *(("data", "labels"), ("data", "label"), ("data", "targets"), ("data", "target")),
+)
+"""What arrays of images are usually called, and their labels beside them."""
+
+
+class Rows(Protocol):
+    """A stored array of which single rows can be read.
+
+    Attributes
+    ----------
+    name : str
+        The file, and the array in it.
+    shape : tuple of int
+        Rows first.
+    dtype : dtype
+        Of its values.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def read(self, row: int) -> NDArray[Any]:
+        """Return a row; raises :class:`~bottleneck.errors.ImageError`."""
+        ...
+
+    def load(self) -> NDArray[Any]:
+        """Return the whole array; for labels."""
+        ...
+
+    def stamp(self) -> str:
+        """Return what changes when the array does."""
+        ...
+
+
+class BlobRows:
+    """An uncompressed array in C order inside a blob.
+
+    Parameters
+    ----------
+    blob : Blob
+        Where it is.
+    offset : int
+        Of its first value, in bytes.
+    shape : tuple of int
+        Rows first.
+    dtype : dtype
+        With its byte order.
+    """
+
+    def __init__(
+        self, blob: Blob, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        self.name = blob.name
+        self.shape = shape
+        self.dtype = dtype
+        self._blob = blob
+        self._offset = offset
+        self._row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
+
+    def read(self, row: int) -> NDArray[Any]:
+        """Return a row in the machine's byte order."""
+        data = self._blob.read(self._offset + row * self._row_bytes, self._row_bytes)
+        pixels = np.frombuffer(data, self.dtype).reshape(self.shape[1:])
+        return pixels.astype(self.dtype.newbyteorder("="), copy=False)
+
+    def load(self) -> NDArray[Any]:
+        """Return the whole array."""
+        data = self._blob.read(self._offset, self.shape[0] * self._row_bytes)
+        return np.frombuffer(data, self.dtype).reshape(self.shape)
+
+    def stamp(self) -> str:
+        """Return the stamp of the file."""
+        return self._blob.stamp()
+
+
+class ArraySource(Sharded):
+    """Images that are rows of arrays.
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    manifest : Manifest
+        The images.
+    arrays : sequence of Rows
+        Arrays of pixels.
+    """
+
+    def __init__(self, name: str, manifest: Manifest, arrays: Sequence[Rows]) -> None:
+        super().__init__(name, manifest, arrays, [array.shape[0] for array in arrays])
+        self._arrays = tuple(arrays)
+
+    def read(self, row: int) -> Pixels:
+        """Return an image's pixels.
+
+        Raises
+        ------
+        ImageError
+            ``MISSING``, ``UNREADABLE`` or ``TRUNCATED``, naming the file.
+        """
+        part, inside = self.locate(row)
+        pixels: Pixels = self._arrays[part].read(inside)
+        return pixels
+
+
+@dataclass(frozen=True)
+class LabelledArray:
+    """Images, and what is known of them.
+
+    Parameters
+    ----------
+    images : Rows
+        Pixels, shape (n, H, W) or (n, H, W, C).
+    labels : Rows, optional
+        Shape (n,) or (n, 1).
+    prefix : str
+        What the images' keys begin with, before the number of the row.
+    split : str
+        ``train``, ``val``, ``test`` or empty.
+    """
+
+    images: Rows
+    labels: Rows | None
+    prefix: str
+    split: str
+
+
+def open_arrays(name: str, arrays: Sequence[LabelledArray]) -> ArraySource:
+    """Make a source of arrays, one behind the other.
+
+    Raises
+    ------
+    SourceError
+        When an array is not of pixels: of another type or shape.
+    ManifestError
+        When the labels do not fit.
+    """
+    for array in arrays:
+        require_pixels(array.images)
+    keys = PackedStrings.pack(
+        f"{array.prefix}{row}" for array in arrays for row in range(array.images.shape[0])
+    )
+    splits = (array.split for array in arrays for _ in range(array.images.shape[0]))
+    labelled = any(array.labels is not None for array in arrays)
+    try:
+        manifest = Manifest.build(keys, _labels(arrays) if labelled else None, splits)
+    except ManifestError as error:
+        raise ManifestError(f"{name}: {error.message}", hint=error.hint) from error
+    return ArraySource(name, manifest, [array.images for array in arrays])
+
+
+def require_pixels(rows: Rows) -> None:
+    """Refuse an array that cannot be images.
+
+    Raises
+    ------
+    SourceError
+        With the type or shape that came, and how to make it one that fits.
+    """
+    if rows.dtype not in (np.uint8, np.uint16):
+        raise SourceError(
+            f"expected pixels of type uint8 or uint16, got {rows.dtype} in {rows.name}",
+            hint="Pixels are 0..255 before any preprocessing; the backbone does its own. "
+            "Save (255 * x).round().astype('uint8') if they are 0..1.",
+        )
+    shape = rows.shape
+    if len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3, 4)):
+        return
+    channels_first = len(shape) == 4 and shape[1] in (1, 3, 4)
+    raise SourceError(
+        f"expected images of shape (n, height, width) or (n, height, width, 1, 3 or 4), got "
+        f"{shape} in {rows.name}",
+        hint="Its channels come first: save numpy.moveaxis(x, 1, -1)." if channels_first else None,
+    )
+
+
+def looks_like_images(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    """Whether an array may be images, whatever the type of its values."""
+    return len(shape) in (3, 4) and dtype.kind in "uif" and shape[0] > 0
+
+
+def labels_beside(images: str, names: Iterable[str]) -> str | None:
+    """Find the name of the labels of an array of images: ``y_train`` beside ``x_train``."""
+    folded = {name.lower(): name for name in names}
+    for ours, theirs in _PAIRS:
+        word = rf"(?<![a-z]){ours}(?![a-z])"
+        candidate = re.sub(word, theirs, images.lower())
+        if candidate != images.lower() and candidate in folded:
+            return folded[candidate]
+    return None
+
+
+def choose_images(arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any]]], name: str) -> list[str]:
+    """Find the arrays of images in a file of several arrays.
+
+    Those are meant that have labels beside them; failing that, those that are called images;
+    failing that, the only one that may be images.
+
+    Parameters
+    ----------
+    arrays : dict
+        Shape and type of each array.
+    name : str
+        The file, for messages.
+
+    Raises
+    ------
+    SourceError
+        When there is none, or no telling which; lists what there is.
+    """
+    candidates = [key for key, (shape, dtype) in arrays.items() if looks_like_images(shape, dtype)]
+    listed = ", ".join(f"{key} {dtype}{list(shape)}" for key, (shape, dtype) in arrays.items())
+    if not candidates:
+        raise SourceError(
+            f"expected an array of images in {name}, got {listed or 'no array at all'}",
+            hint="Images are of shape (n, height, width) or (n, height, width, channels).",
+        )
+    words = "|".join(sorted({ours for ours, _ in _PAIRS}))
+    called = [key for key in candidates if re.search(rf"(?<![a-z])({words})(?![a-z])", key.lower())]
+    chosen = [key for key in candidates if labels_beside(key, arrays)] or called or candidates
+    if len(chosen) > 1 and chosen == candidates and not called:
+        raise SourceError(
+            f"cannot tell which array of {name} holds the images: {listed}",
+            hint=f"Name it, and its labels if it has some: {name}::{chosen[0]},LABELS",
+        )
+    return chosen
+
+
+def _labels(arrays: Sequence[LabelledArray]) -> Iterator[str | None]:
+    for array in arrays:
+        rows = array.images.shape[0]
+        if array.labels is None:
+            yield from (None for _ in range(rows))
+        else:
+            yield from label_names(array.labels.load(), rows, array.labels.name)
+
+
+def label_names(labels: NDArray[Any], rows: int, name: str) -> Iterator[str | None]:
+    """Yield class names of an array of numbers or texts; negative numbers are unlabelled.
+
+    Raises
+    ------
+    ManifestError
+        When there is not one label per image.
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.shape != (rows,) or labels.dtype.kind not in "uiSUOTb":
+        raise ManifestError(
+            f"expected {rows} labels, one per image, numbers or texts, got {labels.dtype} of "
+            f"shape {labels.shape} in {name}"
+        )
+    for label in labels.tolist():
+        if isinstance(label, int):
+            yield str(int(label)) if label >= 0 else None
+        else:
+            yield label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)

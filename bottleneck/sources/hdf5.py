@@ -1,0 +1,201 @@
+"""Pixel arrays in HDF5 files."""
+
+import os
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.errors import ImageError, SourceError
+from bottleneck.location import is_url
+from bottleneck.sources.arrays import (
+    ArraySource,
+    LabelledArray,
+    choose_images,
+    labels_beside,
+    open_arrays,
+)
+from bottleneck.sources.blob import Blob, BlobFile
+from bottleneck.sources.layout import split_of_name
+from bottleneck.sources.shards import Shard
+from bottleneck.status import RowStatus
+
+_CHUNK_CACHE = 32 << 20
+"""Bytes of unpacked chunks kept per file: neighbours of an image are often in its chunk."""
+
+
+class Hdf5File:
+    """A file that is opened when it is needed, once per process.
+
+    Parameters
+    ----------
+    blob : Blob
+        Its bytes.
+    """
+
+    def __init__(self, blob: Blob) -> None:
+        self._blob = blob
+        self._prepare()
+
+    def __repr__(self) -> str:
+        return f"<Hdf5File {self._blob.name}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_blob": self._blob}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self._lock = threading.Lock()
+        self._opened: tuple[int, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """Path or URL."""
+        return self._blob.name
+
+    def row(self, dataset: str, row: int) -> NDArray[Any]:
+        """Return a row of a dataset.
+
+        Raises
+        ------
+        ImageError
+            ``MISSING`` or ``UNREADABLE``.
+        """
+        with self._lock:
+            self._blob.check()
+            try:
+                return np.asarray(self._open()[dataset][row])
+            except (OSError, KeyError, ValueError) as error:
+                self._blob.read(0, 1)  # raises when there is no file any more
+                raise ImageError(
+                    RowStatus.UNREADABLE, f"{self.name}::{dataset}, row {row}: {error}"
+                ) from error
+
+    def load(self, dataset: str) -> NDArray[Any]:
+        """Return a whole dataset."""
+        with self._lock:
+            values = np.asarray(self._open()[dataset][()])
+            self._close()
+            return values
+
+    def datasets(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Return shape and type of each dataset.
+
+        Raises
+        ------
+        SourceError
+            When HDF5 cannot open the file, or it holds features and no images.
+        """
+        found: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+
+        def visit(name: str, item: object) -> None:
+            if isinstance(item, h5py.Dataset) and item.shape is not None:
+                found[name] = (item.shape, item.dtype)
+
+        with self._lock:
+            try:
+                file = self._open()
+                if "recipe" in file.attrs and "features" in file:
+                    raise SourceError(
+                        f"{self.name} is a feature file, expected images",
+                        hint="bottleneck info shows what it is; train and export read it.",
+                    )
+                file.visititems(visit)
+                self._close()  # opened again by the one who reads
+            except SourceError:
+                self._close()
+                raise
+            except OSError as error:
+                raise SourceError(f"{self.name} is not a readable HDF5 file: {error}") from error
+        return found
+
+    def stamp(self) -> str:
+        """Return the stamp of the file."""
+        return self._blob.stamp()
+
+    def _close(self) -> None:
+        if self._opened is not None:
+            self._opened[1].close()
+        self._opened = None
+
+    def _open(self) -> Any:
+        # A handle of HDF5 does not survive a fork.
+        if self._opened is None or self._opened[0] != os.getpid():
+            place = BlobFile(self._blob) if is_url(self.name) else self.name
+            self._opened = (os.getpid(), h5py.File(place, "r", rdcc_nbytes=_CHUNK_CACHE))
+        return self._opened[1]
+
+
+class DatasetRows:
+    """A dataset of which single rows are read; see :class:`bottleneck.sources.arrays.Rows`."""
+
+    def __init__(
+        self, file: Hdf5File, dataset: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        self.name = f"{file.name}::{dataset}"
+        self.shape = shape
+        self.dtype = dtype
+        self._file = file
+        self._dataset = dataset
+
+    def read(self, row: int) -> NDArray[Any]:
+        """Return a row in the machine's byte order."""
+        pixels = self._file.row(self._dataset, row)
+        return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+
+    def load(self) -> NDArray[Any]:
+        """Return the whole dataset."""
+        return self._file.load(self._dataset)
+
+    def stamp(self) -> str:
+        """Return the stamp of the file."""
+        return self._file.stamp()
+
+
+def open_hdf5(name: str, shards: Sequence[Shard], part: str = "") -> ArraySource:
+    """Open the datasets of images in HDF5 files, with the labels that are beside them.
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    shards : sequence of Shard
+        The files.
+    part : str
+        ``IMAGES`` or ``IMAGES,LABELS``: names of datasets, where they do not tell.
+
+    Raises
+    ------
+    SourceError
+        When a file cannot be opened, or has no dataset of pixels.
+    ManifestError
+        When the labels do not fit.
+    """
+    found = []
+    for shard in shards:
+        file = Hdf5File(shard.blob)
+        datasets = file.datasets()
+        images, _, labels = part.partition(",")
+        for wanted in filter(None, (images, labels)):
+            if wanted not in datasets:
+                raise SourceError(
+                    f"{file.name} has no dataset {wanted!r}",
+                    hint=f"It has: {', '.join(datasets) or 'none'}",
+                )
+        for key in [images] if images else choose_images(datasets, file.name):
+            beside = labels or labels_beside(key, datasets)
+            found.append(
+                LabelledArray(
+                    images=DatasetRows(file, key, *datasets[key]),
+                    labels=DatasetRows(file, beside, *datasets[beside]) if beside else None,
+                    prefix=f"{shard.prefix}{key}/",
+                    split=split_of_name(key) or shard.split,
+                )
+            )
+    return open_arrays(name, found)

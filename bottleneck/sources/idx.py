@@ -1,0 +1,115 @@
+"""IDX files: how the MNIST family is kept, packed by gzip or not.
+
+The format is described on the page of the MNIST database: two zero bytes, the type of the
+values, the number of dimensions, and each dimension as a big-endian 32-bit number.
+"""
+
+import posixpath
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bottleneck.errors import ImageError, SourceError
+from bottleneck.sources.arrays import ArraySource, BlobRows, LabelledArray, open_arrays
+from bottleneck.sources.blob import Blob, exists, listing, open_blob
+from bottleneck.sources.inflate import GZIP, InflatedBlob
+from bottleneck.sources.layout import split_of_name
+from bottleneck.sources.shards import Shard
+
+IDX_NAME = re.compile(
+    r"(?P<stem>.*?)[-._]?(?P<what>images|labels)[-.]idx\d([-.]u?byte)?(\.gz)?", re.I
+)
+"""Names of the files, ``train-images-idx3-ubyte.gz`` and its variants."""
+
+_TYPES: dict[int, np.dtype[Any]] = {
+    0x08: np.dtype("u1"),
+    0x09: np.dtype("i1"),
+    0x0B: np.dtype(">i2"),
+    0x0C: np.dtype(">i4"),
+    0x0D: np.dtype(">f4"),
+    0x0E: np.dtype(">f8"),
+}
+
+
+def open_idx(name: str, shards: Sequence[Shard]) -> ArraySource:
+    """Open files of images, each with the labels in the file next to it.
+
+    Keys are the number of the image behind the first part of the file's name, ``train/59999``.
+    ``train`` is the split ``train``, ``t10k`` (and what else is called a test) ``test``.
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    shards : sequence of Shard
+        Files of images; files of labels among them are passed over.
+
+    Raises
+    ------
+    SourceError
+        When a file is no IDX file or is cut short, or holds no pixels.
+    ManifestError
+        When the labels do not fit.
+    """
+    arrays = []
+    for shard in shards:
+        location = shard.blob.name
+        match = IDX_NAME.fullmatch(posixpath.basename(location))
+        if match and match["what"].lower() == "labels":
+            continue
+        stem = match["stem"] if match else posixpath.splitext(posixpath.basename(location))[0]
+        folder = posixpath.dirname(shard.prefix.rstrip("/"))
+        labels = next(filter(exists, labels_locations(location)), None)
+        arrays.append(
+            LabelledArray(
+                images=read_idx(shard.blob),
+                labels=read_idx(open_blob(labels)) if labels else None,
+                prefix=f"{folder}/{stem}/" if folder else f"{stem}/" if stem else "images/",
+                split="test" if stem.lower() == "t10k" else split_of_name(stem) or shard.split,
+            )
+        )
+    if not arrays:
+        raise SourceError(f"expected a file of images in {name}, found only labels")
+    return open_arrays(name, arrays)
+
+
+def labels_locations(images: str) -> list[str]:
+    """Return where the labels of a file of images may be: packed or not."""
+    folder, slash, base = images.rpartition("/")
+    base = re.sub(r"\.gz$", "", base, flags=re.I)
+    base = re.sub(r"images", "labels", base)
+    base = re.sub(r"idx\d", "idx1", base)
+    return [f"{folder}{slash}{base}{ending}" for ending in ("", ".gz")]
+
+
+def read_idx(blob: Blob) -> BlobRows:
+    """Return the array in an IDX file.
+
+    Raises
+    ------
+    SourceError
+        When its first bytes are those of something else, or it ends too early.
+    """
+    with listing():
+        if blob.size >= 2 and blob.read(0, 2) == b"\x1f\x8b":
+            blob = InflatedBlob(blob, GZIP, name=blob.name)
+        try:
+            magic = blob.read(0, 4)
+        except ImageError as error:
+            raise SourceError(f"{blob.name} is no IDX file: {error.message}") from error
+        dtype = _TYPES.get(magic[2])
+        if magic[:2] != b"\0\0" or dtype is None or not magic[3]:
+            raise SourceError(
+                f"{blob.name} is no IDX file: expected it to begin with 00 00 08 and the number "
+                f"of dimensions, got {magic.hex(' ')}"
+            )
+        header = blob.read(4, 4 * magic[3])
+        shape = tuple(np.frombuffer(header, ">u4").astype(int).tolist())
+        rows = BlobRows(blob, 4 + len(header), shape, dtype)
+        if shape[0]:
+            # The last byte: a file cut short is told now, not in the middle of the run.
+            last = 4 + len(header) + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize - 1
+            blob.read(last, 1)
+    return rows

@@ -1,0 +1,91 @@
+"""What the folders in an image's path mean: its class, and above it perhaps its split."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bottleneck.errors import ManifestError
+from bottleneck.manifest import SPLITS, split_code
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How paths of one source are read.
+
+    Parameters
+    ----------
+    has_splits : bool
+        Whether the first folder names the split, and so the second the class.
+    wrapper : str
+        A folder around everything that means nothing, with its slash; empty for none.
+    """
+
+    has_splits: bool
+    wrapper: str = ""
+
+    def label(self, path: str) -> str | None:
+        """Return the class an image's path names; None when it lies in no class folder."""
+        folders = path.removeprefix(self.wrapper).split("/", 2 + self.has_splits)[:-1]
+        return folders[self.has_splits] if len(folders) > self.has_splits else None
+
+    def split(self, path: str) -> str:
+        """Return ``train``, ``val``, ``test`` or an empty string."""
+        top, slash, _ = path.removeprefix(self.wrapper).partition("/")
+        return SPLITS[split_code(top) or 0] if slash and self.has_splits else ""
+
+
+def find_layout(paths: Iterable[str], name: str, *, may_be_wrapped: bool = False) -> Layout:
+    """Find out whether the top level names splits; refuse to guess when it does so in part.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        Paths of images relative to their source; gone through several times.
+    name : str
+        The source, for messages.
+    may_be_wrapped : bool
+        Whether one folder around everything is not a class: archives are often made so.
+
+    Raises
+    ------
+    ManifestError
+        When splits and other folders lie side by side.
+    """
+    wrapper = ""
+    tops = _tops(paths, wrapper)
+    if may_be_wrapped and len(tops) == 1 and not any(map(split_code, tops)):
+        (top,) = tops
+        if all(path.startswith(f"{top}/") for path in paths):
+            wrapper = f"{top}/"
+            tops = _tops(paths, wrapper)
+    splits = {top for top in tops if split_code(top)}
+    if not splits or splits == tops:
+        return Layout(bool(splits), wrapper)
+    classes_below = any(
+        path.count("/") > 1 and path.partition("/")[0] in splits
+        for path in (path.removeprefix(wrapper) for path in paths)
+    )
+    if len(splits) > 1 or classes_below:
+        others = ", ".join(sorted(tops - splits)[:5])
+        raise ManifestError(
+            f"{name}: the folders {', '.join(sorted(splits))} look like splits, but beside them "
+            f"are: {others}",
+            hint="Move those away, or list the images in a CSV table.",
+        )
+    return Layout(False, wrapper)  # one class of several that happens to be called train or test
+
+
+def _tops(paths: Iterable[str], wrapper: str) -> set[str]:
+    start = len(wrapper)
+    return {path[start:].partition("/")[0] for path in paths if path.find("/", start) >= 0}
+
+
+def split_of_name(name: str) -> str:
+    """Return the split that a file's name or a folder above it names, empty for none.
+
+    ``train-00000-of-00002.parquet``, ``val/shard-3.tar`` and ``x_test`` name one;
+    ``train_test.tar`` names two, and so none.
+    """
+    words = re.split(r"[^A-Za-z]+", name)
+    found = {code for word in words if word and (code := split_code(word))}
+    return SPLITS[found.pop()] if len(found) == 1 else ""

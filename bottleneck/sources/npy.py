@@ -1,0 +1,191 @@
+"""NumPy's own files: an array in ``.npy``, several in ``.npz``.
+
+The header is that of NEP 1. Rows are read from the file one by one, so the array is neither
+loaded nor mapped; members of an ``.npz`` may be compressed.
+"""
+
+import io
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bottleneck.errors import SourceError
+from bottleneck.location import is_url
+from bottleneck.sources.arrays import (
+    ArraySource,
+    BlobRows,
+    LabelledArray,
+    choose_images,
+    labels_beside,
+    open_arrays,
+)
+from bottleneck.sources.blob import Blob, listing, open_blob
+from bottleneck.sources.inflate import RAW, InflatedBlob
+from bottleneck.sources.layout import split_of_name
+from bottleneck.sources.shards import Shard
+from bottleneck.sources.zip_directory import LOCAL_HEADER, read_directory
+
+_LONGEST_HEADER = 1 << 16
+
+
+class PartOfBlob:
+    """A stretch of a blob, as a blob."""
+
+    def __init__(self, blob: Blob, offset: int, size: int, name: str) -> None:
+        self.name = name
+        self.size = size
+        self.hop = blob.hop
+        self._blob = blob
+        self._offset = offset
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes; see :meth:`bottleneck.sources.blob.Blob.read`."""
+        return self._blob.read(self._offset + offset, length)
+
+    def check(self) -> None:
+        """Refuse a file that is gone or has changed."""
+        self._blob.check()
+
+    def stamp(self) -> str:
+        """Return the stamp of the whole file."""
+        return self._blob.stamp()
+
+
+def open_npy(name: str, shards: Sequence[Shard]) -> ArraySource:
+    """Open arrays of images; ``labels.npy`` beside ``images.npy`` holds the labels.
+
+    Raises
+    ------
+    SourceError
+        When a file is no NPY file, is cut short, or does not hold pixels.
+    ManifestError
+        When the labels do not fit.
+    """
+    arrays = []
+    for shard in shards:
+        folder, base = posixpath.split(shard.blob.name)
+        stem = posixpath.splitext(base)[0]
+        labels = _labels_file(folder, base)
+        arrays.append(
+            LabelledArray(
+                images=read_header(shard.blob),
+                labels=read_header(labels) if labels else None,
+                prefix=shard.prefix or f"{stem}/",
+                split=shard.split,
+            )
+        )
+    return open_arrays(name, arrays)
+
+
+def open_npz(name: str, shards: Sequence[Shard], part: str = "") -> ArraySource:
+    """Open the arrays of images in ``.npz`` files, with the labels that are beside them.
+
+    ``x_train`` goes with ``y_train``, ``test_images`` with ``test_labels``; the names tell the
+    splits.
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    shards : sequence of Shard
+        The files.
+    part : str
+        ``IMAGES`` or ``IMAGES,LABELS``, where the names do not tell.
+
+    Raises
+    ------
+    SourceError
+        When a file is no NPZ file, is damaged, or has no array of pixels.
+    ManifestError
+        When the labels do not fit.
+    """
+    found = []
+    for shard in shards:
+        members = _members(shard.blob)
+        images, _, labels = part.partition(",")
+        for wanted in filter(None, (images, labels)):
+            if wanted not in members:
+                raise SourceError(
+                    f"{shard.blob.name} has no array {wanted!r}",
+                    hint=f"It has: {', '.join(members) or 'none'}",
+                )
+        shapes = {key: (rows.shape, rows.dtype) for key, rows in members.items()}
+        for key in [images] if images else choose_images(shapes, shard.blob.name):
+            beside = labels or labels_beside(key, members)
+            found.append(
+                LabelledArray(
+                    images=members[key],
+                    labels=members[beside] if beside else None,
+                    prefix=f"{shard.prefix}{key}/",
+                    split=split_of_name(key) or shard.split,
+                )
+            )
+    return open_arrays(name, found)
+
+
+def read_header(blob: Blob) -> BlobRows:
+    """Return the array of an NPY file.
+
+    Raises
+    ------
+    SourceError
+        When it is none, holds Python objects, is in Fortran order or cut short.
+    """
+    with listing():
+        head = io.BytesIO(blob.read(0, min(blob.size, _LONGEST_HEADER)))
+        try:
+            version = np.lib.format.read_magic(head)
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, fortran, dtype = read(head)
+        except ValueError as error:
+            raise SourceError(f"{blob.name} is not a readable NPY file: {error}") from error
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if dtype.hasobject or (fortran and len(shape) > 1) or not shape:
+            raise SourceError(
+                f"{blob.name}: expected an array of numbers in C order, got "
+                f"{'Fortran order' if fortran else f'{dtype} of shape {shape}'}",
+                hint="Save it anew with numpy.save(path, numpy.ascontiguousarray(x)).",
+            )
+        if head.tell() + size > blob.size:
+            raise SourceError(
+                f"{blob.name} is cut short: expected {size} bytes at offset {head.tell()}, "
+                f"it ends at {blob.size}",
+                hint="Copy it again.",
+            )
+    return BlobRows(blob, head.tell(), shape, dtype)
+
+
+def _members(blob: Blob) -> dict[str, BlobRows]:
+    members = {}
+    with listing():
+        for entry in read_directory(blob):
+            header, packed, size, _, method, _ = entry.place
+            if not entry.name.endswith(".npy"):
+                continue
+            fields = LOCAL_HEADER.unpack(blob.read(header, LOCAL_HEADER.size))
+            begin = header + LOCAL_HEADER.size + fields[-2] + fields[-1]
+            name = f"{blob.name}::{entry.name.removesuffix('.npy')}"
+            inside: Any
+            if method == 0:
+                inside = PartOfBlob(blob, begin, size, name)
+            elif method == 8:
+                inside = InflatedBlob(blob, RAW, name=name, size=size, offset=begin, length=packed)
+            else:
+                raise SourceError(f"{name} is packed by method {method}, not stored or deflated")
+            members[entry.name.removesuffix(".npy")] = read_header(inside)
+    return members
+
+
+def _labels_file(folder: str, base: str) -> Blob | None:
+    """Find the file of labels beside a file of images."""
+    if is_url(folder):
+        return None  # a server need not list what is beside a file
+    found = labels_beside(base, (path.name for path in Path(folder).iterdir()))
+    return open_blob(posixpath.join(folder, found)) if found else None

@@ -1,0 +1,252 @@
+"""From what people type to a source."""
+
+import errno
+import glob
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from bottleneck.errors import ManifestError, SourceError
+from bottleneck.location import expand_braces, has_wildcard, is_url, split_part
+from bottleneck.manifest import Manifest, natural_sort
+from bottleneck.sources.base import Source
+from bottleneck.sources.files import FileSource
+from bottleneck.sources.folder import NoImagesError, label_by_folder, open_folder
+from bottleneck.sources.idx import open_idx
+from bottleneck.sources.kinds import CONTAINERS, kind_of, one_kind
+from bottleneck.sources.npy import open_npy, open_npz
+from bottleneck.sources.parquet import open_parquet
+from bottleneck.sources.several import SeveralSources
+from bottleneck.sources.shards import common_folder, open_shards
+from bottleneck.sources.table import open_csv
+from bottleneck.sources.tar import open_tar
+from bottleneck.sources.tfrecord import open_tfrecord
+from bottleneck.sources.urls import fixed_part, list_keys, located, open_url_images, single_files
+from bottleneck.sources.zip import open_zip
+
+_HINT = (
+    "A source is a folder, a table (.csv, .parquet), images, a pattern ('photos/**/*.jpg'), or "
+    f"files of the kinds {', '.join(CONTAINERS)}: here or behind a URL."
+)
+
+
+@dataclass
+class _Given:
+    """Containers of one kind that were given, perhaps in several pieces."""
+
+    kind: str
+    part: str
+    texts: list[str] = field(default_factory=list)
+    locations: list[str] = field(default_factory=list)
+
+
+def open_source(given: Sequence[str]) -> Source:
+    """List the images of one or several sources.
+
+    Parameters
+    ----------
+    given : sequence of str
+        Folders, CSV and Parquet tables, image files, patterns (``photos/**/*.jpg``,
+        ``shard-{000..009}.tar``), containers of images (tar, zip, HDF5, NPZ, NPY, IDX, Parquet,
+        TFRecord), and URLs of all these. ``scans.h5::images,labels`` names arrays, columns or
+        features of a container. The image files together make one source, and so do
+        containers of one kind. With several sources, keys begin with the last part of their
+        source's path (``files`` for the image files).
+
+    Raises
+    ------
+    SourceError
+        When something given does not exist, is of no known kind, or is damaged.
+    ManifestError
+        When it holds no image, or names one twice.
+    RuntimeUnavailableError
+        When a package is missing; names the extra that brings it.
+    """
+    opened: list[Source | _Given] = []
+    files: list[str] = []
+    for text in map(_without_scheme, given):
+        found = _open_one(text)
+        if isinstance(found, str):
+            files.append(found)
+            continue
+        if isinstance(found, _Given):
+            same = [
+                other
+                for other in opened
+                if isinstance(other, _Given)
+                and (other.kind, other.part) == (found.kind, found.part)
+            ]
+            if same:
+                same[0].texts += found.texts
+                same[0].locations += found.locations
+                continue
+        opened.append(found)
+    sources = [_open_containers(one) if isinstance(one, _Given) else one for one in opened]
+    if files:
+        sources.append(single_files(files))
+    return sources[0] if len(sources) == 1 else SeveralSources(sources)
+
+
+def _open_one(text: str) -> Source | _Given | str:
+    """Open a source; containers are only told, and an image is given back as it is."""
+    if re.match(r"(s3|gs|gcs|https?|memory):/[^/]", text):
+        raise SourceError(
+            f"expected a URL with two slashes, got {text}",
+            hint="Give URLs as texts: a Path takes the second slash away.",
+        )
+    try:
+        present = not is_url(text) and Path(text).exists()
+        is_folder = present and Path(text).is_dir()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # as a long list in braces is
+            raise SourceError(f"cannot look at {text}: {error.strerror}") from error
+        present = is_folder = False
+    if is_folder:
+        return _open_local_folder(text)
+    location, part = (text, "") if present else split_part(text)
+    if not present:
+        names = expand_braces(location)
+        if len(names) > 1 or (has_wildcard(location) and not _is_there(location)):
+            return _open_pattern(text, names, part)
+    kind = kind_of(location)
+    if kind == "CSV":
+        return open_csv(location)
+    if kind in CONTAINERS:
+        return _Given(kind or "", part, [text], [location])
+    if kind == "image" or present:
+        if not is_url(location) and not present:
+            raise SourceError(f"there is no file {location}")
+        return location
+    if is_url(location):
+        return _open_remote_folder(location)
+    raise SourceError(f"expected images, got {text}, which does not exist", hint=_HINT)
+
+
+def _without_scheme(text: str) -> str:
+    return unquote(text.removeprefix("file://")) if text.startswith("file://") else text
+
+
+def _is_there(location: str) -> bool:
+    # A question mark in a URL begins a query more often than it stands for a letter.
+    return is_url(location) and not any(letter in location for letter in "*[")
+
+
+def _open_pattern(text: str, names: list[str], part: str) -> Source | _Given:
+    if is_url(text):
+        if len(names) == 1 and kind_of(names[0]) == "image":
+            return open_url_images(names[0], pattern=True)
+        found = [
+            f"{fixed_part(name)}/{key}"
+            for name in names if has_wildcard(name)
+            for key in list_keys(name, pattern=True)
+        ]  # fmt: skip
+        found += [name for name in names if not has_wildcard(name)]
+    else:
+        found = []
+        for name in names:
+            matches = glob.glob(name, recursive=True) if has_wildcard(name) else [name]  # noqa: PTH207
+            found += [match for match in matches if not Path(match).is_dir()]
+    if any(map(has_wildcard, names)):
+        found = list(dict.fromkeys(found))
+        natural_sort(found)
+    images = [name for name in found if kind_of(name) == "image"]
+    if images:
+        return _open_images(images, list(map(fixed_part, names)), text)
+    kind = one_kind(found)
+    if kind is not None:
+        of_kind = [name for name in found if kind_of(name) == kind]
+        return _Given(kind, part, [text], of_kind)
+    if found:
+        kinds = sorted({str(kind_of(name) or "unknown") for name in found})
+        raise SourceError(
+            f"expected {text} to match images or containers of one kind, got {', '.join(kinds)}",
+            hint="Match one kind; several patterns may be given.",
+        )
+    raise ManifestError(
+        f"nothing matches {text}",
+        hint="** stands for folders of any depth, as in 'photos/**/*.jpg'; quote it, so that "
+        "the shell leaves it alone.",
+    )
+
+
+def _open_images(images: list[str], folders: list[str], text: str) -> Source:
+    """Make a source of images that a pattern names; folders tell classes as in a folder."""
+    base = common_folder(folders) if len(set(folders)) > 1 else folders[0]
+    keys = [name.removeprefix(base).lstrip("/") if base else name for name in images]
+    manifest = label_by_folder(keys, text)
+    if is_url(text):
+        return located(text, base, manifest)
+    for name in images:
+        if not Path(name).exists() and not Path(name).is_symlink():
+            raise SourceError(f"there is no file {name}")
+    return FileSource(base or "files", Path(base), manifest)
+
+
+def _open_local_folder(path: str) -> Source | _Given:
+    """Open a folder of images, or else of containers of one kind."""
+    try:
+        return open_folder(path)
+    except NoImagesError:
+        names = [file.name for file in Path(path).iterdir() if not file.name.startswith(".")]
+        kind = one_kind(names)
+        if kind is None or kind == "HDF5":
+            raise
+        natural_sort(names)
+        inside = [posixpath.join(path, name) for name in names if kind_of(name) == kind]
+        return _Given(kind, "", [path], inside)
+
+
+def _open_remote_folder(url: str) -> Source | _Given:
+    try:
+        return open_url_images(url)
+    except NoImagesError:
+        names = [key for key in list_keys(url) if "/" not in key]
+        kind = one_kind(names)
+        if kind is None:
+            raise
+        natural_sort(names)
+        base = url.rstrip("/")
+        inside = [f"{base}/{name}" for name in names if kind_of(name) == kind]
+        return _Given(kind, "", [url], inside)
+
+
+def _open_containers(given: _Given) -> Source:
+    name = given.texts[0] if len(given.texts) == 1 else f"{given.kind} files"
+    if len(set(given.locations)) < len(given.locations):
+        twice = next(one for one in given.locations if given.locations.count(one) > 1)
+        raise ManifestError(f"{twice} is given twice", hint="Give every file once.")
+    shards = open_shards(given.locations)
+    named_parts: dict[str, Any] = {
+        "HDF5": _open_hdf5,
+        "NPZ": open_npz,
+        "TFRecord": open_tfrecord,
+    }
+    if given.kind in named_parts:
+        source: Source = named_parts[given.kind](name, shards, given.part)
+        return source
+    if given.kind == "Parquet":
+
+        def of_paths(manifest: Manifest) -> Source:
+            return located(
+                name, common_folder(list(map(posixpath.dirname, given.locations))), manifest
+            )
+
+        return open_parquet(name, shards, given.part, of_paths)
+    if given.part:
+        raise SourceError(
+            f"expected nothing behind :: for {given.kind} files, got {given.part!r}",
+            hint="Only HDF5, NPZ, Parquet and TFRecord files have named parts.",
+        )
+    plain: dict[str, Any] = {"tar": open_tar, "zip": open_zip, "NPY": open_npy, "IDX": open_idx}
+    opened: Source = plain[given.kind](name, shards)
+    return opened
+
+
+def _open_hdf5(name: str, shards: Any, part: str) -> Source:
+    from bottleneck.sources.hdf5 import open_hdf5
+
+    return open_hdf5(name, shards, part)

@@ -1,0 +1,153 @@
+"""Container files that together make one source."""
+
+import posixpath
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from bottleneck.fingerprint import fingerprint_parts
+from bottleneck.manifest import Manifest
+from bottleneck.packed import PackedStrings
+from bottleneck.sources.blob import Blob, open_blob
+from bottleneck.sources.layout import split_of_name
+
+_ASKED_AT_ONCE = 16
+
+_ENDING = re.compile(r"(\.(tar|zip|parquet|pq|tfrecords?|npy|npz|h5|hdf5?))$", re.I)
+
+
+def common_folder(folders: Sequence[str]) -> str:
+    """Return the folder that all of some folders are in, or are."""
+    split = [folder.split("/") for folder in folders]
+    shortest = min(map(len, split))
+    same = next((i for i in range(shortest) if len({parts[i] for parts in split}) > 1), shortest)
+    return "/".join(split[0][:same])
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One container.
+
+    Parameters
+    ----------
+    blob : Blob
+        Its bytes.
+    prefix : str
+        What its keys begin with: its name and a slash where there are several, else nothing.
+    split : str
+        The split that its name tells, or an empty string.
+    """
+
+    blob: Blob
+    prefix: str
+    split: str
+
+
+def open_shards(locations: Sequence[str]) -> list[Shard]:
+    """Open containers in the order given, and name them relative to what they have in common.
+
+    Raises
+    ------
+    SourceError
+        When one does not exist.
+    """
+    plain = [location.replace("\\", "/") for location in locations]
+    # Of a single file only its own name says something: not the folders someone keeps it in.
+    common = common_folder([posixpath.dirname(location) for location in plain])
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as executor:  # a thousand URLs are a thousand requests
+        blobs = executor.map(open_blob, locations)
+        named = list(zip(blobs, plain, strict=True))
+    shards = []
+    for blob, text in named:
+        relative = text.removeprefix(common).lstrip("/") if common else text
+        prefix = f"{_ENDING.sub('', relative)}/" if len(plain) > 1 else ""
+        shards.append(Shard(blob, prefix, split_of_name(relative)))
+    return shards
+
+
+def row_keys(shards: Sequence[Shard], counts: Sequence[int], names: PackedStrings) -> PackedStrings:
+    """Return keys of images in containers that need not name them.
+
+    Parameters
+    ----------
+    shards, counts : sequence
+        The containers and the images in each.
+    names : PackedStrings, length n
+        What the images are called there, empty where they have no name. Where each has one, and
+        no two of a container the same, it is in the key; otherwise all are numbered.
+    """
+    named = _are_names(names, counts)
+
+    def keys() -> Iterator[str]:
+        given = iter(names)
+        for shard, count in zip(shards, counts, strict=True):
+            for row in range(count):
+                name = next(given)
+                yield f"{shard.prefix}{name if named else row}"
+
+    return PackedStrings.pack(keys())
+
+
+def _are_names(names: PackedStrings, counts: Sequence[int]) -> bool:
+    if np.any(names.offsets[1:] == names.offsets[:-1]):
+        return False
+    hashes = np.fromiter(map(hash, names), np.int64, count=len(names))
+    ends = np.cumsum(counts)
+    return all(
+        len(np.unique(hashes[end - count : end])) == count
+        for end, count in zip(ends, counts, strict=True)
+    )
+
+
+class Stamped(Protocol):
+    """Something that can tell whether it changed."""
+
+    def stamp(self) -> str:
+        """Return what changes when the content does."""
+        ...
+
+
+class Sharded:
+    """What sources over several containers share: which row is in which.
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    manifest : Manifest
+        One row per image.
+    parts : sequence
+        The containers, each with a stamp.
+    counts : sequence of int
+        Images in each.
+    """
+
+    def __init__(
+        self, name: str, manifest: Manifest, parts: Sequence[Stamped], counts: Sequence[int]
+    ) -> None:
+        self.name = name
+        self.manifest = manifest
+        self._parts = tuple(parts)
+        self._starts = [sum(counts[:i]) for i in range(len(counts))]
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} {len(self)} images>"
+
+    def locate(self, row: int) -> tuple[int, int]:
+        """Return the number of the container a row is in, and the row's number in it."""
+        part = bisect_right(self._starts, row) - 1
+        return part, row - self._starts[part]
+
+    def stamp(self) -> str:
+        """Return a fingerprint of the manifest and of every container's size and time."""
+        return fingerprint_parts(
+            [self.manifest.sha256.encode(), *(part.stamp().encode() for part in self._parts)]
+        )

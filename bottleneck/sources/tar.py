@@ -1,0 +1,265 @@
+"""Tar files: WebDataset's shards, or folders of classes that someone packed."""
+
+import json
+import posixpath
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.errors import ImageError, SourceError
+from bottleneck.manifest import Manifest
+from bottleneck.packed import PackedBuilder
+from bottleneck.sources.archive import archive_manifest, is_archived_image, sort_members
+from bottleneck.sources.blob import Window, listing
+from bottleneck.sources.shards import Shard, Sharded
+from bottleneck.sources.tar_members import Member, read_members
+from bottleneck.status import RowStatus
+
+_SIDECARS = (".cls", ".json", ".txt")
+"""Members that may name the class of the image of the same name, the first that there is."""
+
+_JSON_LABELS = ("label", "class", "class_name", "cls", "category")
+_LONGEST_LABEL = 100
+
+_Labelled = tuple[Member, str | None, bool]
+"""An image, its label, and whether that comes from a ``.txt``, which may be a caption."""
+
+
+class TarSource(Sharded):
+    """Images in tar files, each read where it lies; nothing is unpacked.
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    manifest : Manifest
+        The images.
+    shards : sequence of Shard
+        The files.
+    counts : sequence of int
+        Images in each.
+    offsets, sizes : ndarray of uint64, shape (n,)
+        Where each image's bytes are in its file.
+    odd : dict of int to str
+        Rows that are no plain files, and what they are.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        manifest: Manifest,
+        shards: Sequence[Shard],
+        counts: Sequence[int],
+        *,
+        offsets: NDArray[np.uint64],
+        sizes: NDArray[np.uint64],
+        odd: dict[int, str],
+    ) -> None:
+        super().__init__(name, manifest, [shard.blob for shard in shards], counts)
+        self._blobs = [shard.blob for shard in shards]
+        self._offsets = offsets
+        self._sizes = sizes
+        self._odd = odd
+
+    def read(self, row: int) -> bytes:
+        """Return an image's bytes.
+
+        Raises
+        ------
+        ImageError
+            ``MISSING``, ``UNREADABLE`` or ``TRUNCATED``, naming the tar and the offset;
+            ``UNSUPPORTED`` for links and sparse files.
+        """
+        if row in self._odd:
+            raise ImageError(RowStatus.UNSUPPORTED, self._odd[row])
+        blob = self._blobs[self.locate(row)[0]]
+        return blob.read(int(self._offsets[row]), int(self._sizes[row]))
+
+
+def open_tar(name: str, shards: Sequence[Shard]) -> TarSource:
+    """List the images of tar files.
+
+    The class of an image is what the member of the same name that ends in ``.cls``, ``.json``
+    (its ``label``) or ``.txt`` says, or else the folder it is in. Texts count only where all of
+    them are one short line: others are captions.
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    shards : sequence of Shard
+        The files in order.
+
+    Raises
+    ------
+    SourceError
+        When one is compressed, no tar, damaged or breaks off.
+    ManifestError
+        When there is no image, or a name appears twice.
+    """
+    index = _Index()
+    counts = []
+    for shard in shards:
+        before = len(index.names)
+        with listing():
+            index.add(shard)
+        counts.append(len(index.names) - before)
+    offsets, sizes = np.frombuffer(index.offsets, "u8"), np.frombuffer(index.sizes, "u8")
+    names, order = sort_members(index.names.finish(), counts)
+    labels: Iterable[str | None] | None = None
+    if index.labels:
+        codes = np.frombuffer(index.codes, "i4")
+        codes = codes if order is None else codes[order]
+        labels = map(index.label, codes) if index.has_labels else None
+    odd = index.odd
+    if order is not None:
+        offsets, sizes = offsets[order], sizes[order]
+        odd = {int(new): odd[old] for new, old in enumerate(order.tolist()) if old in odd}
+    manifest = archive_manifest(name, shards, counts, names, labels)
+    return TarSource(name, manifest, shards, counts, offsets=offsets, sizes=sizes, odd=odd)
+
+
+@dataclass
+class _Index:
+    """Columns that grow by a row per image: some 40 bytes beside the name."""
+
+    names: PackedBuilder = field(default_factory=PackedBuilder)
+    offsets: "array[int]" = field(default_factory=lambda: array("Q"))
+    sizes: "array[int]" = field(default_factory=lambda: array("Q"))
+    codes: "array[int]" = field(default_factory=lambda: array("i"))
+    labels: dict[tuple[str, bool], int] = field(default_factory=dict)
+    odd: dict[int, str] = field(default_factory=dict)
+    captions: bool = False
+
+    @property
+    def has_labels(self) -> bool:
+        return any(not (text and self.captions) for _, text in self.labels)
+
+    def label(self, code: int) -> str | None:
+        """Return the label of a code; dictionaries keep the order of their codes."""
+        if not hasattr(self, "_by_code"):
+            self._by_code = [
+                None if from_text and self.captions else label for label, from_text in self.labels
+            ]
+        return self._by_code[code] if code >= 0 else None
+
+    def add(self, shard: Shard) -> None:
+        """Index one tar."""
+        window = Window(shard.blob)
+        links: list[tuple[int, Member]] = []
+        orphans: dict[str, tuple[str, bool]] = {}
+        first = len(self.names)
+        for member, label, from_text in self._samples(shard, window, orphans):
+            if member.kind == "hard link":
+                links.append((len(self.names), member))
+            elif member.kind != "file":
+                self.odd[len(self.names)] = (
+                    f"a {member.kind} at offset {member.offset} of {shard.blob.name}, not a file"
+                )
+            self.names.append(member.name)
+            self.offsets.append(member.offset)
+            self.sizes.append(member.size)
+            self.codes.append(self._code(label, from_text))
+        if links or orphans:
+            names = {row: self.names[row] for row in range(first, len(self.names))}
+            for row, name in names.items() if orphans else ():
+                if self.codes[row] < 0:
+                    self.codes[row] = self._code(*orphans.get(_stem(name), (None, False)))
+            self._resolve(links, {name: row for row, name in names.items()}, shard)
+
+    def _resolve(
+        self, links: Iterable[tuple[int, Member]], rows: dict[str, int], shard: Shard
+    ) -> None:
+        """Let hard links read the bytes of what they link to: tar stores a file once."""
+        for row, member in links:
+            target = rows.get(member.target)
+            if target is None or target == row:
+                self.odd[row] = (
+                    f"a link at offset {member.offset} of {shard.blob.name} to {member.target!r}, "
+                    "which is no image in it"
+                )
+            else:
+                self.offsets[row], self.sizes[row] = self.offsets[target], self.sizes[target]
+
+    def _code(self, label: str | None, from_text: bool) -> int:
+        return self.labels.setdefault((label, from_text), len(self.labels)) if label else -1
+
+    def _samples(
+        self, shard: Shard, window: Window, orphans: dict[str, tuple[str, bool]]
+    ) -> Iterator[_Labelled]:
+        """Yield images with the labels of the members beside them.
+
+        WebDataset keeps what belongs together side by side, named up to the first dot alike.
+        Labels that lie elsewhere are left in ``orphans``.
+        """
+        sample = ""
+        images: list[Member] = []
+        found: dict[str, dict[str, str]] = {}
+        for member in read_members(shard.blob, window):
+            key = _sample(member.name)
+            if key != sample:
+                yield from self._finish(sample, images, found, orphans)
+                sample, images, found = key, [], {}
+            if is_archived_image(member.name) and member.kind != "other":
+                images.append(member)
+                continue
+            stem, ending = posixpath.splitext(member.name)
+            if ending in _SIDECARS and member.kind == "file":
+                text = window.read(member.offset, member.size).decode("utf-8", "replace").strip()
+                found.setdefault(stem, {})[ending] = _label(text, ending, member, shard)
+                if ending == ".txt" and ("\n" in text or len(text) > _LONGEST_LABEL):
+                    self.captions = True
+        yield from self._finish(sample, images, found, orphans)
+
+    def _finish(
+        self,
+        sample: str,
+        images: list[Member],
+        found: dict[str, dict[str, str]],
+        orphans: dict[str, tuple[str, bool]],
+    ) -> Iterator[_Labelled]:
+        if not found:
+            yield from ((image, None, False) for image in images)
+            return
+        labels = {stem: best for stem, texts in found.items() if (best := _best(texts))}
+        plain = [image for image in images if posixpath.splitext(image.name)[0] == sample]
+        # Beside 7.jpg and 7.cls, a 7.mask.png is something about the image and not another one.
+        for image in plain or images:
+            label = labels.get(_stem(image.name)) or labels.get(sample) or (None, False)
+            yield image, *label
+        if not images:
+            orphans.update(labels)
+
+
+def _best(texts: dict[str, str]) -> tuple[str, bool] | None:
+    for ending in _SIDECARS:
+        if texts.get(ending):
+            return texts[ending], ending == ".txt"
+    return None
+
+
+def _label(text: str, ending: str, member: Member, shard: Shard) -> str:
+    if ending != ".json":
+        return text if len(text) <= _LONGEST_LABEL else ""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise SourceError(
+            f"{shard.blob.name}: {member.name!r} at offset {member.offset} is not valid JSON: "
+            f"{error}"
+        ) from error
+    if isinstance(value, dict):
+        value = next((value[name] for name in _JSON_LABELS if name in value), None)
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+
+
+def _stem(name: str) -> str:
+    return posixpath.splitext(name)[0]
+
+
+def _sample(name: str) -> str:
+    folder, slash, base = name.rpartition("/")
+    return f"{folder}{slash}{base.partition('.')[0]}"

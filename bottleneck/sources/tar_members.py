@@ -1,0 +1,177 @@
+"""The members of a tar file, read from its headers alone.
+
+Formats: POSIX ustar and pax (IEEE Std 1003.1, ``pax``), and GNU tar's long names. Python's own
+``tarfile`` keeps an object of about a kilobyte per member, which a million members do not allow.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bottleneck.errors import SourceError
+from bottleneck.sources.blob import Blob, Window
+
+_BLOCK = 512
+_ZEROS = bytes(_BLOCK)
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+_HARD_LINK, _SYMBOLIC_LINK = b"1", b"2"
+_FILE = {b"0", b"\0", b"7"}
+_WITHOUT_DATA = {b"1", b"2", b"3", b"4", b"5", b"6"}
+
+
+@dataclass(slots=True)
+class Member:
+    """One entry of a tar file.
+
+    Parameters
+    ----------
+    name : str
+        Its path, without ``./`` before it.
+    offset, size : int
+        Where its bytes are.
+    kind : {"file", "hard link", "symbolic link", "sparse file", "other"}
+        What it is.
+    target : str
+        What a link points to.
+    """
+
+    name: str
+    offset: int
+    size: int
+    kind: str
+    target: str
+
+
+def read_members(blob: Blob, window: Window) -> Iterator[Member]:
+    """Yield the members of a tar in their order.
+
+    Raises
+    ------
+    SourceError
+        When it is compressed, no tar, damaged, or breaks off: with the offset. A tar that breaks
+        off is refused as a whole, because nobody could tell which images are lost.
+    """
+    position = 0
+    long: dict[str, str] = {}
+    shared: dict[str, str] = {}
+    while True:
+        if position + _BLOCK > blob.size:
+            raise SourceError(
+                f"{blob.name} breaks off: expected another header or the end mark at offset "
+                f"{position}, the file ends at {blob.size}",
+                hint="Copy it again, or mend it: some of its images may be missing.",
+            )
+        block = window.read(position, _BLOCK)
+        if block == _ZEROS:
+            return
+        _check_header(block, blob, position)
+        kind = block[156:157]
+        size = _number(block[124:136], blob, position)
+        fields = shared | long
+        if "size" in fields and kind not in b"xgLK":
+            size = int(fields["size"])
+        data = position + _BLOCK
+        if kind in _WITHOUT_DATA:
+            size = 0
+        behind = data + -(-size // _BLOCK) * _BLOCK
+        if data + size > blob.size:
+            raise SourceError(
+                f"{blob.name} breaks off: {_name(block)!r} at offset {position} needs {size} "
+                f"bytes, the file ends at {blob.size}",
+                hint="Copy it again, or mend it: the images behind are missing.",
+            )
+        position = behind
+        if kind in (b"L", b"K"):
+            long["path" if kind == b"L" else "linkpath"] = _text(window.read(data, size))
+        elif kind in (b"x", b"g"):
+            (long if kind == b"x" else shared).update(_records(window.read(data, size), blob, data))
+        else:
+            path = fields.get("GNU.sparse.name") or fields.get("path") or _name(block)
+            yield Member(
+                name=_plain(path),
+                offset=data,
+                size=size,
+                kind=_kind(kind, path, fields),
+                target=_plain(fields.get("linkpath") or _text(block[157:257])),
+            )
+            long = {}
+
+
+def _check_header(block: bytes, blob: Blob, position: int) -> None:
+    for magic, format in _COMPRESSED.items():
+        if position == 0 and block.startswith(magic):
+            raise SourceError(
+                f"{blob.name} is compressed by {format}: its members cannot be read one by one",
+                hint="Unpack it to a plain .tar; images gain nothing by being compressed twice.",
+            )
+    try:
+        recorded = int(block[148:156].strip(b"\0 ") or b"-1", 8)
+    except ValueError:
+        recorded = -1
+    field = sum(block[148:156]) - 8 * ord(" ")
+    if sum(block) - field != recorded:
+        # Some old programs added the bytes as signed numbers.
+        negative = sum(byte > 127 for byte in block) - sum(byte > 127 for byte in block[148:156])
+        if sum(block) - field - 256 * negative != recorded:
+            raise SourceError(
+                f"{blob.name} is {'no tar file' if position == 0 else 'damaged'}: "
+                f"expected a header at offset {position}, its checksum does not match",
+                hint=None if position == 0 else "Copy it again.",
+            )
+
+
+def _number(field: bytes, blob: Blob, position: int) -> int:
+    if field[0] & 0x80:  # base 256, for files of more than 8 GiB
+        return int.from_bytes(field, "big") - (0x80 << 8 * (len(field) - 1))
+    try:
+        return int(field.strip(b"\0 ") or b"0", 8)
+    except ValueError as error:
+        raise SourceError(
+            f"{blob.name} is damaged: the header at offset {position} has no valid size"
+        ) from error
+
+
+def _records(data: bytes, blob: Blob, position: int) -> dict[str, str]:
+    """Read pax records, ``27 path=folder/name.jpg`` and a line feed, the length included."""
+    records = {}
+    start = 0
+    while start < len(data) and data[start : start + 1] != b"\0":
+        length, space, _ = data[start : start + 20].partition(b" ")
+        if not space or not length.isdigit() or int(length) <= len(length) + 1:
+            raise SourceError(f"{blob.name} is damaged: unreadable pax record at {position}")
+        record = data[start + len(length) + 1 : start + int(length) - 1]
+        key, _, value = record.partition(b"=")
+        records[_text(key)] = _text(value)
+        start += int(length)
+    return records
+
+
+def _name(block: bytes) -> str:
+    name = _text(block[:100])
+    # GNU tar's own format keeps other things where ustar has the beginning of long names.
+    prefix = _text(block[345:500]) if block[257:263] == b"ustar\0" else ""
+    return f"{prefix}/{name}" if prefix else name
+
+
+def _kind(kind: bytes, path: str, fields: dict[str, str]) -> str:
+    if kind == b"S" or any(field.startswith("GNU.sparse") for field in fields):
+        return "sparse file"
+    if kind == _HARD_LINK:
+        return "hard link"
+    if kind == _SYMBOLIC_LINK:
+        return "symbolic link"
+    return "file" if kind in _FILE and not path.endswith("/") else "other"
+
+
+def _text(data: bytes) -> str:
+    return data.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
+def _plain(path: str) -> str:
+    while path.startswith("./"):
+        path = path[2:].lstrip("/")
+    return path

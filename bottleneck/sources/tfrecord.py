@@ -1,0 +1,238 @@
+"""TFRecord files of ``tf.train.Example``, read without TensorFlow.
+
+A record is its length, the masked CRC-32C of that, its bytes, and theirs
+(``tensorflow/core/lib/io/record_writer.h``).
+"""
+
+import struct
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.errors import ImageError, ManifestError, SourceError
+from bottleneck.manifest import Manifest
+from bottleneck.packed import PackedBuilder
+from bottleneck.sources.blob import Blob, Window, listing
+from bottleneck.sources.crc32c import masked_crc32c
+from bottleneck.sources.example_proto import Feature, MalformedError, read_features
+from bottleneck.sources.shards import Shard, Sharded, row_keys
+from bottleneck.status import RowStatus
+
+_IMAGES = ("image/encoded", "image", "jpg", "jpeg", "png", "img", "image_raw")
+_TEXTS = ("image/class/text", "label_name", "class_name")
+_LABELS = ("image/class/label", "label", "labels", "class")
+_NAMES = ("image/filename", "filename", "file_name", "image_name", "key")
+_HEADER = struct.Struct("<QI")
+_FOOTER = struct.Struct("<I")
+_NOT_THERE = 0xFFFFFFFF
+
+
+class TFRecordSource(Sharded):
+    """Images in TFRecord files.
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    manifest : Manifest
+        The images.
+    shards : sequence of Shard
+        The files.
+    counts : sequence of int
+        Records in each.
+    records : ndarray of uint64, shape (n, 2)
+        Offset and length of each record.
+    images : ndarray of uint32, shape (n, 2)
+        Where the image begins in its record, and its length.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        manifest: Manifest,
+        shards: Sequence[Shard],
+        counts: Sequence[int],
+        *,
+        records: NDArray[np.uint64],
+        images: NDArray[np.uint32],
+    ) -> None:
+        super().__init__(name, manifest, [shard.blob for shard in shards], counts)
+        self._blobs = [shard.blob for shard in shards]
+        self._records = records
+        self._images = images
+
+    def read(self, row: int) -> bytes:
+        """Return an image's bytes, after the checksum of its record was found right.
+
+        Raises
+        ------
+        ImageError
+            ``MISSING``, ``TRUNCATED`` or ``UNREADABLE``, naming the file and the offset.
+        """
+        blob = self._blobs[self.locate(row)[0]]
+        offset, length = map(int, self._records[row])
+        where = f"{blob.name}, the record at offset {offset}"
+        begin, size = map(int, self._images[row])
+        if begin == _NOT_THERE:
+            raise ImageError(RowStatus.UNREADABLE, f"{where}: it is no Example with an image")
+        data = blob.read(offset + _HEADER.size, length + _FOOTER.size)
+        record, (recorded,) = data[:length], _FOOTER.unpack_from(data, length)
+        if (found := masked_crc32c(record)) != recorded:
+            raise ImageError(
+                RowStatus.UNREADABLE,
+                f"{where}: its checksum is {found:08x}, recorded was {recorded:08x}",
+            )
+        return record[begin : begin + size]
+
+
+def open_tfrecord(name: str, shards: Sequence[Shard], part: str = "") -> TFRecordSource:
+    """List the records of TFRecord files: one image each.
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    shards : sequence of Shard
+        The files in order.
+    part : str
+        ``IMAGE`` or ``IMAGE,LABEL``: names of features, where they are not the usual ones
+        (``image/encoded`` with ``image/class/text`` and ``image/class/label``, or ``image``
+        with ``label``).
+
+    Raises
+    ------
+    SourceError
+        When a file is none, is packed, damaged or cut short; when no feature is an image.
+    ManifestError
+        When there is no record.
+    """
+    image, _, label = part.partition(",")
+    index = _Index(
+        (image,) if image else _IMAGES, () if label else _TEXTS, (label,) if label else _LABELS
+    )
+    counts = []
+    for shard in shards:
+        before = len(index.names)
+        with listing():
+            index.add(shard.blob)
+        counts.append(len(index.names) - before)
+    if not len(index.names):
+        raise ManifestError(f"expected records in {name}, found none")
+    labels = index.class_names()
+    manifest = Manifest.build(
+        row_keys(shards, counts, index.names.finish()),
+        (labels[code] if code >= 0 else None for code in index.codes) if labels else None,
+        (shard.split for shard, n in zip(shards, counts, strict=True) for _ in range(n)),
+    )
+    records = np.frombuffer(index.records, "u8").reshape(-1, 2)
+    images = np.frombuffer(index.images, "u4").reshape(-1, 2)
+    return TFRecordSource(name, manifest, shards, counts, records=records, images=images)
+
+
+@dataclass
+class _Index:
+    image: tuple[str, ...]
+    text: tuple[str, ...]
+    label: tuple[str, ...]
+    names: PackedBuilder = field(default_factory=PackedBuilder)
+    records: "array[int]" = field(default_factory=lambda: array("Q"))
+    images: "array[int]" = field(default_factory=lambda: array("I"))
+    codes: "array[int]" = field(default_factory=lambda: array("i"))
+    labels: dict[tuple[str, str], int] = field(default_factory=dict)
+    found: str = ""
+
+    def add(self, blob: Blob) -> None:
+        """Index one file."""
+        window = Window(blob)
+        for offset, length in _records(blob, window):
+            start = offset + _HEADER.size
+            try:
+                features = read_features(window, start, start + length)
+            except MalformedError:
+                features = {}
+            image = self._image(features, blob, offset)
+            self.records.extend((offset, length))
+            placed = (image.offset - start, image.length) if image else (_NOT_THERE, 0)
+            self.images.extend(placed)
+            text = _text(features, self.text, window)
+            code = _text(features, self.label, window)
+            label = (text or code, code)
+            self.codes.append(self.labels.setdefault(label, len(self.labels)) if label[0] else -1)
+            self.names.append(_text(features, _NAMES, window))
+
+    def _image(self, features: dict[str, Feature], blob: Blob, offset: int) -> Feature | None:
+        if not self.found and features:
+            names = [n for n in self.image if n in features and features[n].kind == "bytes"]
+            if not names:
+                kinds = ", ".join(f"{n} ({f.kind})" for n, f in sorted(features.items()))
+                raise SourceError(
+                    f"{blob.name}, the record at offset {offset}: expected an image in "
+                    f"{' or '.join(self.image)}, got {kinds or 'no feature'}",
+                    hint=f"Name the feature: {blob.name}::IMAGE,LABEL",
+                )
+            self.found = names[0]
+        image = features.get(self.found)
+        return image if image is not None and image.kind == "bytes" else None
+
+    def class_names(self) -> list[str]:
+        """Return the name of each code; classes of one name are told apart by their number.
+
+        ImageNet has two classes called crane.
+        """
+        texts = [text for text, _ in self.labels]
+        shared = {text for text in texts if texts.count(text) > 1}
+        return [f"{text} ({code})" if text in shared else text for text, code in self.labels]
+
+
+def _records(blob: Blob, window: Window) -> Iterator[tuple[int, int]]:
+    """Yield offset and length of each record."""
+    offset = 0
+    while offset < blob.size:
+        if offset + _HEADER.size > blob.size:
+            raise _cut_short(blob, offset, _HEADER.size)
+        header = window.read(offset, _HEADER.size)
+        length, recorded = _HEADER.unpack(header)
+        if masked_crc32c(header[:8]) != recorded:
+            if offset == 0:
+                packed = header.startswith(b"\x1f\x8b")
+                raise SourceError(
+                    f"{blob.name} is {'compressed by gzip' if packed else 'no TFRecord file'}",
+                    hint="Unpack it first: its records cannot be read one by one."
+                    if packed
+                    else None,
+                )
+            raise SourceError(
+                f"{blob.name} is damaged: the length of the record at offset {offset} does not "
+                "match its checksum, so that no later record can be found",
+                hint="Copy it again.",
+            )
+        behind = offset + _HEADER.size + length + _FOOTER.size
+        if behind > blob.size:
+            raise _cut_short(blob, offset, behind - offset)
+        yield offset, length
+        offset = behind
+
+
+def _cut_short(blob: Blob, offset: int, expected: int) -> SourceError:
+    return SourceError(
+        f"{blob.name} breaks off: expected {expected} bytes of a record at offset {offset}, "
+        f"the file ends at {blob.size}",
+        hint="Copy it again: some of its images are missing.",
+    )
+
+
+def _text(features: dict[str, Feature], names: Sequence[str], window: Window) -> str:
+    """Return the first of some features that there is, as text; numbers below zero are none."""
+    for name in names:
+        value = features.get(name)
+        if value is None:
+            continue
+        if value.kind == "bytes":
+            return window.read(value.offset, value.length).decode("utf-8", "replace")
+        number = value.first_int(window)
+        if number is not None:
+            return str(number) if number >= 0 else ""
+    return ""

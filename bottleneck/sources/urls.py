@@ -1,0 +1,146 @@
+"""Images that are objects of their own behind URLs."""
+
+import posixpath
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from bottleneck.errors import SourceError
+from bottleneck.fingerprint import fingerprint_parts
+from bottleneck.location import is_url
+from bottleneck.manifest import Manifest, natural_sort
+from bottleneck.sources.base import Source
+from bottleneck.sources.files import ENDINGS_HINT, FileSource, is_image_name, read_file
+from bottleneck.sources.folder import NoImagesError, label_by_folder
+from bottleneck.sources.remote import describe, fetch, filesystem, find, stamp_of
+
+_ASKED_AT_ONCE = 16
+
+
+class UrlSource:
+    """Images whose keys are URLs, or paths relative to one.
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    base : str
+        The URL or folder that keys are relative to.
+    manifest : Manifest
+        The images.
+    listed : tuple of (str, bool), optional
+        The folder or pattern that lists them, and whether it is a pattern: a stamp is then one
+        listing and not a question for each image.
+    """
+
+    def __init__(
+        self, name: str, base: str, manifest: Manifest, listed: tuple[str, bool] | None = None
+    ) -> None:
+        self.name = name
+        self.base = base
+        self.manifest = manifest
+        self._listed = listed
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __repr__(self) -> str:
+        return f"<UrlSource {self.name} {len(self)} images>"
+
+    def location(self, row: int) -> str:
+        """Return the URL or path of a row's image."""
+        key = self.manifest.keys[row]
+        return key if is_url(key) else posixpath.join(self.base, key)
+
+    def read(self, row: int) -> bytes:
+        """Return an image's bytes.
+
+        Raises
+        ------
+        ImageError
+            There is no such object (``MISSING``), or it cannot be had (``UNREADABLE``), also
+            after several tries.
+        """
+        location = self.location(row)
+        return fetch(location) if is_url(location) else read_file(Path(location))
+
+    def stamp(self) -> str:
+        """Return a fingerprint of the manifest and what the server tells of each object."""
+        return fingerprint_parts(self._stamp_parts())
+
+    def _stamp_parts(self) -> Iterator[bytes]:
+        yield self.manifest.sha256.encode()
+        if self._listed:
+            facts = find(*self._listed)
+            yield from (f"{name} {stamp_of(facts[name])}".encode() for name in sorted(facts))
+            return
+        with ThreadPoolExecutor(_ASKED_AT_ONCE) as executor:
+            yield from executor.map(self._stamp_of, range(len(self)))
+
+    def _stamp_of(self, row: int) -> bytes:
+        location = self.location(row)
+        try:
+            if is_url(location):
+                return stamp_of(describe(location)).encode()
+            facts = Path(location).stat()
+        except SourceError as error:
+            return error.message.encode()
+        except OSError as error:
+            return str(error.errno).encode()
+        return b"%d %d" % (facts.st_size, facts.st_mtime_ns)
+
+
+def located(name: str, base: str, manifest: Manifest) -> Source:
+    """Make the source of a table of paths: files, or objects as soon as there is a URL."""
+    if is_url(base) or any(is_url(key) for key in manifest.keys):
+        return UrlSource(name, base, manifest)
+    return FileSource(name, Path(base), manifest)
+
+
+def single_files(paths: Sequence[str]) -> Source:
+    """Make a source of images named one by one; each key is the path or URL as given."""
+    keys = [path if is_url(path) else Path(path).as_posix() for path in paths]
+    return located("files", "", Manifest.build(keys))
+
+
+def open_url_images(url: str, pattern: bool = False) -> UrlSource:
+    """List the images below a URL, or those that match a pattern, as folders are listed.
+
+    Raises
+    ------
+    SourceError
+        When the server cannot be reached.
+    NoImagesError
+        When there is no image.
+    """
+    base = fixed_part(url) if pattern else url.rstrip("/")
+    keys = [key for key in list_keys(url, pattern) if is_image_name(posixpath.basename(key))]
+    if not keys:
+        raise NoImagesError(
+            f"expected images at {url}, found none",
+            hint=ENDINGS_HINT,
+        )
+    natural_sort(keys)
+    manifest = label_by_folder(keys, url)
+    return UrlSource(base if pattern else url, base, manifest, (url, pattern))
+
+
+def list_keys(url: str, pattern: bool = False) -> list[str]:
+    """Return all objects below a URL or matching a pattern, relative to its fixed part.
+
+    Hidden ones are left out.
+    """
+    base = fixed_part(url) if pattern else url.rstrip("/")
+    root = filesystem(base)[1].rstrip("/")
+    keys = [name.removeprefix(root).lstrip("/") for name in find(url, pattern)]
+    return [key for key in keys if not any(part.startswith(".") for part in key.split("/"))]
+
+
+def fixed_part(pattern: str) -> str:
+    """Return the folders of a pattern before its first wildcard."""
+    folders = []
+    for part in pattern.split("/")[:-1]:
+        if any(letter in part for letter in "*?["):
+            break
+        folders.append(part)
+    return "/".join(folders)
