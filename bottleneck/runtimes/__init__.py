@@ -8,7 +8,7 @@ from typing import Final, cast
 
 from bottleneck.errors import OptionError, RuntimeUnavailableError
 from bottleneck.runtimes.choice import RUNTIMES, choose, installed, precisions
-from bottleneck.runtimes.protocol import CompiledBackbone, Runtime
+from bottleneck.runtimes.protocol import CompiledBackbone, Overlapping, Pending, Runtime
 
 NAMES: Final = ("auto", *RUNTIMES)
 """What ``--runtime`` takes."""
@@ -63,6 +63,8 @@ __all__ = [
     "NAMES",
     "RUNTIMES",
     "CompiledBackbone",
+    "Overlapping",
+    "Pending",
     "Runtime",
     "choose",
     "get",

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bottleneck.backbones.builders import Backbone
 from bottleneck.backbones.keras_scope import import_keras, isolated
@@ -18,7 +17,7 @@ from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
 from bottleneck.runtimes.place import gpu_index, no_such_gpu
 from bottleneck.runtimes.pooling import preprocessed
 from bottleneck.runtimes.protocol import check_precision
-from bottleneck.runtimes.step import CompiledStep
+from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
 
 PRECISIONS: Final = ("float32", "bfloat16", "float16")
 """Precisions this runtime computes in; pixels are preprocessed and maps pooled in float32."""
@@ -72,9 +71,12 @@ def compile(
 
     compiled = jax.jit(forward)
 
-    def compute(batch: NDArray[np.uint8]) -> list[NDArray[Any]]:
+    def compute(images: Any) -> tuple[Any, ...]:
         with jax.default_device(place), jax.default_matmul_precision("highest"):
-            return [np.asarray(one) for one in compiled(state, jax.device_put(batch, place))]
+            features: tuple[Any, ...] = compiled(state, images)
+        for feature in features:
+            feature.copy_to_host_async()
+        return features
 
     return CompiledStep(
         compute,
@@ -83,7 +85,10 @@ def compile(
         device=name,
         dims=output_dims(maps, outputs),
         size=backbone.size,
+        transfer=lambda batch: jax.device_put(batch, place),
+        fetch=lambda features: [np.asarray(feature) for feature in features],
         pad=True,
+        in_flight=1 if name == "cpu" else BATCHES_IN_FLIGHT,
         out_of_memory=lambda error: "RESOURCE_EXHAUSTED" in str(error),
     )
 

@@ -94,7 +94,6 @@ def compile(
         device="cpu",
         dims=output_dims(maps, outputs),
         size=backbone.size,
-        pad=False,
         details=details,
     )
 

@@ -1,7 +1,8 @@
 """What every runtime offers."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,41 @@ class CompiledBackbone(Protocol):
         ------
         DeviceMemoryError
             When the batch is too large for the device; a smaller one may do.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A batch on its way through a network.
+
+    Parameters
+    ----------
+    batch : ndarray of uint8, shape (n, size, size, 3)
+        Its images; as they are until another batch is submitted after its result was asked for.
+    result : callable
+        Waits for the features and returns them, once; raises what the network would have.
+    """
+
+    batch: NDArray[np.uint8]
+    result: Callable[[], dict[str, NDArray[np.float32]]]
+
+
+@runtime_checkable
+class Overlapping(Protocol):
+    """What a network can do whose device works beside this thread."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many batches are worth having on their way at once; 1 where it is no use."""
+        ...
+
+    def submit(self, batch: NDArray[np.uint8]) -> Pending:
+        """Begin to compute features; the batch is copied, and results come in order.
+
+        Parameters
+        ----------
+        batch : ndarray of uint8, shape (n, size, size, 3)
         """
         ...
 

@@ -8,22 +8,20 @@ shape, and smaller batches are padded to it.
 
 import contextlib
 import re
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
 
 from bottleneck.backbones.builders import Backbone
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.spec import OutputSpec
-from bottleneck.errors import DeviceMemoryError, OptionError, RuntimeUnavailableError
+from bottleneck.errors import OptionError, RuntimeUnavailableError
 from bottleneck.runtimes.depthwise import depthwise
 from bottleneck.runtimes.mixed import mixed
 from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
 from bottleneck.runtimes.pooling import preprocessed
-from bottleneck.runtimes.protocol import check_batch, check_precision
+from bottleneck.runtimes.protocol import check_precision
+from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
 
 PRECISIONS: Final = ("float32", "bfloat16", "float16")
 """Precisions this runtime computes in; pixels are preprocessed and maps pooled in float32."""
@@ -35,68 +33,13 @@ MAX_FROZEN_PARAMS: Final = 50_000_000
 _Function = Callable[[Any], Sequence[Any]]
 
 
-class TensorFlowBackbone:
-    """A backbone compiled by :func:`compile`."""
-
-    runtime = "tensorflow"
-
-    def __init__(
-        self, function: _Function, *, dims: dict[str, int], size: int, device: str, pad: bool
-    ) -> None:
-        import tensorflow as tf
-
-        self.dims = dims
-        self.details: dict[str, Any] = {}
-        self.version: str = tf.__version__
-        self.device = device
-        self.transfer_seconds = 0.0
-        self._constant = tf.constant
-        self._scope = tf.device
-        self._out_of_memory = tf.errors.ResourceExhaustedError
-        self._function = function
-        self._size = size
-        self._pad = pad
-        self._largest = 0
-
-    def __repr__(self) -> str:
-        outputs = ", ".join(f"{name} {dim}" for name, dim in self.dims.items())
-        return f"<TensorFlowBackbone {self._size}px {outputs}, {self.device}>"
-
-    def __call__(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Compute features; see :class:`bottleneck.runtimes.CompiledBackbone`."""
-        check_batch(batch, self._size)
-        count = len(batch)
-        if count == 0:
-            return {name: np.empty((0, dim), np.float32) for name, dim in self.dims.items()}
-        if self._pad:
-            # A shape not seen before would compile again; the last batch of a run is smaller.
-            self._largest = max(self._largest, count)
-            batch = np.pad(batch, [(0, self._largest - count), (0, 0), (0, 0), (0, 0)])
-        try:
-            with self._scope(self.device):
-                started = time.perf_counter()
-                images = self._constant(batch)
-                self.transfer_seconds += time.perf_counter() - started
-                features = self._function(images)
-            return {
-                name: feature.numpy()[:count]
-                for name, feature in zip(self.dims, features, strict=True)
-            }
-        except self._out_of_memory as error:
-            self._largest = 0  # smaller batches are not to be padded to this one
-            raise DeviceMemoryError(
-                f"{self.device} has not enough memory for {count} images of {self._size} pixels",
-                hint="--batch-size auto finds what fits; a smaller --size takes less.",
-            ) from error
-
-
 def compile(
     backbone: Backbone,
     outputs: Sequence[OutputSpec],
     *,
     precision: str = "float32",
     device: str | None = None,
-) -> TensorFlowBackbone:
+) -> CompiledStep:
     """Compile preprocessing, network and pooling of all outputs into one function.
 
     Parameters
@@ -144,12 +87,19 @@ def compile(
             function = tf.function(
                 forward, input_signature=[images], jit_compile=place != "cpu", autograph=False
             )
-    return TensorFlowBackbone(
-        function,
+    on_gpu = place != "cpu"
+    return CompiledStep(
+        partial(_on, tf.device, place, function),
+        runtime="tensorflow",
+        version=tf.__version__,
+        device=place,
         dims=output_dims(maps, outputs),
         size=backbone.size,
-        device=place,
-        pad=place != "cpu",
+        transfer=partial(_on, tf.device, place, tf.constant),
+        fetch=lambda features: [feature.numpy() for feature in features],
+        pad=on_gpu,
+        in_flight=BATCHES_IN_FLIGHT if on_gpu else 1,
+        out_of_memory=lambda error: isinstance(error, tf.errors.ResourceExhaustedError),
     )
 
 
@@ -169,6 +119,11 @@ def devices() -> list[str]:
         details = tf.config.experimental.get_device_details(gpu)
         found.append(f"gpu:{index} ({details.get('device_name', 'unknown')})")
     return found
+
+
+def _on(scope: Callable[[str], Any], place: str, function: Callable[[Any], Any], value: Any) -> Any:
+    with scope(place):
+        return function(value)
 
 
 def _frozen(tf: Any, forward: Callable[[Any], tuple[Any, ...]], images: Any) -> _Function:

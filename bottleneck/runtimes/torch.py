@@ -5,7 +5,7 @@ layout that PyTorch calls ``channels_last``, so nothing is copied. Batches of an
 same per image; none is padded. Float32 means float32 on a GPU too, not TF32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +19,7 @@ from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
 from bottleneck.runtimes.place import gpu_index, no_such_gpu
 from bottleneck.runtimes.pooling import preprocessed
 from bottleneck.runtimes.protocol import check_precision
-from bottleneck.runtimes.step import CompiledStep
+from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
 
 PRECISIONS: Final = ("float32", "bfloat16", "float16")
 """Precisions this runtime computes in; pixels are preprocessed and maps pooled in float32."""
@@ -70,25 +70,87 @@ def compile(
             network = mixed(keras, network, precision)
         network = network.to(place).eval()
 
-    def compute(batch: NDArray[np.uint8]) -> list[NDArray[Any]]:
-        pixels = torch.from_numpy(batch if batch.flags.writeable else batch.copy())
+    def forward(pixels: Any) -> tuple[Any, ...]:
         with torch.inference_mode(), keras.device(place):
-            if place != "cpu":
-                pixels = pixels.pin_memory().to(place, non_blocking=True)
             images = preprocessed(keras.ops, pixels, backbone.spec.preprocess)
-            found = network(images, training=False)
-            return [one.cpu().numpy() for one in pooled_outputs(keras.ops, found, outputs)]
+            return pooled_outputs(keras.ops, network(images, training=False), outputs)
+
+    way = _OnCpu(torch, forward) if place == "cpu" else _OnGpu(torch, forward, place)
 
     return CompiledStep(
-        compute,
+        way.compute,
         runtime="torch",
         version=torch.__version__,
         device=name,
         dims=output_dims(maps, outputs),
         size=backbone.size,
-        pad=False,
+        transfer=way.transfer,
+        fetch=way.fetch,
+        in_flight=way.in_flight,
+        buffer=way.buffer,
         out_of_memory=lambda error: isinstance(error, torch.cuda.OutOfMemoryError),
     )
+
+
+class _OnCpu:
+    """The way of a batch on the CPU: nothing is copied."""
+
+    in_flight = 1
+
+    def __init__(self, torch: Any, forward: Callable[[Any], tuple[Any, ...]]) -> None:
+        self._torch = torch
+        self.compute = forward
+
+    def buffer(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        return np.empty(shape, np.uint8)
+
+    def transfer(self, batch: NDArray[np.uint8]) -> Any:
+        return self._torch.from_numpy(batch if batch.flags.writeable else batch.copy())
+
+    def fetch(self, features: Any) -> list[NDArray[Any]]:
+        return [feature.numpy() for feature in features]
+
+
+class _OnGpu:
+    """The way of a batch through a GPU: copies in both directions run beside what is computed.
+
+    They need memory that the system does not move (pinned), and a stream of their own.
+    """
+
+    in_flight = BATCHES_IN_FLIGHT
+
+    def __init__(self, torch: Any, forward: Callable[[Any], tuple[Any, ...]], place: str) -> None:
+        self._torch = torch
+        self._forward = forward
+        self._place = place
+        self._copies = torch.cuda.Stream(place)
+
+    def buffer(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        pinned: NDArray[np.uint8] = self._torch.empty(
+            shape, dtype=self._torch.uint8, pin_memory=True
+        ).numpy()
+        return pinned
+
+    def transfer(self, batch: NDArray[np.uint8]) -> Any:
+        pixels = self._torch.from_numpy(batch if batch.flags.writeable else batch.copy())
+        with self._torch.cuda.stream(self._copies):
+            # Waits only where the memory is not pinned.
+            return pixels.to(self._place, non_blocking=True)
+
+    def compute(self, pixels: Any) -> Any:
+        stream = self._torch.cuda.current_stream(self._place)
+        stream.wait_stream(self._copies)
+        pixels.record_stream(stream)  # not to be used again before it is computed
+        found = []
+        for feature in self._forward(pixels):
+            host = self._torch.empty(feature.shape, dtype=feature.dtype, pin_memory=True)
+            found.append(host.copy_(feature, non_blocking=True))
+        return found, stream.record_event()
+
+    def fetch(self, started: Any) -> list[NDArray[Any]]:
+        found, done = started
+        done.synchronize()
+        return [feature.numpy() for feature in found]
 
 
 def devices() -> list[str]:
