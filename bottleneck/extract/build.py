@@ -9,6 +9,7 @@ from bottleneck import backbones, runtimes
 from bottleneck.backbones.spec import OutputSpec, Pool
 from bottleneck.extract.calibration import CalibrationImages
 from bottleneck.extract.embedder import Embedder
+from bottleneck.extract.network import NetworkOrder, on_devices
 from bottleneck.images import DECODER, Geometry, ResizeRule, views_recipe
 from bottleneck.recipe import Recipe
 
@@ -25,6 +26,7 @@ def build_embedder(
     precision: str = "float32",
     runtime: str = "auto",
     views: int = 1,
+    devices: Sequence[str] = (),
     calibration: CalibrationImages | None = None,
 ) -> Embedder:
     """Load a backbone and compile it.
@@ -51,6 +53,9 @@ def build_embedder(
         How the network is compiled.
     views : int
         Views per image that a file of these features holds.
+    devices : sequence of str
+        What computes: ``cpu``, ``gpu`` or ``gpu:N``; several have a process each, and the
+        embedder is to be closed. By default the first GPU, else the CPU.
     calibration : callable, optional
         Brings the images that int8 is calibrated with.
     """
@@ -65,6 +70,7 @@ def build_embedder(
         precision=precision,
         runtime=runtime,
         views=views_recipe(views),
+        devices=devices,
         calibration=calibration,
     )
 
@@ -108,6 +114,7 @@ def rebuild_embedder(
         precision=precision,
         runtime=runtime,
         views=identity["views"],
+        devices=(),
         calibration=None,
     )
     embedder.recipe.require_same_identity(
@@ -131,20 +138,31 @@ def _assemble(
     precision: str,
     runtime: str,
     views: dict[str, Any] | None,
+    devices: Sequence[str],
     calibration: CalibrationImages | None,
 ) -> Embedder:
     spec = backbones.get(backbone)
-    framework = runtimes.choose(precision) if runtime == "auto" else runtime
-    compiler = runtimes.get(framework, precision)
-    loaded = backbones.load(spec, weights=weights, size=size, backend=framework)
-    geometry = Geometry(size=loaded.size, resize=resize)
-    more: dict[str, Any] = {}
-    if precision == "int8" and calibration is not None:
-        more["calibration"] = calibration(geometry)
-    network = compiler.compile(loaded, outputs, precision=precision, **more)
+    order = NetworkOrder(
+        backbone=spec.name,
+        weights=weights,
+        size=size,
+        outputs=tuple(outputs),
+        precision=precision,
+        runtime=runtimes.choose(precision) if runtime == "auto" else runtime,
+        device=devices[0] if devices else None,
+    )
+    if len(devices) > 1:
+        network, side, origin = on_devices(order, devices)
+    else:
+        network, side, origin = order(
+            None
+            if calibration is None
+            else lambda size: calibration(Geometry(size=size, resize=resize))
+        )
+    geometry = Geometry(size=side, resize=resize)
     identity: dict[str, Any] = {
         "backbone": spec.name,
-        "weights_sha256": loaded.weights.sha256,
+        "weights_sha256": origin.sha256,
         "outputs": {
             output.name: {"layer": output.layer, "pool": output.pool} for output in outputs
         },
@@ -159,7 +177,7 @@ def _assemble(
         "precision": precision,
         "dtype": dtype,
         "decoder": DECODER,
-        "weights": loaded.weights.source,
+        "weights": origin.source,
         "bottleneck": bottleneck.__version__,
         **network.details,
     }

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bottleneck.decode import Failure, Job, Slot, decode_stream, open_decoder
 from bottleneck.decode.stream import WorkerKind
 from bottleneck.decode.watch import Watch
+from bottleneck.extract.device_processes import DeviceProcesses
 from bottleneck.extract.forward import Forward, lagging
 from bottleneck.images import Geometry
 from bottleneck.recipe import Recipe
@@ -67,6 +68,11 @@ class Embedder:
     def dims(self) -> Mapping[str, int]:
         """Length of the features of each output."""
         return self.network.dims
+
+    def close(self) -> None:
+        """End the processes of its devices, if it has any."""
+        if isinstance(self.network, DeviceProcesses):
+            self.network.close()
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -48,6 +48,7 @@ def extract(
     precision: str = "float32",
     dtype: str = "float32",
     runtime: str = "auto",
+    devices: Sequence[str] = (),
     reuse: Sequence[str | Path] = (),
     limit: int | None = None,
     overwrite: bool = False,
@@ -70,6 +71,9 @@ def extract(
         rows that are not finished are computed.
     backbone, weights, layers, pool, size, resize, precision, runtime
         See :func:`~bottleneck.extract.build.build_embedder`.
+    devices : sequence of str
+        What computes the network: ``cpu``, ``gpu`` or ``gpu:N``; several take batches in turn,
+        each in a process of its own. By default the first GPU, else the CPU.
     views : int
         Rows per image: the plain picture, and random parts of it, some mirrored, which follow
         from the image's hash.
@@ -126,6 +130,7 @@ def extract(
         precision=precision,
         dtype=dtype,
         runtime=runtime,
+        devices=tuple(devices),
         reuse=tuple(map(str, reuse)),
         limit=limit,
         overwrite=overwrite,
@@ -196,8 +201,9 @@ def extract_many(
             decoder = open_decoder(source, workers=workers, kind=options.worker_kind, watch=watch)
             stack.callback(decoder.close)
         runtime = _runtime(options, stores or olds)
-        embedders = [
-            build_embedder(
+        embedders = []
+        for spec in specs:
+            embedder = build_embedder(
                 backbone=spec.name,
                 weights=options.weights,
                 layers=options.layers,
@@ -208,10 +214,11 @@ def extract_many(
                 precision=options.precision,
                 runtime=runtime,
                 views=options.views,
+                devices=options.devices,
                 calibration=partial(calibration_images, source),
             )
-            for spec in specs
-        ]
+            stack.callback(embedder.close)
+            embedders.append(embedder)
         return fill_stores(
             source,
             list(zip(paths, embedders, strict=True)),

@@ -34,6 +34,7 @@ class ExtractStep:
     precision: Literal["float32", "bfloat16", "float16", "int8"] = "float32"
     dtype: Literal["float32", "float16"] = "float32"
     runtime: Literal["auto", "tensorflow", "jax", "torch", "openvino"] = "auto"
+    devices: tuple[str, ...] = ()
     reuse: tuple[str, ...] = ()
     limit: int | None = None
     overwrite: bool = False

@@ -94,3 +94,27 @@ def test_int8_is_in_the_recipe_and_resumes_only_as_int8(pictures, tmp_path):
     np.testing.assert_allclose(
         FeatureStore.open(file).features(), FeatureStore.open(whole).features(), rtol=1e-5
     )
+
+
+def test_two_devices_compute_the_bits_of_one(pictures, tmp_path):
+    """A process for each device, and a committer that imports no framework."""
+    from bottleneck import FeatureStore
+
+    one, two = tmp_path / "one.h5", tmp_path / "two.h5"
+    options = ("--runtime", "tensorflow", "--size", 32, "--batch-size", 4, "--json", "-q")
+    layers = ("--layer", "block2b_add", "--layer", "top_activation", "--pool", "gem")
+    for file, devices in ((one, ["cpu"]), (two, ["cpu", "cpu"])):
+        named = [word for device in devices for word in ("--device", device)]
+        done, said, loaded = bottleneck("extract", pictures, "-o", file, *options, *layers, *named)
+        assert (done.returncode, said) == (0, "")
+        assert json.loads(done.stdout)["ok"] == 14
+        assert loaded == (["tensorflow"] if file == one else [])
+    first, second = FeatureStore.open(one), FeatureStore.open(two)
+    assert first.recipe == second.recipe
+    for name in first.outputs:
+        assert np.array_equal(first.features(name), second.features(name))
+        assert np.ptp(first.features(name), axis=0).max() > 0
+    missing = bottleneck("extract", pictures, "-o", two, *options, "--layer", "no", "--overwrite",
+                         "--device", "cpu", "--device", "cpu")  # fmt: skip
+    assert missing[0].returncode == 2
+    assert "'no'" in missing[1]
