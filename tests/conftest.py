@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 from fakes import write_png
 
+# Keras lives once in a process, on one framework: `--runtime auto` is not to choose another one
+# in the middle of the tests. Other frameworks are tested in processes of their own.
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
 
 @pytest.fixture(autouse=True)
 def _own_directories(tmp_path_factory, monkeypatch):

@@ -10,6 +10,7 @@ from PIL import Image
 from bottleneck.extract import Embedder
 from bottleneck.images import Geometry
 from bottleneck.recipe import Recipe
+from bottleneck.runtimes import Pending
 
 
 @dataclass
@@ -22,6 +23,7 @@ class MeanBackbone:
     device: str = "cpu"
     seconds_per_batch: float = 0.0
     batches: list = field(default_factory=list)
+    details: dict = field(default_factory=dict)
 
     def __call__(self, batch):
         assert batch.dtype == np.uint8
@@ -32,6 +34,16 @@ class MeanBackbone:
             "mean": flat.mean(axis=1).astype(np.float32),
             "spread": flat.std(axis=1).astype(np.float32),
         }
+
+
+class LateBackbone(MeanBackbone):
+    """The same on a device of its own: it computes when results are asked for, in order."""
+
+    in_flight = 3
+
+    def submit(self, batch):
+        pixels = batch.copy()
+        return Pending(pixels, lambda: self(pixels))
 
 
 def fake_recipe(identity=(), execution=()):

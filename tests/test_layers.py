@@ -19,7 +19,7 @@ LAYERS = (
     {"store", "backbones", "runtimes", "images", "sources"},
     {"decode"},
     {"extract", "heads"},
-    {"compare"},
+    {"compare", "bench"},
     {"steps"},
     {"pipeline"},
     {"cli"},
@@ -27,11 +27,18 @@ LAYERS = (
 # Compiled networks are backbones: runtimes know them. The package itself holds __version__.
 ALSO_ALLOWED = {("runtimes", "backbones")}
 
-HEAVY = {"tensorflow", "keras", "jax", "torch", "pyarrow", "matplotlib", "sklearn", "rich", "skops"}
-HEAVY |= {"fsspec", "s3fs", "umap", "usearch"}
+HEAVY = {
+    *("tensorflow", "keras", "jax", "torch", "openvino", "nncf"),
+    *("pyarrow", "matplotlib", "sklearn", "rich", "skops"),
+    *("fsspec", "s3fs", "umap", "usearch"),
+}
 HOMES = {
-    "tensorflow": {"runtimes/tensorflow.py", "backbones"},
-    "keras": {"runtimes/tensorflow.py", "backbones"},
+    "tensorflow": {"runtimes/tensorflow.py"},
+    "jax": {"runtimes/jax.py"},
+    "torch": {"runtimes/torch.py"},
+    "openvino": {"runtimes/openvino.py"},
+    "nncf": {"runtimes/quantize.py"},
+    "keras": {"runtimes/openvino.py", "backbones"},
     "sklearn": {"heads", "compare", "extract/transformer.py"},
     "skops": {"heads"},
     "rich": {"cli"},
@@ -107,6 +114,12 @@ def test_heavy_libraries_stay_in_their_homes(path):
         "bottleneck.sources",
         "bottleneck.backbones",
         "bottleneck.runtimes",
+        "bottleneck.runtimes.jax",
+        "bottleneck.runtimes.openvino",
+        "bottleneck.runtimes.quantize",
+        "bottleneck.runtimes.tensorflow",
+        "bottleneck.runtimes.torch",
+        "bottleneck.bench",
         "bottleneck.decode",
         "bottleneck.extract",
         "bottleneck.heads",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bottleneck.backbones import efficientnet_lite, rescaling
+from bottleneck.backbones import efficientnet_lite, initial, rescaling
 from bottleneck.backbones.archive import open_archive
 from bottleneck.backbones.catalogue import bundled_names, cache_folder
 from bottleneck.backbones.keras_scope import isolated
@@ -61,7 +61,11 @@ class Backbone:
 
 
 def load(
-    spec: BackboneSpec, *, weights: str | Path | None = None, size: int | None = None
+    spec: BackboneSpec,
+    *,
+    weights: str | Path | None = None,
+    size: int | None = None,
+    backend: str | None = None,
 ) -> Backbone:
     """Build a backbone and give it weights.
 
@@ -76,6 +80,8 @@ def load(
     size : int, optional
         Side of the square input, pixels. Default: what a ``.keras`` file fixes, else the
         catalogue's ``input_size``.
+    backend : {"tensorflow", "jax", "torch", "openvino"}, optional
+        What Keras has to compute with. Default: what it already does, or any that is installed.
 
     Raises
     ------
@@ -83,6 +89,8 @@ def load(
         When the network cannot take images of that size.
     WeightsError
         When the weights cannot be had, are damaged, or belong to another network.
+    RuntimeUnavailableError
+        When Keras, or that backend, is not installed or not to be had in this process.
     """
     source = _source(spec, weights)
     side = spec.input_size if size is None else size
@@ -92,7 +100,7 @@ def load(
             f"Received: {side}.",
             hint=f"Its own size is {spec.input_size}.",
         )
-    with isolated() as keras, warnings.catch_warnings():
+    with isolated(backend) as keras, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras warns of sizes other than its own
         if source == "bundled":
             model = efficientnet_lite.build(keras, spec.name, side, random=False)
@@ -101,6 +109,7 @@ def load(
             model = _downloaded(keras, spec, side)
         elif source == "none":
             model = _built(keras, spec, side)
+            initial.draw(model)
         else:
             model, side = _from_file(keras, spec, Path(source), size)
         model.trainable = False

@@ -9,6 +9,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, Final
 
 from bottleneck.errors import RuntimeUnavailableError
@@ -21,14 +22,34 @@ _NOISE: Final = re.compile(
     rb"|To enable the following instructions:"
 )
 
+BACKENDS: Final = ("tensorflow", "jax", "torch", "openvino")
+"""What Keras can compute with."""
 
-def import_keras(backend: str = "tensorflow") -> Any:
+
+def current_backend() -> str | None:
+    """Name the backend of the Keras that this process has imported, if it has."""
+    return str(sys.modules["keras"].backend.backend()) if "keras" in sys.modules else None
+
+
+def wanted_backend() -> str | None:
+    """Name the backend that ``KERAS_BACKEND`` asks for, if it is installed."""
+    wanted = os.environ.get("KERAS_BACKEND", "")
+    return wanted if wanted in BACKENDS and find_spec(wanted) else None
+
+
+def any_backend() -> str:
+    """Name the backend to use where any will do: the current one, the wanted one, or the first."""
+    installed = (backend for backend in BACKENDS if find_spec(backend))
+    return current_backend() or wanted_backend() or next(installed, BACKENDS[0])
+
+
+def import_keras(backend: str | None = None) -> Any:
     """Import Keras on a given backend.
 
     Parameters
     ----------
-    backend : str
-        What Keras has to compute with.
+    backend : {"tensorflow", "jax", "torch", "openvino"}, optional
+        What Keras has to compute with; by default what it already does, or any.
 
     Returns
     -------
@@ -41,6 +62,7 @@ def import_keras(backend: str = "tensorflow") -> Any:
         When it is not installed, or was imported before with another backend: Keras chooses
         its backend once per process.
     """
+    backend = backend or any_backend()
     keras = sys.modules["keras"] if "keras" in sys.modules else _first_import(backend)
     received = keras.backend.backend()
     if received != backend:
@@ -65,7 +87,7 @@ def _first_import(backend: str) -> Any:
     except ImportError as error:
         raise RuntimeUnavailableError(
             f"Expected Keras with {backend}. Received: {error}.",
-            hint=f"`pip install keras {backend}`; `bottleneck doctor` shows what is installed.",
+            hint=f"`pip install {_package(backend)}`; `bottleneck doctor` shows what is installed.",
         ) from error
     finally:
         if chosen is None:
@@ -73,6 +95,11 @@ def _first_import(backend: str) -> Any:
         else:
             os.environ["KERAS_BACKEND"] = chosen
     return keras
+
+
+def _package(backend: str) -> str:
+    # TensorFlow comes with the package itself; the others are extras.
+    return "tensorflow" if backend == "tensorflow" else f"'bottleneck-features[{backend}]'"
 
 
 @contextmanager
@@ -103,20 +130,26 @@ def _without_noise() -> Iterator[None]:
 
 
 @contextmanager
-def isolated() -> Iterator[Any]:
+def isolated(backend: str | None = None) -> Iterator[Any]:
     """Enter a Keras whose settings, layer numbering and randomness are always the same.
 
     Layer names such as ``conv2d_7`` count all layers ever made in the process, and initial
     weights draw on Python's global generator. Inside, both start from nothing, floats are
     float32 and images are channels-last; afterwards all is as it was.
 
+    Parameters
+    ----------
+    backend : str, optional
+        See :func:`import_keras`.
+
     Yields
     ------
     module
         ``keras``.
     """
-    keras = import_keras()
+    keras = import_keras(backend)
     from keras.src.backend.common import global_state
+    from keras.src.utils import module_utils
 
     numbering = "object_name_uids"  # no public way to put it back, only to reset it
     names = global_state.get_global_attribute(numbering)
@@ -124,7 +157,12 @@ def isolated() -> Iterator[Any]:
     policy = keras.config.dtype_policy()
     floatx = keras.config.floatx()
     image_data_format = keras.config.image_data_format()
+    # Keras looks for TensorFlow whenever it serialises, and would import it on any backend.
+    tensorflow = module_utils.tensorflow
+    untouched = tensorflow._available is None and "tensorflow" not in sys.modules
     try:
+        if untouched:
+            tensorflow._available = False
         global_state.set_global_attribute(numbering, defaultdict(int))
         random.seed(0)
         keras.config.set_floatx("float32")
@@ -132,6 +170,8 @@ def isolated() -> Iterator[Any]:
         keras.config.set_image_data_format("channels_last")
         yield keras
     finally:
+        if untouched:
+            tensorflow._available = None
         global_state.set_global_attribute(numbering, names)
         random.setstate(generator)
         keras.config.set_floatx(floatx)

@@ -17,7 +17,7 @@ from bottleneck import __version__
 from bottleneck.cli.options import json_option
 from bottleneck.cli.show import print_json, print_table
 
-_LIBRARIES = ("tensorflow", "keras", "h5py", "numpy", "scikit-learn", "pillow", "joblib")
+_LIBRARIES = ("keras", "h5py", "numpy", "scikit-learn", "pillow", "joblib")
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,24 @@ def _libraries() -> Iterator[Finding]:
             yield Finding("problem", name, f"not installed: pip install {name}")
 
 
+def _frameworks() -> Iterator[Finding]:
+    """List what can run a backbone; one of them is needed."""
+    from bottleneck import runtimes
+
+    installed = runtimes.installed()
+    for name in runtimes.RUNTIMES:
+        found = next(filter(None, map(_version, (name, f"{name}-cpu"))), None) or "without metadata"
+        precisions = ", ".join(runtimes.precisions(name))
+        if name in installed:
+            yield Finding("ok", name, f"{found}: {precisions}")
+        else:
+            yield Finding("note", name, "not installed")
+    if installed:
+        yield Finding("ok", "--runtime auto", runtimes.choose())
+    else:
+        yield Finding("problem", "--runtime auto", "no framework: pip install tensorflow")
+
+
 def _clash() -> Iterator[Finding]:
     """PyPI's Bottleneck (NaN functions for NumPy) installs into a folder of the same name."""
     other = _version("Bottleneck")
@@ -85,7 +103,7 @@ def _clash() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     from bottleneck import runtimes
 
-    found = runtimes.get("tensorflow").devices()
+    found = runtimes.get().devices()
     gpus = [name for name in found if name != "cpu"]
     if gpus:
         yield Finding("ok", "GPU", ", ".join(gpus))
@@ -139,6 +157,7 @@ def _version(name: str) -> str | None:
 _CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _system,
     _libraries,
+    _frameworks,
     _clash,
     _devices,
     _weights,

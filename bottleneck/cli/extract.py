@@ -50,6 +50,12 @@ _option = partial(step_option, ExtractStep)
 @_option("dtype", help="Type of the features on disk.")
 @_option("runtime", help="How the network is compiled.")
 @_option(
+    "devices",
+    "--device",
+    metavar="NAME",
+    help="cpu, gpu or gpu:N; repeat it for a process on each. The first GPU, else the CPU.",
+)
+@_option(
     "reuse",
     metavar="OLD.h5",
     help="Take features of equal images from a file of the same recipe; repeatable.",

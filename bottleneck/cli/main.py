@@ -26,6 +26,7 @@ COMMANDS = {
     "merge": "Join feature files of one recipe.",
     "export": "Hand features on: smaller, NPY, Parquet, a search index.",
     "backbones": "The catalogue of backbones.",
+    "bench": "How fast a backbone is on this machine.",
     "doctor": "Check this installation, with one tiny real run.",
 }
 """Every command and its line in the help, so that showing it loads no command."""

@@ -2,24 +2,17 @@
 
 Each worker has a connection of its own and says in shared memory which image it has in hand, so
 when it dies or takes too long the image is known, what it had finished stays, and a new worker
-goes on behind it. Workers are programs of their own (not forks of this process, which has the
-threads and the memory of the network), and belong to a process group of their own, so that
-Ctrl-C reaches the parent alone.
+goes on behind it.
 """
 
-import contextlib
 import mmap
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections import deque
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
-from typing import Any
+from multiprocessing.connection import wait
 
 from bottleneck.decode import shared
+from bottleneck.decode.child import Child
 from bottleneck.decode.job import Job
 from bottleneck.decode.slot import Slot, slot_bytes
 from bottleneck.decode.watch import Watch
@@ -240,60 +233,14 @@ class ProcessDecoder:
             start = 0
 
 
-class _Worker:
+class _Worker(Child):
     """A process, its connection, and the slots it was given, in order."""
 
     def __init__(self, files: list[int]) -> None:
         self.slots: deque[int] = deque()
         self.ready = False
         self.born = time.monotonic()
-        self.connection: Connection[Any, Any]
-        self.connection, theirs = Pipe()
-        # Closes with this process, however that ends; whom it tells belongs to the pipe, so
-        # each worker has its own.
-        life, self._life = os.pipe()
-        given = [theirs.fileno(), life, *files]
-        # The parent's search path, so that what it could import the worker can; without the
-        # current folder, unless that is on it.
-        path = [place or str(os.getcwd()) for place in sys.path]  # noqa: PTH109
-        program = (
-            f"import sys; sys.path[:] = {path!r}; import bottleneck.decode.worker as w; w.main()"
-        )
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", program, *map(str, given)],
-                pass_fds=given,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                process_group=0,
-            )
+            super().__init__("bottleneck.decode.worker", files)
         except OSError as error:
             raise WorkerError(f"a decode worker cannot be started: {error}") from error
-        finally:
-            theirs.close()
-            os.close(life)
-
-    def send(self, message: tuple[int, int] | None) -> None:
-        """Send a message; if it has died, that is found by who listens to it."""
-        with contextlib.suppress(OSError):
-            self.connection.send(message)
-
-    def ended(self) -> str:
-        """Say how it ended, now that its connection is closed at the other end."""
-        try:
-            code = self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            code = 0
-        self.end()
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-
-    def end(self) -> None:
-        """End it, whatever it is doing."""
-        if self.connection.closed:
-            return
-        self.connection.close()
-        os.close(self._life)
-        self._process.kill()
-        # One that waits for a dead disk cannot even be killed; it must not hold us up.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=1)

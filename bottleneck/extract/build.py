@@ -7,7 +7,9 @@ from typing import Any
 import bottleneck
 from bottleneck import backbones, runtimes
 from bottleneck.backbones.spec import OutputSpec, Pool
+from bottleneck.extract.calibration import CalibrationImages
 from bottleneck.extract.embedder import Embedder
+from bottleneck.extract.network import NetworkOrder, on_devices
 from bottleneck.images import DECODER, Geometry, ResizeRule, views_recipe
 from bottleneck.recipe import Recipe
 
@@ -24,6 +26,8 @@ def build_embedder(
     precision: str = "float32",
     runtime: str = "auto",
     views: int = 1,
+    devices: Sequence[str] = (),
+    calibration: CalibrationImages | None = None,
 ) -> Embedder:
     """Load a backbone and compile it.
 
@@ -49,6 +53,11 @@ def build_embedder(
         How the network is compiled.
     views : int
         Views per image that a file of these features holds.
+    devices : sequence of str
+        What computes: ``cpu``, ``gpu`` or ``gpu:N``; several have a process each, and the
+        embedder is to be closed. By default the first GPU, else the CPU.
+    calibration : callable, optional
+        Brings the images that int8 is calibrated with.
     """
     outputs = [OutputSpec(layer, pool) for layer in layers] or [OutputSpec(None, pool)]
     return _assemble(
@@ -61,6 +70,8 @@ def build_embedder(
         precision=precision,
         runtime=runtime,
         views=views_recipe(views),
+        devices=devices,
+        calibration=calibration,
     )
 
 
@@ -68,6 +79,9 @@ def rebuild_embedder(
     recipe: Recipe, *, owner: str, weights: str | None = None, runtime: str = "auto"
 ) -> Embedder:
     """Load and compile exactly what a recipe says.
+
+    Only int8 is not computed again: its calibration belongs to the images it was made with. The
+    same network in float32 takes its place, which is another precision class, and noted as such.
 
     Parameters
     ----------
@@ -78,14 +92,18 @@ def rebuild_embedder(
     weights : str, optional
         Where the weights are now, if not where the recipe found them.
     runtime : str
-        How the network is compiled; need not be what it was.
+        How the network is compiled; need not be what it was. ``auto``: as it was, where that
+        can be had.
 
     Raises
     ------
     RecipeMismatchError
         When this installation would compute something else, naming both values.
     """
-    identity = recipe.identity
+    identity, precision = recipe.identity, recipe.execution["precision"]
+    precision = "float32" if precision == "int8" else precision
+    if runtime == "auto":
+        runtime = runtimes.choose(precision, before=recipe.execution.get("runtime"))
     embedder = _assemble(
         backbone=identity["backbone"],
         weights=weights or recipe.execution["weights"],
@@ -93,9 +111,11 @@ def rebuild_embedder(
         size=identity["image"]["size"],
         resize=identity["image"]["resize"]["rule"],
         dtype=recipe.execution["dtype"],
-        precision=recipe.execution["precision"],
+        precision=precision,
         runtime=runtime,
         views=identity["views"],
+        devices=(),
+        calibration=None,
     )
     embedder.recipe.require_same_identity(
         recipe,
@@ -118,15 +138,31 @@ def _assemble(
     precision: str,
     runtime: str,
     views: dict[str, Any] | None,
+    devices: Sequence[str],
+    calibration: CalibrationImages | None,
 ) -> Embedder:
     spec = backbones.get(backbone)
-    compiler = runtimes.get(runtime)
-    loaded = backbones.load(spec, weights=weights, size=size)
-    network = compiler.compile(loaded, outputs, precision=precision)
-    geometry = Geometry(size=loaded.size, resize=resize)
+    order = NetworkOrder(
+        backbone=spec.name,
+        weights=weights,
+        size=size,
+        outputs=tuple(outputs),
+        precision=precision,
+        runtime=runtimes.choose(precision) if runtime == "auto" else runtime,
+        device=devices[0] if devices else None,
+    )
+    if len(devices) > 1:
+        network, side, origin = on_devices(order, devices)
+    else:
+        network, side, origin = order(
+            None
+            if calibration is None
+            else lambda size: calibration(Geometry(size=size, resize=resize))
+        )
+    geometry = Geometry(size=side, resize=resize)
     identity: dict[str, Any] = {
         "backbone": spec.name,
-        "weights_sha256": loaded.weights.sha256,
+        "weights_sha256": origin.sha256,
         "outputs": {
             output.name: {"layer": output.layer, "pool": output.pool} for output in outputs
         },
@@ -141,8 +177,9 @@ def _assemble(
         "precision": precision,
         "dtype": dtype,
         "decoder": DECODER,
-        "weights": loaded.weights.source,
+        "weights": origin.source,
         "bottleneck": bottleneck.__version__,
+        **network.details,
     }
     return Embedder(Recipe(identity, execution), geometry, network)
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from bottleneck.decode import Failure, Job, Slot, decode_stream, open_decoder
 from bottleneck.decode.stream import WorkerKind
 from bottleneck.decode.watch import Watch
-from bottleneck.extract.forward import Forward
+from bottleneck.extract.device_processes import DeviceProcesses
+from bottleneck.extract.forward import Forward, lagging
 from bottleneck.images import Geometry
 from bottleneck.recipe import Recipe
 from bottleneck.runtimes import CompiledBackbone
@@ -68,6 +69,11 @@ class Embedder:
         """Length of the features of each output."""
         return self.network.dims
 
+    def close(self) -> None:
+        """End the processes of its devices, if it has any."""
+        if isinstance(self.network, DeviceProcesses):
+            self.network.close()
+
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the features."""
@@ -114,17 +120,28 @@ class Embedder:
             ((rows, np.ones(len(rows), np.uint32)) for rows in chain([first], remaining)),
         )
         with closing(slots):
-            for slot in timed(slots, spent):
-                yield self._embed(slot, forward, spent)
+            begun = (self._begin(slot, forward, spent) for slot in timed(slots, spent))
+            for finish in lagging(begun, forward.in_flight - 1):
+                yield finish()
 
-    def _embed(
+    def _begin(
         self, slot: Slot, forward: Forward, seconds: defaultdict[str, float]
-    ) -> EmbeddedBatch:
+    ) -> Callable[[], EmbeddedBatch]:
         good = np.flatnonzero(slot.status[: slot.count] == RowStatus.DONE)
         rows, digests = slot.rows[good], slot.digests[good]
-        features, finite = forward(slot.pixels[0][: len(good)], seconds)
         failures = [failure for _, failure in slot.failures()]
-        failures += self.not_finite(rows[~finite], digests[~finite])
+        computed = forward.start(slot.pixels[0][: len(good)], seconds)
+        return lambda: self._finish(rows, digests, failures, *computed())
+
+    def _finish(
+        self,
+        rows: NDArray[np.int64],
+        digests: NDArray[np.uint8],
+        failures: list[Failure],
+        features: dict[str, NDArray[np.floating[Any]]],
+        finite: NDArray[np.bool_],
+    ) -> EmbeddedBatch:
+        failures = failures + self.not_finite(rows[~finite], digests[~finite])
         if finite.all():
             return EmbeddedBatch(rows, features, digests, failures)
         kept = {name: block[finite] for name, block in features.items()}

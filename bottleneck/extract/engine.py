@@ -23,6 +23,7 @@ from bottleneck.decode.stream import Batch, WorkerKind
 from bottleneck.decode.watch import Watch
 from bottleneck.errors import OptionError
 from bottleneck.extract.embedder import Embedder, timed
+from bottleneck.extract.forward import lagging
 from bottleneck.extract.known import OldFile, matching, require_matches
 from bottleneck.extract.plan import (
     MaxFailed,
@@ -33,7 +34,7 @@ from bottleneck.extract.plan import (
 )
 from bottleneck.extract.progress import Progress
 from bottleneck.extract.result import ExtractResult, summarise
-from bottleneck.extract.target import Target
+from bottleneck.extract.target import Begun, Target
 from bottleneck.extract.views import viewed
 from bottleneck.manifest import Manifest
 from bottleneck.sources import Source
@@ -250,6 +251,13 @@ def _stream(
     """Compute and write rows; after Ctrl-C what was done is committed."""
     streamed = reported = failed = 0
 
+    def begun() -> Iterator[tuple[int, Begun, int]]:
+        # A slot is used again as soon as the next one is asked for.
+        for slot in timed(slots, shared):
+            for w, target in enumerate(targets):
+                last = slot.count if w == len(targets) - 1 else 0
+                yield w, target.begin(slot, w, job.wants[w].geometry), last
+
     def report() -> None:
         # A row counts once it is durable in every file.
         nonlocal reported
@@ -262,22 +270,24 @@ def _stream(
     with ExitStack() as stack:
         writers = [stack.enter_context(Writer(t.store.path, t.store.layout)) for t in targets]
         try:
-            for slot in timed(slots, shared):
-                for w, (target, writer) in enumerate(zip(targets, writers, strict=True)):
-                    batch = target.serve(slot, w, job.wants[w].geometry)
-                    started = time.perf_counter()
-                    writer.write(batch.rows, batch.features, batch.digests)
-                    writer.fail(
-                        FailedRow(f.row, keys[f.row], f.status, f.message, f.digest)
-                        for f in batch.failures
-                    )
-                    target.remember(batch)
-                    target.tally.ok += len(batch.rows)
-                    target.tally.failed += len(batch.failures)
-                    target.seconds["write"] += time.perf_counter() - started
-                streamed += slot.count
-                failed = max(target.tally.failed for target in targets)
-                report()
+            beyond = max(target.in_flight for target in targets) - 1
+            for w, part, finished in lagging(begun(), beyond * len(targets)):
+                target, writer = targets[w], writers[w]
+                batch = target.finish(part)
+                started = time.perf_counter()
+                writer.write(batch.rows, batch.features, batch.digests)
+                writer.fail(
+                    FailedRow(f.row, keys[f.row], f.status, f.message, f.digest)
+                    for f in batch.failures
+                )
+                target.remember(batch)
+                target.tally.ok += len(batch.rows)
+                target.tally.failed += len(batch.failures)
+                target.seconds["write"] += time.perf_counter() - started
+                if finished:
+                    streamed += finished
+                    failed = max(target.tally.failed for target in targets)
+                    report()
             for target, writer in zip(targets, writers, strict=True):
                 started = time.perf_counter()
                 writer.commit()

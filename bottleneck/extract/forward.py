@@ -1,19 +1,28 @@
 """The forward pass of one backbone over batches of pixels, within the device's memory."""
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import DeviceMemoryError
-from bottleneck.runtimes import CompiledBackbone
+from bottleneck.runtimes import CompiledBackbone, Overlapping, Pending
 
 _LEAST_BATCH, _MOST_BATCH = 8, 512
 _LONGEST_PASS = 2.0
 _WORTH_IT = 1.03
+
+_Item = TypeVar("_Item")
+
+_Features = Mapping[str, NDArray[np.float32]]
+
+Computed = tuple[dict[str, NDArray[np.floating[Any]]], NDArray[np.bool_]]
+"""Features of each output, and which images' are finite; see :meth:`Forward.__call__`."""
 
 
 class Forward:
@@ -29,6 +38,11 @@ class Forward:
         Images per pass; all of a batch by default.
     note : callable
         Receives what is worth knowing.
+
+    Attributes
+    ----------
+    in_flight : int
+        How many batches may be begun before the first one is waited for.
     """
 
     def __init__(
@@ -40,13 +54,12 @@ class Forward:
         note: Callable[[str], None] = lambda message: None,
     ) -> None:
         self.at_most = at_most
+        self.in_flight = network.in_flight if isinstance(network, Overlapping) else 1
         self._network = network
         self._dtype = dtype
         self._note = note
 
-    def __call__(
-        self, pixels: NDArray[np.uint8], seconds: defaultdict[str, float]
-    ) -> tuple[dict[str, NDArray[np.floating[Any]]], NDArray[np.bool_]]:
+    def __call__(self, pixels: NDArray[np.uint8], seconds: defaultdict[str, float]) -> Computed:
         """Compute features.
 
         Parameters
@@ -63,41 +76,78 @@ class Forward:
         finite : ndarray of bool, shape (n,)
             Whether all features of an image are finite numbers of the type.
         """
-        blocks: dict[str, list[NDArray[np.floating[Any]]]] = {
-            name: [np.empty((0, dim), self._dtype)] for name, dim in self._network.dims.items()
-        }
-        start = 0
-        with np.errstate(over="ignore"):  # found below, row by row
-            while start < len(pixels):
-                stop = start + min(self.at_most or len(pixels), len(pixels) - start)
-                features = self._pass(pixels[start:stop], seconds)
-                if features is None:
-                    continue
-                for name, block in features.items():
-                    blocks[name].append(block.astype(self._dtype, copy=False))
-                start = stop
-        joined = {
-            name: parts[1] if len(parts) == 2 else np.concatenate(parts)
-            for name, parts in blocks.items()
-        }
-        finite = np.logical_and.reduce(
-            [np.isfinite(block).all(axis=1) for block in joined.values()]
-        )
-        return joined, finite
+        return self._joined(self._in_parts(pixels, seconds))
 
-    def _pass(
+    def start(
         self, pixels: NDArray[np.uint8], seconds: defaultdict[str, float]
-    ) -> Mapping[str, NDArray[np.float32]] | None:
-        """Run the network once; None when that was too much, and less must be tried."""
+    ) -> Callable[[], Computed]:
+        """Begin to compute features; what is returned waits for them.
+
+        Up to ``in_flight`` batches may be begun before the first one is waited for. The pixels
+        may change as soon as this has returned.
+        """
+        network = self._network
+        if self.in_flight == 1 or not isinstance(network, Overlapping):
+            computed = self(pixels, seconds)
+            return lambda: computed
+        step = self.at_most or max(len(pixels), 1)
+        with self._timed(seconds):
+            parts = [network.submit(pixels[i : i + step]) for i in range(0, len(pixels), step)]
+        return partial(self._collect, parts, seconds)
+
+    def _collect(self, parts: Sequence[Pending], seconds: defaultdict[str, float]) -> Computed:
+        found: list[_Features] = []
+        for part in parts:
+            try:
+                with self._timed(seconds):
+                    found.append(part.result())
+            except DeviceMemoryError as error:
+                self._halve(len(part.batch), error)
+                found += self._in_parts(part.batch, seconds)
+        return self._joined(found)
+
+    def _in_parts(
+        self, pixels: NDArray[np.uint8], seconds: defaultdict[str, float]
+    ) -> list[_Features]:
+        """Run the network over as many images at a time as it takes."""
+        found: list[_Features] = []
+        start = 0
+        while start < len(pixels):
+            part = pixels[start : start + (self.at_most or len(pixels))]
+            try:
+                with self._timed(seconds):
+                    found.append(self._network(part))
+            except DeviceMemoryError as error:
+                self._halve(len(part), error)
+            else:
+                start += len(part)
+        return found
+
+    def _halve(self, count: int, error: DeviceMemoryError) -> None:
+        """Take fewer images at a time, after so many were too many; raise where one was."""
+        if count == 1:
+            raise error
+        if self.at_most is None or self.at_most > count // 2:
+            self.at_most = count // 2
+            self._note(f"out of memory with {count} images: now {self.at_most} at a time")
+
+    def _joined(self, found: Sequence[_Features]) -> Computed:
+        blocks: dict[str, NDArray[np.floating[Any]]] = {}
+        with np.errstate(over="ignore"):  # found below, row by row
+            for name, dim in self._network.dims.items():
+                parts = [one[name].astype(self._dtype, copy=False) for one in found]
+                parts = parts or [np.empty((0, dim), self._dtype)]
+                blocks[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        finite = np.logical_and.reduce(
+            [np.isfinite(block).all(axis=1) for block in blocks.values()]
+        )
+        return blocks, finite
+
+    @contextmanager
+    def _timed(self, seconds: defaultdict[str, float]) -> Iterator[None]:
         started, before = time.perf_counter(), self._transferred()
         try:
-            return self._network(pixels)
-        except DeviceMemoryError:
-            if len(pixels) == 1:
-                raise
-            self.at_most = len(pixels) // 2
-            self._note(f"out of memory with {len(pixels)} images: now {self.at_most} at a time")
-            return None
+            yield
         finally:
             transferred = self._transferred() - before
             seconds["transfer"] += transferred
@@ -106,6 +156,16 @@ class Forward:
     def _transferred(self) -> float:
         # Only runtimes that copy pixels to a device of their own keep this count.
         return float(getattr(self._network, "transfer_seconds", 0.0))
+
+
+def lagging(items: Iterable[_Item], behind: int) -> Iterator[_Item]:
+    """Pass items on in order, each when so many more of them have been made."""
+    waiting: deque[_Item] = deque()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > behind:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def best_batch_size(

@@ -37,6 +37,7 @@ class ExtractOptions:
     precision: str = "float32"
     dtype: str = "float32"
     runtime: str = "auto"
+    devices: tuple[str, ...] = ()
     reuse: tuple[str, ...] = ()
     limit: int | None = None
     overwrite: bool = False

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from bottleneck import backbones
+from bottleneck import backbones, runtimes
 from bottleneck.backbones.spec import Pool
 from bottleneck.cores import available_cores
 from bottleneck.decode import open_decoder
@@ -13,6 +14,7 @@ from bottleneck.decode.stream import WorkerKind
 from bottleneck.decode.watch import TIMEOUT_SECONDS, Watch
 from bottleneck.errors import OptionError
 from bottleneck.extract.build import build_embedder
+from bottleneck.extract.calibration import calibration_images
 from bottleneck.extract.embedder import Embedder
 from bottleneck.extract.engine import fill_stores
 from bottleneck.extract.forward import best_batch_size
@@ -47,6 +49,7 @@ def extract(
     precision: str = "float32",
     dtype: str = "float32",
     runtime: str = "auto",
+    devices: Sequence[str] = (),
     reuse: Sequence[str | Path] = (),
     limit: int | None = None,
     overwrite: bool = False,
@@ -69,6 +72,9 @@ def extract(
         rows that are not finished are computed.
     backbone, weights, layers, pool, size, resize, precision, runtime
         See :func:`~bottleneck.extract.build.build_embedder`.
+    devices : sequence of str
+        What computes the network: ``cpu``, ``gpu`` or ``gpu:N``; several take batches in turn,
+        each in a process of its own. By default the first GPU, else the CPU.
     views : int
         Rows per image: the plain picture, and random parts of it, some mirrored, which follow
         from the image's hash.
@@ -125,6 +131,7 @@ def extract(
         precision=precision,
         dtype=dtype,
         runtime=runtime,
+        devices=tuple(devices),
         reuse=tuple(map(str, reuse)),
         limit=limit,
         overwrite=overwrite,
@@ -194,8 +201,10 @@ def extract_many(
             # Processes start while networks are loaded.
             decoder = open_decoder(source, workers=workers, kind=options.worker_kind, watch=watch)
             stack.callback(decoder.close)
-        embedders = [
-            build_embedder(
+        runtime = _runtime(options, stores or olds)
+        embedders = []
+        for spec in specs:
+            embedder = build_embedder(
                 backbone=spec.name,
                 weights=options.weights,
                 layers=options.layers,
@@ -204,11 +213,13 @@ def extract_many(
                 resize=options.resize,
                 dtype=options.dtype,
                 precision=options.precision,
-                runtime=options.runtime,
+                runtime=runtime,
                 views=options.views,
+                devices=options.devices,
+                calibration=partial(calibration_images, source),
             )
-            for spec in specs
-        ]
+            stack.callback(embedder.close)
+            embedders.append(embedder)
         return fill_stores(
             source,
             list(zip(paths, embedders, strict=True)),
@@ -240,6 +251,29 @@ def _outputs(output: str, names: Sequence[str]) -> list[str]:
             hint=f"For example: -o 'features_{_PLACE}.h5'",
         )
     return texts
+
+
+def _runtime(options: ExtractOptions, begun: Sequence[FeatureStore]) -> str:
+    """Name the runtime: with ``auto`` that of the files to continue or to take rows from.
+
+    Raises
+    ------
+    OptionError
+        When they were computed by several: a process has only one.
+    """
+    used = {str(store.recipe.execution.get("runtime")): store for store in begun}
+    names = [name for name in used if name in runtimes.RUNTIMES]
+    if options.runtime != "auto" or not names:
+        return options.runtime
+    if len(names) > 1:
+        told = ", ".join(f"{used[name].path} by {name}" for name in names)
+        raise OptionError(
+            f"expected files that one runtime computed, got {told}",
+            hint="Finish them one by one, or say with --runtime which is to compute the rest.",
+        )
+    # Another precision than the file's is refused later, with both named.
+    able = options.precision in runtimes.precisions(names[0])
+    return names[0] if able else options.runtime
 
 
 def _batch_size(options: ExtractOptions, embedder: Embedder, progress: Progress) -> int:

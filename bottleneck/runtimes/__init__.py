@@ -7,39 +7,67 @@ from importlib import import_module
 from typing import Final, cast
 
 from bottleneck.errors import OptionError, RuntimeUnavailableError
-from bottleneck.runtimes.protocol import CompiledBackbone, Runtime
+from bottleneck.runtimes.choice import RUNTIMES, choose, installed, precisions
+from bottleneck.runtimes.protocol import CompiledBackbone, Overlapping, Pending, Runtime
 
-NAMES: Final = ("auto", "tensorflow", "jax", "torch", "openvino")
+NAMES: Final = ("auto", *RUNTIMES)
 """What ``--runtime`` takes."""
 
-DEFAULT: Final = "tensorflow"
-"""What ``auto`` stands for."""
 
-_MODULES: Final = {"tensorflow": "bottleneck.runtimes.tensorflow"}
-
-
-def get(name: str = "auto") -> Runtime:
+def get(name: str = "auto", precision: str = "float32") -> Runtime:
     """Look a runtime up; its framework is imported when something is compiled.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`NAMES`.
+    precision : str
+        What it has to compute in; ``auto`` takes a runtime that does.
 
     Raises
     ------
     OptionError
-        For a name that is none of :data:`NAMES`.
+        For a name that is none of :data:`NAMES`, or a precision the runtime does not have.
     RuntimeUnavailableError
-        For a runtime this version does not have.
+        For a runtime whose framework is not installed.
     """
     if name not in NAMES:
         raise OptionError(
             f"Expected a runtime, one of {', '.join(NAMES)}. Received: {name!r}.",
         )
-    chosen = DEFAULT if name == "auto" else name
-    if chosen not in _MODULES:
+    known = list(dict.fromkeys(one for runtime in RUNTIMES for one in precisions(runtime)))
+    if precision not in known:
+        raise OptionError(
+            f"Expected a precision, one of {', '.join(known)}. Received: {precision!r}."
+        )
+    chosen = choose(precision) if name == "auto" else name
+    if precision not in precisions(chosen):
+        others = [other for other in RUNTIMES if precision in precisions(other)]
+        raise OptionError(
+            f"Expected a precision of the {chosen} runtime, {', '.join(precisions(chosen))}. "
+            f"Received: {precision!r}.",
+            hint=f"{precision} is computed by: {', '.join(others)}.",
+        )
+    if chosen not in installed():
+        extra = "" if chosen == "tensorflow" else f"[{chosen}]"
         raise RuntimeUnavailableError(
-            f"Expected an available runtime. Received: {name!r}, which this version does not have.",
-            hint=f"Available: {', '.join(_MODULES)}.",
+            f"Expected the framework of the {chosen} runtime. Received: {chosen} is not installed.",
+            hint=f"`pip install 'bottleneck-features{extra}'`, or another --runtime; installed: "
+            f"{', '.join(installed()) or 'none'}.",
         )
     # A module with the right functions is a Runtime; mypy cannot see through the late import.
-    return cast(Runtime, import_module(_MODULES[chosen]))
+    return cast(Runtime, import_module(f"bottleneck.runtimes.{chosen}"))
 
 
-__all__ = ["DEFAULT", "NAMES", "CompiledBackbone", "Runtime", "get"]
+__all__ = [
+    "NAMES",
+    "RUNTIMES",
+    "CompiledBackbone",
+    "Overlapping",
+    "Pending",
+    "Runtime",
+    "choose",
+    "get",
+    "installed",
+    "precisions",
+]

@@ -1,45 +1,51 @@
-"""A batch computed in parts, two at a time: how a CPU is kept busy.
+"""A batch computed in parts, some at a time: how a CPU is kept busy.
 
-TensorFlow spreads every layer over all cores and waits for the slowest of them before the next.
-While one part waits, the other computes; and a small part's maps stay in the cache. Measured on
-two cores, batches of 32 (``benchmarks/forward.py``): MobileNetV2 1.19x, EfficientNet-Lite0 1.32x
-and ResNet50 1.05x the images per second of whole batches.
+A framework spreads every layer over all cores and waits for the slowest of them before the next.
+While one part waits, another computes; a small part's maps stay in the cache; and the parts of
+the next batch begin before the last one of this has ended.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cores import available_cores
+Compute = Callable[[NDArray[np.uint8]], Sequence[NDArray[Any]]]
+"""From uint8 images, shape (n, size, size, 3), to an array per output, in memory."""
 
-PER_CORE: Final = 4
-"""Images of a part for each core. Measured on two cores only."""
-
-_Compute = Callable[[NDArray[np.uint8]], Sequence[NDArray[np.float32]]]
+Begun = list[Future[Sequence[NDArray[Any]]]]
+"""The parts of a batch that are on their way, in order."""
 
 
 class Parts:
-    """Computes parts of a batch side by side.
+    """Computes parts of batches side by side, in the order they are begun.
 
     Parameters
     ----------
     compute : callable
-        From uint8 images, shape (n, size, size, 3), to an array of float32 per output. Called
-        from two threads at once.
+        Computes a part; called from several threads at once.
+    threads : int
+        How many parts at a time.
+    most : int
+        Images of a part, at most. A batch has at least a part for each thread.
     """
 
-    def __init__(self, compute: _Compute) -> None:
+    def __init__(self, compute: Compute, *, threads: int, most: int) -> None:
         self._compute = compute
-        self._most = PER_CORE * available_cores()
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="forward")
+        self._threads = threads
+        self._most = most
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="forward")
 
-    def __call__(self, batch: NDArray[np.uint8]) -> Sequence[NDArray[np.float32]]:
-        """Compute a batch of one image or more; results as of one call."""
-        size = min(self._most, -(-len(batch) // 2))
-        starts = range(0, len(batch), size)
-        parts = [batch[start : start + size] for start in starts]
-        columns: Any = zip(*self._pool.map(self._compute, parts), strict=True)
-        return [np.concatenate(column) for column in columns]
+    def start(self, batch: NDArray[np.uint8]) -> Begun:
+        """Begin to compute a batch of one image or more, which must stay as it is."""
+        size = min(self._most, -(-len(batch) // self._threads))
+        parts = (batch[start : start + size] for start in range(0, len(batch), size))
+        return [self._pool.submit(self._compute, part) for part in parts]
+
+    @staticmethod
+    def gather(begun: Begun) -> list[NDArray[Any]]:
+        """Wait for a batch: an array per output, of all its images in their order."""
+        found = [part.result() for part in begun]
+        return [np.concatenate(column) for column in zip(*found, strict=True)]

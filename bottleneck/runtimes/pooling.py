@@ -1,4 +1,7 @@
-"""From a feature map to a feature vector, in TensorFlow's graph; always in float32."""
+"""From pixels to the network's input, and from a feature map to a vector; always in float32.
+
+Written in Keras's own operations, so every framework computes the same.
+"""
 
 from typing import Any, Final
 
@@ -11,13 +14,13 @@ GEM_FLOOR: Final = 1e-6
 """Values below are raised to it first: a cube root needs positive numbers."""
 
 
-def pooled(tf: Any, maps: Any, pool: Pool) -> Any:
+def pooled(ops: Any, maps: Any, pool: Pool) -> Any:
     """Pool a map.
 
     Parameters
     ----------
-    tf : module
-        TensorFlow.
+    ops : module
+        ``keras.ops``.
     maps : tensor, shape (n, h, w, c)
     pool : {"avg", "max", "avgmax", "gem", "none"}
 
@@ -26,17 +29,17 @@ def pooled(tf: Any, maps: Any, pool: Pool) -> Any:
     tensor of float32
         (n, c); (n, 2c) for ``avgmax``, means first; (n, h * w * c) for ``none``.
     """
-    maps = tf.cast(maps, tf.float32)
+    maps = ops.cast(maps, "float32")
     if pool == "avg":
-        return tf.reduce_mean(maps, (1, 2))
+        return ops.mean(maps, (1, 2))
     if pool == "max":
-        return tf.reduce_max(maps, (1, 2))
+        return ops.max(maps, (1, 2))
     if pool == "avgmax":
-        return tf.concat([tf.reduce_mean(maps, (1, 2)), tf.reduce_max(maps, (1, 2))], axis=-1)
+        return ops.concatenate([ops.mean(maps, (1, 2)), ops.max(maps, (1, 2))], axis=-1)
     if pool == "gem":
-        powers = tf.maximum(maps, GEM_FLOOR) ** GEM_POWER
-        return tf.reduce_mean(powers, (1, 2)) ** (1.0 / GEM_POWER)
-    return tf.reshape(maps, (-1, feature_length(tuple(maps.shape[1:]), "none")))
+        powers = ops.maximum(maps, GEM_FLOOR) ** GEM_POWER
+        return ops.mean(powers, (1, 2)) ** (1.0 / GEM_POWER)
+    return ops.reshape(maps, (-1, feature_length(tuple(maps.shape[1:]), "none")))
 
 
 def feature_length(shape: tuple[int, ...], pool: Pool) -> int:
@@ -45,13 +48,13 @@ def feature_length(shape: tuple[int, ...], pool: Pool) -> int:
     return {"avgmax": 2 * channels, "none": height * width * channels}.get(pool, channels)
 
 
-def preprocessed(tf: Any, images: Any, preprocess: Preprocess) -> Any:
+def preprocessed(ops: Any, images: Any, preprocess: Preprocess) -> Any:
     """Turn uint8 RGB images into what the network wants, as float32."""
-    x = tf.cast(images, tf.float32)
+    x = ops.cast(images, "float32")
     if preprocess.channels == "bgr":
-        x = tf.reverse(x, axis=[-1])
+        x = ops.flip(x, axis=-1)
     if preprocess.scale != (1.0, 1.0, 1.0):
-        x = x * tf.constant(preprocess.scale, tf.float32)
+        x = x * ops.convert_to_tensor(preprocess.scale, "float32")
     if preprocess.offset != (0.0, 0.0, 0.0):
-        x = x + tf.constant(preprocess.offset, tf.float32)
+        x = x + ops.convert_to_tensor(preprocess.offset, "float32")
     return x

@@ -1,13 +1,15 @@
 """What every runtime offers."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.backbones.builders import Backbone
 from bottleneck.backbones.spec import OutputSpec
+from bottleneck.errors import OptionError
 
 
 class CompiledBackbone(Protocol):
@@ -36,6 +38,11 @@ class CompiledBackbone(Protocol):
         """What computes: ``cpu``, or ``gpu:0`` and the like."""
         ...
 
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What else the recipe is to say about the execution; mostly nothing."""
+        ...
+
     def __call__(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Compute features.
 
@@ -57,12 +64,52 @@ class CompiledBackbone(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A batch on its way through a network.
+
+    Parameters
+    ----------
+    batch : ndarray of uint8, shape (n, size, size, 3)
+        Its images; as they are until another batch is submitted after its result was asked for.
+    result : callable
+        Waits for the features and returns them, once; raises what the network would have.
+    """
+
+    batch: NDArray[np.uint8]
+    result: Callable[[], dict[str, NDArray[np.float32]]]
+
+
+@runtime_checkable
+class Overlapping(Protocol):
+    """What a network can do whose device works beside this thread."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many batches are worth having on their way at once; 1 where it is no use."""
+        ...
+
+    def submit(self, batch: NDArray[np.uint8]) -> Pending:
+        """Begin to compute features; the batch is copied, and results come in order.
+
+        Parameters
+        ----------
+        batch : ndarray of uint8, shape (n, size, size, 3)
+        """
+        ...
+
+
 class Runtime(Protocol):
     """A framework that compiles backbones. A module may be one."""
 
     @property
     def compile(self) -> "Compile":
         """Compile a backbone."""
+        ...
+
+    @property
+    def PRECISIONS(self) -> tuple[str, ...]:  # noqa: N802  # a constant of the module
+        """What it computes in."""
         ...
 
     @property
@@ -92,6 +139,20 @@ class Compile(Protocol):
     ) -> CompiledBackbone:
         """Compile preprocessing, network and pooling of all outputs into one function."""
         ...
+
+
+def check_precision(runtime: str, precision: str, known: Sequence[str]) -> None:
+    """Refuse a precision that a runtime does not have.
+
+    Raises
+    ------
+    OptionError
+    """
+    if precision not in known:
+        raise OptionError(
+            f"Expected a precision of the {runtime} runtime, {', '.join(known)}. "
+            f"Received: {precision!r}."
+        )
 
 
 def check_batch(batch: NDArray[Any], size: int) -> None:

@@ -8,27 +8,24 @@ function is compiled by XLA for one batch shape, and smaller batches are padded 
 
 import contextlib
 import re
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.backbones.builders import Backbone, layer_output
+from bottleneck.backbones.builders import Backbone
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.spec import OutputSpec
-from bottleneck.errors import (
-    BackboneError,
-    DeviceMemoryError,
-    OptionError,
-    RuntimeUnavailableError,
-)
+from bottleneck.cores import available_cores
+from bottleneck.errors import OptionError, RuntimeUnavailableError
 from bottleneck.runtimes.depthwise import depthwise
 from bottleneck.runtimes.mixed import mixed
+from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
 from bottleneck.runtimes.parts import Parts
-from bottleneck.runtimes.pooling import feature_length, pooled, preprocessed
-from bottleneck.runtimes.protocol import check_batch
+from bottleneck.runtimes.pooling import preprocessed
+from bottleneck.runtimes.protocol import check_precision
+from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
 
 PRECISIONS: Final = ("float32", "bfloat16", "float16")
 """Precisions this runtime computes in; pixels are preprocessed and maps pooled in float32."""
@@ -37,64 +34,14 @@ MAX_FROZEN_PARAMS: Final = 50_000_000
 """Larger networks are not frozen on a CPU: freezing holds the weights about ten times over
 (measured: 5 GB for 58 million parameters, over 15 GB for 348 million) and gains a tenth."""
 
+PARTS_AT_A_TIME: Final = 2
+"""Of a batch on a CPU, each on all cores. Measured on two cores (``benchmarks/forward.py``), as
+is the next."""
+
+IMAGES_PER_CORE: Final = 4
+"""Of a part on a CPU, at most."""
+
 _Function = Callable[[Any], Sequence[Any]]
-
-
-class TensorFlowBackbone:
-    """A backbone compiled by :func:`compile`."""
-
-    runtime = "tensorflow"
-
-    def __init__(
-        self, function: _Function, *, dims: dict[str, int], size: int, device: str, pad: bool
-    ) -> None:
-        import tensorflow as tf
-
-        self.dims = dims
-        self.version: str = tf.__version__
-        self.device = device
-        self.transfer_seconds = 0.0
-        self._constant = tf.constant
-        self._scope = tf.device
-        self._out_of_memory = tf.errors.ResourceExhaustedError
-        self._function = function
-        self._features = self._pass if pad else Parts(self._pass)
-        self._size = size
-        self._pad = pad
-        self._largest = 0
-
-    def __repr__(self) -> str:
-        outputs = ", ".join(f"{name} {dim}" for name, dim in self.dims.items())
-        return f"<TensorFlowBackbone {self._size}px {outputs}, {self.device}>"
-
-    def __call__(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Compute features; see :class:`bottleneck.runtimes.CompiledBackbone`."""
-        check_batch(batch, self._size)
-        count = len(batch)
-        if count == 0:
-            return {name: np.empty((0, dim), np.float32) for name, dim in self.dims.items()}
-        if self._pad:
-            # A shape not seen before would compile again; the last batch of a run is smaller.
-            self._largest = max(self._largest, count)
-            batch = np.pad(batch, [(0, self._largest - count), (0, 0), (0, 0), (0, 0)])
-        try:
-            features = self._features(batch)
-        except self._out_of_memory as error:
-            self._largest = 0  # smaller batches are not to be padded to this one
-            raise DeviceMemoryError(
-                f"{self.device} has not enough memory for {count} images of {self._size} pixels",
-                hint="--batch-size auto finds what fits; a smaller --size takes less.",
-            ) from error
-        return {name: feature[:count] for name, feature in zip(self.dims, features, strict=True)}
-
-    def _pass(self, batch: NDArray[np.uint8]) -> Sequence[NDArray[np.float32]]:
-        """Compute all outputs of a batch at once."""
-        with self._scope(self.device):
-            started = time.perf_counter()
-            images = self._constant(batch)
-            if self.device != "cpu":  # no device of its own, and two threads at a time
-                self.transfer_seconds += time.perf_counter() - started
-            return [feature.numpy() for feature in self._function(images)]
 
 
 def compile(
@@ -103,7 +50,7 @@ def compile(
     *,
     precision: str = "float32",
     device: str | None = None,
-) -> TensorFlowBackbone:
+) -> CompiledStep:
     """Compile preprocessing, network and pooling of all outputs into one function.
 
     Parameters
@@ -126,17 +73,8 @@ def compile(
     RuntimeUnavailableError
         When TensorFlow cannot be used, or has no such GPU.
     """
-    if precision not in PRECISIONS:
-        raise OptionError(
-            f"Expected a precision of the tensorflow runtime, {', '.join(PRECISIONS)}. "
-            f"Received: {precision!r}."
-        )
-    names = [output.name for output in outputs]
-    if not names or len(set(names)) != len(names):
-        raise BackboneError(
-            f"{backbone.spec.name}: expected one or more different outputs. Received: {names}."
-        )
-    maps = [layer_output(backbone, output.layer) for output in outputs]
+    check_precision("tensorflow", precision, PRECISIONS)
+    maps = output_maps(backbone, outputs)
     import_keras("tensorflow")
     import tensorflow as tf
 
@@ -149,11 +87,8 @@ def compile(
             network = mixed(keras, network, precision)
 
     def forward(images: Any) -> tuple[Any, ...]:
-        found = network(preprocessed(tf, images, backbone.spec.preprocess), training=False)
-        found = found if isinstance(found, list | tuple) else [found]
-        return tuple(
-            pooled(tf, one, output.pool) for one, output in zip(found, outputs, strict=True)
-        )
+        found = network(preprocessed(keras.ops, images, backbone.spec.preprocess), training=False)
+        return pooled_outputs(keras.ops, found, outputs)
 
     images = tf.TensorSpec((None, backbone.size, backbone.size, 3), tf.uint8, name="images")
     with tf.device(place):
@@ -163,13 +98,26 @@ def compile(
             function = tf.function(
                 forward, input_signature=[images], jit_compile=place != "cpu", autograph=False
             )
-    dims = {
-        output.name: feature_length(tuple(one.shape[1:]), output.pool)
-        for output, one in zip(outputs, maps, strict=True)
-    }
-    return TensorFlowBackbone(
-        function, dims=dims, size=backbone.size, device=place, pad=place != "cpu"
+    step = partial(
+        CompiledStep,
+        runtime="tensorflow",
+        version=tf.__version__,
+        device=place,
+        dims=output_dims(maps, outputs),
+        size=backbone.size,
+        in_flight=BATCHES_IN_FLIGHT,
+        out_of_memory=lambda error: isinstance(error, tf.errors.ResourceExhaustedError),
     )
+    compute = partial(_on, tf.device, place, function)
+    transfer = partial(_on, tf.device, place, tf.constant)
+    if place == "cpu":
+        parts = Parts(
+            lambda part: _arrays(compute(transfer(part))),
+            threads=PARTS_AT_A_TIME,
+            most=IMAGES_PER_CORE * available_cores(),
+        )
+        return step(parts.start, fetch=parts.gather)
+    return step(compute, transfer=transfer, fetch=_arrays, pad=True)
 
 
 def devices() -> list[str]:
@@ -188,6 +136,15 @@ def devices() -> list[str]:
         details = tf.config.experimental.get_device_details(gpu)
         found.append(f"gpu:{index} ({details.get('device_name', 'unknown')})")
     return found
+
+
+def _on(scope: Callable[[str], Any], place: str, function: Callable[[Any], Any], value: Any) -> Any:
+    with scope(place):
+        return function(value)
+
+
+def _arrays(features: Sequence[Any]) -> list[NDArray[Any]]:
+    return [feature.numpy() for feature in features]
 
 
 def _frozen(tf: Any, forward: Callable[[Any], tuple[Any, ...]], images: Any) -> _Function:

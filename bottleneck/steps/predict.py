@@ -62,7 +62,7 @@ class PredictStep:
     weights: str | None = None
     batch_size: int = 32
     workers: int | None = None
-    runtime: Literal["auto", "tensorflow"] = "auto"
+    runtime: Literal["auto", "tensorflow", "jax", "torch", "openvino"] = "auto"
     max_failed: str = "10%"
 
     def run(self, progress: Progress) -> dict[str, Any]:

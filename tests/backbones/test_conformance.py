@@ -108,25 +108,21 @@ def test_input_size_is_keras_default(spec: BackboneSpec) -> None:
 
 @pytest.mark.parametrize("spec", KERAS, ids=lambda spec: spec.name)
 def test_fused_preprocessing_is_the_models_own(spec: BackboneSpec, images) -> None:
-    backbones.import_keras()
-    import tensorflow as tf
-
+    keras = backbones.import_keras("tensorflow")
     pixels = images(2, 16)
     theirs = import_module(f"keras.applications.{spec.family}").preprocess_input(
         pixels.astype(np.float32)
     )
-    ours = preprocessed(tf, pixels, spec.preprocess).numpy()
+    ours = preprocessed(keras.ops, pixels, spec.preprocess).numpy()
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
 
 
 def test_lite_preprocessing(images) -> None:
-    backbones.import_keras()
-    import tensorflow as tf
-
+    keras = backbones.import_keras("tensorflow")
     pixels = images(2, 16)
     spec = backbones.get("efficientnet_lite0")
-    ours = preprocessed(tf, pixels, spec.preprocess).numpy()
+    ours = preprocessed(keras.ops, pixels, spec.preprocess).numpy()
     np.testing.assert_allclose(ours, (pixels.astype(np.float64) - 127) / 128, rtol=0, atol=1e-6)
 
 

@@ -6,7 +6,8 @@ import pytest
 from fakes import MeanBackbone
 
 from bottleneck.errors import DeviceMemoryError
-from bottleneck.extract.forward import Forward, best_batch_size
+from bottleneck.extract.forward import Forward, best_batch_size, lagging
+from bottleneck.runtimes import Pending
 
 
 class Small(MeanBackbone):
@@ -38,6 +39,58 @@ def test_a_batch_too_large_for_the_device_is_halved_and_that_is_said(pixels):
     network.batches.clear()
     forward(pixels[:6], defaultdict(float))
     assert network.batches == [4, 2]  # it is not tried again
+
+
+class Beside(Small):
+    """A device that works beside this thread, on up to three batches."""
+
+    in_flight = 3
+
+    def submit(self, batch):
+        kept = batch.copy()
+        self.batches.append(f"submit {len(batch)}")
+        return Pending(kept, lambda: self(kept))
+
+
+def test_batches_on_their_way_keep_their_order_and_their_pixels(pixels):
+    network = Beside()
+    forward = Forward(network, np.dtype(np.float32))
+    assert forward.in_flight == 3
+    begun = []
+    for i in range(0, 12, 4):
+        part = pixels[i : i + 4].copy()
+        begun.append(forward.start(part, defaultdict(float)))
+        part[:] = 0
+    assert network.batches == ["submit 4"] * 3
+    found = np.concatenate([finish()[0]["mean"] for finish in begun])
+    np.testing.assert_allclose(found, pixels[:12].mean((1, 2)), rtol=1e-6)
+
+
+def test_a_full_device_is_found_late_and_halves_what_was_begun(pixels):
+    network, notes = Beside(), []
+    forward = Forward(network, np.dtype(np.float32), note=notes.append)
+    begun = [forward.start(pixels[i : i + 9], defaultdict(float)) for i in (0, 9)]
+    found = np.concatenate([finish()[0]["mean"] for finish in begun])
+    np.testing.assert_allclose(found, pixels.mean((1, 2)), rtol=1e-6)
+    assert notes == ["out of memory with 9 images: now 4 at a time"]
+    network.batches.clear()
+    features, _ = forward.start(pixels[:6], defaultdict(float))()
+    np.testing.assert_allclose(features["mean"], pixels[:6].mean((1, 2)), rtol=1e-6)
+    assert network.batches == ["submit 4", "submit 2", 4, 2]
+
+
+def test_items_lag_behind():
+    made = []
+
+    def items():
+        for i in range(4):
+            made.append(i)
+            yield i
+
+    seen = [(one, len(made)) for one in lagging(items(), 2)]
+    assert seen == [(0, 3), (1, 4), (2, 4), (3, 4)]
+    made.clear()
+    assert [(one, len(made)) for one in lagging(items(), 0)] == [(0, 1), (1, 2), (2, 3), (3, 4)]
 
 
 def test_one_image_too_large_is_an_error(pixels):

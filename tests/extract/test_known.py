@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from fakes import MeanBackbone, fake_embedder, write_png
+from fakes import LateBackbone, MeanBackbone, fake_embedder, write_png
 
 from bottleneck.decode.digests import row_keys
 from bottleneck.errors import RecipeMismatchError
@@ -49,6 +49,21 @@ def test_identical_images_are_computed_once_and_copied(doubled, run, batch_size,
     assert_exact(store, doubled)
 
 
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_images_on_their_way_are_not_computed_again(doubled, run, batch_size):
+    """With several batches begun before the first is finished: the same batches, rows, counts."""
+    networks = [MeanBackbone(), LateBackbone()]
+    results = [
+        run(doubled, doubled / f"../{i}.h5", fake_embedder(network), batch_size=batch_size)
+        for i, network in enumerate(networks)
+    ]
+    assert networks[0].batches == networks[1].batches
+    assert results[0].copied == results[1].copied > 0
+    one, other = (FeatureStore.open(result.output) for result in results)
+    for name in ("mean", "spread"):
+        assert np.array_equal(one.features(name), other.features(name))
+
+
 def test_rows_of_an_earlier_run_are_copied_too(doubled, run):
     first = run(doubled, limit=7)
     network = MeanBackbone()
@@ -80,8 +95,12 @@ def test_non_finite_features_fail_every_copy(doubled, run):
             features["mean"][:] = np.nan
             return features
 
-    result = run(doubled, embedder=fake_embedder(Broken()))
-    assert (result.ok, result.reasons) == (0, {"non finite": result.rows})
+    class Late(Broken, LateBackbone):
+        pass
+
+    for i, network in enumerate((Broken(), Late())):
+        result = run(doubled, doubled / f"../broken{i}.h5", fake_embedder(network))
+        assert (result.ok, result.reasons) == (0, {"non finite": result.rows})
 
 
 @pytest.mark.parametrize("worker_kind", ["processes", "threads"])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fakes import MeanBackbone, fake_embedder, write_png
+from fakes import LateBackbone, MeanBackbone, fake_embedder, write_png
 from PIL import Image
 
 from bottleneck.errors import OptionError
@@ -110,6 +110,14 @@ def test_ctrl_c_keeps_what_was_done_in_every_file(photos, fill):
     assert all(result.interrupted for result in results)
     assert [r.ok for r in results] == [10, 5]
     assert [r.ok for r in fill(photos, three()[:2])] == [2, 7]
+
+
+def test_batches_on_their_way_of_one_backbone_and_none_of_another(photos, fill):
+    late = LateBackbone()
+    results = fill(photos, [fake_embedder(), fake_embedder(late, size=24)], names=["a", "b"])
+    plain = fill(photos, [fake_embedder(), fake_embedder(size=24)], names=["c", "d"])
+    for ours, theirs in zip(results, plain, strict=True):
+        assert_same_rows(ours.output, theirs.output)
 
 
 def test_no_more_backbones_than_bits(photos, fill):

@@ -20,7 +20,7 @@ LAYER = "expanded_conv_3_project_bn"
 @pytest.fixture(scope="module")
 def backbone():
     spec = backbones.get("mobilenet_v3_small")
-    return backbones.load(spec, weights="none", size=SIZE)
+    return backbones.load(spec, weights="none", size=SIZE, backend="tensorflow")
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,11 @@ def maps(backbone, pixels, layer=None):
 
 def compiled(backbone, *outputs, **options):
     return runtimes.get("tensorflow").compile(backbone, list(outputs), **options)
+
+
+def function_of(compiled):
+    """Return TensorFlow's own function inside a compiled backbone."""
+    return compiled._compute.args[-1]
 
 
 def close(ours, theirs) -> None:
@@ -91,13 +96,13 @@ def test_empty_batch(backbone, pixels) -> None:
 
 def test_frozen_function_has_no_variables_and_is_never_retraced(backbone, pixels) -> None:
     function = compiled(backbone, OutputSpec())
-    frozen = function._function
+    frozen = function_of(function)
     assert not frozen.graph.variables
     assert frozen.inputs[0].shape.as_list() == [None, SIZE, SIZE, 3]
     assert frozen.inputs[0].dtype.name == "uint8"
     for count in (6, 1, 5):
         function(pixels[:count])
-    assert function._function is frozen
+    assert function_of(function) is frozen
 
 
 def test_features_do_not_change_with_the_network_afterwards(backbone, pixels) -> None:
@@ -122,7 +127,7 @@ def test_large_networks_are_not_frozen_and_compute_the_same(
         close(plain(pixels)[name], features)
     plain(pixels[:4])
     plain(pixels[:1])
-    assert plain._function.experimental_get_tracing_count() == 1
+    assert function_of(plain).experimental_get_tracing_count() == 1
 
 
 def test_says_what_it_is(backbone) -> None:
@@ -134,7 +139,7 @@ def test_says_what_it_is(backbone) -> None:
         tf.__version__,
         "cpu",
     )
-    assert repr(function) == "<TensorFlowBackbone 64px avg 576, cpu>"
+    assert repr(function) == "<CompiledStep tensorflow 64px avg 576, cpu>"
 
 
 @pytest.mark.parametrize(
@@ -172,34 +177,6 @@ def test_options_that_do_not_exist(backbone) -> None:
         compiled(backbone, OutputSpec(), device="gpu:64")
 
 
-def test_runtimes_by_name() -> None:
-    assert runtimes.get() is runtimes.get("auto") is runtimes.get("tensorflow")
-    with pytest.raises(RuntimeUnavailableError, match="'jax'"):
-        runtimes.get("jax")
-    with pytest.raises(OptionError, match="'tensorflo'"):
-        runtimes.get("tensorflo")
-
-
-def test_padding_keeps_one_shape(pixels) -> None:
-    """On a GPU a smaller batch must not bring a new shape; shown with a stand-in function."""
-    from bottleneck.runtimes.tensorflow import TensorFlowBackbone
-
-    shapes = []
-
-    def function(images):
-        import tensorflow as tf
-
-        shapes.append(images.shape[0])
-        return [tf.reduce_mean(tf.cast(images, tf.float32), (1, 2))]
-
-    padded = TensorFlowBackbone(function, dims={"avg": 3}, size=SIZE, device="cpu", pad=True)
-    expected = pixels.astype(np.float64).mean((1, 2))
-    for count in (4, 4, 1, 3, 6, 2):
-        features = padded(pixels[:count])["avg"]
-        np.testing.assert_allclose(features, expected[:count], rtol=1e-5)
-    assert shapes == [4, 4, 4, 4, 6, 6]
-
-
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     import os
 
@@ -217,8 +194,8 @@ def test_nothing_of_tensorflow_on_stderr() -> None:
         "import numpy as np, os\n"
         "from bottleneck import backbones, runtimes\n"
         "spec = backbones.get('efficientnet_lite0')\n"
-        "backbone = backbones.load(spec, size=32)\n"
-        "compiled = runtimes.get().compile(backbone, [backbones.OutputSpec()])\n"
+        "backbone = backbones.load(spec, size=32, backend='tensorflow')\n"
+        "compiled = runtimes.get('tensorflow').compile(backbone, [backbones.OutputSpec()])\n"
         "print(compiled(np.zeros((1, 32, 32, 3), np.uint8))['avg'].shape)\n"
         "print(os.environ.get('KERAS_BACKEND'))\n"
     )
@@ -235,7 +212,7 @@ def test_keras_on_another_backend_is_explained() -> None:
         "sys.modules['keras'] = keras\n"
         "from bottleneck import backbones, errors\n"
         "try:\n"
-        "    backbones.load(backbones.get('vgg16'), weights='none')\n"
+        "    backbones.load(backbones.get('vgg16'), weights='none', backend='tensorflow')\n"
         "except errors.RuntimeUnavailableError as error:\n"
         "    print(error)\n"
     )
@@ -264,6 +241,6 @@ def test_a_full_device_is_told_apart_from_other_errors(backbone, pixels) -> None
     def full(images):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
-    function._function = full
+    function._compute = full
     with pytest.raises(DeviceMemoryError, match="not enough memory for 6 images of 64 pixels"):
         function(pixels)

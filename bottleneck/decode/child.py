@@ -1,0 +1,109 @@
+"""Programs of ours in processes of their own, which end when this one does.
+
+They are started afresh (no forks of this process, which has the threads and the memory of the
+network) and belong to a process group of their own, so that Ctrl-C reaches the parent alone.
+"""
+
+import contextlib
+import fcntl
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any
+
+
+class Child:
+    """A process and the connection to it.
+
+    Parameters
+    ----------
+    module : str
+        Its ``main`` is run; the command line gives the numbers of descriptors: the connection,
+        a pipe that lives as long as the parent (see :func:`die_with_parent`), and ``files``.
+    files : sequence of int
+        Descriptors it inherits.
+    environment : mapping, optional
+        Its environment; by default this process's.
+
+    Raises
+    ------
+    OSError
+        When it cannot be started.
+    """
+
+    def __init__(
+        self, module: str, files: Sequence[int], environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.connection: Connection[Any, Any]
+        self.connection, theirs = Pipe()
+        # Closes with this process, however that ends; whom it tells belongs to the pipe, so
+        # each child has its own.
+        life, self._life = os.pipe()
+        given = [theirs.fileno(), life, *files]
+        # The parent's search path, so that what it could import the child can; without the
+        # current folder, unless that is on it.
+        path = [place or str(os.getcwd()) for place in sys.path]  # noqa: PTH109
+        program = f"import sys; sys.path[:] = {path!r}; import {module} as m; m.main()"
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", program, *map(str, given)],
+                pass_fds=given,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                process_group=0,
+                env=environment,
+            )
+        finally:
+            theirs.close()
+            os.close(life)
+
+    def send(self, message: Any) -> None:
+        """Send a message; if it has died, that is found by who listens to it."""
+        with contextlib.suppress(OSError):
+            self.connection.send(message)
+
+    def ended(self) -> str:
+        """Say how it ended, now that its connection is closed at the other end."""
+        try:
+            code = self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            code = 0
+        self.end()
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+    def end(self) -> None:
+        """End it, whatever it is doing."""
+        if self.connection.closed:
+            return
+        self.connection.close()
+        os.close(self._life)
+        self._process.kill()
+        # One that waits for a dead disk cannot even be killed; it must not hold us up.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=1)
+
+
+def die_with_parent(life_fd: int) -> None:
+    """Be ended by the system when the parent dies, even in the middle of a decoder that hangs.
+
+    Nothing is ever written to the pipe, so the only event it can have is that its other end
+    closed; SIGIO ends a process that does not handle it. (macOS ignores it by default; there a
+    child ends when it next listens.)
+    """
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(life_fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(life_fd, fcntl.F_SETFL, fcntl.fcntl(life_fd, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def portable(error: BaseException) -> BaseException:
+    """Return an exception that can travel to the parent: this one, if it can."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001  # exceptions may refuse to travel in any way
+        return RuntimeError(repr(error))
+    return error

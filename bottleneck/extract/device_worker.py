@@ -1,0 +1,159 @@
+"""The program of a process that computes on one device, and what it shares with its parent."""
+
+import mmap
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.decode import shared
+from bottleneck.decode.child import die_with_parent, portable
+from bottleneck.errors import DeviceMemoryError
+from bottleneck.runtimes import CompiledBackbone, Overlapping
+
+_ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network that a process has compiled, without the network itself.
+
+    Parameters
+    ----------
+    facts : object
+        What the parent wants to know of it besides.
+    dims : mapping of str to int
+        Length of each output's features.
+    runtime, version, device : str
+        See :class:`bottleneck.runtimes.CompiledBackbone`.
+    details : mapping
+        Likewise.
+    size : int
+        Side of its input, pixels.
+    in_flight : int
+        How many batches it may have on their way.
+    """
+
+    facts: Any
+    dims: Mapping[str, int]
+    runtime: str
+    version: str
+    device: str
+    details: Mapping[str, Any]
+    size: int
+    in_flight: int
+
+
+Load = Callable[[], tuple[CompiledBackbone, int, Any]]
+"""What a process does first: compile a network; also returns the side of its input, and facts.
+It travels by pickle."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of the memory that both processes map: room for images, and for their features.
+
+    Parameters
+    ----------
+    offset : int
+        Where it begins in the file.
+    room : int
+        How many images it holds.
+    size : int
+        Side of the images, pixels.
+    dims : sequence of int
+        Length of each output's features.
+    """
+
+    offset: int
+    room: int
+    size: int
+    dims: Sequence[int]
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes it takes, whole pages."""
+        pixels = -(-self.room * self.size**2 * 3 // _ALIGNMENT) * _ALIGNMENT
+        return -(-(pixels + 4 * self.room * sum(self.dims)) // mmap.PAGESIZE) * mmap.PAGESIZE
+
+    def map(self, descriptor: int) -> tuple[NDArray[np.uint8], list[NDArray[np.float32]]]:
+        """Map it: the images, shape (room, size, size, 3), and features, (room, dim) each."""
+        memory = mmap.mmap(descriptor, self.n_bytes, offset=self.offset)
+        shape = (self.room, self.size, self.size, 3)
+        images = np.ndarray(shape, np.uint8, memory)
+        begin = -(-images.nbytes // _ALIGNMENT) * _ALIGNMENT
+        features = []
+        for dim in self.dims:
+            features.append(np.ndarray((self.room, dim), np.float32, memory, begin))
+            begin += features[-1].nbytes
+        return images, features
+
+
+def main() -> None:
+    """Serve the parent until it closes the connection, or is no more.
+
+    The command line gives the numbers of four descriptors: the connection, a pipe that lives as
+    long as the parent, what to load, and the memory of batches.
+    """
+    connection_fd, life_fd, load_fd, memory_fd = map(int, sys.argv[1:])
+    die_with_parent(life_fd)
+    connection: Connection[Any, Any] = Connection(connection_fd)
+    try:
+        load: Load = shared.load(load_fd)
+        _serve(connection, load, memory_fd)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the parent has gone, or needs no more
+    except BaseException as error:  # noqa: BLE001  # whatever it is, it is the parent's to raise
+        connection.send(("error", portable(error)))
+
+
+def _serve(connection: "Connection[Any, Any]", load: Load, memory_fd: int) -> None:
+    network, size, facts = load()
+    in_flight = network.in_flight if isinstance(network, Overlapping) else 1
+    connection.send(
+        (
+            "ready",
+            Loaded(
+                facts,
+                dict(network.dims),
+                network.runtime,
+                network.version,
+                network.device,
+                dict(network.details),
+                size,
+                in_flight,
+            ),
+        )
+    )
+    mapped: dict[int, tuple[NDArray[np.uint8], list[NDArray[np.float32]]]] = {}
+    begun: deque[tuple[int, int, Callable[[], dict[str, NDArray[np.float32]]]]] = deque()
+    while True:
+        # Batches that wait are begun before the first one is waited for.
+        while not begun or (len(begun) < in_flight and connection.poll()):
+            block, count = connection.recv()
+            if block.offset not in mapped:
+                mapped[block.offset] = block.map(memory_fd)
+            images = mapped[block.offset][0][:count]
+            begun.append((block.offset, count, _begin(network, images)))
+        offset, count, result = begun.popleft()
+        try:
+            features = result()
+        except DeviceMemoryError as error:
+            connection.send(("done", (offset, error)))
+            continue
+        for place, feature in zip(mapped[offset][1], features.values(), strict=True):
+            place[:count] = feature
+        connection.send(("done", (offset, None)))
+
+
+def _begin(
+    network: CompiledBackbone, images: NDArray[np.uint8]
+) -> Callable[[], dict[str, NDArray[np.float32]]]:
+    if isinstance(network, Overlapping) and network.in_flight > 1:
+        return network.submit(images).result
+    return lambda: network(images)

@@ -1,0 +1,134 @@
+"""JAX: the whole function compiled by XLA for one batch shape; smaller batches are padded to it.
+
+Float32 means float32 on a GPU too: JAX would multiply matrices in TF32 there, and is told not to.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from bottleneck.backbones.builders import Backbone
+from bottleneck.backbones.keras_scope import import_keras, isolated
+from bottleneck.backbones.spec import OutputSpec
+from bottleneck.runtimes.mixed import mixed
+from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
+from bottleneck.runtimes.place import gpu_index, no_such_gpu
+from bottleneck.runtimes.pooling import preprocessed
+from bottleneck.runtimes.protocol import check_precision
+from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
+
+PRECISIONS: Final = ("float32", "bfloat16", "float16")
+"""Precisions this runtime computes in; pixels are preprocessed and maps pooled in float32."""
+
+
+def compile(
+    backbone: Backbone,
+    outputs: Sequence[OutputSpec],
+    *,
+    precision: str = "float32",
+    device: str | None = None,
+) -> CompiledStep:
+    """Compile preprocessing, network and pooling of all outputs into one function.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        What to compute; built with ``backend="jax"``.
+    outputs : sequence of OutputSpec
+        What to take from it; several cost one forward pass.
+    precision : {"float32", "bfloat16", "float16"}
+        What layers compute in; weights stay float32.
+    device : str, optional
+        ``cpu``, ``gpu`` or ``gpu:N``. Default: the first GPU, else the CPU.
+
+    Raises
+    ------
+    BackboneError
+        For no or repeated outputs, or a layer that does not exist.
+    OptionError
+        For a precision or a device that is not known.
+    RuntimeUnavailableError
+        When JAX cannot be used, or has no such GPU.
+    """
+    check_precision("jax", precision, PRECISIONS)
+    maps = output_maps(backbone, outputs)
+    jax = _import_jax()
+    name, place = _place(jax, device)
+    with isolated("jax") as keras:
+        network = keras.Model(backbone.model.input, maps)
+        if precision != "float32":
+            network = mixed(keras, network, precision)
+    trainable = [variable.value for variable in network.trainable_variables]
+    fixed = [variable.value for variable in network.non_trainable_variables]
+    state = jax.device_put((trainable, fixed), place)
+
+    def forward(state: Any, images: Any) -> tuple[Any, ...]:
+        pixels = preprocessed(keras.ops, images, backbone.spec.preprocess)
+        found, _ = network.stateless_call(*state, pixels, training=False)
+        return pooled_outputs(keras.ops, found, outputs)
+
+    compiled = jax.jit(forward)
+
+    def compute(images: Any) -> tuple[Any, ...]:
+        with jax.default_device(place), jax.default_matmul_precision("highest"):
+            features: tuple[Any, ...] = compiled(state, images)
+        for feature in features:
+            feature.copy_to_host_async()
+        return features
+
+    return CompiledStep(
+        compute,
+        runtime="jax",
+        version=jax.__version__,
+        device=name,
+        dims=output_dims(maps, outputs),
+        size=backbone.size,
+        transfer=lambda batch: jax.device_put(batch, place),
+        fetch=lambda features: [np.asarray(feature) for feature in features],
+        pad=True,
+        in_flight=1 if name == "cpu" else BATCHES_IN_FLIGHT,
+        out_of_memory=lambda error: "RESOURCE_EXHAUSTED" in str(error),
+    )
+
+
+def devices() -> list[str]:
+    """Name what this framework can compute on, ``cpu`` first.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        When JAX cannot be used.
+    """
+    gpus = _gpus(_import_jax())
+    return ["cpu", *(f"gpu:{i} ({gpu.device_kind})" for i, gpu in enumerate(gpus))]
+
+
+def _import_jax() -> Any:
+    # Otherwise JAX takes three quarters of the card at once.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    import_keras("jax")
+    import jax
+
+    return jax
+
+
+def _gpus(jax: Any) -> list[Any]:
+    try:
+        return list(jax.devices("gpu"))
+    except RuntimeError:  # JAX has no such platform
+        return []
+
+
+def _place(jax: Any, device: str | None) -> tuple[str, Any]:
+    wanted = gpu_index(device)
+    if wanted is not None:
+        gpus = _gpus(jax)
+        if wanted < len(gpus):
+            return f"gpu:{wanted}", gpus[wanted]
+        if device is not None:
+            raise no_such_gpu(
+                device, "JAX", jax.__version__, len(gpus), "pip install 'jax[cuda12]'"
+            )
+    return "cpu", jax.devices("cpu")[0]

@@ -1,0 +1,187 @@
+"""OpenVINO on the CPU: float32, bfloat16 where the CPU has it, and int8.
+
+The graph comes from Keras's own OpenVINO backend, so no other framework is needed. It is compiled
+for parts of a batch, which are computed side by side.
+"""
+
+from collections.abc import Sequence
+from queue import SimpleQueue
+from threading import Lock
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.backbones.builders import Backbone
+from bottleneck.backbones.keras_scope import import_keras, isolated
+from bottleneck.backbones.spec import OutputSpec
+from bottleneck.cores import available_cores
+from bottleneck.errors import OptionError, RuntimeUnavailableError
+from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
+from bottleneck.runtimes.parts import Parts
+from bottleneck.runtimes.place import gpu_index
+from bottleneck.runtimes.pooling import preprocessed
+from bottleneck.runtimes.protocol import check_precision
+from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
+from bottleneck.runtimes.transposes import sink_transposes
+
+PRECISIONS: Final = ("float32", "bfloat16", "int8")
+"""Precisions this runtime computes in. OpenVINO pools in float32 whatever comes before."""
+
+PART: Final = 8
+"""Images computed by one thread at once, at most; the last part of a batch is padded to as many."""
+
+
+def compile(
+    backbone: Backbone,
+    outputs: Sequence[OutputSpec],
+    *,
+    precision: str = "float32",
+    device: str | None = None,
+    calibration: NDArray[np.uint8] | None = None,
+) -> CompiledStep:
+    """Compile preprocessing, network and pooling of all outputs into one function.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        What to compute; built with ``backend="openvino"``.
+    outputs : sequence of OutputSpec
+        What to take from it; several cost one forward pass.
+    precision : {"float32", "bfloat16", "int8"}
+        What layers compute in.
+    device : {"cpu"}, optional
+    calibration : ndarray of uint8, shape (n, size, size, 3), optional
+        For int8: images like those to come, a few hundred.
+
+    Raises
+    ------
+    BackboneError
+        For no or repeated outputs, or a layer that does not exist.
+    OptionError
+        For a precision or a device that is not known, or int8 without images.
+    RuntimeUnavailableError
+        When OpenVINO (or NNCF, for int8) cannot be used, or the CPU lacks the precision.
+    """
+    check_precision("openvino", precision, PRECISIONS)
+    if device is not None and gpu_index(device) is not None:
+        raise OptionError(f"Expected the device cpu: openvino has no other. Received: {device!r}.")
+    if precision == "int8" and calibration is None:
+        raise OptionError(
+            "Expected images to calibrate int8 with. Received: none.",
+            hint="`bottleneck extract` takes them from its sources; elsewhere use float32.",
+        )
+    maps = output_maps(backbone, outputs)
+    import_keras("openvino")
+    import openvino as ov
+
+    core = ov.Core()
+    if precision == "bfloat16" and "BF16" not in core.get_property(
+        "CPU", "OPTIMIZATION_CAPABILITIES"
+    ):
+        raise RuntimeUnavailableError(
+            "Expected a CPU that computes in bfloat16. Received: one that does not.",
+            hint="Use --precision float32 or int8.",
+        )
+    model = _graph(ov, backbone, maps, outputs)
+    details: dict[str, Any] = {}
+    if calibration is not None and precision == "int8":
+        from bottleneck.runtimes.quantize import quantized
+
+        model, details = quantized(model, calibration, list(output_dims(maps, outputs)), _compiled)
+    parts = Parts(
+        _Inference(model, "bf16" if precision == "bfloat16" else "f32"),
+        threads=available_cores(),
+        most=PART,
+    )
+    return CompiledStep(
+        parts.start,
+        fetch=parts.gather,
+        runtime="openvino",
+        version=ov.__version__.partition("-")[0],
+        device="cpu",
+        dims=output_dims(maps, outputs),
+        size=backbone.size,
+        in_flight=BATCHES_IN_FLIGHT,
+        details=details,
+    )
+
+
+def devices() -> list[str]:
+    """Name what this framework can compute on: ``cpu``.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        When OpenVINO cannot be used.
+    """
+    import_keras("openvino")
+    return ["cpu"]
+
+
+class _Inference:
+    """A graph that several threads compute parts with at the same time, all of one shape.
+
+    One thread for each part needs no waiting for others after every layer, and a small part stays
+    in the cache.
+    """
+
+    def __init__(self, model: Any, hint: str) -> None:
+        self._model = model
+        self._hint = hint
+        self._size = 0
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        self._one_compiles = Lock()
+
+    def __call__(self, part: NDArray[np.uint8]) -> list[NDArray[Any]]:
+        size, idle = self._requests(len(part))
+        if len(part) < size:
+            part = np.pad(part, [(0, size - len(part)), (0, 0), (0, 0), (0, 0)])
+        request = idle.get()
+        try:
+            request.infer([part])
+            # What a request returns is overwritten when it is used again.
+            return [tensor.data.copy() for tensor in request.output_tensors]
+        finally:
+            idle.put(request)
+
+    def _requests(self, size: int) -> "tuple[int, SimpleQueue[Any]]":
+        """Return the shape's size and requests for it, as many as are best for the CPU."""
+        with self._one_compiles:
+            if size > self._size:
+                compiled = _compiled(self._model, size, self._hint)
+                self._idle = SimpleQueue()
+                for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
+                    self._idle.put(compiled.create_infer_request())
+                self._size = size
+            return self._size, self._idle
+
+
+def _compiled(model: Any, count: int, hint: str = "f32") -> Any:
+    import openvino as ov
+
+    fixed = model.clone()
+    fixed.reshape([count, *(dim.get_length() for dim in list(model.input(0).partial_shape)[1:])])
+    # Without the hint of a precision OpenVINO takes bfloat16 wherever the CPU has it.
+    options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": hint}
+    return ov.Core().compile_model(fixed, "CPU", options)
+
+
+def _graph(ov: Any, backbone: Backbone, maps: list[Any], outputs: Sequence[OutputSpec]) -> Any:
+    """Trace the function into a graph for batches of any size."""
+    from keras.src.backend.openvino.core import OpenVINOKerasTensor
+    from openvino._offline_transformations import apply_moc_transformations
+
+    with isolated("openvino") as keras:
+        network = keras.Model(backbone.model.input, maps)
+        images = ov.opset13.parameter([-1, backbone.size, backbone.size, 3], np.uint8, "images")
+        pixels = preprocessed(
+            keras.ops, OpenVINOKerasTensor(images.output(0)), backbone.spec.preprocess
+        )
+        found = pooled_outputs(keras.ops, network(pixels, training=False), outputs)
+    model = ov.Model([one.output for one in found], [images], backbone.spec.name)
+    apply_moc_transformations(model, cf=True, smart_reshape=True)
+    sink_transposes(ov, model)
+    # Now that nothing stands between, normalisation is folded into convolutions.
+    apply_moc_transformations(model, cf=True, smart_reshape=True)
+    return model

@@ -1,0 +1,168 @@
+"""The compiled forward pass of every runtime: three functions, and what is common around them."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.errors import DeviceMemoryError
+from bottleneck.runtimes.protocol import Pending, check_batch
+
+BATCHES_IN_FLIGHT: Final = 2
+"""On a GPU: one is computed while the next is copied to it and the last one's results back."""
+
+
+def as_it_is(value: Any) -> Any:
+    """Return what is given: a transfer or a fetch that a CPU does not need."""
+    return value
+
+
+class CompiledStep:
+    """A backbone compiled by a runtime; see :class:`bottleneck.runtimes.CompiledBackbone`.
+
+    Parameters
+    ----------
+    compute : callable
+        From what ``transfer`` returns to an array per output, on the device. May return before
+        they are computed.
+    runtime, version, device : str
+        For the recipe.
+    dims : mapping of str to int
+        Length of each output's features.
+    size : int
+        Side of the images, pixels.
+    transfer : callable
+        From uint8 images, shape (n, size, size, 3), to what is computed on. They stay as they
+        are until ``fetch`` has returned.
+    fetch : callable
+        From what ``compute`` returned to arrays in memory.
+    pad : bool
+        Whether a batch shape not seen before is expensive. Then smaller batches are padded to the
+        largest one so far.
+    in_flight : int
+        How many batches may be on their way at once.
+    buffer : callable
+        Makes the memory that batches on their way are copied from, of a shape.
+    out_of_memory : callable
+        Tells whether an exception means that the device's memory did not suffice.
+    details : mapping, optional
+        What else the recipe is to say about the execution.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[[Any], Any],
+        *,
+        runtime: str,
+        version: str,
+        device: str,
+        dims: Mapping[str, int],
+        size: int,
+        transfer: Callable[[NDArray[np.uint8]], Any] = as_it_is,
+        fetch: Callable[[Any], Sequence[NDArray[Any]]] = as_it_is,
+        pad: bool = False,
+        in_flight: int = 1,
+        buffer: Callable[[tuple[int, ...]], NDArray[np.uint8]] | None = None,
+        out_of_memory: Callable[[Exception], bool] = lambda error: False,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.runtime = runtime
+        self.version = version
+        self.device = device
+        self.dims = dims
+        self.details = details or {}
+        self.in_flight = in_flight
+        self.transfer_seconds = 0.0
+        self._compute = compute
+        self._transfer = transfer
+        self._fetch = fetch
+        self._size = size
+        self._pad = pad
+        self._buffer = buffer or (lambda shape: np.empty(shape, np.uint8))
+        self._free: list[NDArray[np.uint8]] = []
+        self._out_of_memory = out_of_memory
+        self._largest = 0
+
+    def __repr__(self) -> str:
+        outputs = ", ".join(f"{name} {dim}" for name, dim in self.dims.items())
+        return f"<CompiledStep {self.runtime} {self._size}px {outputs}, {self.device}>"
+
+    def __call__(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Compute features; see :class:`bottleneck.runtimes.CompiledBackbone`."""
+        check_batch(batch, self._size)
+        if len(batch) == 0:
+            return {name: np.empty((0, dim), np.float32) for name, dim in self.dims.items()}
+        more = self._padded(len(batch)) - len(batch)
+        images = np.pad(batch, [(0, more), (0, 0), (0, 0), (0, 0)]) if more else batch
+        return self._finish(self._start(images), len(batch))
+
+    def submit(self, batch: NDArray[np.uint8]) -> Pending:
+        """Begin to compute; see :class:`bottleneck.runtimes.protocol.Overlapping`."""
+        check_batch(batch, self._size)
+        if len(batch) == 0:
+            return Pending(batch, lambda: self(batch))
+        count = self._padded(len(batch))
+        buffer = self._taken(count)
+        images = buffer[: len(batch)]
+        images[:] = batch
+        try:
+            found = self._start(buffer[:count])
+        except DeviceMemoryError as error:
+            self._free.append(buffer)
+            return Pending(images, lambda error=error: _raise(error))  # type: ignore[misc]
+
+        def result() -> dict[str, NDArray[np.float32]]:
+            try:
+                return self._finish(found, len(images))
+            finally:
+                self._free.append(buffer)
+
+        return Pending(images, result)
+
+    def _padded(self, count: int) -> int:
+        if not self._pad:
+            return count
+        self._largest = max(self._largest, count)
+        return self._largest
+
+    def _taken(self, count: int) -> NDArray[np.uint8]:
+        """Take memory for images that are on their way; it is used again and again."""
+        if self._free and len(self._free[-1]) >= count:
+            return self._free.pop()
+        self._free.clear()
+        return self._buffer((count, self._size, self._size, 3))
+
+    def _start(self, batch: NDArray[np.uint8]) -> Any:
+        with self._full_memory_told(len(batch)):
+            started = time.perf_counter()
+            images = self._transfer(batch)
+            self.transfer_seconds += time.perf_counter() - started
+            return self._compute(images)
+
+    def _finish(self, found: Any, count: int) -> dict[str, NDArray[np.float32]]:
+        with self._full_memory_told(count):
+            features = self._fetch(found)
+        return {
+            name: np.asarray(feature, np.float32)[:count]
+            for name, feature in zip(self.dims, features, strict=True)
+        }
+
+    @contextmanager
+    def _full_memory_told(self, count: int) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if not self._out_of_memory(error):
+                raise
+            self._largest = 0  # smaller batches are not to be padded to this one
+            raise DeviceMemoryError(
+                f"{self.device} has not enough memory for {count} images of {self._size} pixels",
+                hint="--batch-size auto finds what fits; a smaller --size takes less.",
+            ) from error
+
+
+def _raise(error: DeviceMemoryError) -> NoReturn:
+    raise error

@@ -1,0 +1,178 @@
+"""PyTorch in inference mode.
+
+Keras keeps channels last, and its Torch layers hand convolutions a permuted view of that: the
+layout that PyTorch calls ``channels_last``, so nothing is copied. Batches of any size cost the
+same per image; none is padded. Float32 means float32 on a GPU too, not TF32.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.backbones.builders import Backbone
+from bottleneck.backbones.keras_scope import import_keras, isolated
+from bottleneck.backbones.spec import OutputSpec
+from bottleneck.runtimes.mixed import mixed
+from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
+from bottleneck.runtimes.place import gpu_index, no_such_gpu
+from bottleneck.runtimes.pooling import preprocessed
+from bottleneck.runtimes.protocol import check_precision
+from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
+
+PRECISIONS: Final = ("float32", "bfloat16", "float16")
+"""Precisions this runtime computes in; pixels are preprocessed and maps pooled in float32."""
+
+
+def compile(
+    backbone: Backbone,
+    outputs: Sequence[OutputSpec],
+    *,
+    precision: str = "float32",
+    device: str | None = None,
+) -> CompiledStep:
+    """Put preprocessing, network and pooling of all outputs into one function.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        What to compute; built with ``backend="torch"``.
+    outputs : sequence of OutputSpec
+        What to take from it; several cost one forward pass.
+    precision : {"float32", "bfloat16", "float16"}
+        What layers compute in; weights stay float32.
+    device : str, optional
+        ``cpu``, ``gpu`` or ``gpu:N``. Default: the first GPU, else the CPU.
+
+    Raises
+    ------
+    BackboneError
+        For no or repeated outputs, or a layer that does not exist.
+    OptionError
+        For a precision or a device that is not known.
+    RuntimeUnavailableError
+        When PyTorch cannot be used, or has no such GPU.
+    """
+    check_precision("torch", precision, PRECISIONS)
+    maps = output_maps(backbone, outputs)
+    import_keras("torch")
+    import torch
+
+    name = _place(torch, device)
+    place = name.replace("gpu", "cuda")
+    if place != "cpu":
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+    with isolated("torch") as keras, keras.device(place):
+        network = keras.Model(backbone.model.input, maps)
+        if precision != "float32":
+            network = mixed(keras, network, precision)
+        network = network.to(place).eval()
+
+    def forward(pixels: Any) -> tuple[Any, ...]:
+        with torch.inference_mode(), keras.device(place):
+            images = preprocessed(keras.ops, pixels, backbone.spec.preprocess)
+            return pooled_outputs(keras.ops, network(images, training=False), outputs)
+
+    way = _OnCpu(torch, forward) if place == "cpu" else _OnGpu(torch, forward, place)
+
+    return CompiledStep(
+        way.compute,
+        runtime="torch",
+        version=torch.__version__,
+        device=name,
+        dims=output_dims(maps, outputs),
+        size=backbone.size,
+        transfer=way.transfer,
+        fetch=way.fetch,
+        in_flight=way.in_flight,
+        buffer=way.buffer,
+        out_of_memory=lambda error: isinstance(error, torch.cuda.OutOfMemoryError),
+    )
+
+
+class _OnCpu:
+    """The way of a batch on the CPU: nothing is copied."""
+
+    in_flight = 1
+
+    def __init__(self, torch: Any, forward: Callable[[Any], tuple[Any, ...]]) -> None:
+        self._torch = torch
+        self.compute = forward
+
+    def buffer(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        return np.empty(shape, np.uint8)
+
+    def transfer(self, batch: NDArray[np.uint8]) -> Any:
+        return self._torch.from_numpy(batch if batch.flags.writeable else batch.copy())
+
+    def fetch(self, features: Any) -> list[NDArray[Any]]:
+        return [feature.numpy() for feature in features]
+
+
+class _OnGpu:
+    """The way of a batch through a GPU: copies in both directions run beside what is computed.
+
+    They need memory that the system does not move (pinned), and a stream of their own.
+    """
+
+    in_flight = BATCHES_IN_FLIGHT
+
+    def __init__(self, torch: Any, forward: Callable[[Any], tuple[Any, ...]], place: str) -> None:
+        self._torch = torch
+        self._forward = forward
+        self._place = place
+        self._copies = torch.cuda.Stream(place)
+
+    def buffer(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        pinned: NDArray[np.uint8] = self._torch.empty(
+            shape, dtype=self._torch.uint8, pin_memory=True
+        ).numpy()
+        return pinned
+
+    def transfer(self, batch: NDArray[np.uint8]) -> Any:
+        pixels = self._torch.from_numpy(batch if batch.flags.writeable else batch.copy())
+        with self._torch.cuda.stream(self._copies):
+            # Waits only where the memory is not pinned.
+            return pixels.to(self._place, non_blocking=True)
+
+    def compute(self, pixels: Any) -> Any:
+        stream = self._torch.cuda.current_stream(self._place)
+        stream.wait_stream(self._copies)
+        pixels.record_stream(stream)  # not to be used again before it is computed
+        found = []
+        for feature in self._forward(pixels):
+            host = self._torch.empty(feature.shape, dtype=feature.dtype, pin_memory=True)
+            found.append(host.copy_(feature, non_blocking=True))
+        return found, stream.record_event()
+
+    def fetch(self, started: Any) -> list[NDArray[Any]]:
+        found, done = started
+        done.synchronize()
+        return [feature.numpy() for feature in found]
+
+
+def devices() -> list[str]:
+    """Name what this framework can compute on, ``cpu`` first.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        When PyTorch cannot be used.
+    """
+    import_keras("torch")
+    import torch
+
+    gpus = range(torch.cuda.device_count())
+    return ["cpu", *(f"gpu:{i} ({torch.cuda.get_device_name(i)})" for i in gpus)]
+
+
+def _place(torch: Any, device: str | None) -> str:
+    wanted = gpu_index(device)
+    count = torch.cuda.device_count()
+    if wanted is not None and wanted < count:
+        return f"gpu:{wanted}"
+    if wanted is not None and device is not None:
+        raise no_such_gpu(device, "PyTorch", torch.__version__, count, "pip install torch")
+    return "cpu"

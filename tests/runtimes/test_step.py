@@ -1,0 +1,153 @@
+"""What the compiled pass of every runtime does around its one function."""
+
+import numpy as np
+import pytest
+
+from bottleneck.errors import DeviceMemoryError
+from bottleneck.runtimes import Overlapping
+from bottleneck.runtimes.step import CompiledStep
+
+
+def step(compute, **options):
+    settings = {"runtime": "fake", "version": "1", "device": "gpu:0", "dims": {"mean": 3}}
+    return CompiledStep(compute, **{**settings, "size": 4, "pad": True, **options})
+
+
+def pixels(count):
+    return np.random.default_rng(count).integers(0, 256, (count, 4, 4, 3), np.uint8)
+
+
+def test_one_shape():
+    shapes = []
+
+    def compute(batch):
+        shapes.append(len(batch))
+        return [batch.mean((1, 2))]
+
+    function = step(compute)
+    for count in (4, 4, 1, 3, 6, 2):
+        batch = pixels(count)
+        found = function(batch)["mean"]
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, batch.mean((1, 2)), rtol=1e-6)
+    assert shapes == [4, 4, 4, 4, 6, 6]
+    assert function(pixels(0))["mean"].shape == (0, 3)
+
+
+def test_any_shape():
+    shapes = []
+    function = step(lambda batch: [shapes.append(len(batch)) or batch.mean((1, 2))], pad=False)
+    for count in (4, 1):
+        function(pixels(count))
+    assert shapes == [4, 1]
+
+
+def test_memory_of_the_device():
+    shapes = []
+
+    def compute(batch):
+        shapes.append(len(batch))
+        if len(batch) > 4:
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return [batch.mean((1, 2))]
+
+    function = step(compute, out_of_memory=lambda error: "RESOURCE_EXHAUSTED" in str(error))
+    with pytest.raises(DeviceMemoryError, match="gpu:0 has not enough memory for 8 images of 4"):
+        function(pixels(8))
+    function(pixels(4))  # is not padded to 8
+    assert shapes == [8, 4]
+
+
+class Device:
+    """Computes when results are asked for, as a GPU may; has room for ``room`` images."""
+
+    def __init__(self, room=100, fails_when="computed"):
+        self.room, self.fails_when = room, fails_when
+        self.log = []
+
+    def check(self, images, when):
+        if when == self.fails_when and len(images) > self.room:
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    def transfer(self, batch):
+        self.log.append(f"copy {len(batch)}")
+        return batch
+
+    def compute(self, images):
+        self.log.append(f"begin {len(images)}")
+        self.check(images, "begun")
+        return images
+
+    def fetch(self, images):
+        self.log.append(f"fetch {len(images)}")
+        self.check(images, "computed")
+        return [images.mean((1, 2))]
+
+    def step(self, **options):
+        return step(
+            self.compute,
+            transfer=self.transfer,
+            fetch=self.fetch,
+            in_flight=2,
+            out_of_memory=lambda error: "RESOURCE_EXHAUSTED" in str(error),
+            **options,
+        )
+
+
+def test_two_batches_on_their_way():
+    device = Device()
+    function = device.step()
+    assert isinstance(function, Overlapping)
+    batches = [pixels(count) for count in (4, 3)]
+    expected = [batch.mean((1, 2)) for batch in batches]
+    pending = [function.submit(batch) for batch in batches]
+    assert device.log == ["copy 4", "begin 4", "copy 4", "begin 4"]
+    for batch in batches:
+        batch[:] = 0  # the caller's memory is free at once
+    for one, mean in zip(pending, expected, strict=True):
+        np.testing.assert_allclose(one.result()["mean"], mean, rtol=1e-6)
+    assert device.log[4:] == ["fetch 4", "fetch 4"]
+    assert function.submit(pixels(0)).result()["mean"].shape == (0, 3)
+
+
+def test_memory_on_the_way_is_used_again():
+    made = []
+
+    def buffer(shape):
+        made.append(shape)
+        return np.empty(shape, np.uint8)
+
+    function = Device().step(buffer=buffer)
+    waiting = []
+    for seed in range(6):
+        waiting.append(function.submit(pixels(3 + seed % 2)))
+        if len(waiting) == 2:
+            waiting.pop(0).result()
+    assert made == [(3, 4, 4, 3), (4, 4, 4, 3), (4, 4, 4, 3)]
+
+
+@pytest.mark.parametrize("fails_when", ["begun", "computed"])
+def test_a_full_device_is_told_when_the_result_is_asked_for(fails_when):
+    function = Device(room=4, fails_when=fails_when).step()
+    batch = pixels(8)
+    pending = function.submit(batch)
+    with pytest.raises(DeviceMemoryError, match="gpu:0 has not enough memory for 8 images"):
+        pending.result()
+    np.testing.assert_array_equal(pending.batch, batch)  # so that it can be tried in parts
+    np.testing.assert_allclose(
+        function.submit(batch[:4]).result()["mean"], batch[:4].mean((1, 2)), rtol=1e-6
+    )
+
+
+def test_other_errors_pass():
+    def compute(batch):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        step(compute)(pixels(1))
+
+
+def test_says_what_it_is():
+    assert repr(step(None)) == "<CompiledStep fake 4px mean 3, gpu:0>"
+    with pytest.raises(ValueError, match="Expected uint8 images"):
+        step(None)(np.zeros((1, 5, 5, 3), np.uint8))
