@@ -34,7 +34,7 @@ def compare(name, embedder, options):
     network, size = embedder.network, embedder.geometry.size
     pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, size, size, 3), np.uint8)
     sides = {
-        "whole": lambda batch: network._pass(batch)[0],
+        "whole": lambda batch: network._compute.__self__._compute(batch)[0],
         "parts": lambda batch: network(batch)["avg"],
     }
     times = {side: [] for side in sides}

@@ -134,14 +134,15 @@ class _Inference:
         self._one_compiles = Lock()
 
     def __call__(self, part: NDArray[np.uint8]) -> list[NDArray[Any]]:
-        size, idle = self._requests(len(part))
-        if len(part) < size:
-            part = np.pad(part, [(0, size - len(part)), (0, 0), (0, 0), (0, 0)])
+        count = len(part)
+        size, idle = self._requests(count)
+        if count < size:
+            part = np.pad(part, [(0, size - count), (0, 0), (0, 0), (0, 0)])
         request = idle.get()
         try:
             request.infer([part])
             # What a request returns is overwritten when it is used again.
-            return [tensor.data.copy() for tensor in request.output_tensors]
+            return [tensor.data[:count].copy() for tensor in request.output_tensors]
         finally:
             idle.put(request)
 

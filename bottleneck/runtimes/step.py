@@ -12,7 +12,8 @@ from bottleneck.errors import DeviceMemoryError
 from bottleneck.runtimes.protocol import Pending, check_batch
 
 BATCHES_IN_FLIGHT: Final = 2
-"""On a GPU: one is computed while the next is copied to it and the last one's results back."""
+"""One is computed while the next is copied to the device and the last one's results back; and a
+CPU has something to do while the last part of a batch is computed."""
 
 
 def as_it_is(value: Any) -> Any:

@@ -112,7 +112,7 @@ def compile(
     transfer = partial(_on, tf.device, place, tf.constant)
     if place == "cpu":
         parts = Parts(
-            lambda part: _arrays(compute(transfer(part))),
+            partial(_part, transfer, compute),
             threads=PARTS_AT_A_TIME,
             most=IMAGES_PER_CORE * available_cores(),
         )
@@ -145,6 +145,12 @@ def _on(scope: Callable[[str], Any], place: str, function: Callable[[Any], Any],
 
 def _arrays(features: Sequence[Any]) -> list[NDArray[Any]]:
     return [feature.numpy() for feature in features]
+
+
+def _part(
+    transfer: Callable[[NDArray[Any]], Any], compute: _Function, images: NDArray[Any]
+) -> list[NDArray[Any]]:
+    return _arrays(compute(transfer(images)))
 
 
 def _frozen(tf: Any, forward: Callable[[Any], tuple[Any, ...]], images: Any) -> _Function:

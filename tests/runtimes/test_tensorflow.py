@@ -41,8 +41,10 @@ def compiled(backbone, *outputs, **options):
 
 
 def function_of(compiled):
-    """Return TensorFlow's own function inside a compiled backbone."""
-    return compiled._compute.args[-1]
+    """Return TensorFlow's own function inside a backbone compiled for a CPU."""
+    parts = compiled._compute.__self__
+    _, compute = parts._compute.args
+    return compute.args[-1]
 
 
 def close(ours, theirs) -> None:
