@@ -34,6 +34,10 @@ _STILLBORN = 5
 
 _START_SECONDS = 120.0
 
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)}
+"""For a worker's C library (glibc; others ignore it): the megabyte or so that each image takes is
+kept for the next one, not given back and fetched again page by page."""
+
 _THREADS_HINT = "Decode in threads: --worker-kind threads."
 
 
@@ -241,6 +245,6 @@ class _Worker(Child):
         self.ready = False
         self.born = time.monotonic()
         try:
-            super().__init__("bottleneck.decode.worker", files)
+            super().__init__("bottleneck.decode.worker", files, _KEEP_MEMORY | os.environ)
         except OSError as error:
             raise WorkerError(f"a decode worker cannot be started: {error}") from error
