@@ -148,7 +148,8 @@ def fill_stores(
                 decoder = decoder or open_decoder(
                     source, workers=workers, kind=worker_kind, watch=watch
                 )
-                batches = _with_wants(plan.batches(job.batch_size), targets)
+                sharing = min(embedder.sharing(workers) for _, embedder in outputs)
+                batches = _with_wants(plan.batches(job.batch_size, sharing), targets)
                 slots = decode_stream(decoder, job, batches)
                 with closing(slots):
                     _stream(

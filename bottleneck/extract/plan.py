@@ -18,6 +18,9 @@ from bottleneck.store import FeatureStore
 _BLOCK_ROWS = 1 << 20
 """Rows planned at once."""
 
+_LEAST_SHARE = 4
+"""Rows of a batch that are not worth dividing further."""
+
 _OVERWRITE_HINT = "Give another -o, or --overwrite to replace the file and its finished rows."
 
 _REUSE_HINT = (
@@ -135,16 +138,22 @@ class Plan:
     def __repr__(self) -> str:
         return f"<Plan {len(self)} of {len(self._status)} rows>"
 
-    def batches(self, size: int) -> Iterator[NDArray[np.int64]]:
-        """Yield ascending row numbers, ``size`` at a time."""
-        rest = np.empty(0, np.int64)
+    def batches(self, size: int, workers: int = 1) -> Iterator[NDArray[np.int64]]:
+        """Yield ascending row numbers, ``size`` at a time.
+
+        The last rows are divided among the workers that decode, in ever smaller batches, so that
+        none is without work while another has a whole batch to do.
+        """
+        left, rest = len(self), np.empty(0, np.int64)
         for rows in self._chosen():
             rest = np.concatenate([rest, rows])
-            whole = len(rest) // size * size
-            yield from rest[:whole].reshape(-1, size)
-            rest = rest[whole:]
-        if len(rest):
-            yield rest
+            while len(rest) >= (count := self._share(left, size, workers)) > 0:
+                yield rest[:count]
+                left, rest = left - count, rest[count:]
+
+    @staticmethod
+    def _share(left: int, size: int, workers: int) -> int:
+        return min(left, size, max(_LEAST_SHARE, -(-left // workers)))
 
     def _chosen(self) -> Iterator[NDArray[np.int64]]:
         """Yield the rows to do: of those that wait, numbers ``i * waiting // limit``."""

@@ -115,11 +115,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
             self.fit()
         source = _as_source(X)
         (dim,) = self._embedder.dims.values()
+        plan, workers = Plan(np.zeros(len(X), np.uint8)), self.workers or available_cores()
         features = np.full((len(X), dim), np.nan, np.float32)
         for batch in self._embedder.stream(
             source,
-            Plan(np.zeros(len(X), np.uint8)).batches(self.batch_size),
-            workers=self.workers or available_cores(),
+            plan.batches(self.batch_size, self._embedder.sharing(workers)),
+            workers=workers,
         ):
             (features[batch.rows],) = batch.features.values()
             if batch.failures and self.on_error == "raise":

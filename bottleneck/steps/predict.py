@@ -86,6 +86,7 @@ class PredictStep:
         for note in notes:
             progress.note(note)
         n_rows, failed = len(source.manifest), 0
+        plan, workers = Plan(np.zeros(n_rows, np.uint8)), self.workers or available_cores()
         seconds: defaultdict[str, float] = defaultdict(float)
         progress.begin(n_rows, 0)
         try:
@@ -93,8 +94,8 @@ class PredictStep:
                 finished = 0
                 for batch in embedder.stream(
                     source,
-                    Plan(np.zeros(n_rows, np.uint8)).batches(self.batch_size),
-                    workers=self.workers or available_cores(),
+                    plan.batches(self.batch_size, embedder.sharing(workers)),
+                    workers=workers,
                     worker_kind="auto",
                     seconds=seconds,
                     watch=Watch(

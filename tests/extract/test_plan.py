@@ -17,6 +17,24 @@ def test_rows_to_do_are_the_pending_ones():
     assert rows_of(Plan(np.ones(5, np.uint8))) == []
 
 
+@pytest.mark.parametrize(
+    ("rows", "workers", "sizes"),
+    [
+        (30, 2, [15, 8, 4, 3]),
+        (100, 2, [32, 32, 18, 9, 5, 4]),
+        (100, 1, [32, 32, 32, 4]),
+        (9, 8, [4, 4, 1]),
+        (0, 2, []),
+    ],
+)
+def test_the_last_rows_are_divided_among_workers(monkeypatch, rows, workers, sizes):
+    for block in (7, 1000):
+        monkeypatch.setattr("bottleneck.extract.plan._BLOCK_ROWS", block)
+        batches = list(Plan(np.zeros(rows, np.uint8)).batches(32, workers))
+        assert [len(batch) for batch in batches] == sizes
+        assert [row for batch in batches for row in batch.tolist()] == list(range(rows))
+
+
 def test_a_limit_is_spread_evenly():
     plan = Plan(np.zeros(1000, np.uint8), limit=4)
     assert len(plan) == 4
