@@ -35,6 +35,9 @@ def fingerprint(model: Any) -> str:
         if layer.name == rescaling.LAYER:
             values.append(np.asarray(layer.scale, np.float32))
         for value in values:
+            if value.dtype.kind == "i":
+                # A counter of EfficientNet's, which some frameworks keep in 32 bits.
+                value = value.astype(np.int64)  # noqa: PLW2901
             parts.append(f"{value.dtype.str}{list(value.shape)}".encode())
             parts.append(value.tobytes())
     return fingerprint_parts(parts)

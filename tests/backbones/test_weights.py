@@ -12,6 +12,7 @@ import pytest
 from bottleneck import backbones
 from bottleneck.backbones import rescaling
 from bottleneck.backbones.keras_scope import isolated
+from bottleneck.backbones.weights import fingerprint
 from bottleneck.errors import BackboneError, WeightsError
 
 SIZE = 32
@@ -294,3 +295,15 @@ class TestEfficientNetRescaling:
         assert not rescaling.is_needed(rescaling.STDDEV, 1)
         assert not rescaling.is_needed(variances, None)
         assert not rescaling.is_needed(np.ones(3), None)
+
+
+def test_a_counters_width_is_no_weight() -> None:
+    """EfficientNet counts in 64 bits on TensorFlow and in 32 on JAX; its weights are the same."""
+    from types import SimpleNamespace
+
+    def network(counter):
+        weights = [np.ones((2, 3), np.float32), np.array(7, counter)]
+        return SimpleNamespace(layers=[SimpleNamespace(name="a", get_weights=lambda: weights)])
+
+    assert fingerprint(network(np.int32)) == fingerprint(network(np.int64))
+    assert fingerprint(network(np.int32)) != fingerprint(network(np.float32))

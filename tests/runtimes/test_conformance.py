@@ -21,9 +21,11 @@ FAMILIES = (
 
 PARTS = {"single0": slice(0, 1), "single1": slice(1, 2), "part": slice(3, None)}
 
-COSINE = {"float32": 0.99999, "bfloat16": 0.995}
-"""Least cosine of an image. Bfloat16 was wanted above 0.999; JAX and PyTorch have 0.9966 and
-0.9973 for the worst of these coarse 64-pixel images on EfficientNet-Lite0."""
+COSINE = {"float32": 0.99999, "bfloat16": 0.999}
+"""Least cosine of an image."""
+
+OPENVINO_BFLOAT16 = 0.995
+"""OpenVINO rounds depthwise kernels too; see docs/decisions/0005-runtimes.md."""
 
 needs = {
     runtime: pytest.mark.skipif(
@@ -37,8 +39,6 @@ needs = {
 def parameters():
     for runtime in ("tensorflow", "jax", "torch", "openvino"):
         for precision in ("float32", "bfloat16"):
-            if (runtime, precision) == ("tensorflow", "bfloat16"):
-                continue
             marks = [needs[runtime]] if runtime in needs else []
             yield pytest.param(runtime, precision, QUICK, marks=marks)
             yield pytest.param(runtime, precision, FAMILIES, marks=[*marks, pytest.mark.heavy])
@@ -82,6 +82,9 @@ def cosines(a, b):
 def test_features_are_tensorflows(reference, tmp_path, runtime, precision, names):
     theirs = reference(names)
     ours = run(tmp_path / "ours.npz", runtime, precision, names)
+    least = COSINE[precision]
+    if (runtime, precision) == ("openvino", "bfloat16"):
+        least = OPENVINO_BFLOAT16
     others = {"tensorflow", "torch", "openvino"} - {runtime}
     assert others.isdisjoint(ours["frameworks"].tolist())  # Keras itself looks whether JAX is there
     for name in names:
@@ -95,14 +98,14 @@ def test_features_are_tensorflows(reference, tmp_path, runtime, precision, names
         assert len(keys) >= 5
         for key in keys:
             assert ours[key].dtype == np.float32
-            assert cosines(ours[key], theirs[key]).min() > COSINE[precision], key
+            assert cosines(ours[key], theirs[key]).min() > least, key
             scale = np.abs(theirs[key]).max()
             tolerance = (2e-3 if precision == "float32" else 0.2) * scale
             np.testing.assert_allclose(ours[key], theirs[key], rtol=0, atol=tolerance)
             for part, rows in PARTS.items():
                 alone = ours[key.replace("/whole/", f"/{part}/")]
                 # Other batch sizes may take other routines, which round differently.
-                assert cosines(alone, ours[key][rows]).min() > COSINE[precision], (key, part)
+                assert cosines(alone, ours[key][rows]).min() > least, (key, part)
 
 
 @needs["openvino"]
