@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 LAYERS = (
     {"status"},
     {"errors", "fingerprint", "packed"},
-    {"location"},
+    {"location", "targets"},
     {"output"},
     {"manifest", "recipe"},
     {"store", "backbones", "runtimes", "images", "sources"},

@@ -39,6 +39,7 @@ class ExtractOptions:
     runtime: str = "auto"
     reuse: tuple[str, ...] = ()
     limit: int | None = None
+    targets: tuple[str, ...] = ()
     overwrite: bool = False
     preallocate: bool = True
     retry_failed: bool = False

@@ -36,6 +36,7 @@ class ExtractStep:
     runtime: Literal["auto", "tensorflow"] = "auto"
     reuse: tuple[str, ...] = ()
     limit: int | None = None
+    targets: tuple[str, ...] = ()
     overwrite: bool = False
     preallocate: bool = True
     retry_failed: bool = False
