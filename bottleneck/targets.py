@@ -78,7 +78,8 @@ class Targets:
         """
         found: list[str] = []
         for name in wanted:
-            columns = [one for one in self.names if one == name or one.startswith(f"{name}/")]
+            columns = [one for one in self.names if one.startswith(f"{name}/")]
+            columns = [name] if name in self.names else columns
             if not columns:
                 known = list(dict.fromkeys([one.partition("/")[0] for one in self.names]))
                 near = difflib.get_close_matches(name, known) or known
@@ -96,21 +97,38 @@ class Targets:
     def columns(self, names: Sequence[str]) -> NDArray[Any]:
         """Return some columns side by side.
 
+        A label of a list that this table never names holds in none of its rows.
+
         Returns
         -------
         ndarray of shape (n, len(names))
             uint8 where all are flags, else float64; what is missing is :data:`MISSING` or NaN.
         """
-        if all(name in self.flag_names for name in names):
-            return self.flags[[self.flag_names.index(name) for name in names]].T
-        found = np.empty((self.numbers.shape[1], len(names)))
-        for i, name in enumerate(names):
-            if name in self.number_names:
-                found[:, i] = self.numbers[self.number_names.index(name)]
-            else:
-                flags = self.flags[self.flag_names.index(name)]
-                found[:, i] = np.where(flags == MISSING, np.nan, flags)
-        return found
+        found = [self._column(name) for name in names]
+        if any(column.dtype != np.uint8 for column in found):
+            found = [_as_number(column) for column in found]
+        return np.stack(found, axis=1)
+
+    def _column(self, name: str) -> NDArray[Any]:
+        if name in self.number_names:
+            numbers: NDArray[np.float64] = self.numbers[self.number_names.index(name)]
+            return numbers
+        if name in self.flag_names:
+            flags: NDArray[np.uint8] = self.flags[self.flag_names.index(name)]
+            return flags
+        return self._absent(name, self.flags.shape[1])
+
+    def _absent(self, name: str, n: int) -> NDArray[np.uint8]:
+        """Return the values of a column that is not here, for n rows."""
+        siblings = self.siblings(name)
+        if not siblings:
+            return np.full(n, MISSING, np.uint8)
+        return np.where(self._column(siblings[0]) == MISSING, MISSING, 0).astype(np.uint8)
+
+    def siblings(self, name: str) -> list[str]:
+        """Return the labels that are here of the list that a label belongs to."""
+        prefix, slash, _ = name.partition("/")
+        return [one for one in self.flag_names if slash and one.startswith(f"{prefix}/")]
 
     def take(self, rows: NDArray[np.int64]) -> "Targets":
         """Return the targets of some rows, in the order given."""
@@ -152,8 +170,8 @@ def collect(columns: Iterable[tuple[str, NDArray[Any]]], n: int) -> Targets:
 def join(parts: Sequence[Targets], lengths: Sequence[int]) -> Targets:
     """Put targets behind one another; a part without a column has no values there.
 
-    A label of a list that a part has otherwise does not hold in that part, since it knows the
-    list and did not name it. A column of flags in one part and of numbers in another is numbers.
+    A label of a list that a part never names holds in none of its rows. A column of flags in one
+    part and of numbers in another is numbers.
     """
     names = list(dict.fromkeys(name for part in parts for name in part.names))
     numeric = {name for part in parts for name in part.number_names}
@@ -161,19 +179,13 @@ def join(parts: Sequence[Targets], lengths: Sequence[int]) -> Targets:
     for name in names:
         pieces: list[NDArray[Any]] = []
         for part, n in zip(parts, lengths, strict=True):
-            piece = part.columns([name])[:, 0] if name in part.names else _absent(part, name, n)
-            if name in numeric and piece.dtype == np.uint8:
-                piece = np.where(piece == MISSING, np.nan, piece)
-            pieces.append(piece)
+            piece = part._column(name) if name in part.names else part._absent(name, n)
+            pieces.append(_as_number(piece) if name in numeric else piece)
         joined.append((name, np.concatenate(pieces)))
     return collect(joined, sum(lengths))
 
 
-def _absent(part: Targets, name: str, n: int) -> NDArray[np.uint8]:
-    """Return the values of a column that a part does not have."""
-    prefix, slash, _ = name.partition("/")
-    siblings = [one for one in part.flag_names if slash and one.startswith(f"{prefix}/")]
-    if not siblings:
-        return np.full(n, MISSING, np.uint8)
-    known = ~missing_rows(part.columns(siblings[:1]))
-    return np.where(known, 0, MISSING).astype(np.uint8)
+def _as_number(column: NDArray[Any]) -> NDArray[np.float64]:
+    if column.dtype != np.uint8:
+        return column
+    return np.where(column == MISSING, np.nan, column)

@@ -9,9 +9,14 @@ regression minimises ``sum of squares + alpha * |w|^2``, so its ``alpha`` is ``1
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from bottleneck.errors import OptionError
+
+Task: TypeAlias = Literal["classes", "labels", "numbers"]
+"""What a head predicts: one class, labels of which any may hold, or numbers."""
+
+TASKS: tuple[Task, ...] = ("classes", "labels", "numbers")
 
 
 class Classifier(Protocol):

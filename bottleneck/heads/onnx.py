@@ -1,8 +1,10 @@
 """A linear head as an ONNX model, written byte by byte: no package of ONNX is needed.
 
 From features (float32, rows x length) the model computes ``scores``, ``label`` (index of the
-class) and, for heads that have them, ``probabilities``; products are float64, as here. Class
-names and the recipe of the features are in the model's metadata.
+class) and, for heads that have them, ``probabilities``; products are float64, as here. Of heads
+of labels there is no ``label``: those of a probability above a half hold. The ``scores`` of
+heads of numbers are the numbers. Names and the recipe of the features are in the model's
+metadata.
 
 Field numbers are of ``onnx.proto`` (https://github.com/onnx/onnx), the encoding is that of
 protocol buffers (https://protobuf.dev/programming-guides/encoding).
@@ -62,7 +64,7 @@ def onnx_model(head: Head) -> bytes:
         )
     coef = np.asarray(estimator.coef_, np.float64)
     intercept = np.asarray(estimator.intercept_, np.float64)  # type: ignore[attr-defined]
-    two = len(coef) == 1
+    two = head.task == "classes" and len(coef) == 1
     if two:  # the columns of Head.scores
         coef, intercept = np.concatenate([-coef, coef]), np.concatenate([-intercept, intercept])
     tensors = [_tensor("coef", np.ascontiguousarray(coef.T)), _tensor("intercept", intercept)]
@@ -71,14 +73,20 @@ def onnx_model(head: Head) -> bytes:
         _node("MatMul", ["wide", "coef"], ["products"]),
         _node("Add", ["products", "intercept"], ["sums"]),
         _node("Cast", ["sums"], ["scores"], to=_FLOAT),
-        _node("ArgMax", ["sums"], ["label"], axis=1, keepdims=0),
     ]
     classes = len(head.classes)
-    outputs = [
-        _value("label", _INT64, ["rows"]),
-        _value("scores", _FLOAT, ["rows", classes]),
-    ]
-    factor = _factor(head, two)
+    outputs = [_value("scores", _FLOAT, ["rows", classes])]
+    factor = None
+    if head.task == "classes":
+        nodes.append(_node("ArgMax", ["sums"], ["label"], axis=1, keepdims=0))
+        outputs.insert(0, _value("label", _INT64, ["rows"]))
+        factor = _factor(head, two)
+    elif head.task == "labels":
+        nodes += [
+            _node("Sigmoid", ["sums"], ["each"]),
+            _node("Cast", ["each"], ["probabilities"], to=_FLOAT),
+        ]
+        outputs.append(_value("probabilities", _FLOAT, ["rows", classes]))
     if factor is not None:
         tensors.append(_tensor("factor", np.array(factor, np.float64)))
         nodes += [
@@ -97,6 +105,7 @@ def onnx_model(head: Head) -> bytes:
         ]
     )
     about = {
+        "task": head.task,
         "classes": json.dumps(list(head.classes), ensure_ascii=False),
         "recipe": head.recipe.to_json(),
         "output": head.output,

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.errors import HeadError, OptionError
-from bottleneck.heads.calibration import fit_temperature, out_of_fold_scores
-from bottleneck.heads.catalogue import Classifier, HeadSpec, head_spec, strength
+from bottleneck.heads.calibration import fit_temperature, out_of_fold_scores, two_columns
+from bottleneck.heads.catalogue import Classifier, HeadSpec, Task, head_spec, strength
 from bottleneck.heads.curves import few_shots, learning_curve
 from bottleneck.heads.features import as_feature_rows, require_finite
 from bottleneck.heads.grid import check_grid
@@ -19,7 +19,7 @@ from bottleneck.heads.nested import nested_scores
 from bottleneck.heads.passes import passes
 from bottleneck.heads.rows import Rows
 from bottleneck.heads.splits import folds
-from bottleneck.heads.sweep import as_estimator, held_out_accuracy, sweep
+from bottleneck.heads.sweep import as_estimator, held_out_accuracy, sweep, unmoved_note
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,10 +30,12 @@ class Fitted:
     ----------
     kind : str
         Name of the head.
+    task : {"classes", "labels", "numbers"}
+        What it predicts: one class, labels of which any may hold, or numbers.
     estimator : Classifier
         Fitted on all rows given; predicts indices into ``classes``.
     classes : tuple of str
-        Names of the classes that have rows, in the order of the codes given.
+        Names of the classes that have rows, in the order of the codes given; or of the targets.
     dim : int
         Length of the features.
     rows : int
@@ -42,7 +44,7 @@ class Fitted:
         The chosen parameters: ``C``, for ridge also its ``alpha``; those given of an imported one.
     cv : tuple of mappings
         For each C, ascending: ``params``, and ``mean`` and ``std`` (over folds, population)
-        of the accuracy. Empty without cross-validation.
+        of the ``metric``. Empty without cross-validation.
     folds, seed : int
         How the rows were dealt.
     notes : tuple of str
@@ -56,6 +58,8 @@ class Fitted:
         Accuracy by share of the rows, and by rows per class.
     temperature : float or None
         What scores are divided by to be logits, if that was asked for.
+    metric : str
+        What strengths were chosen by: ``accuracy``, ``mean_average_precision`` or ``r2``.
     """
 
     kind: str
@@ -73,6 +77,8 @@ class Fitted:
     curve: tuple[Mapping[str, Any], ...] = ()
     shots: tuple[Mapping[str, Any], ...] = ()
     temperature: float | None = None
+    task: Task = "classes"
+    metric: str = "accuracy"
 
     def __repr__(self) -> str:
         return (
@@ -87,7 +93,7 @@ class Fitted:
             "cv": [dict(entry) for entry in self.cv],
             "rows": self.rows,
             "features": self.dim,
-            "classes": len(self.classes),
+            "classes": 0 if self.task == "numbers" else len(self.classes),
             "folds": self.folds,
             "seed": self.seed,
             "notes": list(self.notes),
@@ -96,6 +102,7 @@ class Fitted:
             **({"curve": [dict(point) for point in self.curve]} if self.curve else {}),
             **({"shots": [dict(point) for point in self.shots]} if self.shots else {}),
             **({} if self.temperature is None else {"temperature": self.temperature}),
+            "metric": self.metric,
         }
 
 
@@ -207,13 +214,13 @@ def select(
             swept = sweep(run, codes, len(names), outside, spec=spec, values=values, parts=fold)
             scores = held_out_accuracy(run, codes, outside, fold, swept)
             own = np.stack([scores[i, :, i] for i in range(n_folds)])
-            notes += swept.notes(values, "cross-validation")
+            notes += swept.notes(values, "cross-validation") + unmoved_note(swept, values)
             cv = [
                 {"params": params[c], "mean": float(column.mean()), "std": float(column.std())}
                 for c, column in zip(values, own.T, strict=True)
             ]
-            chosen = _choose(cv, n_folds if one_se else None)
-            notes += thin_classes(codes, names, n_folds) + _edge(chosen, values)
+            chosen = choose_strength(cv, n_folds if one_se else None)
+            notes += thin_classes(codes, names, n_folds) + edge_note(chosen, values)
             if nested:
                 estimate = nested_scores(
                     run, codes, len(names), fold, spec=spec, values=values, own=own
@@ -225,7 +232,9 @@ def select(
                 draws = few_shots(run, codes, keys, fold, shots=shots, **about)
             at = values.index(chosen)
             if calibrate:
-                temperature = fit_temperature(out_of_fold_scores(run, outside, swept, at), codes)
+                temperature = fit_temperature(
+                    two_columns(out_of_fold_scores(run, outside, swept, at)), codes
+                )
             if swept.solutions:  # the folds' heads are near the one on all rows
                 begin = [np.mean([found[at].weights for found in swept.solutions], axis=0)]
         everything = np.ones((1, len(codes)), bool)
@@ -235,7 +244,7 @@ def select(
     notes += final.notes([chosen], "final fit")
     return Fitted(
         kind=spec.name,
-        estimator=as_estimator(spec, final, params[chosen], len(names)),
+        estimator=as_estimator(spec, final, params[chosen]),
         classes=names,
         dim=rows.shape[1],
         rows=rows.shape[0],
@@ -288,7 +297,7 @@ def present_classes(
     return names, codes.astype(np.int64)
 
 
-def _choose(cv: list[dict[str, Any]], one_se_folds: int | None) -> float:
+def choose_strength(cv: list[dict[str, Any]], one_se_folds: int | None) -> float:
     """Return the C of the highest mean, of equals the smallest; or of one within its error."""
     top = max(cv, key=lambda entry: float(entry["mean"]))
     # Means of the same accuracies may differ in the last bit.
@@ -308,7 +317,8 @@ def thin_classes(codes: NDArray[np.int64], names: tuple[str, ...], n_folds: int)
     return [f"classes with fewer rows than the {n_folds} folds: {len(thin)} ({shown})"]
 
 
-def _edge(best: float, values: tuple[float, ...]) -> list[str]:
+def edge_note(best: float, values: tuple[float, ...]) -> list[str]:
+    """Note that the best strength is the first or the last one tried."""
     if len(values) > 1 and best in (values[0], values[-1]):
         side = "smallest" if best == values[0] else "largest"
         return [f"the best C={best:g} is the {side} of the grid; a wider grid may do better"]

@@ -23,6 +23,7 @@ from bottleneck.heads.portions import Weighting, standardise, sum_of
 from bottleneck.heads.ridge_path import RidgePath
 from bottleneck.heads.rows import FloatArray
 from bottleneck.heads.stack import Problem, Solution, Stack
+from bottleneck.heads.weights import linear_estimator
 
 TOLERANCE = 1e-4
 """Largest component of the gradient to end at, as scikit-learn's default."""
@@ -248,12 +249,27 @@ def predicted_codes(scores: NDArray[np.float64]) -> NDArray[np.int64]:
     return codes
 
 
-def as_estimator(spec: HeadSpec, swept: Swept, params: Mapping[str, float], n_classes: int) -> Any:
+def unmoved_note(swept: Swept, values: Sequence[float]) -> list[str]:
+    """Note strengths whose heads are those of another one, because they met the tolerance."""
+    if not swept.solutions or len(values) < 2:
+        return []
+    same = [
+        at
+        for at in range(1, len(values))
+        if all(path[at].passes == 0 and path[at].iterations == 0 for path in swept.solutions)
+    ]
+    if not same:
+        return []
+    listed = ", ".join(f"{values[at]:g}" for at in same)
+    note = f"C={listed}: heads of the C before meet the tolerance ({TOLERANCE:g}), scores are equal"
+    return [note]
+
+
+def as_estimator(spec: HeadSpec, swept: Swept, params: Mapping[str, float]) -> Any:
     """Make a fitted estimator of a sweep over one portion with one strength."""
-    estimator = spec.build(params)
-    estimator.coef_, estimator.intercept_ = swept.coef[0, 0], swept.intercept[0, 0]
-    estimator.classes_ = np.arange(n_classes)
-    estimator.n_features_in_ = swept.coef.shape[-1]
+    estimator = linear_estimator(
+        spec.name, "classes", params, swept.coef[0, 0], swept.intercept[0, 0]
+    )
     if swept.solutions:
         estimator.take(swept.solutions[0][0])
     return estimator
