@@ -292,8 +292,7 @@ class FeatureStore:
     def choose(self, split: str | None = None, targets: Sequence[str] = ()) -> RowChoice:
         """Find the finished, labelled rows of a split as in :meth:`load`, without features.
 
-        With names of ``targets``, rows are labelled by their columns, and rows that lack one
-        are unlabelled: see :meth:`bottleneck.targets.Targets.columns`.
+        With ``targets``, their columns are the labels; rows that lack one are unlabelled.
         """
         wanted = self.select(split)
         y = self.manifest.targets.columns(targets) if targets else self.labels
