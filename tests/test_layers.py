@@ -31,7 +31,7 @@ HEAVY = {"tensorflow", "keras", "jax", "torch", "pyarrow", "matplotlib", "sklear
 HEAVY |= {"fsspec", "s3fs", "umap", "usearch"}
 HOMES = {
     "tensorflow": {"runtimes/tensorflow.py", "backbones"},
-    "keras": {"runtimes/tensorflow.py", "backbones"},
+    "keras": {"runtimes/tensorflow.py", "backbones", "heads/mlp_training.py"},
     "sklearn": {"heads", "compare", "extract/transformer.py"},
     "skops": {"heads"},
     "rich": {"cli"},

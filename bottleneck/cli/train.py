@@ -34,7 +34,9 @@ _METRICS: dict[str, tuple[str, Callable[[float | None], str]]] = {
 @click.argument("features", metavar="FEATURES.h5")
 @_option("output", "-o", "--output", metavar="HEAD", help="Where to save the head.")
 @_option("head", metavar="NAME", help=f"{', '.join(HEAD_NAMES)}, or a path: sklearn.svm.SVC.")
-@_option("settings", "--set", metavar="K=V", help="Parameter of a classifier given by its path.")
+@_option(
+    "settings", "--set", metavar="K=V", help="Parameter of mlp or of a classifier by its path."
+)
 @_option("C", "--C", metavar="GRID", help="Strengths to try: lo:hi:n (log scale) or a,b,c.")
 @_option("cv", metavar="K", help="Folds of the cross-validation; 0 for none with a single C.")
 @_option("feature", metavar="NAME", help="Output of the file, where it has several.")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from bottleneck.heads.discriminant import NearestMean as NearestMean
     from bottleneck.heads.linear import LinearSVC as LinearSVC
     from bottleneck.heads.linear import LogisticRegression as LogisticRegression
+    from bottleneck.heads.mlp import MultilayerPerceptron as MultilayerPerceptron
+    from bottleneck.heads.mlp_selection import select_mlp as select_mlp
     from bottleneck.heads.multilabel import (
         MultiLabelLogisticRegression as MultiLabelLogisticRegression,
     )
@@ -35,12 +37,14 @@ _HOME = {
     "LinearSVC": "bottleneck.heads.linear",
     "LogisticRegression": "bottleneck.heads.linear",
     "MultiLabelLogisticRegression": "bottleneck.heads.multilabel",
+    "MultilayerPerceptron": "bottleneck.heads.mlp",
     "NearestMean": "bottleneck.heads.discriminant",
     "Ridge": "bottleneck.heads.ridge_regression",
     "RidgeClassifier": "bottleneck.heads.ridge",
     "folds": "bottleneck.heads.splits",
     "holdout": "bottleneck.heads.splits",
     "select": "bottleneck.heads.selection",
+    "select_mlp": "bottleneck.heads.mlp_selection",
     "select_targets": "bottleneck.heads.target_selection",
 }
 
@@ -55,6 +59,7 @@ __all__ = [
     "LinearSVC",
     "LogisticRegression",
     "MultiLabelLogisticRegression",
+    "MultilayerPerceptron",
     "NearestMean",
     "Ridge",
     "RidgeClassifier",
@@ -63,6 +68,7 @@ __all__ = [
     "holdout",
     "parse_grid",
     "select",
+    "select_mlp",
     "select_targets",
 ]
 

@@ -59,6 +59,8 @@ class HeadSpec:
         From C to the parameters as they are recorded, in the estimator's terms too.
     probabilities : bool
         Whether the head gives probabilities.
+    linear : bool
+        Whether it is linear and has a strength C; another one is given settings instead.
     """
 
     name: str
@@ -68,6 +70,7 @@ class HeadSpec:
     build: Callable[[Mapping[str, float]], Any]
     parameters: Callable[[float], dict[str, float]]
     probabilities: bool = False
+    linear: bool = True
 
 
 def _logreg(params: Mapping[str, float]) -> Any:
@@ -86,6 +89,12 @@ def _ridge(params: Mapping[str, float]) -> Any:
     from bottleneck.heads.ridge import RidgeClassifier
 
     return RidgeClassifier(alpha=params["alpha"], standardize=True)
+
+
+def _mlp(params: Mapping[str, float]) -> Any:
+    from bottleneck.heads.mlp import MultilayerPerceptron
+
+    return MultilayerPerceptron(**params)  # type: ignore[arg-type]
 
 
 def _only_c(c: float) -> dict[str, float]:
@@ -122,7 +131,20 @@ _SPECS = (
         build=_ridge,
         parameters=_c_and_alpha,
     ),
+    HeadSpec(
+        name="mlp",
+        description="one hidden layer with dropout, trained by Keras; gives probabilities",
+        estimator="MultilayerPerceptron",
+        default_grid=(),
+        build=_mlp,
+        parameters=_only_c,
+        probabilities=True,
+        linear=False,
+    ),
 )
+
+NO_STRENGTH = "It has settings instead: --set hidden=256; in Python heads.select_mlp."
+"""What to do about a head that has no C."""
 
 HEADS: Mapping[str, HeadSpec] = {spec.name: spec for spec in _SPECS}
 """The catalogue, by name."""

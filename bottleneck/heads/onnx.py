@@ -1,4 +1,4 @@
-"""A linear head as an ONNX model, written byte by byte: no package of ONNX is needed.
+"""A head as an ONNX model, written byte by byte: no package of ONNX is needed.
 
 From features (float32, rows x length) the model computes ``scores``, ``label`` (index of the
 class) and, for heads that have them, ``probabilities``; products are float64, as here. Of heads
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from bottleneck import __version__
 from bottleneck.errors import HeadError
 from bottleneck.heads.saved import Head
+from bottleneck.heads.weights import weights_of
 
 _IR_VERSION, _OPSET = 8, 13
 _FLOAT, _INT64, _DOUBLE = 1, 7, 11
@@ -32,7 +33,7 @@ def write_onnx(head: Head, path: Path) -> None:
     Parameters
     ----------
     head : Head
-        A linear head.
+        A head of the catalogue.
     path : Path
         Where to; an existing file is replaced.
 
@@ -59,18 +60,27 @@ def onnx_model(head: Head) -> bytes:
     estimator = head.estimator
     if not hasattr(estimator, "coef_"):
         raise HeadError(
-            f"expected a linear head of the catalogue, got {head.kind}",
+            f"expected a head of the catalogue, got {head.kind}",
             hint="skl2onnx converts other classifiers of scikit-learn.",
         )
-    coef = np.asarray(estimator.coef_, np.float64)
-    intercept = np.asarray(estimator.intercept_, np.float64)  # type: ignore[attr-defined]
+    weights = {name: np.asarray(array, np.float64) for name, array in weights_of(estimator).items()}
+    coef, intercept = weights["coef"], weights["intercept"]
+    if "hidden_coef" in weights:
+        coef = coef.T
     two = head.task == "classes" and len(coef) == 1
     if two:  # the columns of Head.scores
         coef, intercept = np.concatenate([-coef, coef]), np.concatenate([-intercept, intercept])
     tensors = [_tensor("coef", np.ascontiguousarray(coef.T)), _tensor("intercept", intercept)]
-    nodes = [
-        _node("Cast", ["features"], ["wide"], to=_DOUBLE),
-        _node("MatMul", ["wide", "coef"], ["products"]),
+    nodes = [_node("Cast", ["features"], ["wide"], to=_DOUBLE)]
+    if "hidden_coef" in weights:
+        tensors += [_tensor(name, weights[name]) for name in ("hidden_coef", "hidden_intercept")]
+        nodes += [
+            _node("MatMul", ["wide", "hidden_coef"], ["hidden_products"]),
+            _node("Add", ["hidden_products", "hidden_intercept"], ["hidden_sums"]),
+            _node("Relu", ["hidden_sums"], ["hidden"]),
+        ]
+    nodes += [
+        _node("MatMul", ["hidden" if "hidden_coef" in weights else "wide", "coef"], ["products"]),
         _node("Add", ["products", "intercept"], ["sums"]),
         _node("Cast", ["sums"], ["scores"], to=_FLOAT),
     ]

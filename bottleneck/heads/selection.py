@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads.calibration import fit_temperature, out_of_fold_scores, two_columns
-from bottleneck.heads.catalogue import Classifier, HeadSpec, Task, head_spec, strength
+from bottleneck.heads.catalogue import NO_STRENGTH, Classifier, HeadSpec, Task, head_spec, strength
 from bottleneck.heads.curves import few_shots, learning_curve
 from bottleneck.heads.features import as_feature_rows, require_finite
 from bottleneck.heads.grid import check_grid
@@ -182,15 +182,9 @@ def select(
         For an unknown head, a bad grid, fold or job count.
     """
     start = time.perf_counter()
-    spec = head_spec(head) if isinstance(head, str) else head
+    spec = _with_strength(head_spec(head) if isinstance(head, str) else head)
     values = check_grid(tuple(spec.default_grid if grid is None else grid))
-    if jobs == 0:
-        raise OptionError("expected 1 or more jobs, or -1 for all cores, got 0")
-    if n_folds == 0 and len(values) > 1:
-        raise OptionError(
-            f"expected 2 or more folds to choose among {len(values)} values of C, got 0",
-            hint="Give one value of C to fit without cross-validation.",
-        )
+    check_protocol(values, n_folds, jobs)
     if (curve or shots) and not n_folds:
         raise OptionError("expected 2 or more folds for a learning curve or few shots, got 0")
     if calibrate and not n_folds:
@@ -232,9 +226,8 @@ def select(
                 draws = few_shots(run, codes, keys, fold, shots=shots, **about)
             at = values.index(chosen)
             if calibrate:
-                temperature = fit_temperature(
-                    two_columns(out_of_fold_scores(run, outside, swept, at)), codes
-                )
+                left_out = two_columns(out_of_fold_scores(run, outside, swept, at))
+                temperature = fit_temperature(left_out, codes)
             if swept.solutions:  # the folds' heads are near the one on all rows
                 begin = [np.mean([found[at].weights for found in swept.solutions], axis=0)]
         everything = np.ones((1, len(codes)), bool)
@@ -259,6 +252,28 @@ def select(
         shots=tuple(draws),
         temperature=temperature,
     )
+
+
+def check_protocol(values: Sequence[float], n_folds: int, jobs: int) -> None:
+    """Refuse to choose among strengths without folds, and to work without threads.
+
+    Raises
+    ------
+    OptionError
+    """
+    if jobs == 0:
+        raise OptionError("expected 1 or more jobs, or -1 for all cores, got 0")
+    if n_folds == 0 and len(values) > 1:
+        raise OptionError(
+            f"expected 2 or more folds to choose among {len(values)} values of C, got 0",
+            hint="Give one value of C to fit without cross-validation.",
+        )
+
+
+def _with_strength(spec: HeadSpec) -> HeadSpec:
+    if not spec.linear:
+        raise OptionError(f"expected a head with a strength C, got {spec.name}", hint=NO_STRENGTH)
+    return spec
 
 
 def present_classes(

@@ -16,7 +16,7 @@ from bottleneck.heads.lockstep import GAP
 from bottleneck.heads.passes import passes
 from bottleneck.heads.ridge_regression import scaled_targets
 from bottleneck.heads.rows import Rows
-from bottleneck.heads.selection import Fitted, choose_strength, edge_note
+from bottleneck.heads.selection import Fitted, check_protocol, choose_strength, edge_note
 from bottleneck.heads.splits import folds
 from bottleneck.heads.sweep import Swept, sweep
 from bottleneck.heads.target_scores import mean_average_precision, r2
@@ -72,13 +72,7 @@ def select_targets(
     task = require_target_head(head)
     spec = head_spec(head)
     values = check_grid(tuple(spec.default_grid if grid is None else grid))
-    if jobs == 0:
-        raise OptionError("expected 1 or more jobs, or -1 for all cores, got 0")
-    if n_folds == 0 and len(values) > 1:
-        raise OptionError(
-            f"expected 2 or more folds to choose among {len(values)} values of C, got 0",
-            hint="Give one value of C to fit without cross-validation.",
-        )
+    check_protocol(values, n_folds, jobs)
     rows = as_feature_rows(X)
     given = np.asarray(Y)
     if rows.shape[0] == 0:

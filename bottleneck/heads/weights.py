@@ -1,6 +1,6 @@
 """Weights in and out of estimators: what the head's file holds of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,13 @@ def linear_estimator(
 
 def weights_of(estimator: Any) -> dict[str, NDArray[Any]]:
     """Return the arrays that :func:`estimator_of` makes the estimator of again."""
-    return {"coef": estimator.coef_, "intercept": estimator.intercept_}
+    return {name: getattr(estimator, f"{name}_") for name in _names(estimator)}
+
+
+def _names(estimator: Any) -> tuple[str, ...]:
+    linear = ("coef", "intercept")
+    hidden = ("hidden_coef", "hidden_intercept")
+    return hidden + linear if hasattr(estimator, "hidden_coef_") else linear
 
 
 def estimator_of(
@@ -72,10 +78,9 @@ def estimator_of(
             f"expected a head of {', '.join(HEADS)}, got {kind!r} in {path}",
             hint="Update the package: pip install --upgrade bottleneck-features",
         )
-    missing = {"coef", "intercept"} - arrays.keys()
-    if missing:
-        raise damaged(path, f"no {' and no '.join(sorted(missing))}")
-    coef, intercept = arrays["coef"], arrays["intercept"]
+    if not HEADS[kind].linear:
+        return _network(best, arrays, path)
+    coef, intercept = _taken(arrays, ("coef", "intercept"), path)
     plain = coef.dtype == intercept.dtype == np.float64 and coef.ndim == 2
     if not plain or intercept.shape != coef.shape[:1]:
         raise damaged(
@@ -83,9 +88,34 @@ def estimator_of(
             "expected float64 weights (columns, features) and intercepts (columns,), found "
             f"{coef.dtype} {coef.shape} and {intercept.dtype} {intercept.shape}",
         )
-    if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
-        raise damaged(path, "weights that are not finite")
     return linear_estimator(kind, task, best, coef, intercept)
+
+
+def _taken(
+    arrays: Mapping[str, NDArray[Any]], names: Sequence[str], path: Path
+) -> list[NDArray[Any]]:
+    missing = set(names) - arrays.keys()
+    if missing:
+        raise damaged(path, f"no {' and no '.join(sorted(missing))}")
+    found = [arrays[name] for name in names]
+    if not all(array.dtype.kind != "f" or np.isfinite(array).all() for array in found):
+        raise damaged(path, "weights that are not finite")
+    return found
+
+
+def _network(best: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], path: Path) -> Any:
+    names = ("hidden_coef", "hidden_intercept", "coef", "intercept")
+    found = _taken(arrays, names, path)
+    shapes = [array.shape for array in found]
+    first, bias, second, last = shapes
+    fit = len(first) == len(second) == 2 and bias == first[1:] == second[:1] and last == second[1:]
+    if not fit or any(array.dtype != np.float64 for array in found):
+        raise damaged(path, f"expected float64 weights of two layers, found {shapes}")
+    estimator = HEADS["mlp"].build(best)
+    for name, array in zip(names, found, strict=True):
+        setattr(estimator, f"{name}_", array)
+    estimator.classes_, estimator.n_features_in_ = np.arange(last[0]), first[0]
+    return estimator
 
 
 def imported_estimator(content: bytes, path: Path) -> Any:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.extract.progress import Progress
+from bottleneck.heads.catalogue import head_spec
 from bottleneck.heads.grid import parse_counts, parse_grid
 from bottleneck.output import prepare_output
 from bottleneck.steps.holdout import held_out
@@ -34,10 +35,10 @@ class TrainStep:
     output : str
         The head's file.
     head : str
-        ``logreg``, ``svm`` or ``ridge``; or the import path of a classifier of scikit-learn,
-        which needs the rows in memory.
+        ``logreg``, ``svm``, ``ridge`` or ``mlp``; or the import path of a classifier of
+        scikit-learn, which needs the rows in memory.
     settings : tuple of str
-        Parameters of such a classifier, ``name=value``.
+        Parameters of such a classifier or of ``mlp``, ``name=value``.
     C : str, optional
         Strengths to try: ``lo:hi:n`` on a log scale, or a list with commas.
     cv : int
@@ -154,7 +155,39 @@ def _rule(step: TrainStep, targets: tuple[str, ...]) -> dict[str, Any] | None:
 def _how_to_fit(step: TrainStep) -> _Fit:
     if step.targets:
         return _of_targets(step)
-    return _imported(step) if "." in step.head else _listed(step)
+    if "." in step.head:
+        return _imported(step)
+    return _listed(step) if head_spec(step.head).linear else _network(step)
+
+
+def _network(step: TrainStep) -> _Fit:
+    """Check the options of the small network; return what fits it."""
+    from bottleneck.heads import select_mlp
+    from bottleneck.heads.imported import parse_settings
+    from bottleneck.heads.mlp_selection import checked_settings
+
+    settings = checked_settings(parse_settings(step.settings))
+    _refuse_options_of_strengths(step)
+    return lambda rows, train, classes: select_mlp(
+        rows,
+        train.y,
+        classes=classes,
+        keys=train.keys,
+        groups=train.groups,
+        settings=settings,
+        n_folds=step.cv,
+        seed=step.seed,
+        jobs=step.jobs,
+    )
+
+
+def _refuse_options_of_strengths(step: TrainStep) -> None:
+    for name in ("C", "one_se", "nested", "curve", "shots", "calibrate"):
+        if getattr(step, name):
+            raise OptionError(
+                f"expected no --{name.replace('_', '-')} for {step.head}",
+                hint="It is for the heads logreg, svm and ridge; use --set name=value.",
+            )
 
 
 def _of_targets(step: TrainStep) -> _Fit:
@@ -187,16 +220,15 @@ def _of_targets(step: TrainStep) -> _Fit:
 
 def _listed(step: TrainStep) -> _Fit:
     """Check the options of a head of the catalogue; return what fits it."""
-    from bottleneck.heads import head_spec, select
+    from bottleneck.heads import select
 
-    head_spec(step.head)
     grid = parse_grid(step.C) if step.C else None
     curve = parse_grid(step.curve) if step.curve else ()
     shots = parse_counts(step.shots) if step.shots else ()
     if step.settings:
         raise OptionError(
             f"expected no --set for the head {step.head}",
-            hint="Only a classifier given by its path has parameters: --head sklearn.svm.SVC.",
+            hint="Only mlp and a classifier given by its path have parameters: --head mlp.",
         )
     return lambda rows, train, classes: select(
         rows,
@@ -222,12 +254,7 @@ def _imported(step: TrainStep) -> _Fit:
     from bottleneck.heads.imported import parse_settings, require_savable, select_imported
 
     settings = parse_settings(step.settings)
-    for name in ("C", "one_se", "nested", "curve", "shots", "calibrate"):
-        if getattr(step, name):
-            raise OptionError(
-                f"expected no --{name.replace('_', '-')} for {step.head}",
-                hint="It is for the heads logreg, svm and ridge; use --set name=value.",
-            )
+    _refuse_options_of_strengths(step)
     require_savable(step.head, settings)
     return lambda rows, train, classes: select_imported(
         rows,

@@ -86,7 +86,10 @@ def test_labels_from_table_to_prediction(cli, table, features, tmp_path):
         held = [name.removeprefix("tags/") for name in names if row["values"][name] > 0.5]
         assert row["label"] == "|".join(held)
     truth = rows_of(table.read_text())
-    right = [("warm" in row["label"]) == ("warm" in t["tags"]) for row, t in zip(rows, truth, strict=True)]
+    right = [
+        ("warm" in row["label"]) == ("warm" in t["tags"])
+        for row, t in zip(rows, truth, strict=True)
+    ]
     assert np.mean(right) > 0.9
     flat = rows_of(cli("predict", head, table, "-q").out)
     assert list(flat[0])[4:] == names
@@ -214,7 +217,9 @@ def test_exported_tables_hold_the_targets(cli, table, features, tmp_path):
 def test_compare_is_of_class_labels(cli, table, tmp_path):
     lines = [line.split(",") for line in table.read_text().splitlines()]
     place = lines[0].index("label")
-    table.write_text("\n".join(",".join(c for i, c in enumerate(one) if i != place) for one in lines))
+    table.write_text(
+        "\n".join(",".join(c for i, c in enumerate(one) if i != place) for one in lines)
+    )
     assert cli("extract", table, "-o", tmp_path / "u.h5", *ALL, "-q").code == 0
     result = cli("compare", tmp_path / "u.h5")
     assert result.code == 1
