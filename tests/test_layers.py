@@ -30,8 +30,10 @@ ALSO_ALLOWED = {("runtimes", "backbones")}
 HEAVY = {"tensorflow", "keras", "jax", "torch", "pyarrow", "matplotlib", "sklearn", "rich", "skops"}
 HEAVY |= {"fsspec", "s3fs", "umap", "usearch"}
 HOMES = {
-    "tensorflow": {"runtimes/tensorflow.py", "backbones"},
-    "keras": {"runtimes/tensorflow.py", "backbones", "heads/mlp_training.py"},
+    "tensorflow": {"runtimes/tensorflow.py", "backbones", "heads/keras_engine.py"},
+    "keras": {"runtimes/tensorflow.py", "backbones"},
+    "jax": {"heads/keras_engine.py"},
+    "torch": {"heads/keras_engine.py"},
     "sklearn": {"heads", "compare", "extract/transformer.py"},
     "skops": {"heads"},
     "rich": {"cli"},

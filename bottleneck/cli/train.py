@@ -43,6 +43,7 @@ _METRICS: dict[str, tuple[str, Callable[[float | None], str]]] = {
 @_option("holdout", metavar="P", help="Share held out for the test, where there are no splits.")
 @_option("seed", help="Decides folds and hold-out, with the images' keys.")
 @_option("jobs", metavar="N", help="Threads that share the work; -1 for all cores.")
+@_option("engine", help="What logreg and svm are fitted with; keras is for a GPU.")
 @_option("one_se", help="Take the smallest C within one standard error of the best.")
 @_option("nested", help="Also estimate the accuracy with the choice of C included.")
 @_option("curve", metavar="SHARES", help="Also fit on shares of the rows: 0.1,0.3,1.")

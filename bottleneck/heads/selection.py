@@ -16,7 +16,7 @@ from bottleneck.heads.features import as_feature_rows, require_finite
 from bottleneck.heads.grid import check_grid
 from bottleneck.heads.lockstep import GAP
 from bottleneck.heads.nested import nested_scores
-from bottleneck.heads.passes import passes
+from bottleneck.heads.passes import EngineName, Pass, passes
 from bottleneck.heads.rows import Rows
 from bottleneck.heads.splits import folds
 from bottleneck.heads.sweep import as_estimator, held_out_accuracy, sweep, unmoved_note
@@ -123,6 +123,7 @@ def select(
     curve: Sequence[float] = (),
     shots: Sequence[int] = (),
     calibrate: bool = False,
+    engine: EngineName = "numpy",
 ) -> Fitted:
     """Choose a head's C on the rows given, which must be training rows only, and fit it.
 
@@ -168,6 +169,9 @@ def select(
     calibrate : bool
         Also find the temperature that makes probabilities of the scores, see
         :mod:`bottleneck.heads.calibration`.
+    engine : {"numpy", "keras"}
+        What losses and gradients are computed with: NumPy, or Keras on whatever backend and
+        device it has, which is for GPUs. Results agree to float32 rounding. Ridge takes NumPy.
 
     Returns
     -------
@@ -201,7 +205,7 @@ def select(
     points: list[dict[str, Any]] = []
     draws: list[dict[str, Any]] = []
     temperature: float | None = None
-    with passes(rows, threads=jobs) as run:
+    with passes(rows, threads=jobs, engine=engine) as run:
         if n_folds:
             fold = folds(keys, np.asarray(y), groups, n_folds, seed)
             outside = np.stack([fold != i for i in range(n_folds)])
@@ -234,7 +238,7 @@ def select(
         final = sweep(
             run, codes, len(names), everything, spec=spec, values=[chosen], gap=GAP, start=begin
         )
-    notes += final.notes([chosen], "final fit")
+    notes += final.notes([chosen], "final fit") + engine_note(run)
     return Fitted(
         kind=spec.name,
         estimator=as_estimator(spec, final, params[chosen]),
@@ -320,6 +324,12 @@ def choose_strength(cv: list[dict[str, Any]], one_se_folds: int | None) -> float
     return next(
         float(entry["params"]["C"]) for entry in cv if entry["mean"] >= top["mean"] - margin
     )
+
+
+def engine_note(run: Pass) -> list[str]:
+    """Say what another engine than NumPy computed with, and where."""
+    engine = run.engine
+    return [] if engine is None else [f"fitted through Keras: {engine.backend}, {engine.device}"]
 
 
 def thin_classes(codes: NDArray[np.int64], names: tuple[str, ...], n_folds: int) -> list[str]:

@@ -13,10 +13,16 @@ from bottleneck.heads.catalogue import Task, head_spec
 from bottleneck.heads.features import as_feature_rows, require_finite
 from bottleneck.heads.grid import check_grid
 from bottleneck.heads.lockstep import GAP
-from bottleneck.heads.passes import passes
+from bottleneck.heads.passes import EngineName, passes
 from bottleneck.heads.ridge_regression import scaled_targets
 from bottleneck.heads.rows import Rows
-from bottleneck.heads.selection import Fitted, check_protocol, choose_strength, edge_note
+from bottleneck.heads.selection import (
+    Fitted,
+    check_protocol,
+    choose_strength,
+    edge_note,
+    engine_note,
+)
 from bottleneck.heads.splits import folds
 from bottleneck.heads.sweep import Swept, sweep
 from bottleneck.heads.target_scores import mean_average_precision, r2
@@ -42,6 +48,7 @@ def select_targets(
     seed: int = 0,
     jobs: int = -1,
     one_se: bool = False,
+    engine: EngineName = "numpy",
 ) -> Fitted:
     """Choose the C of a head of several targets on training rows, and fit it on all of them.
 
@@ -51,7 +58,7 @@ def select_targets(
 
     Parameters
     ----------
-    X, keys, groups, grid, n_folds, seed, jobs, one_se
+    X, keys, groups, grid, n_folds, seed, jobs, one_se, engine
         As of :func:`~bottleneck.heads.select`.
     Y : array, shape (n, targets)
         0 and 1 for ``logreg``, numbers for ``ridge``; no value may be missing.
@@ -92,7 +99,7 @@ def select_targets(
     params = {c: spec.parameters(c) for c in values}
     cv: list[dict[str, Any]] = []
     chosen, begin = values[0], None
-    with passes(rows, threads=jobs) as run:
+    with passes(rows, threads=jobs, engine=engine) as run:
 
         def fit(members: NDArray[np.bool_], strengths: Sequence[float], **more: Any) -> Swept:
             return sweep(run, scaled, len(kept), members, spec=spec, values=strengths, **more)
@@ -126,7 +133,7 @@ def select_targets(
                 begin = [np.mean([found[at].weights for found in swept.solutions], axis=0)]
         everything = np.ones((1, len(scaled)), bool)
         final = fit(everything, [chosen], gap=GAP, start=begin)
-    notes += final.notes([chosen], "final fit")
+    notes += final.notes([chosen], "final fit") + engine_note(run)
     return Fitted(
         kind=spec.name,
         estimator=linear_estimator(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.extract.progress import Progress
@@ -64,6 +64,8 @@ class TrainStep:
     targets : tuple of str
         Predict these targets of the file, not the class: labels by ``logreg``, numbers by
         ``ridge``.
+    engine : {"numpy", "keras"}
+        What ``logreg`` and ``svm`` are fitted with; ``keras`` is for GPUs.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("features",)
@@ -85,6 +87,7 @@ class TrainStep:
     shots: str | None = None
     calibrate: bool = False
     targets: tuple[str, ...] = ()
+    engine: Literal["numpy", "keras"] = "numpy"
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Train; return the head, the chosen parameters, all scores and the test's."""
@@ -153,6 +156,11 @@ def _rule(step: TrainStep, targets: tuple[str, ...]) -> dict[str, Any] | None:
 
 
 def _how_to_fit(step: TrainStep) -> _Fit:
+    if step.engine == "keras" and step.head.lower() not in ("logreg", "svm"):
+        raise OptionError(
+            f"expected the head logreg or svm for --engine keras, got {step.head}",
+            hint="Others are not solved in passes of losses and gradients; leave it out.",
+        )
     if step.targets:
         return _of_targets(step)
     if "." in step.head:
@@ -215,6 +223,7 @@ def _of_targets(step: TrainStep) -> _Fit:
         seed=step.seed,
         jobs=step.jobs,
         one_se=step.one_se,
+        engine=step.engine,
     )
 
 
@@ -246,6 +255,7 @@ def _listed(step: TrainStep) -> _Fit:
         curve=curve,
         shots=shots,
         calibrate=step.calibrate,
+        engine=step.engine,
     )
 
 

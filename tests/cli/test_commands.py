@@ -490,6 +490,16 @@ def flat_copy(colours, target):
     return target
 
 
+def test_the_keras_engine_is_for_heads_that_are_solved_in_passes(cli, features, tmp_path):
+    head = tmp_path / "k.head"
+    trained = cli("train", features, "-o", head, "--engine", "keras", "--C", "1", "--json")
+    assert trained.json["test"]["accuracy"] > 0.9
+    assert "fitted through Keras: " in trained.err
+    for name in ("ridge", "mlp", "sklearn.svm.SVC"):
+        refused = cli("train", features, "-o", head, "--engine", "keras", "--head", name)
+        assert f"expected the head logreg or svm for --engine keras, got {name}" in refused.err
+
+
 def test_the_small_network_from_training_to_labels(cli, colours, features, tmp_path):
     head = tmp_path / "m.head"
     options = ["--set", "hidden=8", "--set", "epochs=40", "--set", "lr=0.02", "--cv", "2"]
