@@ -1,5 +1,6 @@
 """``bottleneck evaluate``."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -44,6 +45,7 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
 def _print_targets(result: dict[str, Any]) -> None:
     print_lines(
         target_summary(result["task"], result),
+        _intervals(result["intervals"], percent if result["task"] == "labels" else number),
         f"{result['failed_rows_skipped']} failed rows skipped"
         if result["failed_rows_skipped"]
         else None,
@@ -70,17 +72,24 @@ def _print_targets(result: dict[str, Any]) -> None:
     )
 
 
+def _intervals(
+    intervals: dict[str, list[float] | None], shown: Callable[[float | None], str]
+) -> str | None:
+    known = [
+        f"{name.replace('_', ' ')} {shown(ends[0])} to {shown(ends[1])}"
+        for name, ends in intervals.items()
+        if ends is not None
+    ]
+    return f"95% intervals: {', '.join(known)}" if known else None
+
+
 def _print_classes(result: dict[str, Any]) -> None:
     loss = result["log_loss"]
     print_lines(
         f"accuracy {percent(result['accuracy'])}, balanced "
         f"{percent(result['balanced_accuracy'])}, macro F1 {percent(result['macro_f1'])}"
         + (f", log loss {loss:.4f}" if loss is not None else ""),
-        "95% intervals: "
-        + ", ".join(
-            f"{name.replace('_', ' ')} {percent(low)} to {percent(high)}"
-            for name, (low, high) in result["intervals"].items()
-        ),
+        _intervals(result["intervals"], percent),
         ", ".join(
             f"{name.replace('_', ' ')} {percent(result[name])}"
             for name in ("top_5_accuracy", "calibration_error")

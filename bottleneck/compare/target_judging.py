@@ -1,14 +1,27 @@
 """A head of targets judged on a feature file's rows."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bottleneck.compare.bootstrap import LEVEL, RESAMPLES
 from bottleneck.errors import HeadError
 from bottleneck.heads.rows import Rows
 from bottleneck.heads.saved import Head
-from bottleneck.heads.target_scores import average_precision, mean_average_precision, r2_of_each
+from bottleneck.heads.target_scores import (
+    Ranking,
+    average_precision,
+    mean_average_precision,
+    r2_of_each,
+)
+
+_WORK = 200_000_000
+"""Rows times targets times draws that intervals may cost: some seconds."""
+
+_FEWEST = 100
+"""Draws in any case."""
 
 
 def judge_targets(head: Head, X: ArrayLike | Rows, Y: ArrayLike) -> dict[str, Any]:
@@ -30,7 +43,8 @@ def judge_targets(head: Head, X: ArrayLike | Rows, Y: ArrayLike) -> dict[str, An
         ``micro_f1``, ``macro_f1`` (over labels that hold in a row or were predicted),
         ``subset_accuracy`` (share of rows with all labels right), ``log_loss`` (mean over rows
         and labels). Of numbers: ``r2`` and ``mae``, means over targets, and ``rmse`` of each.
-        Of both ``rows`` and ``per_target``. What is not defined is None.
+        Of both ``rows``, ``per_target``, and ``intervals``: 95% bootstrap intervals of the
+        means. What is not defined is None.
 
     Raises
     ------
@@ -56,12 +70,18 @@ def _numbers(
     head: Head, truth: NDArray[np.float64], predicted: NDArray[np.float64]
 ) -> dict[str, Any]:
     error = predicted - truth
+
+    def score(weights: NDArray[np.float64]) -> list[float]:
+        known = r2_of_each(truth, predicted, weights)
+        return [_mean(known), float((weights @ np.abs(error)).mean() / weights.sum())]
+
     explained = r2_of_each(truth, predicted)
     known = explained[~np.isnan(explained)]
     return {
         "rows": len(truth),
         "r2": float(known.mean()) if len(known) else None,
         "mae": float(np.abs(error).mean()),
+        "intervals": _intervals(truth.shape, ("r2", "mae"), score),
         "per_target": [
             {
                 "target": name,
@@ -82,6 +102,17 @@ def _labels(head: Head, truth: NDArray[np.uint8], scores: NDArray[np.float64]) -
     f1 = [_ratio(2 * r, c + s) for r, c, s in zip(right, called, support, strict=True)]
     defined = [value for value in f1 if value is not None]
     mean = mean_average_precision(truth, scores)
+    rankings = [Ranking.of(t, s) for t, s in zip(truth.T, scores.T, strict=True)]
+    both = (predicted & holds).astype(np.float64)
+    either = predicted.astype(np.float64) + holds
+
+    def score(weights: NDArray[np.float64]) -> list[float]:
+        hit, size = 2 * (weights @ both), weights @ either
+        with np.errstate(invalid="ignore"):
+            each = hit / size
+        precisions = np.array([one.average_precision(weights) for one in rankings])
+        return [_mean(precisions), float(hit.sum() / max(size.sum(), 1)), _mean(each)]
+
     # log(1 + exp(-t z)), without overflow
     signed = np.where(holds, scores, -scores)
     losses = np.log1p(np.exp(-np.abs(signed))) + np.maximum(-signed, 0)
@@ -92,6 +123,9 @@ def _labels(head: Head, truth: NDArray[np.uint8], scores: NDArray[np.float64]) -
         "macro_f1": float(np.mean(defined)) if defined else None,
         "subset_accuracy": float((predicted == holds).all(axis=1).mean()),
         "log_loss": float(losses.mean()),
+        "intervals": _intervals(
+            truth.shape, ("mean_average_precision", "micro_f1", "macro_f1"), score
+        ),
         "per_target": [
             {
                 "target": name,
@@ -104,6 +138,38 @@ def _labels(head: Head, truth: NDArray[np.uint8], scores: NDArray[np.float64]) -
             for i, name in enumerate(head.classes)
         ],
     }
+
+
+def _intervals(
+    shape: tuple[int, ...],
+    names: Sequence[str],
+    score: Callable[[NDArray[np.float64]], list[float]],
+) -> dict[str, list[float] | None]:
+    """Give percentile intervals of scores, from rows drawn with replacement.
+
+    As :mod:`bottleneck.compare.bootstrap`; fewer draws where rows times targets are many.
+    """
+    n, targets = shape
+    rng = np.random.default_rng(0)
+    draws = int(np.clip(_WORK // (n * targets), _FEWEST, RESAMPLES))
+    scores = np.array(
+        [
+            score(np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64))
+            for _ in range(draws)
+        ]
+    )
+    tail = 100 * (1 - LEVEL) / 2
+    found: dict[str, list[float] | None] = {}
+    for name, column in zip(names, scores.T, strict=True):
+        known = column[~np.isnan(column)]
+        ends = np.percentile(known, [tail, 100 - tail]) if len(known) else None
+        found[name] = None if ends is None else [float(end) for end in ends]
+    return found
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _ratio(part: Any, whole: Any) -> float | None:

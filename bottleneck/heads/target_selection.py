@@ -28,7 +28,7 @@ from bottleneck.heads.sweep import Swept, sweep
 from bottleneck.heads.target_scores import mean_average_precision, r2
 from bottleneck.heads.weights import linear_estimator
 
-TASKS: dict[str, Task] = {"logreg": "labels", "ridge": "numbers"}
+TARGET_HEADS: dict[str, Task] = {"logreg": "labels", "ridge": "numbers"}
 """Heads that predict targets, and what those must be."""
 
 METRICS = {"labels": "mean_average_precision", "numbers": "r2"}
@@ -165,12 +165,12 @@ def require_target_head(head: str) -> Task:
     OptionError
         For a head that predicts classes only.
     """
-    if head not in TASKS:
+    if head not in TARGET_HEADS:
         raise OptionError(
             f"expected the head logreg or ridge for --target, got {head}",
             hint="logreg is for labels (0 and 1, or lists of labels), ridge for numbers.",
         )
-    return TASKS[head]
+    return TARGET_HEADS[head]
 
 
 def strata(Y: NDArray[Any], task: Task) -> NDArray[np.int64]:

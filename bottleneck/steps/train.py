@@ -318,7 +318,9 @@ def _judge_once(
     if targets:
         kept = [targets.index(name) for name in head.classes]
         found = judge_targets(head, rows_of(store, output, test.rows), test.y[:, kept])
-        return {name: value for name, value in found.items() if name != "per_target"}
+        return {
+            name: value for name, value in found.items() if name not in ("per_target", "intervals")
+        }
     judgement = judge_head(head, rows_of(store, output, test.rows), test.y, store.classes).to_json()
     wanted = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "rows")
     return {name: judgement[name] for name in wanted}

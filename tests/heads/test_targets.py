@@ -220,6 +220,22 @@ def test_judgement_of_numbers_is_scikit_learns(digits, numbers, recipe):
     assert [entry["rmse"] for entry in found["per_target"]] == pytest.approx(rmse.tolist())
 
 
+def test_intervals_are_of_rows_drawn_again(digits, flags, numbers, recipe):
+    """Against scikit-learn's metrics on rows really drawn."""
+    head = Head.of(of_labels(digits, flags), recipe=recipe, output="avg")
+    X, Y = digits.X[:120], flags[:120]
+    low, high = judge_targets(head, X, Y)["intervals"]["mean_average_precision"]
+    scores, rng = head.scores(X), np.random.default_rng(5)
+    drawn = [rng.integers(0, 120, 120) for _ in range(400)]
+    means = [average_precision_score(Y[rows], scores[rows]) for rows in drawn]
+    assert [low, high] == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.006)
+    head = Head.of(of_numbers(digits, numbers), recipe=recipe, output="avg")
+    found = judge_targets(head, X, numbers[:120])["intervals"]["r2"]
+    predicted = head.predict(X)
+    means = [r2_score(numbers[rows], predicted[rows]) for rows in drawn]
+    assert found == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.02)
+
+
 def test_what_is_not_defined_is_none(digits, flags, numbers, recipe):
     head = Head.of(of_labels(digits, flags), recipe=recipe, output="avg")
     nothing = judge_targets(head, digits.X[:4], np.zeros((4, 3), np.uint8))
