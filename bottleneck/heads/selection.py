@@ -171,7 +171,7 @@ def select(
         :mod:`bottleneck.heads.calibration`.
     engine : {"numpy", "keras"}
         What losses and gradients are computed with: NumPy, or Keras on whatever backend and
-        device it has, which is for GPUs. Results agree to float32 rounding. Ridge takes NumPy.
+        device it has, which is for GPUs: sums agree to float32 rounding. Ridge takes NumPy.
 
     Returns
     -------

@@ -290,10 +290,7 @@ class FeatureStore:
         return np.equal(self.splits, code)
 
     def choose(self, split: str | None = None, targets: Sequence[str] = ()) -> RowChoice:
-        """Find the finished, labelled rows of a split as in :meth:`load`, without features.
-
-        With ``targets``, their columns are the labels; rows that lack one are unlabelled.
-        """
+        """Find the finished rows of a split with a label, or with a value of all ``targets``."""
         wanted = self.select(split)
         y = self.manifest.targets.columns(targets) if targets else self.labels
         labelled = ~missing_rows(y) if targets else self.labels != UNLABELLED
