@@ -92,6 +92,7 @@ def ask(worker):
 def work(runtime, precision, backbone, images):
     """Compute all images whenever told to; the first time does not count."""
     from bottleneck import backbones
+    from bottleneck.cores import available_cores
     from bottleneck.extract import build_embedder
     from bottleneck.extract.calibration import calibration_images
     from bottleneck.sources import open_source
@@ -107,7 +108,7 @@ def work(runtime, precision, backbone, images):
     )
     count = len(source.manifest)
     rows = np.arange(count, dtype=np.int64)
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
 
     def run():
         batches = [rows[i : i + 32] for i in range(0, count, 32)]

@@ -1,6 +1,5 @@
 """How fast a backbone is on this machine: alone, and with everything around it."""
 
-import os
 import statistics
 import tempfile
 import time
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.backbones.catalogue import DEFAULT
+from bottleneck.cores import available_cores
 from bottleneck.errors import OptionError
 from bottleneck.extract import Embedder, Silent, build_embedder, extract
 from bottleneck.extract.calibration import calibration_images
@@ -122,8 +122,7 @@ def bench(
             f"Received: {[*batch_sizes]} and {images}."
         )
     tell = (progress or Silent()).note
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    workers = workers or cores or 1
+    workers = workers or available_cores()
     with tempfile.TemporaryDirectory() as folder:
         given = [*sources] or [str(draw_jpegs(Path(folder) / "drawn", images))]
         source = open_source(given)
@@ -161,7 +160,7 @@ def bench(
         device=embedder.network.device,
         precision=precision,
         size=embedder.geometry.size,
-        cores=cores or 1,
+        cores=available_cores(),
         forward={str(number): round(rate, 2) for number, rate in forward.items()},
         batch_size=chosen,
         decoding=round(decoding, 2),

@@ -5,7 +5,7 @@ A row's number is its position in the manifest and never changes.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bottleneck.errors import ManifestError
 from bottleneck.fingerprint import canonical_json, fingerprint_parts
 from bottleneck.packed import PackedStrings
+from bottleneck.targets import Targets, join
 
 SPLITS = ("", "train", "val", "test")
 """Names of the splits; the position is the code stored per row, 0 for none."""
@@ -116,6 +117,8 @@ class Manifest:
         Index into ``group_names``, -1 for none; rows of one group are never separated.
     group_names : PackedStrings
         Names of the groups.
+    targets : Targets
+        Numbers and labels beside the class.
     """
 
     keys: PackedStrings
@@ -124,6 +127,7 @@ class Manifest:
     splits: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
     groups: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     group_names: PackedStrings = field(default_factory=lambda: PackedStrings.pack(()))
+    targets: Targets = field(default_factory=Targets)
 
     @classmethod
     def build(
@@ -184,7 +188,7 @@ class Manifest:
 
     @cached_property
     def sha256(self) -> str:
-        """Fingerprint of everything in the manifest, 64 hex digits."""
+        """Fingerprint of the manifest, 64 hex digits; targets have one of their own."""
         arrays = (
             self.keys.blob,
             self.keys.offsets,
@@ -214,6 +218,8 @@ class Manifest:
             if len(changed_rows):
                 first = self.keys[int(changed_rows[0])]
                 return f"the {name} of {len(changed_rows)} rows differ, first {first!r}"
+        if self.group_names == other.group_names:
+            return "the targets differ"
         return "the group names differ"
 
 
@@ -226,7 +232,7 @@ def concatenate(manifests: Sequence[Manifest], prefixes: Sequence[str]) -> Manif
         When two rows end up with the same key.
     """
     parts = list(zip(manifests, prefixes, strict=True))
-    return Manifest.build(
+    joined = Manifest.build(
         [prefix + key for manifest, prefix in parts for key in manifest.keys],
         [
             manifest.classes[code] if code >= 0 else None
@@ -240,6 +246,8 @@ def concatenate(manifests: Sequence[Manifest], prefixes: Sequence[str]) -> Manif
             for code in manifest.groups
         ],
     )
+    targets = join([manifest.targets for manifest in manifests], list(map(len, manifests)))
+    return replace(joined, targets=targets)
 
 
 def _refuse_duplicates(keys: Sequence[str]) -> None:

@@ -226,7 +226,7 @@ def _stamps(named: NamedStep) -> dict[str, str]:
     for name in step.reads:
         value = getattr(step, name)
         if name in _IMAGES:
-            inputs[name] = open_source(value).stamp() if value else ""
+            inputs[name] = open_source(value, getattr(step, "targets", ())).stamp() if value else ""
         else:
             files = value if isinstance(value, tuple) else (value,)
             inputs[name] = " ".join(_stamp_input(named, name, file) for file in files)

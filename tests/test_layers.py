@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 LAYERS = (
     {"status"},
     {"cores", "errors", "fingerprint", "packed"},
-    {"location"},
+    {"location", "targets"},
     {"output"},
     {"manifest", "recipe"},
     {"store", "backbones", "runtimes", "images", "sources"},
@@ -33,9 +33,9 @@ HEAVY = {
     *("fsspec", "s3fs", "umap", "usearch"),
 }
 HOMES = {
-    "tensorflow": {"runtimes/tensorflow.py"},
-    "jax": {"runtimes/jax.py"},
-    "torch": {"runtimes/torch.py"},
+    "tensorflow": {"runtimes/tensorflow.py", "heads/keras_engine.py"},
+    "jax": {"runtimes/jax.py", "heads/keras_engine.py"},
+    "torch": {"runtimes/torch.py", "heads/keras_engine.py"},
     "openvino": {"runtimes/openvino.py"},
     "nncf": {"runtimes/quantize.py"},
     "keras": {"runtimes/openvino.py", "backbones"},

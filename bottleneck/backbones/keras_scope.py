@@ -75,6 +75,16 @@ def import_keras(backend: str | None = None) -> Any:
     return keras
 
 
+def import_any_keras() -> Any:
+    """Import Keras on the backend that ``KERAS_BACKEND`` names, else on TensorFlow.
+
+    For what runs on any backend. Parameters and errors as of :func:`import_keras`.
+    """
+    if "keras" in sys.modules:
+        return sys.modules["keras"]
+    return import_keras(os.environ.get("KERAS_BACKEND") or "tensorflow")
+
+
 def _first_import(backend: str) -> Any:
     chosen = os.environ.get("KERAS_BACKEND")
     # Errors reach the user as Python exceptions; the C++ log would only repeat them.

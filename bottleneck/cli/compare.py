@@ -15,7 +15,7 @@ _option = partial(step_option, CompareStep)
 
 @click.command(name="compare")
 @click.argument("features", metavar="A.h5 B.h5 ...", nargs=-1, required=True)
-@_option("heads", metavar="NAMES", help="logreg, svm, ridge, knn; the first makes the curves.")
+@_option("heads", metavar="NAMES", help="logreg, svm, ridge, mlp, knn; the first makes the curves.")
 @_option("output", "-o", "--output", metavar="REPORT.html", help="The page, one file.")
 @_option("feature", metavar="NAME", help="Only this output of the files, repeatable.")
 @_option("images", metavar="SOURCE", help="Where the images are; by default as extracted.")

@@ -1,5 +1,6 @@
 """``bottleneck evaluate``."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -7,7 +8,15 @@ import click
 
 from bottleneck.cli.options import json_option, quiet_option, step_option
 from bottleneck.cli.progress import make_progress
-from bottleneck.cli.show import params, percent, print_json, print_lines, print_table
+from bottleneck.cli.show import (
+    number,
+    params,
+    percent,
+    print_json,
+    print_lines,
+    print_table,
+    target_summary,
+)
 from bottleneck.steps.evaluate import EvaluateStep
 
 _option = partial(step_option, EvaluateStep)
@@ -26,18 +35,61 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
     if as_json:
         print_json(result)
         return
-    loss = result["log_loss"]
     print_lines(
         f"{result['head']} ({params(result['best'])}) on {result['rows']} rows, "
         f"split {result['split']}",
+    )
+    (_print_classes if result["task"] == "classes" else _print_targets)(result)
+
+
+def _print_targets(result: dict[str, Any]) -> None:
+    print_lines(
+        target_summary(result["task"], result),
+        _intervals(result["intervals"], percent if result["task"] == "labels" else number),
+        f"{result['failed_rows_skipped']} failed rows skipped"
+        if result["failed_rows_skipped"]
+        else None,
+        f"{result['unlabelled_rows_skipped']} rows without a value skipped"
+        if result["unlabelled_rows_skipped"]
+        else None,
+    )
+    labels = result["task"] == "labels"
+    of_labels = ["average_precision", "precision", "recall", "f1"]
+    columns = of_labels if labels else ["r2", "mae", "rmse"]
+    shown = percent if labels else number
+    titles = [name.replace("_", " ") for name in columns] + (["rows"] if labels else [])
+    print_table(
+        ["target", *titles],
+        [
+            (
+                entry["target"],
+                *(shown(entry[name]) for name in columns),
+                *([entry["support"]] if labels else []),
+            )
+            for entry in result["per_target"]
+        ],
+        right=titles,
+    )
+
+
+def _intervals(
+    intervals: dict[str, list[float] | None], shown: Callable[[float | None], str]
+) -> str | None:
+    known = [
+        f"{name.replace('_', ' ')} {shown(ends[0])} to {shown(ends[1])}"
+        for name, ends in intervals.items()
+        if ends is not None
+    ]
+    return f"95% intervals: {', '.join(known)}" if known else None
+
+
+def _print_classes(result: dict[str, Any]) -> None:
+    loss = result["log_loss"]
+    print_lines(
         f"accuracy {percent(result['accuracy'])}, balanced "
         f"{percent(result['balanced_accuracy'])}, macro F1 {percent(result['macro_f1'])}"
         + (f", log loss {loss:.4f}" if loss is not None else ""),
-        "95% intervals: "
-        + ", ".join(
-            f"{name.replace('_', ' ')} {percent(low)} to {percent(high)}"
-            for name, (low, high) in result["intervals"].items()
-        ),
+        _intervals(result["intervals"], percent),
         ", ".join(
             f"{name.replace('_', ' ')} {percent(result[name])}"
             for name in ("top_5_accuracy", "calibration_error")

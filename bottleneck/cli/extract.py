@@ -60,6 +60,12 @@ _option = partial(step_option, ExtractStep)
     metavar="OLD.h5",
     help="Take features of equal images from a file of the same recipe; repeatable.",
 )
+@_option(
+    "targets",
+    "--target",
+    metavar="COLUMN",
+    help="Column of the table to keep for `train --target`; repeatable.",
+)
 @_option("limit", metavar="N", help="Only N of the pending images now, evenly spread.")
 @_option("overwrite", help="Begin anew even if the file exists.")
 @_option("preallocate", "--preallocate/--no-preallocate", help="Reserve the disk space at once.")

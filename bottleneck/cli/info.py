@@ -43,6 +43,7 @@ def _store_document(file: Path) -> dict[str, Any]:
         "classes": list(store.classes),
         "labelled": int((manifest.labels != UNLABELLED).sum()),
         "groups": len(manifest.group_names),
+        "targets": list(manifest.targets.names),
         "splits": {
             name: int((manifest.splits == code).sum())
             for code, name in enumerate(SPLITS)
@@ -65,6 +66,7 @@ def _head_document(file: Path) -> dict[str, Any]:
         "head": head.kind,
         "feature": head.output,
         "features": head.dim,
+        "task": head.task,
         "classes": list(head.classes),
         "report": dict(head.report),
         "recipe": {"identity": head.recipe.identity, "execution": head.recipe.execution},
@@ -86,6 +88,7 @@ def _print_store(document: dict[str, Any]) -> None:
         else "labels    none",
         f"splits    {splits}" if splits else None,
         f"groups    {document['groups']}" if document["groups"] else None,
+        f"targets   {_some(document['targets'])}" if document["targets"] else None,
         *map(_run_line, document["runs"]),
     )
     _print_recipe(document)
@@ -105,7 +108,7 @@ def _print_head(document: dict[str, Any]) -> None:
     print_lines(
         f"{document['file']}: head {document['head']}, {params(report['best'])}",
         f"input     {document['feature']} ({document['features']})",
-        f"classes   {len(document['classes'])}: {_some(document['classes'])}",
+        f"{document['task']:9s} {len(document['classes'])}: {_some(document['classes'])}",
         f"trained   on {report['rows']} rows, {report['folds']} folds, "
         f"left out: {params(report['left_out'])}",
     )

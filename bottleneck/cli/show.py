@@ -58,6 +58,21 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}%"
 
 
+def number(value: float | None) -> str:
+    """Write a number with four digits; a dash where there is none."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def target_summary(task: str, judged: Mapping[str, Any]) -> str:
+    """Write what a head of labels or numbers is worth, in one line."""
+    if task == "labels":
+        return (
+            f"mAP {percent(judged['mean_average_precision'])}, "
+            f"micro F1 {percent(judged['micro_f1'])}, macro F1 {percent(judged['macro_f1'])}"
+        )
+    return f"R2 {number(judged['r2'])}, mean absolute error {number(judged['mae'])}"
+
+
 def params(values: Mapping[str, Any]) -> str:
     """Write parameters as ``C=0.01, alpha=50``."""
     return ", ".join(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bottleneck.compare.neighbors import Neighbor as Neighbor
     from bottleneck.compare.study import Comparison as Comparison
     from bottleneck.compare.study import compare as compare
+    from bottleneck.compare.target_judging import judge_targets as judge_targets
 
 _HOME = {
     "ClassJudgement": "bottleneck.compare.metrics",
@@ -25,6 +26,7 @@ _HOME = {
     "compare": "bottleneck.compare.study",
     "judge": "bottleneck.compare.metrics",
     "judge_head": "bottleneck.compare.judging",
+    "judge_targets": "bottleneck.compare.target_judging",
 }
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "compare",
     "judge",
     "judge_head",
+    "judge_targets",
 ]
 
 

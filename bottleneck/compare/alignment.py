@@ -137,7 +137,11 @@ def align(paths: Sequence[str | Path], outputs: Sequence[str] = ()) -> Aligned:
     if not len(kept):
         raise ManifestError(
             f"expected labelled images with features in all of {len(stores)} files, found none "
-            f"({failed.sum()} failed, {pending.sum()} pending, {unlabelled.sum()} unlabelled)"
+            f"({failed.sum()} failed, {pending.sum()} pending, {unlabelled.sum()} unlabelled)",
+            hint="Only class labels are compared; for targets, `bottleneck train --target` on each "
+            "file."
+            if first.targets
+            else None,
         )
     digests, notes = _digests(stores, [order[kept] for order in orders])
     return Aligned(

@@ -74,7 +74,7 @@ def select_head(
     grid : sequence of float, optional
         Strengths to try; the head's own by default.
     """
-    from bottleneck.heads import select
+    from bottleneck.heads import head_spec, select, select_mlp
 
     if head == "knn":
         from bottleneck.compare.knn import select_neighbors
@@ -82,17 +82,11 @@ def select_head(
         return select_neighbors(
             rows, y, len(classes), keys=keys, groups=groups, n_folds=n_folds, seed=seed
         )
-    fitted = select(
-        rows,
-        y,
-        classes=classes,
-        keys=keys,
-        groups=groups,
-        head=head,
-        n_folds=n_folds,
-        seed=seed,
-        grid=grid,
-    )
+    about: dict[str, Any] = {"classes": classes, "keys": keys, "groups": groups, "seed": seed}
+    if head_spec(head).linear:
+        fitted = select(rows, y, head=head, n_folds=n_folds, grid=grid, **about)
+    else:  # nothing to choose
+        fitted = select_mlp(rows, y, n_folds=0, **about)
     codes = [classes.index(name) for name in fitted.classes]
     return Selected(
         best=fitted.best,

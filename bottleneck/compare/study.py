@@ -176,6 +176,11 @@ def _check(heads: Sequence[str], cv: int, resamples: int, near: float) -> None:
     for head in heads:
         if head not in COMPARED_HEADS:
             raise OptionError(f"expected heads of {', '.join(COMPARED_HEADS)}, got {head!r}")
+    if heads and heads[0] == "mlp":
+        raise OptionError(
+            "expected another head before mlp: the first one makes the learning curves",
+            hint="For example --heads logreg,mlp.",
+        )
     if not heads or len(set(heads)) < len(heads):
         raise OptionError(f"expected one or more different heads, got {', '.join(heads) or 'none'}")
     if cv < 2:

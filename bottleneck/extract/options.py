@@ -40,6 +40,7 @@ class ExtractOptions:
     devices: tuple[str, ...] = ()
     reuse: tuple[str, ...] = ()
     limit: int | None = None
+    targets: tuple[str, ...] = ()
     overwrite: bool = False
     preallocate: bool = True
     retry_failed: bool = False

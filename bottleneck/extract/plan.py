@@ -14,6 +14,7 @@ from bottleneck.manifest import Manifest
 from bottleneck.recipe import Recipe, mismatch_message
 from bottleneck.status import RowStatus
 from bottleneck.store import FeatureStore
+from bottleneck.targets import Targets
 
 _BLOCK_ROWS = 1 << 20
 """Rows planned at once."""
@@ -83,6 +84,20 @@ def require_same_manifest(store: FeatureStore, manifest: Manifest) -> None:
             f"(manifest {manifest.sha256[:12]} now, {store.manifest_sha256[:12]} in the file)",
             hint=_REUSE_HINT,
         )
+    if manifest.targets and store.targets_sha256 != manifest.targets.sha256:
+        raise ManifestError(
+            f"{store.path} was made with {_named(store.manifest.targets)}, "
+            f"now there are {_named(manifest.targets)}",
+            hint="Targets are written once: --overwrite begins anew, --reuse with another output "
+            "takes over the features.",
+        )
+
+
+def _named(targets: Targets) -> str:
+    columns = dict.fromkeys(name.partition("/")[0] for name in targets.names)
+    if not columns:
+        return "no targets"
+    return f"targets {', '.join(columns)} (fingerprint {targets.sha256[:12]})"
 
 
 def require_same_recipe(store: FeatureStore, recipe: Recipe) -> list[str]:

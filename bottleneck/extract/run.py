@@ -52,6 +52,7 @@ def extract(
     devices: Sequence[str] = (),
     reuse: Sequence[str | Path] = (),
     limit: int | None = None,
+    targets: Sequence[str] = (),
     overwrite: bool = False,
     preallocate: bool = True,
     retry_failed: bool = False,
@@ -93,6 +94,8 @@ def extract(
         Older files of the same recipe: features of equal images are taken from them.
     limit : int, optional
         Compute at most this many rows now, spread evenly over the pending ones.
+    targets : sequence of str
+        Columns of the tables to keep as targets, for ``train --target``.
     overwrite : bool
         Begin anew even if the file exists.
     preallocate : bool
@@ -134,6 +137,7 @@ def extract(
         devices=tuple(devices),
         reuse=tuple(map(str, reuse)),
         limit=limit,
+        targets=tuple(targets),
         overwrite=overwrite,
         preallocate=preallocate,
         retry_failed=retry_failed,
@@ -178,7 +182,7 @@ def extract_many(
     listed = [str(s) for s in ([sources] if isinstance(sources, str | Path) else sources)]
     specs = [backbones.get(name) for name in names]  # misspelt names first: listing takes longer
     texts = _outputs(str(output), [spec.name for spec in specs])
-    source = open_source(listed)
+    source = open_source(listed, options.targets)
     olds = [FeatureStore.open(path) for path in options.reuse]
     inputs = [*listed, *options.reuse]
     paths = [prepare_output(text, kind="features", inputs=inputs) for text in texts]

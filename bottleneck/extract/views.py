@@ -1,6 +1,9 @@
 """The manifest of a file that holds several views of every image."""
 
+from dataclasses import replace
 from itertools import chain
+
+import numpy as np
 
 from bottleneck.manifest import SPLITS, Manifest
 
@@ -8,7 +11,7 @@ from bottleneck.manifest import SPLITS, Manifest
 def viewed(manifest: Manifest, views: int) -> Manifest:
     """Give every image a row per view: ``a.jpg#0``, ``a.jpg#1``, ...
 
-    The views of an image share its label and its split, and its group; an image without one
+    The views of an image share its label, targets and split, and its group; an image without one
     becomes a group of its own, so that folds and holdouts keep its views together.
 
     Parameters
@@ -21,12 +24,13 @@ def viewed(manifest: Manifest, views: int) -> Manifest:
     if views == 1:
         return manifest
     rows = list(chain.from_iterable([row] * views for row in range(len(manifest))))
-    return Manifest.build(
+    listed = Manifest.build(
         [f"{key}#{view}" for key in manifest.keys for view in range(views)],
         (_label(manifest, row) for row in rows),
         (SPLITS[manifest.splits[row]] for row in rows),
         (_group(manifest, row) for row in rows),
     )
+    return replace(listed, targets=manifest.targets.take(np.array(rows)))
 
 
 def _label(manifest: Manifest, row: int) -> str | None:

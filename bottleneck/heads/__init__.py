@@ -1,4 +1,4 @@
-"""Cheap classifiers on stored features: the catalogue, splits, selection, the saved head.
+"""Cheap heads on stored features: the catalogue, splits, selection, the saved head.
 
 Importing this package is instant: scikit-learn is loaded when a head is built or read.
 """
@@ -14,13 +14,20 @@ if TYPE_CHECKING:
     from bottleneck.heads.discriminant import NearestMean as NearestMean
     from bottleneck.heads.linear import LinearSVC as LinearSVC
     from bottleneck.heads.linear import LogisticRegression as LogisticRegression
+    from bottleneck.heads.mlp import MultilayerPerceptron as MultilayerPerceptron
+    from bottleneck.heads.mlp_selection import select_mlp as select_mlp
+    from bottleneck.heads.multilabel import (
+        MultiLabelLogisticRegression as MultiLabelLogisticRegression,
+    )
     from bottleneck.heads.neighbors import KNeighbors as KNeighbors
     from bottleneck.heads.ridge import RidgeClassifier as RidgeClassifier
+    from bottleneck.heads.ridge_regression import Ridge as Ridge
     from bottleneck.heads.saved import Head as Head
     from bottleneck.heads.selection import Fitted as Fitted
     from bottleneck.heads.selection import select as select
     from bottleneck.heads.splits import folds as folds
     from bottleneck.heads.splits import holdout as holdout
+    from bottleneck.heads.target_selection import select_targets as select_targets
 
 _HOME = {
     "Fitted": "bottleneck.heads.selection",
@@ -29,11 +36,16 @@ _HOME = {
     "LinearDiscriminant": "bottleneck.heads.discriminant",
     "LinearSVC": "bottleneck.heads.linear",
     "LogisticRegression": "bottleneck.heads.linear",
+    "MultiLabelLogisticRegression": "bottleneck.heads.multilabel",
+    "MultilayerPerceptron": "bottleneck.heads.mlp",
     "NearestMean": "bottleneck.heads.discriminant",
+    "Ridge": "bottleneck.heads.ridge_regression",
     "RidgeClassifier": "bottleneck.heads.ridge",
     "folds": "bottleneck.heads.splits",
     "holdout": "bottleneck.heads.splits",
     "select": "bottleneck.heads.selection",
+    "select_mlp": "bottleneck.heads.mlp_selection",
+    "select_targets": "bottleneck.heads.target_selection",
 }
 
 __all__ = [
@@ -46,13 +58,18 @@ __all__ = [
     "LinearDiscriminant",
     "LinearSVC",
     "LogisticRegression",
+    "MultiLabelLogisticRegression",
+    "MultilayerPerceptron",
     "NearestMean",
+    "Ridge",
     "RidgeClassifier",
     "folds",
     "head_spec",
     "holdout",
     "parse_grid",
     "select",
+    "select_mlp",
+    "select_targets",
 ]
 
 

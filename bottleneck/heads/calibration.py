@@ -35,7 +35,8 @@ def out_of_fold_scores(
 
     Returns
     -------
-    ndarray of float64, shape (n, classes)
+    ndarray of float64, shape (n, columns)
+        One column for two classes.
     """
     columns = swept.coef.shape[2]
     scores = np.empty((members.shape[1], columns))
@@ -48,7 +49,7 @@ def out_of_fold_scores(
                 scores[start + rows] = found + swept.intercept[portion, at]
 
     run.run(lambda: None, visit)
-    return two_columns(scores)
+    return scores
 
 
 def two_columns(scores: NDArray[np.float64]) -> NDArray[np.float64]:

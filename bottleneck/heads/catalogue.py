@@ -9,9 +9,14 @@ regression minimises ``sum of squares + alpha * |w|^2``, so its ``alpha`` is ``1
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from bottleneck.errors import OptionError
+
+Task: TypeAlias = Literal["classes", "labels", "numbers"]
+"""What a head predicts: one class, labels of which any may hold, or numbers."""
+
+TASKS: tuple[Task, ...] = ("classes", "labels", "numbers")
 
 
 class Classifier(Protocol):
@@ -54,6 +59,8 @@ class HeadSpec:
         From C to the parameters as they are recorded, in the estimator's terms too.
     probabilities : bool
         Whether the head gives probabilities.
+    linear : bool
+        Whether it is linear and has a strength C; another one is given settings instead.
     """
 
     name: str
@@ -63,6 +70,7 @@ class HeadSpec:
     build: Callable[[Mapping[str, float]], Any]
     parameters: Callable[[float], dict[str, float]]
     probabilities: bool = False
+    linear: bool = True
 
 
 def _logreg(params: Mapping[str, float]) -> Any:
@@ -81,6 +89,12 @@ def _ridge(params: Mapping[str, float]) -> Any:
     from bottleneck.heads.ridge import RidgeClassifier
 
     return RidgeClassifier(alpha=params["alpha"], standardize=True)
+
+
+def _mlp(params: Mapping[str, float]) -> Any:
+    from bottleneck.heads.mlp import MultilayerPerceptron
+
+    return MultilayerPerceptron(**params)  # type: ignore[arg-type]
 
 
 def _only_c(c: float) -> dict[str, float]:
@@ -117,7 +131,20 @@ _SPECS = (
         build=_ridge,
         parameters=_c_and_alpha,
     ),
+    HeadSpec(
+        name="mlp",
+        description="one hidden layer with dropout, trained by Keras; gives probabilities",
+        estimator="MultilayerPerceptron",
+        default_grid=(),
+        build=_mlp,
+        parameters=_only_c,
+        probabilities=True,
+        linear=False,
+    ),
 )
+
+NO_STRENGTH = "It has settings instead: --set hidden=256; in Python heads.select_mlp."
+"""What to do about a head that has no C."""
 
 HEADS: Mapping[str, HeadSpec] = {spec.name: spec for spec in _SPECS}
 """The catalogue, by name."""

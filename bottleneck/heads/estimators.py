@@ -31,31 +31,68 @@ def is_stream(X: Any) -> bool:
     )
 
 
-class StreamingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class StreamingEstimator(BaseEstimator):  # type: ignore[misc]
     """Base of the estimators: rows from arrays, HDF5 datasets and feature files.
 
     Arrays are checked as scikit-learn does and are not copied. Datasets and feature files are
     read block by block in every pass.
     """
 
-    classes_: NDArray[Any]
     n_features_in_: int
+
+    def _rows_and_targets(
+        self, X: Any, y: ArrayLike, *, several: bool = False, numeric: bool = False
+    ) -> tuple[Rows, NDArray[Any]]:
+        """Check what :meth:`fit` was given, with one target per row or ``several``."""
+        if is_stream(X):
+            rows = as_rows(X)
+            targets = np.asarray(y)
+            if targets.shape[:1] != (rows.shape[0],) or targets.ndim > 1 + several:
+                raise HeadError(
+                    f"expected a label for each of {rows.shape[0]} rows, got {targets.shape}"
+                )
+            self.n_features_in_ = rows.shape[1]
+            return rows, targets
+        X, targets = validate_data(
+            self, X, y, dtype=_DTYPES, accept_sparse=False, multi_output=several, y_numeric=numeric
+        )
+        return ArrayRows(X), targets
+
+    def _row_weights(
+        self, rows: Rows, sample_weight: ArrayLike | None
+    ) -> NDArray[np.float64] | None:
+        """Check weights of rows; None stands for ones."""
+        if sample_weight is None:
+            return None
+        shape_only = np.empty((rows.shape[0], 1), np.float64)
+        weights: NDArray[np.float64] = _check_sample_weight(
+            sample_weight, shape_only, dtype=np.float64, ensure_non_negative=True
+        )
+        return weights
+
+    def _check_rows(self, X: Any) -> Rows:
+        """Check what a fitted estimator is asked about."""
+        check_is_fitted(self)
+        if not is_stream(X):
+            return ArrayRows(validate_data(self, X, dtype=_DTYPES, reset=False))
+        rows = as_rows(X)
+        if rows.shape[1] != self.n_features_in_:
+            raise HeadError(
+                f"expected features of length {self.n_features_in_}, got {rows.shape[1]}"
+            )
+        return rows
+
+
+class StreamingClassifier(ClassifierMixin, StreamingEstimator):  # type: ignore[misc]
+    """Base of the classifiers."""
+
+    classes_: NDArray[Any]
 
     def _begin(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None
     ) -> tuple[Rows, NDArray[np.int64], NDArray[np.float64] | None]:
         """Check what :meth:`fit` was given; return rows, codes and weights."""
-        if is_stream(X):
-            rows = as_rows(X)
-            labels = np.asarray(y)
-            if labels.shape != (rows.shape[0],):
-                raise HeadError(
-                    f"expected a label for each of {rows.shape[0]} rows, got {labels.shape}"
-                )
-            self.n_features_in_ = rows.shape[1]
-        else:
-            X, labels = validate_data(self, X, y, dtype=_DTYPES, accept_sparse=False)
-            rows = ArrayRows(X)
+        rows, labels = self._rows_and_targets(X, y)
         check_classification_targets(labels)
         labels = column_or_1d(labels, warn=True)
         self.classes_, codes = np.unique(labels, return_inverse=True)
@@ -63,13 +100,7 @@ class StreamingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"expected rows of two or more classes, got 1 class: {self.classes_[0]!r}"
             )
-        weights = None
-        if sample_weight is not None:
-            shape_only = np.empty((rows.shape[0], 1), np.float64)
-            weights = _check_sample_weight(
-                sample_weight, shape_only, dtype=np.float64, ensure_non_negative=True
-            )
-        return rows, codes.astype(np.int64), weights
+        return rows, codes.astype(np.int64), self._row_weights(rows, sample_weight)
 
     def _class_weights(
         self,
@@ -90,18 +121,6 @@ class StreamingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not np.isfinite(found).all():
             raise ValueError("expected rows of weight above zero in every class to balance them")
         return np.asarray(found, np.float64)[None, :]
-
-    def _check_rows(self, X: Any) -> Rows:
-        """Check what a fitted estimator is asked about."""
-        check_is_fitted(self)
-        if not is_stream(X):
-            return ArrayRows(validate_data(self, X, dtype=_DTYPES, reset=False))
-        rows = as_rows(X)
-        if rows.shape[1] != self.n_features_in_:
-            raise HeadError(
-                f"expected features of length {self.n_features_in_}, got {rows.shape[1]}"
-            )
-        return rows
 
 
 class LinearClassifier(StreamingClassifier):

@@ -17,14 +17,20 @@ _BLOCK_ROWS = 4096
 class Moments:
     """Weighted sums over some rows, of features less ``centre``. They add and subtract.
 
+    A column is a class, or a target of numbers.
+
     Parameters
     ----------
     centre : ndarray of float64, shape (d,)
         Near the mean, so that no sum cancels.
-    weight : ndarray of float64, shape (classes,)
-        Sum of weights per class.
-    sums : ndarray of float64, shape (classes, d)
-        Sum of features per class.
+    total : float
+        Sum of weights.
+    first : ndarray of float64, shape (d,)
+        Sum of features.
+    weight : ndarray of float64, shape (columns,)
+        Sum of weights per class, or of each target.
+    sums : ndarray of float64, shape (columns, d)
+        Sum of features per class, or of features times each target.
     gram : ndarray of float64, shape (d, d)
         Sum of products of features.
     rounding : float
@@ -32,6 +38,8 @@ class Moments:
     """
 
     centre: NDArray[np.float64]
+    total: float
+    first: NDArray[np.float64]
     weight: NDArray[np.float64]
     sums: NDArray[np.float64]
     gram: NDArray[np.float64]
@@ -40,6 +48,8 @@ class Moments:
     def __sub__(self, other: "Moments") -> "Moments":
         return Moments(
             self.centre,
+            self.total - other.total,
+            self.first - other.first,
             self.weight - other.weight,
             self.sums - other.sums,
             self.gram - other.gram,
@@ -49,6 +59,8 @@ class Moments:
     def __add__(self, other: "Moments") -> "Moments":
         return Moments(
             self.centre,
+            self.total + other.total,
+            self.first + other.first,
             self.weight + other.weight,
             self.sums + other.sums,
             self.gram + other.gram,
@@ -56,14 +68,9 @@ class Moments:
         )
 
     @property
-    def total(self) -> float:
-        """Sum of all weights."""
-        return float(self.weight.sum())
-
-    @property
     def mean(self) -> NDArray[np.float64]:
         """Mean of the features as they are, shape (d,)."""
-        mean: NDArray[np.float64] = self.sums.sum(axis=0) / self.total + self.centre
+        mean: NDArray[np.float64] = self.first / self.total + self.centre
         return mean
 
     def deviation(self) -> NDArray[np.float64]:
@@ -97,7 +104,7 @@ def gram_moments(
     weighting : Weighting
         Its portions must not share rows; each row's product is made once.
     n_classes : int
-        Number of codes.
+        Number of codes, or of targets.
     centre : ndarray of float64, shape (d,)
         Subtracted from the features first.
 
@@ -109,9 +116,11 @@ def gram_moments(
     d, dtype = run.rows.shape[1], run.rows.dtype
     k = len(weighting.members)
     base = centre.astype(dtype)
+    numeric = weighting.y.ndim == 2
+    columns = n_classes + numeric  # beside targets, a column of ones
 
     def new() -> list[list[NDArray[np.float64]]]:
-        return [[np.zeros(n_classes), np.zeros((n_classes, d)), np.zeros((d, d))] for _ in range(k)]
+        return [[np.zeros(columns), np.zeros((columns, d)), np.zeros((d, d))] for _ in range(k)]
 
     def visit(
         totals: list[list[NDArray[np.float64]]],
@@ -129,9 +138,14 @@ def gram_moments(
                 continue
             own = block - base if member.all() else block[member] - base
             w, codes = weight[member], y[member]
-            total[0] += np.bincount(codes, w, minlength=n_classes)
-            picked = np.zeros((n_classes, len(w)), dtype)
-            picked[codes, np.arange(len(w))] = w
+            if numeric:
+                design = w * np.concatenate([codes.T, np.ones((1, len(w)))])
+                total[0] += design.sum(axis=1)
+                picked = design.astype(dtype)
+            else:
+                total[0] += np.bincount(codes, w, minlength=n_classes)
+                picked = np.zeros((n_classes, len(w)), dtype)
+                picked[codes, np.arange(len(w))] = w
             total[1] += picked @ own
             if not (w == 1).all():
                 own *= np.sqrt(w)[:, None].astype(dtype)
@@ -139,10 +153,22 @@ def gram_moments(
 
     shards = run.run(new, visit, block_rows=_BLOCK_ROWS, shards=1)
     rounding = float(np.finfo(dtype).eps)
-    found = [
-        [Moments(base.astype(np.float64), a, b, c, rounding) for a, b, c in shard]
-        for shard in shards
-    ]
+
+    def moments(
+        weight: NDArray[np.float64], sums: NDArray[np.float64], gram: NDArray[np.float64]
+    ) -> Moments:
+        alone = slice(n_classes, None) if numeric else slice(None)
+        return Moments(
+            centre=base.astype(np.float64),
+            total=float(weight[alone].sum()),
+            first=sums[alone].sum(axis=0),
+            weight=weight[:n_classes],
+            sums=sums[:n_classes],
+            gram=gram,
+            rounding=rounding,
+        )
+
+    found = [[moments(*sums) for sums in shard] for shard in shards]
     merged = found[0]
     for shard in found[1:]:
         merged = [mine + other for mine, other in zip(merged, shard, strict=True)]

@@ -1,31 +1,20 @@
 """Logistic regression and the linear support vector machine, streamed and exact."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.exceptions import ConvergenceWarning
 
+from bottleneck.heads.descent import Descent
 from bottleneck.heads.estimators import LinearClassifier
-from bottleneck.heads.lockstep import GAP, solve, with_curvature
+from bottleneck.heads.lockstep import GAP
 from bottleneck.heads.losses import LOGISTIC, SOFTMAX, SQUARED_HINGE, Loss
-from bottleneck.heads.passes import passes
-from bottleneck.heads.portions import Weighting, no_scaling, standardise
-from bottleneck.heads.stack import Problem, Solution, Stack
+from bottleneck.heads.portions import Weighting
 
 
-class _Descended(LinearClassifier):
+class _Descended(Descent, LinearClassifier):
     """A linear head found by descent on a penalised loss."""
-
-    objective_: float
-    gradient_norm_: float
-    gap_: float
-    duality_gap_: float
-    n_iter_: int
-    n_passes_: int
-    converged_: bool
 
     def __init__(
         self,
@@ -71,12 +60,7 @@ class _Descended(LinearClassifier):
         ValueError
             For options out of range or a single class.
         """
-        if not (np.isfinite(self.C) and self.C > 0):
-            raise ValueError(f"expected C above zero, got {self.C!r}")
-        if not (self.tol > 0 and self.max_iter >= 1):
-            raise ValueError(
-                f"expected tol and max_iter above zero, got {self.tol!r} and {self.max_iter!r}"
-            )
+        self._check_options()
         rows, codes, weights = self._begin(X, y, sample_weight)
         n_classes = len(self.classes_)
         weighting = Weighting(
@@ -85,51 +69,8 @@ class _Descended(LinearClassifier):
             weights,
             self._class_weights(self.class_weight, codes, weights),
         )
-        with passes(rows, block_rows=self.block_rows, threads=self.threads) as run:
-            stack = Stack(
-                run=run,
-                loss=self._loss(n_classes),
-                columns=1 if n_classes == 2 else n_classes,
-                weighting=weighting,
-                scaling=standardise(run, weighting.unbalanced())
-                if self.standardize
-                else no_scaling(1, rows.shape[1]),
-                fit_intercept=self.fit_intercept,
-            )
-            problem = Problem(0, 1 / (self.C * float(weighting.totals[0])))
-            stack, curvature = with_curvature(stack)
-            ((found,),) = solve(
-                stack,
-                [[problem]],
-                tolerance=self.tol,
-                gap=self.gap,
-                max_iter=self.max_iter,
-                curvature=curvature,
-            )
-        if not np.isfinite(found.objective):
-            raise ValueError("expected finite features, the objective became NaN or infinite")
-        self.take(found)
-        self._warn(found)
+        self.take(self._descend(rows, weighting, self._loss(n_classes), n_classes))
         return self
-
-    def take(self, found: Solution) -> None:
-        """Become the head of a solution."""
-        self.coef_, self.intercept_ = found.coef, found.intercept
-        self.objective_ = found.objective
-        self.gradient_norm_ = found.gradient_norm
-        self.gap_, self.duality_gap_ = found.gap, found.duality_gap
-        self.n_iter_, self.n_passes_ = max(found.iterations, 1), found.passes
-        self.converged_ = found.converged
-
-    def _warn(self, found: Solution) -> None:
-        if not found.converged:
-            warnings.warn(
-                f"stopped after {found.iterations} steps: gradient {found.gradient_norm:.2e} "
-                f"(tol {self.tol:g}), objective {found.objective:.8g}, about {found.gap:.1e} "
-                f"above the minimum; raise max_iter or standardize the features",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
 
 
 class LogisticRegression(_Descended):

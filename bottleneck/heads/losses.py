@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from bottleneck.heads.rows import FloatArray
 
 Kernel: TypeAlias = Callable[[FloatArray, NDArray[np.int64], FloatArray], NDArray[np.float64]]
-"""From scores (columns, problems, rows), codes (rows,) and weights (problems, rows) to the
+"""From scores (columns, problems, rows), codes (rows,) or flags (rows, columns), and weights
+(problems, rows) to the
 weighted loss of each problem; the scores are replaced by the weighted derivatives."""
 
 
@@ -36,6 +37,8 @@ class Loss:
     coupled : bool
         Whether the second derivatives by two columns are ``- p q`` of their :func:`shares`,
         not zero.
+    per_label : bool
+        Whether every column stands for a label of its own, of which any may hold.
     """
 
     name: str
@@ -43,6 +46,11 @@ class Loss:
     curvature: Callable[[FloatArray, NDArray[np.int64]], FloatArray]
     penalise_intercept: bool = False
     coupled: bool = False
+    per_label: bool = False
+
+    def columns(self, n_classes: int) -> int:
+        """Scores per row: one tells two classes apart, labels have one each."""
+        return 1 if n_classes == 2 and not self.per_label else n_classes
 
 
 def softmax(Z: FloatArray, y: NDArray[np.int64], weights: FloatArray) -> NDArray[np.float64]:
@@ -70,6 +78,21 @@ def logistic(Z: FloatArray, y: NDArray[np.int64], weights: FloatArray) -> NDArra
     z -= positive
     z *= weights
     return _weighted_sum(losses, weights)
+
+
+def logistic_each(Z: FloatArray, y: NDArray[np.int64], weights: FloatArray) -> NDArray[np.float64]:
+    """Binary logistic loss of every column by itself, summed over columns.
+
+    ``y`` is of shape (rows, columns): 1 where a column's label holds, else 0.
+    """
+    positive = (y.T == 1)[:, None, :]
+    tail = np.exp(-np.abs(Z))
+    losses = np.log1p(tail)
+    losses += np.where(positive, np.maximum(-Z, 0), np.maximum(Z, 0))
+    Z[...] = np.where(Z >= 0, 1, tail) / (1 + tail)
+    Z -= positive
+    Z *= weights
+    return _weighted_sum(losses.sum(axis=0), weights)
 
 
 def squared_hinge(Z: FloatArray, y: NDArray[np.int64], weights: FloatArray) -> NDArray[np.float64]:
@@ -125,4 +148,5 @@ def _hinge_curvature(Z: FloatArray, y: NDArray[np.int64]) -> FloatArray:
 
 SOFTMAX = Loss("softmax", softmax, _softmax_curvature, coupled=True)
 LOGISTIC = Loss("logistic", logistic, _logistic_curvature)
+LOGISTIC_EACH = Loss("logistic_each", logistic_each, _logistic_curvature, per_label=True)
 SQUARED_HINGE = Loss("squared_hinge", squared_hinge, _hinge_curvature, penalise_intercept=True)

@@ -1,8 +1,10 @@
-"""A linear head as an ONNX model, written byte by byte: no package of ONNX is needed.
+"""A head as an ONNX model, written byte by byte: no package of ONNX is needed.
 
 From features (float32, rows x length) the model computes ``scores``, ``label`` (index of the
-class) and, for heads that have them, ``probabilities``; products are float64, as here. Class
-names and the recipe of the features are in the model's metadata.
+class) and, for heads that have them, ``probabilities``; products are float64, as here. Of heads
+of labels there is no ``label``: those of a probability above a half hold. The ``scores`` of
+heads of numbers are the numbers. Names and the recipe of the features are in the model's
+metadata.
 
 Field numbers are of ``onnx.proto`` (https://github.com/onnx/onnx), the encoding is that of
 protocol buffers (https://protobuf.dev/programming-guides/encoding).
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from bottleneck import __version__
 from bottleneck.errors import HeadError
 from bottleneck.heads.saved import Head
+from bottleneck.heads.weights import weights_of
 
 _IR_VERSION, _OPSET = 8, 13
 _FLOAT, _INT64, _DOUBLE = 1, 7, 11
@@ -30,7 +33,7 @@ def write_onnx(head: Head, path: Path) -> None:
     Parameters
     ----------
     head : Head
-        A linear head.
+        A head of the catalogue.
     path : Path
         Where to; an existing file is replaced.
 
@@ -57,28 +60,43 @@ def onnx_model(head: Head) -> bytes:
     estimator = head.estimator
     if not hasattr(estimator, "coef_"):
         raise HeadError(
-            f"expected a linear head of the catalogue, got {head.kind}",
+            f"expected a head of the catalogue, got {head.kind}",
             hint="skl2onnx converts other classifiers of scikit-learn.",
         )
-    coef = np.asarray(estimator.coef_, np.float64)
-    intercept = np.asarray(estimator.intercept_, np.float64)  # type: ignore[attr-defined]
-    two = len(coef) == 1
+    weights = {name: np.asarray(array, np.float64) for name, array in weights_of(estimator).items()}
+    coef, intercept = weights["coef"], weights["intercept"]
+    if "hidden_coef" in weights:
+        coef = coef.T
+    two = head.task == "classes" and len(coef) == 1
     if two:  # the columns of Head.scores
         coef, intercept = np.concatenate([-coef, coef]), np.concatenate([-intercept, intercept])
     tensors = [_tensor("coef", np.ascontiguousarray(coef.T)), _tensor("intercept", intercept)]
-    nodes = [
-        _node("Cast", ["features"], ["wide"], to=_DOUBLE),
-        _node("MatMul", ["wide", "coef"], ["products"]),
+    nodes = [_node("Cast", ["features"], ["wide"], to=_DOUBLE)]
+    if "hidden_coef" in weights:
+        tensors += [_tensor(name, weights[name]) for name in ("hidden_coef", "hidden_intercept")]
+        nodes += [
+            _node("MatMul", ["wide", "hidden_coef"], ["hidden_products"]),
+            _node("Add", ["hidden_products", "hidden_intercept"], ["hidden_sums"]),
+            _node("Relu", ["hidden_sums"], ["hidden"]),
+        ]
+    nodes += [
+        _node("MatMul", ["hidden" if "hidden_coef" in weights else "wide", "coef"], ["products"]),
         _node("Add", ["products", "intercept"], ["sums"]),
         _node("Cast", ["sums"], ["scores"], to=_FLOAT),
-        _node("ArgMax", ["sums"], ["label"], axis=1, keepdims=0),
     ]
     classes = len(head.classes)
-    outputs = [
-        _value("label", _INT64, ["rows"]),
-        _value("scores", _FLOAT, ["rows", classes]),
-    ]
-    factor = _factor(head, two)
+    outputs = [_value("scores", _FLOAT, ["rows", classes])]
+    factor = None
+    if head.task == "classes":
+        nodes.append(_node("ArgMax", ["sums"], ["label"], axis=1, keepdims=0))
+        outputs.insert(0, _value("label", _INT64, ["rows"]))
+        factor = _factor(head, two)
+    elif head.task == "labels":
+        nodes += [
+            _node("Sigmoid", ["sums"], ["each"]),
+            _node("Cast", ["each"], ["probabilities"], to=_FLOAT),
+        ]
+        outputs.append(_value("probabilities", _FLOAT, ["rows", classes]))
     if factor is not None:
         tensors.append(_tensor("factor", np.array(factor, np.float64)))
         nodes += [
@@ -97,6 +115,7 @@ def onnx_model(head: Head) -> bytes:
         ]
     )
     about = {
+        "task": head.task,
         "classes": json.dumps(list(head.classes), ensure_ascii=False),
         "recipe": head.recipe.to_json(),
         "output": head.output,

@@ -8,9 +8,10 @@ wait for each other longer than they work.
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from bottleneck.cores import available_cores
+from bottleneck.errors import OptionError
 from bottleneck.heads.rows import FloatArray, Rows
 
 BLOCK_ROWS = 512
@@ -19,6 +20,8 @@ BLOCK_ROWS = 512
 SHARDS = 8
 """Parts of the rows that are summed up apart and then added in order: with up to as many
 threads, their number does not change a result."""
+
+EngineName: TypeAlias = Literal["numpy", "keras"]
 
 _T = TypeVar("_T")
 
@@ -34,10 +37,14 @@ class Pass:
         Rows per block.
     threads : int
         Threads that share the blocks.
+    engine : Engine, optional
+        Does the work of stacked problems, see :mod:`bottleneck.heads.products`; by default
+        NumPy, in the threads.
     """
 
-    def __init__(self, rows: Rows, block_rows: int, threads: int) -> None:
+    def __init__(self, rows: Rows, block_rows: int, threads: int, engine: Any = None) -> None:
         self.rows = rows
+        self.engine = engine
         self.threads = threads
         self.count = 0
         self._block_rows = block_rows
@@ -105,7 +112,11 @@ class Pass:
 
 @contextmanager
 def passes(
-    rows: Rows, *, block_rows: int | None = None, threads: int | None = None
+    rows: Rows,
+    *,
+    block_rows: int | None = None,
+    threads: int | None = None,
+    engine: EngineName = "numpy",
 ) -> Iterator[Pass]:
     """Open a matrix for passes over its rows.
 
@@ -117,14 +128,33 @@ def passes(
         Rows per block.
     threads : int, optional
         By default one per core this process may use.
+    engine : {"numpy", "keras"}
+        What stacked problems are computed with.
+
+    Raises
+    ------
+    OptionError
+        For an unknown engine.
+    RuntimeUnavailableError
+        When Keras or its backend is missing.
     """
     from threadpoolctl import threadpool_limits
 
     if threads is None or threads < 1:
         threads = available_cores()
-    opened = Pass(rows, block_rows or BLOCK_ROWS, threads)
+    opened = Pass(rows, block_rows or BLOCK_ROWS, threads, _engine(engine))
     with threadpool_limits(1, user_api="blas"):
         try:
             yield opened
         finally:
             opened.close()
+
+
+def _engine(name: str) -> Any:
+    if name == "numpy":
+        return None
+    if name != "keras":
+        raise OptionError(f"expected the engine numpy or keras, got {name!r}")
+    from bottleneck.heads.keras_engine import KerasEngine
+
+    return KerasEngine()

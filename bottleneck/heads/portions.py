@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,8 @@ class Weighting:
 
     Parameters
     ----------
-    y : ndarray of int64, shape (n,)
-        Codes.
+    y : ndarray of int64, shape (n,); or of numbers, shape (n, targets)
+        Codes, or several targets per row.
     members : ndarray of bool, shape (portions, n)
         Which rows belong.
     row_weights : ndarray of float64, shape (n,), or None
@@ -30,7 +31,7 @@ class Weighting:
         None stands for ones.
     """
 
-    y: NDArray[np.int64]
+    y: NDArray[Any]
     members: NDArray[np.bool_]
     row_weights: NDArray[np.float64] | None = None
     class_weights: NDArray[np.float64] | None = None
@@ -56,6 +57,8 @@ class Weighting:
     def totals(self) -> NDArray[np.float64]:
         """Sum of the weights of each portion."""
         rows = self.weights_of_rows()
+        if self.y.ndim == 2:
+            return np.array([rows[member].sum() for member in self.members])
         per_class: NDArray[np.float64] = np.stack(
             [
                 np.bincount(self.y[m], rows[m], minlength=int(self.y.max(initial=0)) + 1)

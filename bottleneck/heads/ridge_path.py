@@ -1,6 +1,7 @@
-"""Ridge regression on class targets: every strength from one eigendecomposition.
+"""Ridge regression: every strength from one eigendecomposition.
 
-With standardised features Z, weights S and targets T (1 for the row's class, else -1), the
+With standardised features Z, weights S and targets T (numbers; or 1 for the row's class, else
+-1), the
 head minimises ``sum of s |t - z w - b|^2 + alpha |w|^2``. With ``Z'SZ = Q diag(l) Q'`` (Z and T
 centred) the solution is ``w = Q diag(1 / (l + alpha)) Q' Z'ST`` for every alpha. A row's
 leave-one-out prediction is ``(p - h t) / (1 - h)`` where p is its fitted value and
@@ -37,6 +38,8 @@ class RidgePath:
         Targets' products with the features, in the eigenvectors' basis.
     target_mean : ndarray of float64, shape (columns,)
         Mean targets.
+    numeric : bool
+        Whether targets are numbers, not classes.
     total : float
         Sum of weights.
     fit_intercept : bool
@@ -51,9 +54,17 @@ class RidgePath:
     target_mean: NDArray[np.float64]
     total: float
     fit_intercept: bool
+    numeric: bool = False
 
     @classmethod
-    def of(cls, moments: Moments, *, standardize: bool, fit_intercept: bool = True) -> "RidgePath":
+    def of(
+        cls,
+        moments: Moments,
+        *,
+        standardize: bool,
+        fit_intercept: bool = True,
+        numeric: bool = False,
+    ) -> "RidgePath":
         """Decompose the problem of some rows.
 
         Parameters
@@ -64,19 +75,23 @@ class RidgePath:
             Whether features are divided by their standard deviations.
         fit_intercept : bool
             Whether features and targets are centred.
+        numeric : bool
+            Whether the moments are of targets that are numbers, not of classes.
         """
         mean = moments.mean
         scatter = moments.scatter() if fit_intercept else moments.gram
         scale = moments.deviation() if standardize else np.ones_like(mean)
         values, vectors = np.linalg.eigh(scatter / np.outer(scale, scale))
-        # Targets: 2 [class] - 1; two classes need one column, of the second.
-        n_classes = len(moments.weight)
-        chosen = slice(1, 2) if n_classes == 2 else slice(None)
-        all_rows = moments.sums.sum(axis=0)
-        target_mean = (2 * moments.weight[chosen] - moments.total) / moments.total
-        products = 2 * moments.sums[chosen] - all_rows
+        if numeric:
+            target_sum, products = moments.weight, moments.sums
+        else:
+            # Targets: 2 [class] - 1; two classes need one column, of the second.
+            chosen = slice(1, 2) if len(moments.weight) == 2 else slice(None)
+            target_sum = 2 * moments.weight[chosen] - moments.total
+            products = 2 * moments.sums[chosen] - moments.first
+        target_mean = target_sum / moments.total
         if fit_intercept:
-            products = products - np.outer(target_mean, all_rows)
+            products = products - np.outer(target_mean, moments.first)
         return cls(
             mean=mean if fit_intercept else np.zeros_like(mean),
             scale=scale,
@@ -86,6 +101,7 @@ class RidgePath:
             target_mean=target_mean if fit_intercept else np.zeros_like(target_mean),
             total=moments.total,
             fit_intercept=fit_intercept,
+            numeric=numeric,
         )
 
     def _inverse(self, alpha: float) -> NDArray[np.float64]:
@@ -136,10 +152,15 @@ class RidgePath:
             rotated *= rotated
             leverage = weight[:, None] * ((rotated @ spread).astype(np.float64) + intercept_share)
             leverage = np.minimum(leverage, 1 - 1e-12)[:, :, None]
-            names = np.array([1]) if columns == 1 else np.arange(columns)
-            target = np.where(y[:, None] == names, 1.0, -1.0)[:, None, :]
+            if self.numeric:
+                target = y.astype(np.float64)[:, None, :]
+            else:
+                names = np.array([1]) if columns == 1 else np.arange(columns)
+                target = np.where(y[:, None] == names, 1.0, -1.0)[:, None, :]
             left_out = (fitted - leverage * target) / (1 - leverage)
-            if columns == 1:
+            if self.numeric:
+                right = np.full(left_out.shape[:2], np.nan)
+            elif columns == 1:
                 right = (left_out[:, :, 0] > 0) == (y == 1)[:, None]
             else:
                 right = left_out.argmax(axis=2) == y[:, None]
@@ -164,7 +185,8 @@ class LeaveOneOut:
     alphas : tuple of float
         Strengths.
     accuracy, mse : tuple of float
-        Weighted share of right rows, and mean squared error of the targets, for each.
+        Weighted share of right rows (NaN for targets that are numbers), and mean squared error
+        of the targets, for each.
     """
 
     alphas: tuple[float, ...]

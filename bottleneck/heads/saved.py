@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from bottleneck import __version__
 from bottleneck.errors import HeadError, RecipeMismatchError
 from bottleneck.heads.archive import read_head, write_head
-from bottleneck.heads.catalogue import HEADS, Classifier, strength
+from bottleneck.heads.catalogue import HEADS, TASKS, Classifier, Task, strength
 from bottleneck.heads.features import BLOCK_ROWS, as_feature_rows, require_finite
 from bottleneck.heads.rows import FloatArray, Rows
+from bottleneck.heads.weights import damaged, estimator_of, imported_estimator, weights_of
 from bottleneck.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Head:
     estimator : Classifier
         Fitted classifier of features as they are, over codes ``0 .. len(classes) - 1``.
     classes : tuple of str
-        Class names; a code is an index into them.
+        Class names; a code is an index into them. Or the names of the targets.
     recipe : Recipe
         How the features it was trained on were made; of the network's outputs only its own.
     output : str
@@ -43,6 +44,8 @@ class Head:
     report : mapping
         JSON values: what :meth:`Fitted.report` says, ``versions`` of the libraries, and what
         the caller adds (rows left out, the manifest's fingerprint, the hold-out, the test).
+    task : {"classes", "labels", "numbers"}
+        What it predicts: one class, labels of which any may hold, or numbers.
     """
 
     kind: str
@@ -52,6 +55,7 @@ class Head:
     output: str
     dim: int
     report: Mapping[str, Any]
+    task: Task = "classes"
 
     @classmethod
     def of(cls, fitted: "Fitted", *, recipe: Recipe, output: str, **about: Any) -> "Head":
@@ -76,17 +80,18 @@ class Head:
             recipe=_recipe_of(recipe, output),
             output=output,
             dim=fitted.dim,
+            task=fitted.task,
             report={**fitted.report(), **about, "versions": _versions()},
         )
 
     def __repr__(self) -> str:
         return (
             f"<Head {self.kind} {strength(self.report['best'])}{self.recipe.backbone}/{self.output}"
-            f" {self.dim} -> {len(self.classes)} classes>"
+            f" {self.dim} -> {len(self.classes)} {self.task}>"
         )
 
-    def predict(self, X: ArrayLike | Rows) -> NDArray[np.int64]:
-        """Return the likeliest class of each row.
+    def predict(self, X: ArrayLike | Rows) -> NDArray[Any]:
+        """Return the likeliest class of each row, or its targets.
 
         Parameters
         ----------
@@ -96,21 +101,26 @@ class Head:
         Returns
         -------
         ndarray of int64, shape (n,)
-            Indices into :attr:`classes`.
+            Indices into :attr:`classes`. For labels int64 of shape (n, labels), 1 where one
+            holds; for numbers float64 of shape (n, targets).
 
         Raises
         ------
         HeadError
             For another length or features that are not finite.
         """
-        parts = self._in_blocks(X, lambda block: self.estimator.predict(block).astype(np.int64))
+        kind = np.float64 if self.task == "numbers" else np.int64
+        parts = self._in_blocks(X, lambda block: self.estimator.predict(block).astype(kind))
+        if self.task != "classes":
+            return self._matrix(parts).astype(kind)
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
     def predict_proba(self, X: ArrayLike | Rows) -> NDArray[np.float64] | None:
         """Return class probabilities, float64 of shape (n, classes), rows summing to one.
 
-        None when the head has none: ``svm`` and ``ridge``, unless they were calibrated.
-        Parameters and errors as in :meth:`predict`.
+        None when the head has none: ``svm`` and ``ridge``, unless they were calibrated. Labels
+        have a probability each, which do not sum to one. Parameters and errors as in
+        :meth:`predict`.
         """
         temperature = self.report.get("temperature")
         if temperature is not None:
@@ -120,17 +130,22 @@ class Head:
         probabilities = getattr(self.estimator, "predict_proba", None)
         if probabilities is None:
             return None
+        if self.task == "labels":
+            return self._matrix(self._in_blocks(X, probabilities))
         return self._matrix(self._in_blocks(X, lambda block: _normal(probabilities(block))))
 
     def scores(self, X: ArrayLike | Rows) -> NDArray[np.float64]:
         """Return the decision function, float64 of shape (n, classes); the largest wins.
 
-        With two classes the columns are the negative and the positive of the one score there
-        is. Parameters and errors as in :meth:`predict`.
+        For labels those above zero hold; numbers are their own scores. With two classes the
+        columns are the negative and the positive of the one score there is. Parameters and
+        errors as in :meth:`predict`.
         """
         return self._matrix(self._in_blocks(X, self._columns))
 
     def _columns(self, block: NDArray[np.float32]) -> NDArray[np.float64]:
+        if self.task == "numbers":
+            return np.asarray(self.estimator.predict(block), np.float64)
         # Trees and neighbours have shares of votes only.
         function = getattr(self.estimator, "decision_function", None)
         scores = np.asarray(
@@ -209,20 +224,19 @@ class Head:
         """
         description = {
             "kind": self.kind,
+            "task": self.task,
             "classes": list(self.classes),
             "output": self.output,
             "dim": self.dim,
             "report": dict(self.report),
             "recipe": json.loads(self.recipe.to_json()),
         }
-        estimator: Any = self.estimator
         if self.kind in HEADS:
-            arrays = {"coef": estimator.coef_, "intercept": estimator.intercept_}
-            write_head(Path(path), description, arrays)
+            write_head(Path(path), description, weights_of(self.estimator))
             return
         from bottleneck.heads.imported import dump
 
-        write_head(Path(path), description, {}, dump(estimator))
+        write_head(Path(path), description, {}, dump(self.estimator))
 
     @classmethod
     def load(cls, path: Path | str) -> "Head":
@@ -237,77 +251,34 @@ class Head:
         description, arrays, whole = read_head(path)
         try:
             kind, report = str(description["kind"]), dict(description["report"])
+            task = _task(description.get("task", "classes"))
             head = cls(
                 kind=kind,
-                estimator=_estimator(kind, report["best"], arrays, path)
+                estimator=estimator_of(kind, task, report["best"], arrays, path)
                 if whole is None
-                else _imported(whole, path),
+                else imported_estimator(whole, path),
                 classes=tuple(map(str, description["classes"])),
                 recipe=Recipe(**description["recipe"]),
                 output=str(description["output"]),
                 dim=int(description["dim"]),
                 report=report,
+                task=task,
             )
             repr(head)
         except (KeyError, TypeError, ValueError) as error:
-            raise _damaged(path, f"{type(error).__name__} {error} in its description") from error
+            raise damaged(path, f"{type(error).__name__} {error} in its description") from error
         head._require_consistent(path)
         return head
 
     def _require_consistent(self, path: Path) -> None:
         """Refuse weights that are not what the description says."""
         estimator: Any = self.estimator
-        classes, dim = len(estimator.classes_), estimator.n_features_in_
+        fitted = estimator.classes_ if self.task == "classes" else estimator.coef_
+        classes, dim = len(fitted), estimator.n_features_in_
         if classes != len(self.classes):
-            raise _damaged(path, f"{len(self.classes)} classes named, {classes} fitted")
+            raise damaged(path, f"{len(self.classes)} classes named, {classes} fitted")
         if dim != self.dim:
-            raise _damaged(path, f"features of {self.dim} named, {dim} fitted")
-
-
-def _estimator(
-    kind: str, best: Mapping[str, float], arrays: Mapping[str, NDArray[Any]], path: Path
-) -> Any:
-    """Put the weights back into an estimator of the catalogue."""
-    spec = HEADS.get(kind)
-    if spec is None:
-        raise HeadError(
-            f"expected a head of {', '.join(HEADS)}, got {kind!r} in {path}",
-            hint="Update the package: pip install --upgrade bottleneck-features",
-        )
-    missing = {"coef", "intercept"} - arrays.keys()
-    if missing:
-        raise _damaged(path, f"no {' and no '.join(sorted(missing))}")
-    coef, intercept = arrays["coef"], arrays["intercept"]
-    plain = coef.dtype == intercept.dtype == np.float64 and coef.ndim == 2
-    if not plain or intercept.shape != coef.shape[:1]:
-        raise _damaged(
-            path,
-            "expected float64 weights (columns, features) and intercepts (columns,), found "
-            f"{coef.dtype} {coef.shape} and {intercept.dtype} {intercept.shape}",
-        )
-    if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
-        raise _damaged(path, "weights that are not finite")
-    estimator = spec.build(best)
-    estimator.coef_, estimator.intercept_ = coef, intercept
-    estimator.classes_ = np.arange(2 if len(coef) == 1 else len(coef))
-    estimator.n_features_in_ = coef.shape[1]
-    return estimator
-
-
-def _imported(content: bytes, path: Path) -> Any:
-    """Read a classifier that skops wrote; whatever it raises is damage."""
-    from bottleneck.heads.imported import load
-
-    try:
-        return load(content)
-    except HeadError:
-        raise
-    except Exception as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
-
-
-def _damaged(path: Path, what: str) -> HeadError:
-    return HeadError(f"the head {path} is damaged: {what}", hint="Train it again.")
+            raise damaged(path, f"features of {self.dim} named, {dim} fitted")
 
 
 def _recipe_of(recipe: Recipe, output: str) -> Recipe:
@@ -338,3 +309,10 @@ def _versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: version(name) for name in libraries},
     }
+
+
+def _task(name: Any) -> Task:
+    for task in TASKS:
+        if name == task:
+            return task
+    raise ValueError(f"expected a task of {', '.join(TASKS)}, got {name!r}")

@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.errors import HeadError, OptionError
-from bottleneck.heads.calibration import fit_temperature, out_of_fold_scores
-from bottleneck.heads.catalogue import Classifier, HeadSpec, head_spec, strength
+from bottleneck.heads.calibration import fit_temperature, out_of_fold_scores, two_columns
+from bottleneck.heads.catalogue import NO_STRENGTH, Classifier, HeadSpec, Task, head_spec, strength
 from bottleneck.heads.curves import few_shots, learning_curve
 from bottleneck.heads.features import as_feature_rows, require_finite
 from bottleneck.heads.grid import check_grid
 from bottleneck.heads.lockstep import GAP
 from bottleneck.heads.nested import nested_scores
-from bottleneck.heads.passes import passes
+from bottleneck.heads.passes import EngineName, Pass, passes
 from bottleneck.heads.rows import Rows
 from bottleneck.heads.splits import folds
-from bottleneck.heads.sweep import as_estimator, held_out_accuracy, sweep
+from bottleneck.heads.sweep import as_estimator, held_out_accuracy, sweep, unmoved_note
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,10 +30,12 @@ class Fitted:
     ----------
     kind : str
         Name of the head.
+    task : {"classes", "labels", "numbers"}
+        What it predicts: one class, labels of which any may hold, or numbers.
     estimator : Classifier
         Fitted on all rows given; predicts indices into ``classes``.
     classes : tuple of str
-        Names of the classes that have rows, in the order of the codes given.
+        Names of the classes that have rows, in the order of the codes given; or of the targets.
     dim : int
         Length of the features.
     rows : int
@@ -42,7 +44,7 @@ class Fitted:
         The chosen parameters: ``C``, for ridge also its ``alpha``; those given of an imported one.
     cv : tuple of mappings
         For each C, ascending: ``params``, and ``mean`` and ``std`` (over folds, population)
-        of the accuracy. Empty without cross-validation.
+        of the ``metric``. Empty without cross-validation.
     folds, seed : int
         How the rows were dealt.
     notes : tuple of str
@@ -56,6 +58,8 @@ class Fitted:
         Accuracy by share of the rows, and by rows per class.
     temperature : float or None
         What scores are divided by to be logits, if that was asked for.
+    metric : str
+        What strengths were chosen by: ``accuracy``, ``mean_average_precision`` or ``r2``.
     """
 
     kind: str
@@ -73,6 +77,8 @@ class Fitted:
     curve: tuple[Mapping[str, Any], ...] = ()
     shots: tuple[Mapping[str, Any], ...] = ()
     temperature: float | None = None
+    task: Task = "classes"
+    metric: str = "accuracy"
 
     def __repr__(self) -> str:
         return (
@@ -87,7 +93,7 @@ class Fitted:
             "cv": [dict(entry) for entry in self.cv],
             "rows": self.rows,
             "features": self.dim,
-            "classes": len(self.classes),
+            "classes": 0 if self.task == "numbers" else len(self.classes),
             "folds": self.folds,
             "seed": self.seed,
             "notes": list(self.notes),
@@ -96,6 +102,7 @@ class Fitted:
             **({"curve": [dict(point) for point in self.curve]} if self.curve else {}),
             **({"shots": [dict(point) for point in self.shots]} if self.shots else {}),
             **({} if self.temperature is None else {"temperature": self.temperature}),
+            "metric": self.metric,
         }
 
 
@@ -116,6 +123,7 @@ def select(
     curve: Sequence[float] = (),
     shots: Sequence[int] = (),
     calibrate: bool = False,
+    engine: EngineName = "numpy",
 ) -> Fitted:
     """Choose a head's C on the rows given, which must be training rows only, and fit it.
 
@@ -161,6 +169,9 @@ def select(
     calibrate : bool
         Also find the temperature that makes probabilities of the scores, see
         :mod:`bottleneck.heads.calibration`.
+    engine : {"numpy", "keras"}
+        What losses and gradients are computed with: NumPy, or Keras on whatever backend and
+        device it has, which is for GPUs: sums agree to float32 rounding. Ridge takes NumPy.
 
     Returns
     -------
@@ -175,15 +186,9 @@ def select(
         For an unknown head, a bad grid, fold or job count.
     """
     start = time.perf_counter()
-    spec = head_spec(head) if isinstance(head, str) else head
+    spec = _with_strength(head_spec(head) if isinstance(head, str) else head)
     values = check_grid(tuple(spec.default_grid if grid is None else grid))
-    if jobs == 0:
-        raise OptionError("expected 1 or more jobs, or -1 for all cores, got 0")
-    if n_folds == 0 and len(values) > 1:
-        raise OptionError(
-            f"expected 2 or more folds to choose among {len(values)} values of C, got 0",
-            hint="Give one value of C to fit without cross-validation.",
-        )
+    check_protocol(values, n_folds, jobs)
     if (curve or shots) and not n_folds:
         raise OptionError("expected 2 or more folds for a learning curve or few shots, got 0")
     if calibrate and not n_folds:
@@ -200,20 +205,20 @@ def select(
     points: list[dict[str, Any]] = []
     draws: list[dict[str, Any]] = []
     temperature: float | None = None
-    with passes(rows, threads=jobs) as run:
+    with passes(rows, threads=jobs, engine=engine) as run:
         if n_folds:
             fold = folds(keys, np.asarray(y), groups, n_folds, seed)
             outside = np.stack([fold != i for i in range(n_folds)])
             swept = sweep(run, codes, len(names), outside, spec=spec, values=values, parts=fold)
             scores = held_out_accuracy(run, codes, outside, fold, swept)
             own = np.stack([scores[i, :, i] for i in range(n_folds)])
-            notes += swept.notes(values, "cross-validation")
+            notes += swept.notes(values, "cross-validation") + unmoved_note(swept, values)
             cv = [
                 {"params": params[c], "mean": float(column.mean()), "std": float(column.std())}
                 for c, column in zip(values, own.T, strict=True)
             ]
-            chosen = _choose(cv, n_folds if one_se else None)
-            notes += thin_classes(codes, names, n_folds) + _edge(chosen, values)
+            chosen = choose_strength(cv, n_folds if one_se else None)
+            notes += thin_classes(codes, names, n_folds) + edge_note(chosen, values)
             if nested:
                 estimate = nested_scores(
                     run, codes, len(names), fold, spec=spec, values=values, own=own
@@ -225,17 +230,18 @@ def select(
                 draws = few_shots(run, codes, keys, fold, shots=shots, **about)
             at = values.index(chosen)
             if calibrate:
-                temperature = fit_temperature(out_of_fold_scores(run, outside, swept, at), codes)
+                left_out = two_columns(out_of_fold_scores(run, outside, swept, at))
+                temperature = fit_temperature(left_out, codes)
             if swept.solutions:  # the folds' heads are near the one on all rows
                 begin = [np.mean([found[at].weights for found in swept.solutions], axis=0)]
         everything = np.ones((1, len(codes)), bool)
         final = sweep(
             run, codes, len(names), everything, spec=spec, values=[chosen], gap=GAP, start=begin
         )
-    notes += final.notes([chosen], "final fit")
+    notes += final.notes([chosen], "final fit") + engine_note(run)
     return Fitted(
         kind=spec.name,
-        estimator=as_estimator(spec, final, params[chosen], len(names)),
+        estimator=as_estimator(spec, final, params[chosen]),
         classes=names,
         dim=rows.shape[1],
         rows=rows.shape[0],
@@ -250,6 +256,28 @@ def select(
         shots=tuple(draws),
         temperature=temperature,
     )
+
+
+def check_protocol(values: Sequence[float], n_folds: int, jobs: int) -> None:
+    """Refuse to choose among strengths without folds, and to work without threads.
+
+    Raises
+    ------
+    OptionError
+    """
+    if jobs == 0:
+        raise OptionError("expected 1 or more jobs, or -1 for all cores, got 0")
+    if n_folds == 0 and len(values) > 1:
+        raise OptionError(
+            f"expected 2 or more folds to choose among {len(values)} values of C, got 0",
+            hint="Give one value of C to fit without cross-validation.",
+        )
+
+
+def _with_strength(spec: HeadSpec) -> HeadSpec:
+    if not spec.linear:
+        raise OptionError(f"expected a head with a strength C, got {spec.name}", hint=NO_STRENGTH)
+    return spec
 
 
 def present_classes(
@@ -288,7 +316,7 @@ def present_classes(
     return names, codes.astype(np.int64)
 
 
-def _choose(cv: list[dict[str, Any]], one_se_folds: int | None) -> float:
+def choose_strength(cv: list[dict[str, Any]], one_se_folds: int | None) -> float:
     """Return the C of the highest mean, of equals the smallest; or of one within its error."""
     top = max(cv, key=lambda entry: float(entry["mean"]))
     # Means of the same accuracies may differ in the last bit.
@@ -296,6 +324,12 @@ def _choose(cv: list[dict[str, Any]], one_se_folds: int | None) -> float:
     return next(
         float(entry["params"]["C"]) for entry in cv if entry["mean"] >= top["mean"] - margin
     )
+
+
+def engine_note(run: Pass) -> list[str]:
+    """Say what another engine than NumPy computed with, and where."""
+    engine = run.engine
+    return [] if engine is None else [f"fitted through Keras: {engine.backend}, {engine.device}"]
 
 
 def thin_classes(codes: NDArray[np.int64], names: tuple[str, ...], n_folds: int) -> list[str]:
@@ -308,7 +342,8 @@ def thin_classes(codes: NDArray[np.int64], names: tuple[str, ...], n_folds: int)
     return [f"classes with fewer rows than the {n_folds} folds: {len(thin)} ({shown})"]
 
 
-def _edge(best: float, values: tuple[float, ...]) -> list[str]:
+def edge_note(best: float, values: tuple[float, ...]) -> list[str]:
+    """Note that the best strength is the first or the last one tried."""
     if len(values) > 1 and best in (values[0], values[-1]):
         side = "smallest" if best == values[0] else "largest"
         return [f"the best C={best:g} is the {side} of the grid; a wider grid may do better"]

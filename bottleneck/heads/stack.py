@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from bottleneck.heads.lbfgs import Lbfgs, Vector
 from bottleneck.heads.losses import Loss
 from bottleneck.heads.passes import Pass
-from bottleneck.heads.portions import Scaling, Weighting, sum_of
-from bottleneck.heads.rows import FloatArray, buffer
+from bottleneck.heads.portions import Scaling, Weighting
+from bottleneck.heads.products import Engine, Work, numpy_engine
+from bottleneck.heads.rows import FloatArray
 
 
 @dataclass(frozen=True)
@@ -129,41 +130,23 @@ class Stack:
         straight = np.stack(self.run.each(self.scaling.turn_back, list(weights[:, :, :d])))
         stacked, intercepts = self._fold(straight, weights[:, :, d], scale, offset)
         k, p, _ = stacked.shape
-        flat = np.ascontiguousarray(stacked.reshape(k * p, d))
-        dtype = flat.dtype
-        weighting = Weighting(
-            self.weighting.y,
-            self.weighting.members[used],
-            self.weighting.row_weights,
-            None if self.weighting.class_weights is None else self.weighting.class_weights[used],
+        work = Work(
+            loss=self.loss,
+            weights=stacked,
+            intercepts=intercepts,
+            weighting=Weighting(
+                self.weighting.y,
+                self.weighting.members[used],
+                self.weighting.row_weights,
+                None
+                if self.weighting.class_weights is None
+                else self.weighting.class_weights[used],
+            ),
+            place=place,
+            scaling=self.scaling,
         )
-
-        def new() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-            return np.zeros(p), np.zeros((k, p)), np.zeros((k * p, d))
-
-        def visit(
-            sums: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
-            start: int,
-            stop: int,
-            block: FloatArray,
-            scratch: dict[str, FloatArray],
-        ) -> None:
-            block = self.scaling.prepare(block)
-            scores = buffer(scratch, "scores", (k * p, len(block)), dtype)
-            product = buffer(scratch, "product", (k * p, d), dtype)
-            np.matmul(flat, block.T, out=scores)
-            Z = scores.reshape(k, p, len(block))
-            Z += intercepts[:, :, None]
-            block_weights = weighting.block(start, stop, dtype)
-            if p > 1:
-                block_weights = block_weights[place]
-            sums[0][...] += self.loss.kernel(Z, self.weighting.y[start:stop], block_weights)
-            sums[1][...] += Z.sum(axis=2, dtype=np.float64)
-            np.matmul(scores, block, out=product)
-            sums[2][...] += product
-
-        parts = self.run.run(new, visit)
-        loss, residual, raw = (sum_of([part[i] for part in parts]) for i in range(3))
+        engine: Engine = self.run.engine or numpy_engine
+        loss, residual, raw = engine(self.run, work)
         gradients = np.zeros((p, k, d + 1))
         # Gradients by the weights of the scaled features, from sums over rows as they are.
         for i in range(p):

@@ -17,12 +17,13 @@ from bottleneck.heads.catalogue import HeadSpec
 from bottleneck.heads.curvature import WORTH_ROWS
 from bottleneck.heads.gram import Moments, gram_moments
 from bottleneck.heads.lockstep import solve, with_curvature
-from bottleneck.heads.losses import LOGISTIC, SOFTMAX, SQUARED_HINGE
+from bottleneck.heads.losses import LOGISTIC, LOGISTIC_EACH, SOFTMAX, SQUARED_HINGE
 from bottleneck.heads.passes import Pass
 from bottleneck.heads.portions import Weighting, standardise, sum_of
 from bottleneck.heads.ridge_path import RidgePath
 from bottleneck.heads.rows import FloatArray
 from bottleneck.heads.stack import Problem, Solution, Stack
+from bottleneck.heads.weights import linear_estimator
 
 TOLERANCE = 1e-4
 """Largest component of the gradient to end at, as scikit-learn's default."""
@@ -69,7 +70,7 @@ class Swept:
 
 def sweep(
     run: Pass,
-    y: NDArray[np.int64],
+    y: NDArray[Any],
     n_classes: int,
     members: NDArray[np.bool_],
     *,
@@ -85,10 +86,11 @@ def sweep(
     ----------
     run : Pass
         The rows.
-    y : ndarray of int64, shape (n,)
-        Codes from 0 to ``n_classes - 1``.
+    y : ndarray of int64, shape (n,); or shape (n, targets)
+        Codes from 0 to ``n_classes - 1``. Or several targets per row: labels of 0 and 1 for
+        logistic regression, numbers for ridge regression.
     n_classes : int
-        Classes of every head; a portion may lack some.
+        Classes of every head, of which a portion may lack some; or targets.
     members : ndarray of bool, shape (portions, n)
         Which rows belong to each portion.
     spec : HeadSpec
@@ -105,11 +107,14 @@ def sweep(
     if spec.name == "ridge":
         return _sweep_ridge(run, y, n_classes, members, spec=spec, values=values, parts=parts)
     weighting = Weighting(y, members)
-    loss = SQUARED_HINGE if spec.name == "svm" else LOGISTIC if n_classes == 2 else SOFTMAX
+    if y.ndim == 2:
+        loss = LOGISTIC_EACH
+    else:
+        loss = SQUARED_HINGE if spec.name == "svm" else LOGISTIC if n_classes == 2 else SOFTMAX
     stack = Stack(
         run=run,
         loss=loss,
-        columns=1 if n_classes == 2 else n_classes,
+        columns=loss.columns(n_classes),
         weighting=weighting,
         scaling=standardise(run, weighting),
     )
@@ -138,7 +143,7 @@ def sweep(
 
 def _sweep_ridge(
     run: Pass,
-    y: NDArray[np.int64],
+    y: NDArray[Any],
     n_classes: int,
     members: NDArray[np.bool_],
     *,
@@ -151,7 +156,7 @@ def _sweep_ridge(
     alphas = [spec.parameters(value)["alpha"] for value in values]
 
     def fit(moments: Moments) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        path = RidgePath.of(moments, standardize=True)
+        path = RidgePath.of(moments, standardize=True, numeric=y.ndim == 2)
         return [path.solve(alpha) for alpha in alphas]
 
     if parts is None:
@@ -244,12 +249,27 @@ def predicted_codes(scores: NDArray[np.float64]) -> NDArray[np.int64]:
     return codes
 
 
-def as_estimator(spec: HeadSpec, swept: Swept, params: Mapping[str, float], n_classes: int) -> Any:
+def unmoved_note(swept: Swept, values: Sequence[float]) -> list[str]:
+    """Note strengths whose heads are those of another one, because they met the tolerance."""
+    if not swept.solutions or len(values) < 2:
+        return []
+    same = [
+        at
+        for at in range(1, len(values))
+        if all(path[at].passes == 0 and path[at].iterations == 0 for path in swept.solutions)
+    ]
+    if not same:
+        return []
+    listed = ", ".join(f"{values[at]:g}" for at in same)
+    note = f"C={listed}: heads of the C before meet the tolerance ({TOLERANCE:g}), scores are equal"
+    return [note]
+
+
+def as_estimator(spec: HeadSpec, swept: Swept, params: Mapping[str, float]) -> Any:
     """Make a fitted estimator of a sweep over one portion with one strength."""
-    estimator = spec.build(params)
-    estimator.coef_, estimator.intercept_ = swept.coef[0, 0], swept.intercept[0, 0]
-    estimator.classes_ = np.arange(n_classes)
-    estimator.n_features_in_ = swept.coef.shape[-1]
+    estimator = linear_estimator(
+        spec.name, "classes", params, swept.coef[0, 0], swept.intercept[0, 0]
+    )
     if swept.solutions:
         estimator.take(swept.solutions[0][0])
     return estimator

@@ -71,7 +71,7 @@ class FileSource:
         return fingerprint_parts(self._stamp_parts())
 
     def _stamp_parts(self) -> Iterator[bytes]:
-        yield self.manifest.sha256.encode()
+        yield (self.manifest.sha256 + self.manifest.targets.sha256).encode()
         for key in self.manifest.keys:
             try:
                 facts = os.stat(self.base / key)  # noqa: PTH116

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from bottleneck.errors import ManifestError, SourceError
+from bottleneck.errors import ManifestError, OptionError, SourceError
 from bottleneck.location import expand_braces, has_wildcard, is_url, split_part
 from bottleneck.manifest import Manifest, natural_sort
 from bottleneck.sources.base import Source
@@ -44,7 +44,7 @@ class _Given:
     locations: list[str] = field(default_factory=list)
 
 
-def open_source(given: Sequence[str]) -> Source:
+def open_source(given: Sequence[str], targets: Sequence[str] = ()) -> Source:
     """List the images of one or several sources.
 
     Parameters
@@ -56,9 +56,13 @@ def open_source(given: Sequence[str]) -> Source:
         features of a container. The image files together make one source, and so do
         containers of one kind. With several sources, keys begin with the last part of their
         source's path (``files`` for the image files).
+    targets : sequence of str
+        Columns of tables to keep as targets; every source must be a table with them.
 
     Raises
     ------
+    OptionError
+        When targets are wanted of what is no table, or a table has no such column.
     SourceError
         When something given does not exist, is of no known kind, or is damaged.
     ManifestError
@@ -69,7 +73,7 @@ def open_source(given: Sequence[str]) -> Source:
     opened: list[Source | _Given] = []
     files: list[str] = []
     for text in map(_without_scheme, given):
-        found = _open_one(text)
+        found = _open_one(text, targets)
         if isinstance(found, str):
             files.append(found)
             continue
@@ -85,13 +89,19 @@ def open_source(given: Sequence[str]) -> Source:
                 same[0].locations += found.locations
                 continue
         opened.append(found)
-    sources = [_open_containers(one) if isinstance(one, _Given) else one for one in opened]
+    sources = [_open_containers(one, targets) if isinstance(one, _Given) else one for one in opened]
     if files:
         sources.append(single_files(files))
+    for source in sources if targets else ():
+        if not source.manifest.targets:
+            raise OptionError(
+                f"expected a table for --target, got {source.name}",
+                hint="Targets are columns of CSV and Parquet tables.",
+            )
     return sources[0] if len(sources) == 1 else SeveralSources(sources)
 
 
-def _open_one(text: str) -> Source | _Given | str:
+def _open_one(text: str, targets: Sequence[str]) -> Source | _Given | str:
     """Open a source; containers are only told, and an image is given back as it is."""
     if re.match(r"(s3|gs|gcs|https?|memory):/[^/]", text):
         raise SourceError(
@@ -114,7 +124,7 @@ def _open_one(text: str) -> Source | _Given | str:
             return _open_pattern(text, names, part)
     kind = kind_of(location)
     if kind == "CSV":
-        return open_csv(location)
+        return open_csv(location, targets)
     if kind in CONTAINERS:
         return _Given(kind or "", part, [text], [location])
     if kind == "image" or present:
@@ -214,7 +224,7 @@ def _open_remote_folder(url: str) -> Source | _Given:
         return _Given(kind, "", [url], inside)
 
 
-def _open_containers(given: _Given) -> Source:
+def _open_containers(given: _Given, targets: Sequence[str]) -> Source:
     name = given.texts[0] if len(given.texts) == 1 else f"{given.kind} files"
     if len(set(given.locations)) < len(given.locations):
         twice = next(one for one in given.locations if given.locations.count(one) > 1)
@@ -235,7 +245,7 @@ def _open_containers(given: _Given) -> Source:
                 name, common_folder(list(map(posixpath.dirname, given.locations))), manifest
             )
 
-        return open_parquet(name, shards, given.part, of_paths)
+        return open_parquet(name, shards, given.part, of_paths, targets)
     if given.part:
         raise SourceError(
             f"expected nothing behind :: for {given.kind} files, got {given.part!r}",

@@ -3,7 +3,7 @@
 import posixpath
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bottleneck.errors import ImageError, ManifestError, RuntimeUnavailableError, SourceError
@@ -12,6 +12,7 @@ from bottleneck.packed import PackedBuilder
 from bottleneck.sources.base import Source
 from bottleneck.sources.blob import listing
 from bottleneck.sources.shards import Shard, Sharded, row_keys
+from bottleneck.sources.target_columns import ITEM, TargetColumns
 from bottleneck.status import RowStatus
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def open_parquet(
     shards: Sequence[Shard],
     part: str,
     of_paths: Callable[[Manifest], Source],
+    targets: Sequence[str] = (),
 ) -> Source:
     """List the images of Parquet files.
 
@@ -81,6 +83,8 @@ def open_parquet(
         ``IMAGE`` or ``IMAGE,LABEL``: names of columns, where they do not tell.
     of_paths : callable
         Makes the source of a table of paths.
+    targets : sequence of str
+        Columns that are targets, see :class:`~bottleneck.sources.target_columns.TargetColumns`.
 
     Raises
     ------
@@ -101,20 +105,23 @@ def open_parquet(
         ) from error
     columns: Columns | None = None
     table = _Table(PackedBuilder(), array("i"), array("i"), array("i"), {}, {}, {})
+    asked: TargetColumns | None = None
     counts, groups = [], []
     for shard in shards:
         with listing(), open_file(shard.blob) as file:
             columns = columns or choose_columns(file.schema_arrow, shard.blob.name, part)
-            missing = columns.missing(file.schema_arrow.names)
+            asked = asked or TargetColumns(targets, file.schema_arrow.names, name)
+            missing = columns.missing(file.schema_arrow.names, asked.names)
             if missing:
                 raise SourceError(
                     f"{shard.blob.name}: expected the columns of {shards[0].blob.name}, "
                     f"{missing!r} is missing among {', '.join(file.schema_arrow.names)}"
                 )
-            _read_table(file, columns, table)
+            _read_table(file, columns, table, asked)
             counts.append(file.metadata.num_rows)
             groups.append(plan_groups(file.metadata, columns.leaf))
     assert columns is not None
+    assert asked is not None
     names = table.paths.finish()
     if not sum(counts):
         raise ManifestError(f"expected rows in {name}, found none")
@@ -134,6 +141,7 @@ def open_parquet(
         )
     except ManifestError as error:
         raise ManifestError(f"{name}: {error.message}", hint=error.hint) from error
+    manifest = replace(manifest, targets=asked.finish())
     if not columns.leaf:
         return of_paths(manifest)
     reader = RowGroupReader([shard.blob for shard in shards], groups, columns.leaf)
@@ -157,8 +165,9 @@ class _Table:
         return (listed[code] for code in codes)
 
 
-def _read_table(file: Any, columns: "Columns", table: _Table) -> None:
+def _read_table(file: Any, columns: "Columns", table: _Table, asked: TargetColumns) -> None:
     wanted = [n for n in (columns.path, columns.label, columns.split, columns.group) if n]
+    wanted += [name for name in asked.names if name not in wanted]
     if not columns.path:
         for _ in range(file.metadata.num_rows):
             table.paths.append("")
@@ -181,6 +190,19 @@ def _read_table(file: Any, columns: "Columns", table: _Table) -> None:
                 for value in _leaf(batch, column).to_pylist():
                     text = _name(value, known)
                     codes.append(names.setdefault(text, len(names)))
+        for place, column in enumerate(asked.names):
+            known = columns.label_names.get(column, ())
+            for value in _leaf(batch, column).to_pylist():
+                asked.append(place, _cell(value, known))
+
+
+def _cell(value: Any, known: tuple[str, ...]) -> str:
+    """Write a value as a CSV table has it; a list with :data:`ITEM` behind every item."""
+    if isinstance(value, list):
+        return ITEM + "".join(f"{_name(item, known)}{ITEM}" for item in value if item is not None)
+    if isinstance(value, float):
+        return repr(value)
+    return "" if value is None else str(value)
 
 
 def _name(value: Any, classes: tuple[str, ...]) -> str:

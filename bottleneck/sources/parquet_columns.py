@@ -1,7 +1,8 @@
 """Which columns of a Parquet table hold images or paths, labels, splits and groups."""
 
+import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ class Columns:
         Names of columns.
     classes : tuple of str
         Class names by label, where the schema has them.
+    label_names : mapping of str to tuple of str
+        The same for columns of lists of labels.
     """
 
     leaf: str
@@ -35,10 +38,11 @@ class Columns:
     split: str
     group: str
     classes: tuple[str, ...] = ()
+    label_names: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
-    def missing(self, names: Sequence[str]) -> str | None:
+    def missing(self, names: Sequence[str], targets: Sequence[str] = ()) -> str | None:
         """Return the first of them that is not among some names."""
-        used = (self.leaf, self.path, self.label, self.split, self.group)
+        used = (self.leaf, self.path, self.label, self.split, self.group, *targets)
         tops = (n if n in names else n.partition(".")[0] for n in used if n)
         return next((top for top in tops if top not in names), None)
 
@@ -101,14 +105,20 @@ def choose_columns(schema: Any, name: str, part: str = "") -> Columns:
         split="split" if "split" in usable else "",
         group="group" if "group" in usable else "",
         classes=classes.get(label, ()),
+        label_names=_class_labels(schema, lists=True),
     )
 
 
-def _class_labels(schema: Any) -> dict[str, tuple[str, ...]]:
-    """Return the class names that Hugging Face's ``datasets`` leaves in the schema."""
+def _class_labels(schema: Any, *, lists: bool = False) -> dict[str, tuple[str, ...]]:
+    """Return the class names that Hugging Face's ``datasets`` leaves in the schema.
+
+    With ``lists``, those of columns that hold lists of labels.
+    """
     try:
         info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = info["info"]["features"]
+        if lists:
+            features = {column: feature.get("feature") for column, feature in features.items()}
         return {
             column: tuple(map(str, feature["names"]))
             for column, feature in features.items()

@@ -149,5 +149,8 @@ class Sharded:
     def stamp(self) -> str:
         """Return a fingerprint of the manifest and of every container's size and time."""
         return fingerprint_parts(
-            [self.manifest.sha256.encode(), *(part.stamp().encode() for part in self._parts)]
+            [
+                (self.manifest.sha256 + self.manifest.targets.sha256).encode(),
+                *(part.stamp().encode() for part in self._parts),
+            ]
         )

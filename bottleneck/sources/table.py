@@ -1,8 +1,10 @@
-"""A CSV table of images: ``path`` and, optionally, ``label``, ``split`` and ``group``."""
+"""A CSV table of images: ``path`` and, optionally, ``label``, ``split``, ``group`` and targets."""
 
 import csv
 import io
 import posixpath
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -12,12 +14,13 @@ from bottleneck.manifest import Manifest
 from bottleneck.sources.base import Source
 from bottleneck.sources.blob import listing
 from bottleneck.sources.remote import fetch
+from bottleneck.sources.target_columns import TargetColumns
 from bottleneck.sources.urls import located
 
 _COLUMNS = ("path", "label", "split", "group")
 
 
-def open_csv(path: str) -> Source:
+def open_csv(path: str, targets: Sequence[str] = ()) -> Source:
     """Read a table of images; paths are relative to the table's folder, or URLs.
 
     The first line names the columns. ``path`` must be there; ``label``, ``split`` and
@@ -27,6 +30,8 @@ def open_csv(path: str) -> Source:
     ----------
     path : str
         A CSV file in UTF-8, or its URL.
+    targets : sequence of str
+        Columns that are targets, see :class:`~bottleneck.sources.target_columns.TargetColumns`.
 
     Raises
     ------
@@ -39,10 +44,14 @@ def open_csv(path: str) -> Source:
     try:
         with _open_text(path) as stream:
             reader = csv.reader(stream, strict=True)
-            where = _header(path, next(reader, []))
+            header = next(reader, [])
+            where = _header(path, header)
             columns = {name: [] for name in where}
             known: dict[str, str] = {}  # one string per label, not one per row
-            widest = max(where.values())
+            titles = [name.strip() for name in header]
+            asked = TargetColumns(targets, titles, path)
+            places = [titles.index(name) for name in asked.names]
+            widest = max(*where.values(), *places, 0)
             for cells in reader:
                 if not cells:
                     continue
@@ -56,6 +65,8 @@ def open_csv(path: str) -> Source:
                     columns[name].append(
                         _plain(cell) if name == "path" else known.setdefault(cell, cell)
                     )
+                for column, position in enumerate(places):
+                    asked.append(column, cells[position])
     except csv.Error as error:
         raise ManifestError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error
     except UnicodeDecodeError as error:
@@ -73,6 +84,7 @@ def open_csv(path: str) -> Source:
         )
     except ManifestError as error:
         raise ManifestError(f"{path}: {error.message}", hint=error.hint) from error
+    manifest = replace(manifest, targets=asked.finish())
     return located(path, posixpath.dirname(path), manifest)
 
 

@@ -69,7 +69,7 @@ class UrlSource:
         return fingerprint_parts(self._stamp_parts())
 
     def _stamp_parts(self) -> Iterator[bytes]:
-        yield self.manifest.sha256.encode()
+        yield (self.manifest.sha256 + self.manifest.targets.sha256).encode()
         if self._listed:
             facts = find(*self._listed)
             yield from (f"{name} {stamp_of(facts[name])}".encode() for name in sorted(facts))

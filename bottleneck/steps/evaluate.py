@@ -41,7 +41,7 @@ class EvaluateStep:
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Judge; return the scores, the table per class and the confusion matrix."""
-        from bottleneck.compare import judge_head
+        from bottleneck.compare import judge_head, judge_targets
         from bottleneck.heads import Head
         from bottleneck.heads.rows import rows_of
         from bottleneck.store import FeatureStore
@@ -60,16 +60,22 @@ class EvaluateStep:
                 f"found none ({rows.failed} failed, {rows.unlabelled} unlabelled, "
                 f"{rows.pending} pending)"
             )
-        judgement = judge_head(head, rows_of(store, output, rows.rows), rows.y, store.classes)
-        if judgement.unknown_classes:
-            unknown = ", ".join(judgement.unknown_classes)
-            progress.note(f"classes the head never saw count as errors: {unknown}")
+        X = rows_of(store, output, rows.rows)
+        if head.task == "classes":
+            judgement = judge_head(head, X, rows.y, store.classes)
+            if judgement.unknown_classes:
+                unknown = ", ".join(judgement.unknown_classes)
+                progress.note(f"classes the head never saw count as errors: {unknown}")
+            judged = judgement.to_json()
+        else:
+            judged = judge_targets(head, X, rows.y)
         document = {
             "head": head.kind,
+            "task": head.task,
             "best": dict(head.report["best"]),
             "backbone": head.recipe.backbone,
             "split": split,
-            **judgement.to_json(),
+            **judged,
             "failed_rows_skipped": rows.failed,
             "unlabelled_rows_skipped": rows.unlabelled,
             "pending_rows_skipped": rows.pending,
@@ -82,17 +88,24 @@ class EvaluateStep:
 def _choose_rows(
     asked: str | None, head: "Head", store: "FeatureStore", progress: Progress
 ) -> "tuple[str, RowChoice]":
+    targets = () if head.task == "classes" else head.classes
+    held = store.manifest.targets
+    for name in targets:
+        if name not in held.names and not held.siblings(name):
+            held.find([name], str(store.path))  # says what there is
     if asked is not None:
-        return asked, store.choose(asked)
+        return asked, store.choose(asked, targets)
     if (store.splits == SPLITS.index("test")).any():
-        return "test", store.choose("test")
-    rows = store.choose()
+        return "test", store.choose("test", targets)
+    rows = store.choose(targets=targets)
     rule = head.report.get("holdout")
     if head.report.get("manifest_sha256") != store.manifest_sha256:
         if rule:
             progress.note("other images than in training: the hold-out is not used")
         return "all", rows
     if rule:
-        return "holdout", rows.take(held_out(store, rule["fraction"], rule["seed"])[rows.rows])
+        asked_for = rule.get("targets") or targets
+        mask = held_out(store, rule["fraction"], rule["seed"], asked_for)
+        return "holdout", rows.take(mask[rows.rows])
     progress.note("these rows include those the head was trained on: expect flattery")
     return "all", rows

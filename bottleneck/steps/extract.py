@@ -37,6 +37,7 @@ class ExtractStep:
     devices: tuple[str, ...] = ()
     reuse: tuple[str, ...] = ()
     limit: int | None = None
+    targets: tuple[str, ...] = ()
     overwrite: bool = False
     preallocate: bool = True
     retry_failed: bool = False

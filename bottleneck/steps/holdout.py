@@ -1,5 +1,6 @@
 """Which rows training leaves for the test where a file has no splits of its own."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,9 @@ if TYPE_CHECKING:
     from bottleneck.store import FeatureStore
 
 
-def held_out(store: "FeatureStore", fraction: float, seed: int) -> NDArray[np.bool_]:
+def held_out(
+    store: "FeatureStore", fraction: float, seed: int, targets: Sequence[str] = ()
+) -> NDArray[np.bool_]:
     """Choose test rows among all labelled rows of a file, finished or not.
 
     Rows that are extracted between training and evaluation must not move others across the
@@ -23,6 +26,8 @@ def held_out(store: "FeatureStore", fraction: float, seed: int) -> NDArray[np.bo
         Share of the labelled rows.
     seed : int
         Another seed gives other rows.
+    targets : sequence of str
+        Columns of targets; rows that have them all count as labelled.
 
     Returns
     -------
@@ -30,12 +35,19 @@ def held_out(store: "FeatureStore", fraction: float, seed: int) -> NDArray[np.bo
         True for test rows.
     """
     from bottleneck.heads import holdout
+    from bottleneck.heads.target_selection import strata
     from bottleneck.manifest import UNLABELLED
+    from bottleneck.targets import missing_rows
 
-    labelled = np.flatnonzero(store.labels != UNLABELLED)
-    keys = [store.keys[int(row)] for row in labelled]
+    if targets:
+        columns = store.manifest.targets.columns(targets)
+        labelled = np.flatnonzero(~missing_rows(columns))
+        codes = strata(columns[labelled], "labels" if columns.dtype == np.uint8 else "numbers")
+    else:
+        labelled = np.flatnonzero(store.labels != UNLABELLED)
+        codes = store.labels[labelled].astype(np.int64)
     mask = np.zeros(len(store), bool)
-    mask[labelled] = holdout(
-        keys, store.labels[labelled], store.manifest.groups[labelled], fraction, seed
-    )
+    if len(labelled):
+        keys = [store.keys[int(row)] for row in labelled]
+        mask[labelled] = holdout(keys, codes, store.manifest.groups[labelled], fraction, seed)
     return mask

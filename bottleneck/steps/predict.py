@@ -5,7 +5,7 @@ import functools
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +90,8 @@ class PredictStep:
         seconds: defaultdict[str, float] = defaultdict(float)
         progress.begin(n_rows, 0)
         try:
-            with _open_output(place, self.format) as write:
+            targets = () if head.task == "classes" else head.classes
+            with _open_output(place, self.format, targets) as write:
                 finished = 0
                 for batch in embedder.stream(
                     source,
@@ -122,6 +123,8 @@ def _records(head: "Head", batch: "EmbeddedBatch", keys: Any) -> Iterator[dict[s
     """Yield a batch's rows in order, good and bad ones in their places."""
     X = batch.features[head.output]
     name = functools.partial(_readable, keys)
+    if head.task != "classes":
+        return _target_records(head, batch, name)
     probabilities = head.predict_proba(X)
     records: dict[int, dict[str, Any]] = {}
     for i, (row, code) in enumerate(zip(batch.rows.tolist(), head.predict(X), strict=True)):
@@ -137,37 +140,71 @@ def _records(head: "Head", batch: "EmbeddedBatch", keys: Any) -> Iterator[dict[s
     return (records[row] for row in sorted(records))
 
 
+def _target_records(
+    head: "Head", batch: "EmbeddedBatch", name: Callable[[int], str]
+) -> Iterator[dict[str, Any]]:
+    """Yield rows with a value for every target: a label's probability, or a number.
+
+    The labels that hold are also written as the list that `extract --target` reads.
+    """
+    X = batch.features[head.output]
+    predicted = head.predict(X)
+    values = head.predict_proba(X) if head.task == "labels" else predicted
+    assert values is not None
+    records: dict[int, dict[str, Any]] = {}
+    for i, row in enumerate(batch.rows.tolist()):
+        label = None
+        if head.task == "labels":
+            holds = [one for one, flag in zip(head.classes, predicted[i], strict=True) if flag]
+            label = "|".join(one.partition("/")[2] or one for one in holds)
+        found = dict(zip(head.classes, (float(f"{v:.6g}") for v in values[i]), strict=True))
+        fixed = dict(zip(COLUMNS, (name(row), label, None, None), strict=True))
+        records[row] = {**fixed, "values": found}
+    for failure in batch.failures:
+        error = f"{failure.status.label}: {failure.message}"
+        fixed = dict(zip(COLUMNS, (name(failure.row), None, None, error), strict=True))
+        records[failure.row] = {**fixed, "values": None}
+    return (records[row] for row in sorted(records))
+
+
 def _readable(keys: Sequence[str], row: int) -> str:
     """Return a key as valid text: bytes of a file name that are not UTF-8 show as ``\\xff``."""
     return keys[row].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @contextmanager
-def _open_output(path: Path | None, format: str | None) -> Iterator[Any]:
+def _open_output(path: Path | None, format: str | None, targets: Sequence[str]) -> Iterator[Any]:
     """Open the place rows go to; a file gets its name only when it is complete."""
     if format is None:
         ending = path.suffix.lower().lstrip(".") if path else ""
         format = ending if ending in ("jsonl", "json") else "csv"
     if path is None:
-        with _row_writer(sys.stdout, format) as write:
+        with _row_writer(sys.stdout, format, targets) as write:
             yield write
         sys.stdout.flush()
         return
     partial = path.with_name(f"{path.name}.part")
     with (
         partial.open("w", newline="", encoding="utf-8") as stream,
-        _row_writer(stream, format) as write,
+        _row_writer(stream, format, targets) as write,
     ):
         yield write
     partial.replace(path)
 
 
 @contextmanager
-def _row_writer(stream: IO[str], format: str) -> Iterator[Any]:
+def _row_writer(stream: IO[str], format: str, targets: Sequence[str]) -> Iterator[Any]:
     if format == "csv":
-        table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        table.writeheader()
-        yield table.writerow
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow([*COLUMNS, *targets])
+
+        def write_line(record: dict[str, Any]) -> None:
+            values = record.get("values") or {}
+            table.writerow(
+                [*(record[name] for name in COLUMNS), *(values.get(name) for name in targets)]
+            )
+
+        yield write_line
     elif format == "jsonl":
         yield lambda record: stream.write(json.dumps(record) + "\n")
     else:

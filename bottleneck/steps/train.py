@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.extract.progress import Progress
+from bottleneck.heads.catalogue import head_spec
 from bottleneck.heads.grid import parse_counts, parse_grid
 from bottleneck.output import prepare_output
 from bottleneck.steps.holdout import held_out
@@ -34,10 +35,10 @@ class TrainStep:
     output : str
         The head's file.
     head : str
-        ``logreg``, ``svm`` or ``ridge``; or the import path of a classifier of scikit-learn,
-        which needs the rows in memory.
+        ``logreg``, ``svm``, ``ridge`` or ``mlp``; or the import path of a classifier of
+        scikit-learn, which needs the rows in memory.
     settings : tuple of str
-        Parameters of such a classifier, ``name=value``.
+        Parameters of such a classifier or of ``mlp``, ``name=value``.
     C : str, optional
         Strengths to try: ``lo:hi:n`` on a log scale, or a list with commas.
     cv : int
@@ -60,6 +61,11 @@ class TrainStep:
         Rows per class to also fit on, ``1,2,4,8,16``.
     calibrate : bool
         Also make probabilities of the head's scores, by a temperature fitted on rows left out.
+    targets : tuple of str
+        Predict these targets of the file, not the class: labels by ``logreg``, numbers by
+        ``ridge``.
+    engine : {"numpy", "keras"}
+        What ``logreg`` and ``svm`` are fitted with; ``keras`` is for GPUs.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("features",)
@@ -80,6 +86,8 @@ class TrainStep:
     curve: str | None = None
     shots: str | None = None
     calibrate: bool = False
+    targets: tuple[str, ...] = ()
+    engine: Literal["numpy", "keras"] = "numpy"
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Train; return the head, the chosen parameters, all scores and the test's."""
@@ -87,13 +95,14 @@ class TrainStep:
         from bottleneck.heads.rows import rows_of
         from bottleneck.store import FeatureStore
 
-        fit = _imported(self) if "." in self.head else _listed(self)
+        fit = _how_to_fit(self)
         place = prepare_output(self.output, kind="head", inputs=[self.features])
         store = FeatureStore.open(self.features)
         output = store.output_name(self.feature)
-        train, test = _training_and_test_rows(self, store)
+        names = store.manifest.targets.find(self.targets, str(store.path))
+        train, test = _training_and_test_rows(self, store, names)
         _note_left_out(train, progress)
-        fitted = fit(rows_of(store, output, train.rows), train, store.classes)
+        fitted = fit(rows_of(store, output, train.rows), train, names or store.classes)
         for note in fitted.notes:
             progress.note(note)
         left_out = {
@@ -107,17 +116,19 @@ class TrainStep:
             output=output,
             left_out=left_out,
             manifest_sha256=store.manifest_sha256,
-            holdout={"fraction": self.holdout, "seed": self.seed} if self.holdout else None,
+            holdout=_rule(self, names),
         )
         if test is None and self.holdout:
             progress.note("no row of the hold-out is extracted yet: no test")
-        judged = _judge_once(head, test, store, output)
+        judged = _judge_once(head, test, store, output, names)
         head.save(place)
         return {
             "head": self.head,
             "output": self.output,
+            "task": fitted.task,
             "best": dict(fitted.best),
             "cv": [dict(entry) for entry in fitted.cv],
+            "metric": fitted.metric,
             "nested": None if fitted.nested is None else dict(fitted.nested),
             "curve": [dict(point) for point in fitted.curve],
             "shots": [dict(point) for point in fitted.shots],
@@ -126,8 +137,9 @@ class TrainStep:
             "seconds": round(fitted.seconds, 3),
             "rows": fitted.rows,
             "features": fitted.dim,
-            "classes": len(fitted.classes),
-            "class_names": list(fitted.classes),
+            "classes": 0 if fitted.task == "numbers" else len(fitted.classes),
+            "class_names": [] if self.targets else list(fitted.classes),
+            "targets": list(fitted.classes) if self.targets else [],
             "left_out": left_out,
             "notes": list(fitted.notes),
             "backbone": store.recipe.backbone,
@@ -135,18 +147,97 @@ class TrainStep:
         }
 
 
+def _rule(step: TrainStep, targets: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return what `evaluate` needs to hold out the same rows."""
+    if not step.holdout:
+        return None
+    rule: dict[str, Any] = {"fraction": step.holdout, "seed": step.seed}
+    return rule | ({"targets": list(targets)} if targets else {})
+
+
+def _how_to_fit(step: TrainStep) -> _Fit:
+    if step.engine == "keras" and step.head.lower() not in ("logreg", "svm"):
+        raise OptionError(
+            f"expected the head logreg or svm for --engine keras, got {step.head}",
+            hint="Others are not solved in passes of losses and gradients; leave it out.",
+        )
+    if step.targets:
+        return _of_targets(step)
+    if "." in step.head:
+        return _imported(step)
+    return _listed(step) if head_spec(step.head).linear else _network(step)
+
+
+def _network(step: TrainStep) -> _Fit:
+    """Check the options of the small network; return what fits it."""
+    from bottleneck.heads import select_mlp
+    from bottleneck.heads.imported import parse_settings
+    from bottleneck.heads.mlp_selection import checked_settings
+
+    settings = checked_settings(parse_settings(step.settings))
+    _refuse_options_of_strengths(step)
+    return lambda rows, train, classes: select_mlp(
+        rows,
+        train.y,
+        classes=classes,
+        keys=train.keys,
+        groups=train.groups,
+        settings=settings,
+        n_folds=step.cv,
+        seed=step.seed,
+        jobs=step.jobs,
+    )
+
+
+def _refuse_options_of_strengths(step: TrainStep) -> None:
+    for name in ("C", "one_se", "nested", "curve", "shots", "calibrate"):
+        if getattr(step, name):
+            raise OptionError(
+                f"expected no --{name.replace('_', '-')} for {step.head}",
+                hint="It is for the heads logreg, svm and ridge; use --set name=value.",
+            )
+
+
+def _of_targets(step: TrainStep) -> _Fit:
+    """Check the options of a head of targets; return what fits it."""
+    from bottleneck.heads.target_selection import require_target_head, select_targets
+
+    require_target_head(step.head)
+    for name in ("settings", "nested", "curve", "shots", "calibrate"):
+        if getattr(step, name):
+            option = "set" if name == "settings" else name
+            raise OptionError(
+                f"expected no --{option} with --target",
+                hint="It is for heads that tell classes apart.",
+            )
+    grid = parse_grid(step.C) if step.C else None
+    return lambda rows, train, names: select_targets(
+        rows,
+        train.y,
+        names=names,
+        keys=train.keys,
+        groups=train.groups,
+        head=step.head,
+        grid=grid,
+        n_folds=step.cv,
+        seed=step.seed,
+        jobs=step.jobs,
+        one_se=step.one_se,
+        engine=step.engine,
+    )
+
+
 def _listed(step: TrainStep) -> _Fit:
     """Check the options of a head of the catalogue; return what fits it."""
-    from bottleneck.heads import head_spec, select
+    from bottleneck.heads import select
 
-    head_spec(step.head)
     grid = parse_grid(step.C) if step.C else None
     curve = parse_grid(step.curve) if step.curve else ()
     shots = parse_counts(step.shots) if step.shots else ()
     if step.settings:
         raise OptionError(
             f"expected no --set for the head {step.head}",
-            hint="Only a classifier given by its path has parameters: --head sklearn.svm.SVC.",
+            hint="Only mlp and a classifier given by its path have parameters: --head mlp.",
         )
     return lambda rows, train, classes: select(
         rows,
@@ -164,6 +255,7 @@ def _listed(step: TrainStep) -> _Fit:
         curve=curve,
         shots=shots,
         calibrate=step.calibrate,
+        engine=step.engine,
     )
 
 
@@ -172,12 +264,7 @@ def _imported(step: TrainStep) -> _Fit:
     from bottleneck.heads.imported import parse_settings, require_savable, select_imported
 
     settings = parse_settings(step.settings)
-    for name in ("C", "one_se", "nested", "curve", "shots", "calibrate"):
-        if getattr(step, name):
-            raise OptionError(
-                f"expected no --{name.replace('_', '-')} for {step.head}",
-                hint="It is for the heads logreg, svm and ridge; use --set name=value.",
-            )
+    _refuse_options_of_strengths(step)
     require_savable(step.head, settings)
     return lambda rows, train, classes: select_imported(
         rows,
@@ -193,7 +280,7 @@ def _imported(step: TrainStep) -> _Fit:
 
 
 def _training_and_test_rows(
-    step: TrainStep, store: "FeatureStore"
+    step: TrainStep, store: "FeatureStore", targets: tuple[str, ...]
 ) -> "tuple[RowChoice, RowChoice | None]":
     if store.splits.any():
         if step.holdout:
@@ -201,7 +288,7 @@ def _training_and_test_rows(
                 f"{store.path} says itself which rows are for training and which for the test",
                 hint="Leave --holdout out.",
             )
-        train, test = store.choose("train"), store.choose("test")
+        train, test = store.choose("train", targets), store.choose("test", targets)
         if not len(train.rows):
             raise HeadError(
                 f"expected rows of the split 'train' with features and labels in {store.path}, "
@@ -209,21 +296,31 @@ def _training_and_test_rows(
                 f"{train.pending} pending)",
             )
         return train, test if len(test.rows) else None
-    everything = store.choose()
+    everything = store.choose(targets=targets)
     if not step.holdout:
         return everything, None
-    held = held_out(store, step.holdout, step.seed)[everything.rows]
+    held = held_out(store, step.holdout, step.seed, targets)[everything.rows]
     return everything.take(~held), everything.take(held) if held.any() else None
 
 
 def _judge_once(
-    head: "Head", test: "RowChoice | None", store: "FeatureStore", output: str
+    head: "Head",
+    test: "RowChoice | None",
+    store: "FeatureStore",
+    output: str,
+    targets: tuple[str, ...],
 ) -> dict[str, Any] | None:
-    from bottleneck.compare import judge_head
+    from bottleneck.compare import judge_head, judge_targets
     from bottleneck.heads.rows import rows_of
 
     if test is None:
         return None
+    if targets:
+        kept = [targets.index(name) for name in head.classes]
+        found = judge_targets(head, rows_of(store, output, test.rows), test.y[:, kept])
+        return {
+            name: value for name, value in found.items() if name not in ("per_target", "intervals")
+        }
     judgement = judge_head(head, rows_of(store, output, test.rows), test.y, store.classes).to_json()
     wanted = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "rows")
     return {name: judgement[name] for name in wanted}
@@ -232,7 +329,7 @@ def _judge_once(
 def _note_left_out(train: "RowChoice", progress: Progress) -> None:
     reasons = {
         "failed": train.failed,
-        "without a label": train.unlabelled,
+        "without a value" if train.y.ndim == 2 else "without a label": train.unlabelled,
         "not extracted yet (run extract again to finish)": train.pending,
     }
     left_out = [f"{count} {reason}" for reason, count in reasons.items() if count]

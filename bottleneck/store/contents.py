@@ -24,8 +24,10 @@ from bottleneck.store.format import (
     FORMAT_VERSION,
     MANIFEST,
     STATUS,
+    TARGETS_SHA256,
 )
 from bottleneck.store.layout import Extent, Layout, NotLiveError, read_layout
+from bottleneck.targets import Targets
 
 _T = TypeVar("_T")
 
@@ -60,6 +62,8 @@ class Contents:
         Why they cannot.
     foreign : bool
         Whether another program wrote it: there are no checksums then, and no failures.
+    targets_sha256 : str
+        Fingerprint of the targets as stored; empty where there are none.
     """
 
     path: Path
@@ -75,6 +79,7 @@ class Contents:
     layout: Layout | None
     why_read_only: str = ""
     foreign: bool = False
+    targets_sha256: str = ""
 
 
 def read_contents(path: Path) -> Contents:
@@ -127,6 +132,7 @@ def read_contents(path: Path) -> Contents:
         ),
         layout=layout,
         why_read_only=why,
+        targets_sha256=attributes.get(TARGETS_SHA256, ""),
     )
 
 
@@ -147,7 +153,19 @@ def read_manifest(path: Path) -> Manifest:
             splits=group["split"][()],
             groups=group["group"][()],
             group_names=_read_strings(group, "group_name"),
+            targets=_read_targets(group),
         )
+
+
+def _read_targets(group: h5py.Group) -> Targets:
+    if "target_number" not in group:
+        return Targets()
+    return Targets(
+        tuple(_read_strings(group, "target_number_name")),
+        tuple(_read_strings(group, "target_flag_name")),
+        group["target_number"][()],
+        group["target_flag"][()],
+    )
 
 
 def open_hdf5(path: Path) -> h5py.File:

@@ -24,6 +24,7 @@ from bottleneck.store.format import (
     FORMAT_VERSION,
     MANIFEST,
     PAGE,
+    TARGETS_SHA256,
     LiveDataset,
     live_datasets,
     meta_block_size,
@@ -139,7 +140,8 @@ def _reserve(descriptor: int, size: int, preallocate: bool) -> None:
 
 def _manifest_bytes(manifest: Manifest) -> int:
     strings = (manifest.keys, manifest.group_names)
-    arrays = (manifest.labels, manifest.splits, manifest.groups)
+    targets = manifest.targets
+    arrays = (manifest.labels, manifest.splits, manifest.groups, targets.numbers, targets.flags)
     return sum(s.blob.nbytes + s.offsets.nbytes for s in strings) + sum(a.nbytes for a in arrays)
 
 
@@ -189,6 +191,7 @@ def _attributes(manifest: Manifest, recipe: Recipe) -> dict[str, bytes]:
         "recipe": recipe.to_json(),
         "identity_sha256": recipe.identity_sha256,
         "manifest_sha256": manifest.sha256,
+        **({TARGETS_SHA256: manifest.targets.sha256} if manifest.targets else {}),
     }
     encoded = {name: text.encode("utf-8") for name, text in values.items()}
     for name, text in encoded.items():
@@ -240,6 +243,14 @@ def _create_manifest(
         **_strings("group_name", manifest.group_names),
         **_strings("class", PackedStrings.pack(manifest.classes)),
     }
+    targets = manifest.targets
+    if targets:
+        arrays |= {
+            **_strings("target_number_name", PackedStrings.pack(targets.number_names)),
+            "target_number": targets.numbers.astype("<f8"),
+            **_strings("target_flag_name", PackedStrings.pack(targets.flag_names)),
+            "target_flag": targets.flags.astype("u1"),
+        }
     columns = []
     for name, values in arrays.items():
         dataset = h5py.h5d.create(

@@ -16,6 +16,7 @@ from bottleneck.manifest import SPLITS
 from bottleneck.output import prepare_output, written_whole
 from bottleneck.store.export import ExportResult
 from bottleneck.store.reader import FeatureStore
+from bottleneck.targets import MISSING
 
 Target = Literal["npy", "parquet", "usearch"]
 
@@ -116,9 +117,10 @@ def _write_table(store: FeatureStore, rows: Any, path: Path) -> None:
     # Bytes of file names that are not UTF-8 go out as they are.
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         table = csv.writer(stream, lineterminator="\n")
-        table.writerow(COLUMNS)
+        table.writerow([*COLUMNS, *store.manifest.targets.names])
         for start in range(0, len(rows), _BLOCK_ROWS):
-            columns = _columns(store, rows[start : start + _BLOCK_ROWS])
+            block = rows[start : start + _BLOCK_ROWS]
+            columns = [*_columns(store, block), *_target_cells(store, block)]
             table.writerows(zip(*columns, strict=True))
 
 
@@ -134,6 +136,14 @@ def _columns(store: FeatureStore, rows: Any) -> list[Sequence[str]]:
     ]
 
 
+def _target_cells(store: FeatureStore, rows: Any) -> Iterator[list[str]]:
+    """Yield the targets of some rows as a table has them; empty where there is no value."""
+    for number in store.manifest.targets.numbers:
+        yield ["" if np.isnan(value) else repr(float(value)) for value in number[rows]]
+    for flag in store.manifest.targets.flags:
+        yield ["" if value == MISSING else str(value) for value in flag[rows]]
+
+
 def _write_parquet(store: FeatureStore, name: str, rows: Any, path: Path) -> None:
     try:
         import pyarrow as pa
@@ -147,6 +157,9 @@ def _write_parquet(store: FeatureStore, name: str, rows: Any, path: Path) -> Non
     number = pa.float16() if store.dtype == np.float16 else pa.float32()
     fields = [pa.field(column, pa.string()) for column in ("key", *COLUMNS[1:])]
     recipe = {b"bottleneck.recipe": store.recipe.to_json().encode()}
+    targets = store.manifest.targets
+    fields += [pa.field(column, pa.float64()) for column in targets.number_names]
+    fields += [pa.field(column, pa.uint8()) for column in targets.flag_names]
     schema = pa.schema([*fields, pa.field("features", pa.list_(number, dim))], recipe)
     with parquet.ParquetWriter(path, schema) as writer:
         for _, block, X in _blocks(store, name, rows):
@@ -159,6 +172,14 @@ def _write_parquet(store: FeatureStore, name: str, rows: Any, path: Path) -> Non
                     for value in column
                 ]
                 columns.append(pa.array([value or None for value in text], pa.string()))
+            columns += [
+                pa.array(values[block], pa.float64(), mask=np.isnan(values[block]))
+                for values in targets.numbers
+            ]
+            columns += [
+                pa.array(values[block], pa.uint8(), mask=values[block] == MISSING)
+                for values in targets.flags
+            ]
             columns.append(pa.FixedSizeListArray.from_arrays(flat, dim))
             writer.write_table(pa.table(columns, schema=schema))
 

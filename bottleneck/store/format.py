@@ -23,6 +23,7 @@ STATUS = "status"
 DIGEST = "digest"
 MANIFEST = "manifest"
 EXTENTS = "extents"
+TARGETS_SHA256 = "targets_sha256"
 
 DIGEST_BYTES = fingerprint.DIGEST_BYTES
 """BLAKE2b with a 16-byte digest over the encoded image (or its raw pixels)."""

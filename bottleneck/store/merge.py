@@ -111,7 +111,10 @@ def merge(
             )
         target = FeatureStore.open(path)
         _require_same_recipe(target, stores[0])
-        if target.manifest_sha256 != manifest.sha256:
+        if (target.manifest_sha256, target.targets_sha256) != (
+            manifest.sha256,
+            manifest.targets.sha256,
+        ):
             raise StoreError(
                 f"{path} exists and lists other images: "
                 f"{manifest.describe_difference(target.manifest)}",
@@ -228,7 +231,8 @@ def _require_same_recipe(ours: FeatureStore, theirs: FeatureStore) -> list[str]:
 def _common_manifest(stores: Sequence[FeatureStore]) -> Manifest:
     first = stores[0]
     for store in stores[1:]:
-        if store.manifest_sha256 != first.manifest_sha256:
+        ours = (store.manifest_sha256, store.targets_sha256)
+        if ours != (first.manifest_sha256, first.targets_sha256):
             raise StoreError(
                 f"{store.path} lists other images than {first.path}: "
                 f"{store.manifest.describe_difference(first.manifest)}",

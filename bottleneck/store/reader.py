@@ -1,6 +1,6 @@
 """Read features: their recipe, their manifest, their finished rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +19,7 @@ from bottleneck.store.counts import count_status
 from bottleneck.store.foreign import is_foreign, open_foreign
 from bottleneck.store.layout import Layout
 from bottleneck.store.rows import RowChoice, Rows
+from bottleneck.targets import missing_rows
 
 _BLOCK_ROWS = 1 << 20
 """Rows looked at together, where a number for each of 100 million would be too much."""
@@ -37,8 +38,8 @@ class FeatureStore:
         The file.
     recipe : Recipe
         How the features were made.
-    identity_sha256, manifest_sha256 : str
-        Fingerprints as stored.
+    identity_sha256, manifest_sha256, targets_sha256 : str
+        Fingerprints as stored; that of the targets is empty where there are none.
     creator : str
         Program and version that made the file.
     status : ndarray of uint8, shape (n,)
@@ -52,6 +53,7 @@ class FeatureStore:
         self.recipe: Recipe = contents.recipe
         self.identity_sha256 = contents.identity_sha256
         self.manifest_sha256 = contents.manifest_sha256
+        self.targets_sha256 = contents.targets_sha256
         self.creator = contents.creator
         self.status = contents.status
 
@@ -287,14 +289,15 @@ class FeatureStore:
             raise OptionError(f"expected a split of {', '.join(SPLITS[1:])} or all, got {split!r}")
         return np.equal(self.splits, code)
 
-    def choose(self, split: str | None = None) -> RowChoice:
-        """Find the finished, labelled rows of a split as in :meth:`load`, without features."""
+    def choose(self, split: str | None = None, targets: Sequence[str] = ()) -> RowChoice:
+        """Find the finished rows of a split with a label, or with a value of all ``targets``."""
         wanted = self.select(split)
-        labelled = self.labels != UNLABELLED
+        y = self.manifest.targets.columns(targets) if targets else self.labels
+        labelled = ~missing_rows(y) if targets else self.labels != UNLABELLED
         rows = np.flatnonzero(wanted & self.done & labelled)
         keys = self.keys
         return RowChoice(
-            y=self.labels[rows],
+            y=y[rows],
             rows=rows,
             keys=[keys[int(row)] for row in rows],
             groups=self.manifest.groups[rows],

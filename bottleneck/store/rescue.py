@@ -18,7 +18,7 @@ from bottleneck.store import system
 from bottleneck.store.contents import open_hdf5, read_attributes, read_manifest
 from bottleneck.store.create import create
 from bottleneck.store.damage import damage_explained
-from bottleneck.store.format import EXTENTS, FEATURES, row_checksums
+from bottleneck.store.format import EXTENTS, FEATURES, TARGETS_SHA256, row_checksums
 from bottleneck.store.layout import Extent
 from bottleneck.store.reader import FeatureStore
 from bottleneck.store.writer import FailedRow, Writer, failures_path, settle
@@ -114,9 +114,10 @@ def rescue(
 
 def _require_alike(target: FeatureStore, pattern: "_Pattern") -> None:
     """Refuse an existing output that is not what an earlier, killed rescue began."""
-    ours = (pattern.recipe.identity_sha256, pattern.manifest.sha256, pattern.dims, pattern.dtype)
-    theirs = (target.identity_sha256, target.manifest_sha256, target.outputs, target.dtype.name)
-    if ours != theirs:
+    manifest = pattern.manifest
+    ours = (pattern.recipe.identity_sha256, manifest.sha256, manifest.targets.sha256)
+    theirs = (target.identity_sha256, target.manifest_sha256, target.targets_sha256)
+    if ours != theirs or (pattern.dims, pattern.dtype) != (target.outputs, target.dtype.name):
         raise StoreError(
             f"{target.path} exists and has other images or another recipe",
             hint="Give another output.",
@@ -145,8 +146,10 @@ def _pattern_of(path: Path, *, whole: bool) -> _Pattern:
             }
             recipe = Recipe.from_json(attributes["recipe"])
         manifest = read_manifest(path)
-        stored = (attributes["identity_sha256"], attributes["manifest_sha256"])
-        if not shapes or stored != (recipe.identity_sha256, manifest.sha256):
+        stored = [attributes["identity_sha256"], attributes["manifest_sha256"]]
+        stored.append(attributes.get(TARGETS_SHA256, ""))
+        found = [recipe.identity_sha256, manifest.sha256, manifest.targets.sha256]
+        if not shapes or stored != found:
             raise ValueError("its recipe or its list of images is not what it was")
     except (StoreError, LookupError, TypeError, ValueError) as error:
         raise StoreError(

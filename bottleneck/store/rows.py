@@ -13,8 +13,8 @@ class RowChoice:
 
     Parameters
     ----------
-    y : ndarray of int32, shape (n,)
-        Index into the store's classes.
+    y : ndarray of int32, shape (n,); or of uint8 or float64, shape (n, targets)
+        Index into the store's classes, or the targets that were asked for.
     rows : ndarray of int64, shape (n,)
         Row numbers, ascending.
     keys : list of str
@@ -25,7 +25,7 @@ class RowChoice:
         Rows of the split that are left out, and why.
     """
 
-    y: NDArray[np.int32]
+    y: NDArray[Any]
     rows: NDArray[np.int64]
     keys: list[str]
     groups: NDArray[np.int32]

@@ -106,6 +106,8 @@ def _check(path: Path) -> VerifyReport:
         problems.append("the recipe is not what its fingerprint says")
     if store.manifest.sha256 != store.manifest_sha256:
         problems.append("the manifest (keys, labels, splits) is not what its fingerprint says")
+    if store.manifest.targets.sha256 != store.targets_sha256:
+        problems.append("the targets are not what their fingerprint says")
     bad: list[int] = []
     checked = 0
     step = _block_rows(store)

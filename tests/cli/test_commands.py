@@ -488,3 +488,33 @@ def flat_copy(colours, target):
         split, name = path.parts[-3:-1]
         write_png(target / name / f"{split}{path.name}", _pixels(path))
     return target
+
+
+def test_the_keras_engine_is_for_heads_that_are_solved_in_passes(cli, features, tmp_path):
+    head = tmp_path / "k.head"
+    trained = cli("train", features, "-o", head, "--engine", "keras", "--C", "1", "--json")
+    assert trained.json["test"]["accuracy"] > 0.9
+    assert "fitted through Keras: " in trained.err
+    for name in ("ridge", "mlp", "sklearn.svm.SVC"):
+        refused = cli("train", features, "-o", head, "--engine", "keras", "--head", name)
+        assert f"expected the head logreg or svm for --engine keras, got {name}" in refused.err
+
+
+def test_the_small_network_from_training_to_labels(cli, colours, features, tmp_path):
+    head = tmp_path / "m.head"
+    options = ["--set", "hidden=8", "--set", "epochs=40", "--set", "lr=0.02", "--cv", "2"]
+    trained = cli("train", features, "-o", head, "--head", "mlp", *options, "--json").json
+    assert trained["best"] == {
+        "hidden": 8, "dropout": 0.5, "epochs": 40, "lr": 0.02, "batch_size": 256
+    }  # fmt: skip
+    assert trained["test"]["accuracy"] > 0.9
+    judged = cli("evaluate", head, features, "--json").json
+    assert judged["accuracy"] == trained["test"]["accuracy"]
+    rows = list(csv.DictReader(io.StringIO(cli("predict", head, colours, "-q").out)))
+    right = [row["label"] == row["key"].split("/")[1] for row in rows]
+    assert np.mean(right) > 0.9
+    for extra in (["--C", "1"], ["--calibrate"], ["--curve", "0.5,1"]):
+        refused = cli("train", features, "-o", head, "--head", "mlp", *extra)
+        assert f"expected no {extra[0]} for mlp" in refused.err
+    refused = cli("train", features, "-o", head, "--head", "mlp", "--set", "depth=3")
+    assert "no setting 'depth'" in refused.err

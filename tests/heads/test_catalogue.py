@@ -15,21 +15,27 @@ from bottleneck.heads import (
     parse_grid,
 )
 
+LINEAR = ("logreg", "svm", "ridge")
 
-def test_the_three_heads():
-    assert HEAD_NAMES == ("logreg", "svm", "ridge")
-    built = {name: head.build(head.parameters(0.25)) for name, head in HEADS.items()}
-    assert [type(built[n]) for n in HEAD_NAMES] == [LogisticRegression, LinearSVC, RidgeClassifier]
+
+def test_the_heads():
+    assert (*LINEAR, "mlp") == HEAD_NAMES
+    assert [name for name, head in HEADS.items() if head.linear] == [*LINEAR]
+    built = {name: HEADS[name].build(HEADS[name].parameters(0.25)) for name in LINEAR}
+    assert [type(built[n]) for n in LINEAR] == [LogisticRegression, LinearSVC, RidgeClassifier]
     assert built["logreg"].C == built["svm"].C == 0.25
     assert built["ridge"].alpha == 2.0
     assert all(estimator.standardize for estimator in built.values())
-    assert [HEADS[n].estimator for n in HEAD_NAMES] == [type(built[n]).__name__ for n in HEAD_NAMES]
+    assert [HEADS[n].estimator for n in LINEAR] == [type(built[n]).__name__ for n in LINEAR]
+    network = HEADS["mlp"].build({"hidden": 8})
+    assert (type(network).__name__, network.hidden) == (HEADS["mlp"].estimator, 8)
 
 
 @pytest.mark.parametrize("name", HEAD_NAMES)
 def test_probabilities_as_the_catalogue_says(name):
     head = HEADS[name]
-    assert hasattr(head.build(head.parameters(1.0)), "predict_proba") == head.probabilities
+    params = head.parameters(1.0) if head.linear else {}
+    assert hasattr(head.build(params), "predict_proba") == head.probabilities
 
 
 def test_ridge_alpha_is_the_svm_convention():
@@ -43,7 +49,7 @@ def test_ridge_alpha_is_the_svm_convention():
 
 def test_name_without_case_and_unknown_name():
     assert head_spec("LogReg") is HEADS["logreg"]
-    with pytest.raises(OptionError, match="logreg, svm, ridge, got 'rigde'") as caught:
+    with pytest.raises(OptionError, match="logreg, svm, ridge, mlp, got 'rigde'") as caught:
         head_spec("rigde")
     assert caught.value.hint.startswith("Did you mean ridge? ")
 

@@ -9,12 +9,14 @@ from bottleneck.heads import (
     LinearSVC,
     LogisticRegression,
     NearestMean,
+    Ridge,
     RidgeClassifier,
 )
 
 SKIPPED_BY_SCIKIT_LEARN = {
     "check_array_api_input": "only with SCIPY_ARRAY_API set; these estimators take NumPy arrays",
     "check_classifier_data_not_an_array": "its second half needs pandas, which is not installed",
+    "check_regressor_data_not_an_array": "its second half needs pandas, which is not installed",
     "check_sample_weights_pandas_series": "needs pandas, which is not installed",
 }
 
@@ -27,6 +29,8 @@ SKIPPED_BY_SCIKIT_LEARN = {
         LinearSVC(threads=1),
         RidgeClassifier(threads=1),
         RidgeClassifier(alphas=(0.1, 1.0), standardize=True, threads=1),
+        Ridge(threads=1),
+        Ridge(alphas=(0.1, 1.0), standardize=True, threads=1),
         LinearDiscriminant(threads=1),
         NearestMean(threads=1),
         KNeighbors(threads=1),

@@ -292,3 +292,13 @@ def test_refusals(digits):
         run(digits, jobs=0)
     with pytest.raises(OptionError, match="positive finite"):
         run(digits, grid=(0.1, -1))
+
+
+def test_strengths_that_keep_the_weights_before_are_named(digits):
+    about = {"classes": digits.classes, "keys": digits.keys, "n_folds": 3}
+    kept = select(digits.X, digits.y, grid=(0.01, 0.1, 0.1 + 1e-9), **about)
+    (note,) = [note for note in kept.notes if "heads of the C before" in note]
+    assert note.startswith("C=0.1: ")
+    assert kept.cv[1]["mean"] == kept.cv[2]["mean"]
+    apart = select(digits.X, digits.y, grid=(1e-4, 1e-2), **about)
+    assert not [note for note in apart.notes if "heads of the C before" in note]

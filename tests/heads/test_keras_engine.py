@@ -1,0 +1,154 @@
+"""The pass through Keras operations against the NumPy pass, on every backend that is installed.
+
+On a CPU: what a GPU computes differently was not run here.
+"""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bottleneck.errors import OptionError
+from bottleneck.heads import select, select_targets
+from bottleneck.heads.keras_engine import KerasEngine, _padded
+from bottleneck.heads.losses import LOGISTIC, LOGISTIC_EACH, SOFTMAX, SQUARED_HINGE
+from bottleneck.heads.passes import passes
+from bottleneck.heads.portions import Scaling, Weighting
+from bottleneck.heads.products import Work, numpy_engine
+from bottleneck.heads.rows import ArrayRows
+
+CASES = [(SOFTMAX, 10), (SQUARED_HINGE, 10), (SQUARED_HINGE, 1), (LOGISTIC, 1), (LOGISTIC_EACH, 3)]
+
+
+def work_of(loss, k, p, n, d, seed=0):
+    """Some problems over three portions, with weights of rows, and features to be shifted."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, d)).astype(np.float32) * 2 + 5
+    y = rng.integers(0, 2, (n, k)) if loss.per_label else rng.integers(0, max(k, 2), n)
+    weighting = Weighting(y, rng.random((3, n)) < 0.6, rng.uniform(0.5, 2, n))
+    scaling = Scaling(np.full((3, d), 5.0), np.ones((3, d)), np.full(d, 5.0))
+    work = Work(
+        loss=loss,
+        weights=rng.normal(size=(k, p, d)).astype(np.float32) * 0.3,
+        intercepts=rng.normal(size=(k, p)).astype(np.float32),
+        weighting=weighting,
+        place=rng.integers(0, 3, p),
+        scaling=scaling,
+    )
+    return X, work
+
+
+def compare_engines():
+    """Run all cases with both engines; also called in processes with another backend."""
+    engine = KerasEngine()
+    for loss, k in CASES:
+        for p in (2, 5):
+            X, work = work_of(loss, k, p, n=300, d=20)
+            with passes(ArrayRows(X)) as run:
+                expected = numpy_engine(run, work)
+                found = engine(run, work)
+            for theirs, ours in zip(expected, found, strict=True):
+                np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-4)
+                assert ours.dtype == np.float64
+    return engine
+
+
+@pytest.fixture(autouse=True)
+def _short_blocks(monkeypatch):
+    """Blocks that do not divide the rows, so that the last one is padded."""
+    monkeypatch.setattr("bottleneck.heads.keras_engine.BLOCK_ROWS", 128)
+
+
+def test_sums_are_those_of_numpy():
+    engine = compare_engines()
+    assert repr(engine).startswith(f"<KerasEngine {engine.backend} on ")
+
+
+def test_blocks_stay_on_the_device_as_far_as_there_is_room():
+    engine = KerasEngine()
+    engine._room = 2 * 128 * 20 * 4  # as on a GPU: two of three blocks
+    X, work = work_of(SOFTMAX, 10, 3, n=300, d=20)
+    with passes(ArrayRows(X)) as run:
+        first = engine(run, work)
+        assert sorted(engine._kept) == [0, 128]
+        X[:] = 0  # blocks that were kept are not read again, the last one is
+        second = engine(run, work)
+    assert second[0] != pytest.approx(first[0])
+    with passes(ArrayRows(X[:256])) as run:
+        kept = engine(run, Work(**{**vars(work), "weighting": _first(work.weighting, 256)}))
+    whole, _ = work_of(SOFTMAX, 10, 3, n=300, d=20)
+    with passes(ArrayRows(whole[:256])) as run:
+        expected = numpy_engine(
+            run, Work(**{**vars(work), "weighting": _first(work.weighting, 256)})
+        )
+    np.testing.assert_allclose(kept[2], expected[2], rtol=2e-5, atol=2e-4)
+
+
+def _first(weighting, n):
+    return Weighting(weighting.y[:n], weighting.members[:, :n], weighting.row_weights[:n])
+
+
+@pytest.mark.parametrize(
+    ("p", "width"), [(1, 1), (2, 2), (3, 4), (4, 4), (5, 6), (7, 8), (9, 12), (13, 16), (50, 64)]
+)
+def test_numbers_of_problems_are_padded(p, width):
+    assert _padded(p) == width
+
+
+@pytest.mark.parametrize("kind", ["logreg", "svm"])
+def test_a_selection_is_the_same(digits, kind):
+    about = {"classes": digits.classes, "keys": digits.keys, "head": kind}
+    about |= {"grid": (1e-4, 1e-3, 1e-2), "n_folds": 3}
+    ours = select(digits.X, digits.y, **about)
+    theirs = select(digits.X, digits.y, **about, engine="keras")
+    assert theirs.best == ours.best
+    for a, b in zip(theirs.cv, ours.cv, strict=True):
+        assert a["mean"] == pytest.approx(b["mean"], abs=1e-2 / 3)
+    assert theirs.estimator.objective_ == pytest.approx(ours.estimator.objective_, rel=1e-5)
+    scores = theirs.estimator.decision_function(digits.X)
+    expected = ours.estimator.decision_function(digits.X)
+    np.testing.assert_allclose(scores, expected, atol=2e-3 * np.abs(expected).max())
+    assert any(note.startswith("fitted through Keras: ") for note in theirs.notes)
+
+
+def test_a_selection_of_labels_is_the_same(digits):
+    flags = np.stack([digits.y % 2, digits.y > 4], axis=1).astype(np.uint8)
+    about = {"names": ["odd", "large"], "keys": digits.keys, "grid": (1e-3, 1e-2), "n_folds": 3}
+    ours = select_targets(digits.X, flags, **about)
+    theirs = select_targets(digits.X, flags, **about, engine="keras")
+    assert theirs.best == ours.best
+    assert theirs.estimator.predict_proba(digits.X) == pytest.approx(
+        ours.estimator.predict_proba(digits.X), abs=1e-3
+    )
+
+
+def test_what_it_cannot_compute_is_refused(digits):
+    with pytest.raises(OptionError, match="expected the engine numpy or keras, got 'cuda'"):
+        select(digits.X, digits.y, classes=digits.classes, keys=digits.keys, engine="cuda")
+    X, work = work_of(SOFTMAX, 10, 2, n=20, d=4)
+    with (
+        passes(ArrayRows(X.astype(np.float64))) as run,
+        pytest.raises(OptionError, match="expected float32 or float16 features"),
+    ):
+        KerasEngine()(run, work)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_agree(backend):
+    pytest.importorskip(backend, reason="a backend of Keras; not a dependency")
+    code = (
+        "import bottleneck.heads.keras_engine as e; e.BLOCK_ROWS = 128;"
+        "from test_keras_engine import compare_engines;"
+        "engine = compare_engines(); import sys;"
+        "print(engine.backend, 'tensorflow' in sys.modules)"
+    )
+    here = os.path.dirname(__file__)
+    path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": path},
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.split() == [backend, "False"]
