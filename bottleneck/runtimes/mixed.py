@@ -1,6 +1,9 @@
 """A network that computes in half precision, with the weights of one that does not."""
 
-from typing import Any
+from typing import Any, Final
+
+HALF: Final = ("bfloat16", "float16")
+"""The precisions of :func:`mixed`."""
 
 
 def mixed(keras: Any, network: Any, precision: str) -> Any:
