@@ -156,14 +156,17 @@ def _faster_on_gpu(
         tf.config.experimental.get_device_details(gpu).get("device_name", "unknown")
         for gpu in tf.config.list_physical_devices("GPU")
     ]
-    chosen = faster(
-        {
-            name: partial(lambda way: [one.numpy() for one in way(batch)], way)
-            for name, way in ways.items()
-        },
-        key=f"{what} tensorflow {tf.__version__} {gpus}",
-        memory=memory_file(),
-    )
+    try:
+        chosen = faster(
+            {
+                name: partial(lambda way: [one.numpy() for one in way(batch)], way)
+                for name, way in ways.items()
+            },
+            key=f"{what} tensorflow {tf.__version__} {gpus}",
+            memory=memory_file(),
+        )
+    except tf.errors.ResourceExhaustedError:
+        chosen = "plain"  # which needs no second copy of anything; smaller batches may do
     return ways[chosen], {"xla": chosen == "xla"}
 
 

@@ -50,7 +50,8 @@ def run(output, runtime, precision, names):
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},
+        # PyTorch's threads wait by spinning, which takes minutes on a machine that has other work.
+        env={**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"},
     )
     if precision == "bfloat16" and "Expected a CPU that computes in bfloat16" in done.stderr:
         pytest.skip("this CPU has no bfloat16")
