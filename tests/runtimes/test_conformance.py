@@ -44,6 +44,11 @@ def parameters():
             yield pytest.param(runtime, precision, FAMILIES, marks=[*marks, pytest.mark.heavy])
 
 
+def built(runtime, names):
+    """Leave out what Keras does not build; see :func:`test_what_keras_does_not_build`."""
+    return tuple(name for name in names if (name, runtime) != ("nasnet_mobile", "torch"))
+
+
 def run(output, runtime, precision, names):
     done = subprocess.run(
         [sys.executable, str(HERE / "features.py"), runtime, str(output), precision, *names],
@@ -82,6 +87,7 @@ def cosines(a, b):
 @pytest.mark.parametrize(("runtime", "precision", "names"), [*parameters()])
 def test_features_are_tensorflows(reference, tmp_path, runtime, precision, names):
     theirs = reference(names)
+    names = built(runtime, names)
     ours = run(tmp_path / "ours.npz", runtime, precision, names)
     least = COSINE[precision]
     if (runtime, precision) == ("openvino", "bfloat16"):
@@ -117,3 +123,23 @@ def test_int8_is_close_and_not_the_same(reference, tmp_path):
     small = run(tmp_path / "int8.npz", "openvino", "int8", names)["efficientnet_lite0/whole/avg"]
     assert cosines(small, exact).min() > 0.95  # 16 images calibrate here, not hundreds
     assert np.abs(small - exact).max() > 1e-3 * np.abs(exact).max()
+
+
+@needs["torch"]
+def test_what_keras_does_not_build(tmp_path):
+    code = (
+        "from bottleneck import backbones\n"
+        "try:\n"
+        "    backbones.load(backbones.get('nasnet_mobile'), weights='none', backend='torch')\n"
+        "except backbones.builders.BackboneError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},
+    )
+    assert "Received: torch" in done.stdout
+    assert "another --runtime" in done.stdout
