@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo compare test test-all faults bench check format clean
+.PHONY: help setup tools demo compare test test-all test-torch faults bench check format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,10 @@ test: check tools ## Lint, types and tests
 
 test-all: check tools ## The same with the heavy tests
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-torch: $(READY) ## The tests of runtimes with PyTorch too, whose wheel is large
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group torch
+	$(BIN)/python -m pytest tests/runtimes
 
 faults: $(READY) tools ## The fault campaign in full: kills, losses of power, full and broken disks (long)
 	PYTHONPATH=tests $(BIN)/python -m faults.campaign --long

@@ -6,7 +6,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bottleneck.backbones import efficientnet_lite, initial, rescaling
 from bottleneck.backbones.archive import open_archive
@@ -31,6 +31,10 @@ class WeightsInfo:
 
     source: str
     sha256: str
+
+
+_NOT_BUILT: Final = {("nasnet_mobile", "torch")}
+"""What Keras 3.15 does not build."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,12 @@ def load(
         )
     with isolated(backend) as keras, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras warns of sizes other than its own
+        if (spec.name, keras.backend.backend()) in _NOT_BUILT:
+            raise BackboneError(
+                f"{spec.name}: expected a framework that Keras builds it on. Received: "
+                f"{keras.backend.backend()}, where Keras refuses to, for a defect of its own.",
+                hint="Use another --runtime.",
+            )
         if source == "bundled":
             model = efficientnet_lite.build(keras, spec.name, side, random=False)
             efficientnet_lite.load_bundled(model, spec)

@@ -28,20 +28,20 @@ class DeviceProcesses:
 
     Parameters
     ----------
-    loads : mapping of str to Load
-        By the name of each device, what compiles the network in its process.
+    loads : sequence of (str, Load)
+        The name of each device, and what compiles the network in its process.
     environments : sequence of mapping
         The environment of each process.
 
     Attributes
     ----------
     loaded : Loaded
-        What the first of them says of its network; the others must say the same.
+        What the first of them says of its network; the others say the same.
 
     Raises
     ------
     WorkerError
-        When a process cannot be started, or ends.
+        When a process cannot be started, or ends, or would compute in another way than the first.
     BottleneckError
         Whatever a process raises while it loads the network.
     """
@@ -51,10 +51,20 @@ class DeviceProcesses:
     ) -> None:
         self._processes: list[_Process] = []
         try:
-            for (name, load), environment in zip(loads, environments, strict=True):
-                self._processes.append(_Process(name, load, environment))
-            # All load at the same time.
-            found = [process.loaded() for process in self._processes]
+            pairs = zip(loads, environments, strict=True)
+            starts = (partial(_Process, *load, environment) for load, environment in pairs)
+            # The first one measures what is fastest; the others, which load side by side, know it.
+            self._processes.append(next(starts)())
+            found = [self._processes[0].loaded()]
+            self._processes += [start() for start in starts]
+            found += [process.loaded() for process in self._processes[1:]]
+            for (name, _), one in zip(loads, found, strict=True):
+                if (one.version, one.details) != (found[0].version, found[0].details):
+                    raise WorkerError(
+                        f"expected devices that compute alike, got {found[0].details} on "
+                        f"{loads[0][0]} and {one.details} on {name}",
+                        hint="Give them one by one, or the ones that are alike.",
+                    )
         except BaseException:
             self.close()
             raise
@@ -93,6 +103,7 @@ class _Process:
         try:
             self._child = Child("bottleneck.extract.device_worker", self._files, environment)
         except OSError as error:
+            self._close_files()
             raise WorkerError(f"no process can be started for {name}: {error}") from error
         self._loaded: Loaded
         self._end = 0
@@ -152,6 +163,9 @@ class _Process:
 
     def close(self) -> None:
         self._child.end()
+        self._close_files()
+
+    def _close_files(self) -> None:
         for descriptor in self._files:
             os.close(descriptor)
         self._files = []

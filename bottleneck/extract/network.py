@@ -97,13 +97,16 @@ def on_devices(
             hint="OpenVINO computes int8 on all cores of the CPU already.",
         )
     gpus = [gpu_index(device) for device in devices]
-    if len({gpu for gpu in gpus if gpu is not None}) < len([g for g in gpus if g is not None]):
+    numbers = [gpu for gpu in gpus if gpu is not None]
+    if len(set(numbers)) < len(numbers):
         raise OptionError(f"Expected different GPUs. Received: {', '.join(devices)}.")
     # In its process a GPU is the only one, so that no framework takes memory on the others.
     processes = DeviceProcesses(
         [
-            (device, replace(order, device="cpu" if gpu is None else "gpu:0"))
-            for device, gpu in zip(devices, gpus, strict=True)
+            ("cpu", replace(order, device="cpu"))
+            if gpu is None
+            else (f"gpu:{gpu}", replace(order, device="gpu:0"))
+            for gpu in gpus
         ],
         [_environment(gpu) for gpu in gpus],
     )

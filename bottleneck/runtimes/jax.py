@@ -12,15 +12,16 @@ import numpy as np
 from bottleneck.backbones.builders import Backbone
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.spec import OutputSpec
-from bottleneck.runtimes.mixed import mixed
+from bottleneck.runtimes.mixed import HALF, mixed
 from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
-from bottleneck.runtimes.place import gpu_index, no_such_gpu
+from bottleneck.runtimes.place import gpu_index, no_such_gpu, require_gpu
 from bottleneck.runtimes.pooling import preprocessed
 from bottleneck.runtimes.protocol import check_precision
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
 
-PRECISIONS: Final = ("float32", "bfloat16", "float16")
-"""Precisions this runtime computes in; pixels are preprocessed and maps pooled in float32."""
+PRECISIONS: Final = ("float32", "tf32", "bfloat16", "float16")
+"""Precisions this runtime computes in; pixels are preprocessed and maps pooled in float32.
+Tf32 is float32 with products rounded to 10 bits, on NVIDIA GPUs; float32 never is."""
 
 
 def compile(
@@ -38,7 +39,7 @@ def compile(
         What to compute; built with ``backend="jax"``.
     outputs : sequence of OutputSpec
         What to take from it; several cost one forward pass.
-    precision : {"float32", "bfloat16", "float16"}
+    precision : {"float32", "tf32", "bfloat16", "float16"}
         What layers compute in; weights stay float32.
     device : str, optional
         ``cpu``, ``gpu`` or ``gpu:N``. Default: the first GPU, else the CPU.
@@ -56,9 +57,11 @@ def compile(
     maps = output_maps(backbone, outputs)
     jax = _import_jax()
     name, place = _place(jax, device)
+    require_gpu(precision, name)
+    products = "tensorfloat32" if precision == "tf32" else "highest"
     with isolated("jax") as keras:
         network = keras.Model(backbone.model.input, maps)
-        if precision != "float32":
+        if precision in HALF:
             network = mixed(keras, network, precision)
     trainable = [variable.value for variable in network.trainable_variables]
     fixed = [variable.value for variable in network.non_trainable_variables]
@@ -72,7 +75,7 @@ def compile(
     compiled = jax.jit(forward)
 
     def compute(images: Any) -> tuple[Any, ...]:
-        with jax.default_device(place), jax.default_matmul_precision("highest"):
+        with jax.default_device(place), jax.default_matmul_precision(products):
             features: tuple[Any, ...] = compiled(state, images)
         for feature in features:
             feature.copy_to_host_async()

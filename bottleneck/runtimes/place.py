@@ -25,6 +25,27 @@ def gpu_index(device: str | None) -> int | None:
     return int((device or "gpu").partition(":")[2] or 0)
 
 
+def require_gpu(precision: str, place: str) -> None:
+    """Refuse TF32 on a CPU, which has no such arithmetic.
+
+    Parameters
+    ----------
+    precision : str
+        What is to be computed in.
+    place : str
+        ``cpu`` or ``gpu:N``.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+    """
+    if precision == "tf32" and place == "cpu":
+        raise RuntimeUnavailableError(
+            "Expected an NVIDIA GPU for tf32. Received: the CPU.",
+            hint="Use --precision float32, or bfloat16.",
+        )
+
+
 def no_such_gpu(
     device: str, framework: str, version: str, count: int, remedy: str
 ) -> RuntimeUnavailableError:

@@ -3,11 +3,11 @@
 On a CPU the function is frozen (variables become constants, except in the largest networks),
 which lets TensorFlow fold batch normalisation into convolutions, and computes parts of a batch
 side by side; XLA is many times slower there for depthwise networks and is not used. On a GPU the
-function is compiled by XLA for one batch shape, and smaller batches are padded to it.
+function is compiled by XLA where that is faster, which is measured once; for one batch shape, and
+smaller batches are padded to it.
 """
 
 import contextlib
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -18,17 +18,22 @@ from bottleneck.backbones.builders import Backbone
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.spec import OutputSpec
 from bottleneck.cores import available_cores
-from bottleneck.errors import OptionError, RuntimeUnavailableError
 from bottleneck.runtimes.depthwise import depthwise
-from bottleneck.runtimes.mixed import mixed
+from bottleneck.runtimes.faster import faster, memory_file
+from bottleneck.runtimes.mixed import HALF, mixed
 from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
 from bottleneck.runtimes.parts import Parts
+from bottleneck.runtimes.place import gpu_index, no_such_gpu, require_gpu
 from bottleneck.runtimes.pooling import preprocessed
 from bottleneck.runtimes.protocol import check_precision
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
 
-PRECISIONS: Final = ("float32", "bfloat16", "float16")
-"""Precisions this runtime computes in; pixels are preprocessed and maps pooled in float32."""
+PRECISIONS: Final = ("float32", "tf32", "bfloat16", "float16")
+"""Precisions this runtime computes in; pixels are preprocessed and maps pooled in float32.
+Tf32 is float32 with products rounded to 10 bits, on NVIDIA GPUs; float32 never is."""
+
+MEASURED_BATCH: Final = 32
+"""Images with which XLA is tried on a GPU; a run's own batches are mostly as large or larger."""
 
 MAX_FROZEN_PARAMS: Final = 50_000_000
 """Larger networks are not frozen on a CPU: freezing holds the weights about ten times over
@@ -59,7 +64,7 @@ def compile(
         What to compute.
     outputs : sequence of OutputSpec
         What to take from it; several cost one forward pass.
-    precision : {"float32", "bfloat16", "float16"}
+    precision : {"float32", "tf32", "bfloat16", "float16"}
         What layers compute in. Weights stay float32; graphs that are frozen hold them rounded.
     device : str, optional
         ``cpu``, ``gpu`` or ``gpu:N``. Default: the first GPU, else the CPU.
@@ -79,11 +84,12 @@ def compile(
     import tensorflow as tf
 
     place = _device(tf, device)
+    require_gpu(precision, place)
     with isolated() as keras:
         network = keras.Model(backbone.model.input, maps)
         if place == "cpu":
             network = depthwise(keras, network)
-        if precision != "float32":
+        if precision in HALF:
             network = mixed(keras, network, precision)
 
     def forward(images: Any) -> tuple[Any, ...]:
@@ -91,13 +97,16 @@ def compile(
         return pooled_outputs(keras.ops, found, outputs)
 
     images = tf.TensorSpec((None, backbone.size, backbone.size, 3), tf.uint8, name="images")
+    on_gpu = place != "cpu"
+    details: dict[str, Any] = {}
+    what = f"{backbone.spec.name} {backbone.size} {precision} {[one.name for one in outputs]}"
     with tf.device(place):
-        if place == "cpu" and backbone.spec.params <= MAX_FROZEN_PARAMS:
+        if on_gpu:
+            function, details = _faster_on_gpu(tf, forward, images, what, precision == "tf32")
+        elif backbone.spec.params <= MAX_FROZEN_PARAMS:
             function = _frozen(tf, forward, images)
         else:
-            function = tf.function(
-                forward, input_signature=[images], jit_compile=place != "cpu", autograph=False
-            )
+            function = tf.function(forward, input_signature=[images], autograph=False)
     step = partial(
         CompiledStep,
         runtime="tensorflow",
@@ -107,10 +116,11 @@ def compile(
         size=backbone.size,
         in_flight=BATCHES_IN_FLIGHT,
         out_of_memory=lambda error: isinstance(error, tf.errors.ResourceExhaustedError),
+        details=details,
     )
     compute = partial(_on, tf.device, place, function)
     transfer = partial(_on, tf.device, place, tf.constant)
-    if place == "cpu":
+    if not on_gpu:
         parts = Parts(
             partial(_part, transfer, compute),
             threads=PARTS_AT_A_TIME,
@@ -153,6 +163,42 @@ def _part(
     return _arrays(compute(transfer(images)))
 
 
+def _faster_on_gpu(
+    tf: Any, forward: Callable[[Any], tuple[Any, ...]], images: Any, what: str, tf32: bool
+) -> tuple[_Function, dict[str, Any]]:
+    """Compile with XLA if that is faster on this GPU; also returns what the recipe is to say."""
+
+    def traced(xla: bool) -> _Function:
+        function = tf.function(forward, input_signature=[images], jit_compile=xla, autograph=False)
+
+        def call(batch: Any) -> Sequence[Any]:
+            # The switch is the process's, so it is set for each pass.
+            tf.config.experimental.enable_tensor_float_32_execution(tf32)
+            found: Sequence[Any] = function(batch)
+            return found
+
+        return call
+
+    batch = tf.zeros((MEASURED_BATCH, *images.shape[1:]), tf.uint8)
+    ways = {"plain": traced(False), "xla": traced(True)}
+    gpus = [
+        tf.config.experimental.get_device_details(gpu).get("device_name", "unknown")
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
+    try:
+        chosen = faster(
+            {
+                name: partial(lambda way: [one.numpy() for one in way(batch)], way)
+                for name, way in ways.items()
+            },
+            key=f"{what} tensorflow {tf.__version__} {gpus}",
+            memory=memory_file(),
+        )
+    except tf.errors.ResourceExhaustedError:
+        chosen = "plain"  # which needs no second copy of anything; smaller batches may do
+    return ways[chosen], {"xla": chosen == "xla"}
+
+
 def _frozen(tf: Any, forward: Callable[[Any], tuple[Any, ...]], images: Any) -> _Function:
     # The only way TensorFlow offers; it has stayed at this place since 2.0.
     from tensorflow.python.framework.convert_to_constants import (
@@ -165,23 +211,17 @@ def _frozen(tf: Any, forward: Callable[[Any], tuple[Any, ...]], images: Any) -> 
 
 
 def _device(tf: Any, device: str | None) -> str:
-    if device == "cpu":
+    wanted = gpu_index(device)
+    if wanted is None:
         return "cpu"
-    if device is not None and not re.fullmatch(r"gpu(:\d+)?", device):
-        raise OptionError(f"Expected the device cpu, gpu or gpu:N. Received: {device!r}.")
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         # Fails once TensorFlow has started; then whoever started it has decided.
         with contextlib.suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
-    if device is None and not gpus:
+    if wanted < len(gpus):
+        return f"gpu:{wanted}"
+    if device is None:
         return "cpu"
-    index = int((device or "gpu").partition(":")[2] or 0)
-    if index >= len(gpus):
-        raise RuntimeUnavailableError(
-            f"Expected the device {device}. Received: TensorFlow {tf.__version__} sees"
-            f" {len(gpus)} GPUs.",
-            hint="`pip install bottleneck-features[gpu]` brings TensorFlow's CUDA libraries;"
-            " `bottleneck doctor` shows what it sees.",
-        )
-    return f"gpu:{index}"
+    remedy = "pip install 'bottleneck-features[gpu]'"
+    raise no_such_gpu(device, "TensorFlow", tf.__version__, len(gpus), remedy)

@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from bottleneck.backbones.builders import Backbone
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.spec import OutputSpec
-from bottleneck.runtimes.mixed import mixed
+from bottleneck.runtimes.mixed import HALF, mixed
 from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
-from bottleneck.runtimes.place import gpu_index, no_such_gpu
+from bottleneck.runtimes.place import gpu_index, no_such_gpu, require_gpu
 from bottleneck.runtimes.pooling import preprocessed
 from bottleneck.runtimes.protocol import check_precision
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
 
-PRECISIONS: Final = ("float32", "bfloat16", "float16")
-"""Precisions this runtime computes in; pixels are preprocessed and maps pooled in float32."""
+PRECISIONS: Final = ("float32", "tf32", "bfloat16", "float16")
+"""Precisions this runtime computes in; pixels are preprocessed and maps pooled in float32.
+Tf32 is float32 with products rounded to 10 bits, on NVIDIA GPUs; float32 never is."""
 
 
 def compile(
@@ -40,7 +41,7 @@ def compile(
         What to compute; built with ``backend="torch"``.
     outputs : sequence of OutputSpec
         What to take from it; several cost one forward pass.
-    precision : {"float32", "bfloat16", "float16"}
+    precision : {"float32", "tf32", "bfloat16", "float16"}
         What layers compute in; weights stay float32.
     device : str, optional
         ``cpu``, ``gpu`` or ``gpu:N``. Default: the first GPU, else the CPU.
@@ -60,17 +61,19 @@ def compile(
     import torch
 
     name = _place(torch, device)
+    require_gpu(precision, name)
     place = name.replace("gpu", "cuda")
-    if place != "cpu":
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
     with isolated("torch") as keras, keras.device(place):
         network = keras.Model(backbone.model.input, maps)
-        if precision != "float32":
+        if precision in HALF:
             network = mixed(keras, network, precision)
         network = network.to(place).eval()
 
     def forward(pixels: Any) -> tuple[Any, ...]:
+        if place != "cpu":
+            # The switches are the process's, so they are set for each pass.
+            torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+            torch.backends.cudnn.allow_tf32 = precision == "tf32"
         with torch.inference_mode(), keras.device(place):
             images = preprocessed(keras.ops, pixels, backbone.spec.preprocess)
             return pooled_outputs(keras.ops, network(images, training=False), outputs)

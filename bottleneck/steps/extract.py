@@ -31,7 +31,7 @@ class ExtractStep:
     workers: int | None = None
     worker_kind: Literal["auto", "processes", "threads"] = "auto"
     timeout: float = 60.0
-    precision: Literal["float32", "bfloat16", "float16", "int8"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16", "float16", "int8"] = "float32"
     dtype: Literal["float32", "float16"] = "float32"
     runtime: Literal["auto", "tensorflow", "jax", "torch", "openvino"] = "auto"
     devices: tuple[str, ...] = ()

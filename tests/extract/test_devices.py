@@ -2,7 +2,7 @@
 
 import os
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -44,10 +44,7 @@ class Wrong(MeanBackbone):
         raise ZeroDivisionError("wrong")
 
 
-@dataclass
 class Missing:
-    details: dict = field(default_factory=dict)
-
     def __call__(self):
         raise BackboneError("there is no such layer", hint="there are others")
 
@@ -88,6 +85,16 @@ def test_batches_go_round_and_come_back_in_order(processes, pixels):
     np.testing.assert_allclose(second.result()["mean"], pixels[:2].mean((1, 2)), rtol=1e-6)
     np.testing.assert_allclose(first.result()["mean"], pixels.mean((1, 2)), rtol=1e-6)
     np.testing.assert_allclose(third["mean"], pixels[:5].mean((1, 2)), rtol=1e-6)
+
+
+class Another(MeanBackbone):
+    def __init__(self):
+        super().__init__(details={"xla": True})
+
+
+def test_devices_that_compute_in_other_ways_are_refused(processes):
+    with pytest.raises(WorkerError, match=r"\{\} on gpu:0 and \{'xla': True\} on gpu:1"):
+        processes(Order(), Order(Another))
 
 
 def test_a_file_has_the_bits_of_one_device(processes, photos, run, tmp_path):

@@ -246,3 +246,30 @@ def test_a_full_device_is_told_apart_from_other_errors(backbone, pixels) -> None
     function._compute = full
     with pytest.raises(DeviceMemoryError, match="not enough memory for 6 images of 64 pixels"):
         function(pixels)
+
+
+def test_xla_where_it_is_faster_computes_the_same(monkeypatch, tmp_path) -> None:
+    """The choice of a GPU, made on the CPU, where XLA exists too."""
+    import tensorflow as tf
+
+    from bottleneck.runtimes import tensorflow as runtime
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    images = tf.TensorSpec((None, 4, 4, 3), tf.uint8)
+
+    def forward(pixels):
+        return (tf.reduce_mean(tf.cast(pixels, tf.float32), (1, 2)),)
+
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), np.uint8)
+    for way in ("plain", "xla"):
+        monkeypatch.setattr(
+            runtime, "faster", lambda ways, way=way, **_: [w() for w in ways.values()] and way
+        )
+        function, details = runtime._faster_on_gpu(tf, forward, images, "a mean", tf32=False)
+        assert details == {"xla": way == "xla"}
+        close(function(tf.constant(pixels))[0].numpy(), pixels.mean((1, 2)))
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    _, details = runtime._faster_on_gpu(tf, forward, images, "a mean", tf32=False)
+    assert details["xla"] in (True, False)
+    assert "a mean tensorflow" in (tmp_path / "bottleneck" / "faster.json").read_text()
