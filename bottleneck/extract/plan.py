@@ -87,7 +87,7 @@ def require_same_manifest(store: FeatureStore, manifest: Manifest) -> None:
     if manifest.targets and store.targets_sha256 != manifest.targets.sha256:
         raise ManifestError(
             f"{store.path} was made with {_named(store.manifest.targets)}, "
-            f"now there are {_named(manifest.targets)}",
+            f"now there are {_named(manifest.targets)}{_changed(store.manifest, manifest)}",
             hint="Targets are written once: --overwrite begins anew, --reuse with another output "
             "takes over the features.",
         )
@@ -98,6 +98,19 @@ def _named(targets: Targets) -> str:
     if not columns:
         return "no targets"
     return f"targets {', '.join(columns)} (fingerprint {targets.sha256[:12]})"
+
+
+def _changed(before: Manifest, now: Manifest) -> str:
+    """Say which values differ where the columns are the same."""
+    if before.targets.names != now.targets.names:
+        return ""
+    for name in now.targets.names:
+        old, new = before.targets.columns([name]), now.targets.columns([name])
+        rows = np.flatnonzero(~np.isclose(old, new, rtol=0, atol=0, equal_nan=True))
+        if len(rows):
+            first = now.keys[int(rows[0])]
+            return f": {len(rows)} values of {name!r} differ, first of {first!r}"
+    return ""
 
 
 def require_same_recipe(store: FeatureStore, recipe: Recipe) -> list[str]:

@@ -97,6 +97,10 @@ def _mlp(params: Mapping[str, float]) -> Any:
     return MultilayerPerceptron(**params)  # type: ignore[arg-type]
 
 
+def _nothing(c: float) -> dict[str, float]:
+    return {}
+
+
 def _only_c(c: float) -> dict[str, float]:
     return {"C": c}
 
@@ -137,7 +141,7 @@ _SPECS = (
         estimator="MultilayerPerceptron",
         default_grid=(),
         build=_mlp,
-        parameters=_only_c,
+        parameters=_nothing,
         probabilities=True,
         linear=False,
     ),

@@ -49,7 +49,7 @@ class KerasEngine:
         keras = import_any_keras()
         self._ops = keras.ops
         self.backend: str = keras.backend.backend()
-        self.device = "GPU" if _has_gpu(keras) else "CPU"
+        self.device = "GPU" if _on_gpu(self.backend) else "CPU"
         self._steps: dict[str, Any] = {}
         self._kept: dict[int, Any] = {}
         self._kept_for: bytes | None = None
@@ -176,11 +176,21 @@ def _padded(p: int) -> int:
     return width // 4 * 3 if width > 4 and p <= width // 4 * 3 else width
 
 
-def _has_gpu(keras: Any) -> bool:
-    try:
-        return bool(keras.distribution.list_devices("gpu"))
-    except (AttributeError, NotImplementedError, RuntimeError, ValueError):
-        return False
+def _on_gpu(backend: str) -> bool:
+    """Whether the backend's default device is an accelerator."""
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_logical_devices("GPU"))
+    if backend == "jax":
+        import jax
+
+        return bool(jax.default_backend() != "cpu")
+    if backend == "torch":
+        import torch
+
+        return bool(torch.cuda.is_available())
+    return False
 
 
 def _compiled(step: Any, backend: str) -> Any:

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.errors import HeadError, OptionError
+from bottleneck.heads.choosing import present_classes, thin_classes
 from bottleneck.heads.features import as_feature_rows, require_finite
 from bottleneck.heads.mlp import VALIDATION, MultilayerPerceptron
 from bottleneck.heads.rows import Rows
-from bottleneck.heads.selection import Fitted, present_classes, thin_classes
+from bottleneck.heads.selection import Fitted
 from bottleneck.heads.splits import folds, holdout
 
 SETTINGS: Mapping[str, Any] = {

@@ -10,19 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads.calibration import out_of_fold_scores
 from bottleneck.heads.catalogue import Task, head_spec
+from bottleneck.heads.choosing import check_protocol, choose_strength, edge_note, engine_note
 from bottleneck.heads.features import as_feature_rows, require_finite
 from bottleneck.heads.grid import check_grid
 from bottleneck.heads.lockstep import GAP
 from bottleneck.heads.passes import EngineName, passes
 from bottleneck.heads.ridge_regression import scaled_targets
 from bottleneck.heads.rows import Rows
-from bottleneck.heads.selection import (
-    Fitted,
-    check_protocol,
-    choose_strength,
-    edge_note,
-    engine_note,
-)
+from bottleneck.heads.selection import Fitted
 from bottleneck.heads.splits import folds
 from bottleneck.heads.sweep import Swept, sweep
 from bottleneck.heads.target_scores import mean_average_precision, r2
@@ -78,6 +73,7 @@ def select_targets(
     start = time.perf_counter()
     task = require_target_head(head)
     spec = head_spec(head)
+    own_engine: EngineName = "numpy" if task == "numbers" else engine
     values = check_grid(tuple(spec.default_grid if grid is None else grid))
     check_protocol(values, n_folds, jobs)
     rows = as_feature_rows(X)
@@ -99,7 +95,7 @@ def select_targets(
     params = {c: spec.parameters(c) for c in values}
     cv: list[dict[str, Any]] = []
     chosen, begin = values[0], None
-    with passes(rows, threads=jobs, engine=engine) as run:
+    with passes(rows, threads=jobs, engine=own_engine) as run:
 
         def fit(members: NDArray[np.bool_], strengths: Sequence[float], **more: Any) -> Swept:
             return sweep(run, scaled, len(kept), members, spec=spec, values=strengths, **more)

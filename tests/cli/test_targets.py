@@ -173,6 +173,11 @@ def test_extraction_goes_on_with_its_targets_only(cli, table, features):
     refused = cli("extract", table, "-o", features, "--target", "dark")
     assert refused.code == 1
     assert "was made with targets red, tags, dark (fingerprint" in refused.err
+    lines = table.read_text().splitlines()
+    lines[3] = lines[3][:-1] + str(1 - int(lines[3][-1]))
+    table.write_text("\n".join(lines))
+    refused = cli("extract", table, "-o", features, *ALL)
+    assert ": 1 values of 'dark' differ, first of 'images/2.png'" in refused.err
     assert features.read_bytes() == before
 
 

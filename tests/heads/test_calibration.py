@@ -7,7 +7,7 @@ from sklearn.metrics import log_loss
 from bottleneck.compare import judge_head
 from bottleneck.errors import OptionError
 from bottleneck.heads import Head, select
-from bottleneck.heads.calibration import fit_temperature, out_of_fold_scores
+from bottleneck.heads.calibration import fit_temperature, out_of_fold_scores, two_columns
 from bottleneck.heads.catalogue import HEADS
 from bottleneck.heads.passes import passes
 from bottleneck.heads.rows import ArrayRows
@@ -45,7 +45,7 @@ def test_scores_are_of_heads_that_never_saw_the_row(digits, classes):
     outside = np.stack([fold != i for i in range(3)])
     with passes(ArrayRows(X), block_rows=64) as run:
         swept = sweep(run, y, classes, outside, spec=HEADS["svm"], values=[1e-3, 1e-2])
-        scores = out_of_fold_scores(run, outside, swept, at=1)
+        scores = two_columns(out_of_fold_scores(run, outside, swept, at=1))
     assert scores.shape == (len(y), classes)
     for i in range(3):
         own = X[fold == i].astype(float) @ swept.coef[i, 1].T + swept.intercept[i, 1]

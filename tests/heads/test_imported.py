@@ -62,7 +62,7 @@ def test_saved_without_pickle_and_read_again(digits, recipe, tmp_path, path, set
     assert loaded.scores(digits.X).shape == (300, 10)
     assert repr(loaded).startswith(f"<Head {path} pixels/avg 64 -> 10 classes")
     assert judge_head(loaded, digits.X, digits.y, digits.classes).accuracy > 0.8
-    with pytest.raises(HeadError, match=f"linear head of the catalogue, got {path}"):
+    with pytest.raises(HeadError, match=f"head of the catalogue, got {path}"):
         onnx_model(loaded)
     with zipfile.ZipFile(file) as archive:
         description = archive.read("head.json")

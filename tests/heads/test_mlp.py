@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from bottleneck.compare.selected import select_head
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads import Head, MultilayerPerceptron, select, select_mlp
 from bottleneck.heads.mlp_training import _unscaled, batches, build
@@ -194,3 +195,19 @@ def test_any_backend_of_keras_trains_it(digits, tmp_path, backend):
     name, tensorflow, same, score = done.stdout.split()
     assert (name, tensorflow, same) == (backend, "False", "True")
     assert float(score) > 0.95
+
+
+def test_it_takes_part_in_comparisons(digits):
+    """Classes without training rows have no chance, as with the other heads."""
+    kept = digits.y != 4
+    found = select_head(
+        ArrayRows(digits.X[kept]), digits.y[kept], digits.classes, head="mlp",
+        keys=[key for key, k in zip(digits.keys, kept, strict=True) if k],
+        groups=np.full(kept.sum(), -1, np.int32), n_folds=3, seed=0,
+    )  # fmt: skip
+    shares, scores = found.predict(ArrayRows(digits.X))
+    assert shares.shape == scores.shape == (300, 10)
+    assert (shares[:, 4] == 0).all()
+    assert np.isneginf(scores[:, 4]).all()
+    assert np.mean(scores.argmax(axis=1)[kept] == digits.y[kept]) > 0.9
+    assert found.best["hidden"] == 256
