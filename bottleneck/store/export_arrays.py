@@ -53,7 +53,7 @@ def export_arrays(
     Raises
     ------
     OptionError
-        When the ending says nothing.
+        When the ending says nothing, or a table is in the way.
     StoreError
         When no row is finished, or nothing can be written.
     RuntimeUnavailableError
@@ -73,12 +73,12 @@ def export_arrays(
     path = prepare_output(output, kind="other", inputs=[source])
     write = {"npy": _write_npy, "parquet": _write_parquet, "usearch": _write_usearch}[target]
     try:
-        if target != "parquet":
-            table = prepare_output(path.with_suffix(".csv"), kind="other", inputs=[source])
-            with written_whole(table) as temporary:
-                _write_table(store, rows, temporary)
+        table = None if target == "parquet" else _place_of_table(path, source)
         with written_whole(path) as temporary:
             write(store, name, rows, temporary)
+        if table is not None:
+            with written_whole(table) as temporary:
+                _write_table(store, rows, temporary)
     except OSError as error:
         if isinstance(error, StoreError):
             raise
@@ -89,6 +89,18 @@ def export_arrays(
         bytes_before=store.path.stat().st_size,
         bytes_after=path.stat().st_size,
     )
+
+
+def _place_of_table(path: Path, source: str | Path) -> Path:
+    """Return where the table goes; one that no export wrote stays as it is."""
+    table = prepare_output(path.with_suffix(".csv"), kind="other", inputs=[source])
+    if table.exists() and not path.exists():
+        raise OptionError(
+            f"expected no {table.name} beside {path.name}, where the table of its rows goes; "
+            "found one that does not belong to it",
+            hint="Give the output another name, or remove the table yourself.",
+        )
+    return table
 
 
 def _blocks(store: FeatureStore, name: str, rows: Any) -> Iterator[tuple[int, Any, Any]]:

@@ -42,6 +42,18 @@ def test_npy_and_its_table_come_back(finished, tmp_path, dtype):
     assert np.array_equal(again.splits, store.splits[rows])
 
 
+def test_a_table_of_something_else_stays(finished, tmp_path):
+    path, _, _ = finished()
+    (tmp_path / "out.csv").write_text("path,price\na.jpg,3\n")
+    with pytest.raises(OptionError, match="no out.csv beside out.npy"):
+        export_arrays(path, tmp_path / "out.npy")
+    assert (tmp_path / "out.csv").read_text() == "path,price\na.jpg,3\n"
+    assert not (tmp_path / "out.npy").exists()
+    (tmp_path / "out.csv").unlink()
+    for _ in range(2):  # its own table is written anew
+        assert export_arrays(path, tmp_path / "out.npy").rows == 8
+
+
 def test_parquet_comes_back(finished, tmp_path):
     from pyarrow import parquet
 
