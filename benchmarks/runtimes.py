@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 REFERENCE = ("tensorflow", "float32")
 OTHERS = (("openvino", "float32"), ("openvino", "int8"))
 MORE = (("jax", "float32"), ("torch", "float32"), ("openvino", "bfloat16"))
+SHORTER = (("openvino", "int8"), ("openvino", "bfloat16"), ("tensorflow", "bfloat16"))
 
 
 def main():
@@ -40,8 +41,7 @@ def main():
     if options.worker:
         work(*options.worker)
     elif options.accuracy:
-        more = (OTHERS[0], *MORE) if options.all else ()
-        accuracy(options.sample, (REFERENCE, OTHERS[1], *more))
+        accuracy(options.sample, (REFERENCE, *SHORTER, *(MORE[:2] if options.all else ())))
     else:
         rates(options, (*OTHERS, *(MORE if options.all else ())))
 
