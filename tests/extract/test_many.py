@@ -95,7 +95,7 @@ def test_each_file_gets_only_what_it_lacks(photos, fill):
 
 def test_each_backbone_has_its_own_batch_size(photos, fill):
     embedders = three()
-    fill(photos, embedders, batch_size=[4, 12, 6])
+    fill(photos, embedders, batch_size=[4, 12, 6], workers=1)
     assert [e.network.batches for e in embedders] == [[4, 4, 4], [12], [6, 6]]
 
 
@@ -106,10 +106,20 @@ def test_ctrl_c_keeps_what_was_done_in_every_file(photos, fill):
                 raise KeyboardInterrupt
             return super().__call__(batch)
 
-    results = fill(photos, [fake_embedder(), fake_embedder(Interrupted(), size=24)])
+    two = [fake_embedder(), fake_embedder(Interrupted(), size=24)]
+    results = fill(photos, two, workers=1)
     assert all(result.interrupted for result in results)
     assert [r.ok for r in results] == [10, 5]
-    assert [r.ok for r in fill(photos, three()[:2])] == [2, 7]
+    assert [r.ok for r in fill(photos, three()[:2], workers=1)] == [2, 7]
+
+
+def test_the_last_rows_are_divided_where_a_small_batch_costs_less(photos, fill):
+    embedders = three()
+    fill(photos, embedders[:1], batch_size=12)
+    assert embedders[0].network.batches == [6, 4, 2]
+    embedders[1].network.device = "gpu:0"  # a part of a batch takes as long as the whole there
+    fill(photos, embedders[1:2], batch_size=12, overwrite=True)
+    assert embedders[1].network.batches == [12]
 
 
 def test_batches_on_their_way_of_one_backbone_and_none_of_another(photos, fill):
