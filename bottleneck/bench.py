@@ -19,6 +19,7 @@ from bottleneck.errors import OptionError
 from bottleneck.extract import Embedder, Silent, build_embedder, extract
 from bottleneck.extract.calibration import calibration_images
 from bottleneck.extract.progress import Progress
+from bottleneck.runtimes import Padding
 from bottleneck.sources import Source, open_source
 
 BATCH_SIZES: Final = (1, 8, 16, 32, 64)
@@ -175,6 +176,8 @@ def forward_rate(embedder: Embedder, batch_size: int, seconds: float) -> float:
     """Return the images per second of the network alone: the median of its batches."""
     side = embedder.geometry.size
     batch = np.random.default_rng(0).integers(0, 256, (batch_size, side, side, 3), np.uint8)
+    if isinstance(embedder.network, Padding):
+        embedder.network.forget_shapes()
     embedder.network(batch)  # compiles
     took: list[float] = []
     while len(took) < 5 or sum(took) < seconds:

@@ -25,6 +25,9 @@ _NOISE: Final = re.compile(
 BACKENDS: Final = ("tensorflow", "jax", "torch", "openvino")
 """What Keras can compute with."""
 
+TRAINING: Final = ("tensorflow", "jax", "torch")
+"""Those that can train."""
+
 
 def current_backend() -> str | None:
     """Name the backend of the Keras that this process has imported, if it has."""
@@ -75,14 +78,24 @@ def import_keras(backend: str | None = None) -> Any:
     return keras
 
 
-def import_any_keras() -> Any:
-    """Import Keras on the backend that ``KERAS_BACKEND`` names, else on TensorFlow.
+def import_training_keras() -> Any:
+    """Import Keras on a backend that has gradients: the current, the wanted or the first one.
 
-    For what runs on any backend. Parameters and errors as of :func:`import_keras`.
+    Raises
+    ------
+    RuntimeUnavailableError
+        When this process already uses Keras on OpenVINO, which cannot train, or none is installed.
     """
-    if "keras" in sys.modules:
-        return sys.modules["keras"]
-    return import_keras(os.environ.get("KERAS_BACKEND") or "tensorflow")
+    able = [backend for backend in TRAINING if find_spec(backend)]
+    wishes = [current_backend(), wanted_backend(), *able]
+    if wishes[0] == "openvino":
+        raise RuntimeUnavailableError(
+            "Expected Keras on a backend that can train. Received: Keras was already imported on"
+            " the openvino backend, which only predicts.",
+            hint="Train in a process of its own: `bottleneck train`, or `bottleneck run` once more,"
+            " which goes on with this step.",
+        )
+    return import_keras(next((wish for wish in wishes if wish in TRAINING), TRAINING[0]))
 
 
 def _first_import(backend: str) -> Any:
@@ -90,6 +103,9 @@ def _first_import(backend: str) -> Any:
     # Errors reach the user as Python exceptions; the C++ log would only repeat them.
     quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "0"
     os.environ["KERAS_BACKEND"] = backend
+    if backend == "tensorflow":
+        # Otherwise TensorFlow takes the whole card; later settings come too late.
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     try:
         with _without_noise() if quiet else _as_it_is(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # other people's deprecations, at import

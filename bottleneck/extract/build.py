@@ -12,6 +12,7 @@ from bottleneck.extract.embedder import Embedder
 from bottleneck.extract.network import NetworkOrder, on_devices
 from bottleneck.images import DECODER, Geometry, ResizeRule, views_recipe
 from bottleneck.recipe import Recipe
+from bottleneck.runtimes.place import gpu_index
 
 
 def build_embedder(
@@ -80,8 +81,9 @@ def rebuild_embedder(
 ) -> Embedder:
     """Load and compile exactly what a recipe says.
 
-    Only int8 is not computed again: its calibration belongs to the images it was made with. The
-    same network in float32 takes its place, which is another precision class, and noted as such.
+    Only int8 is not computed again: its calibration belongs to the images it was made with; nor
+    is TF32 without a GPU. The same network in float32 takes its place, which is another precision
+    class, and noted as such.
 
     Parameters
     ----------
@@ -101,7 +103,8 @@ def rebuild_embedder(
         When this installation would compute something else, naming both values.
     """
     identity, precision = recipe.identity, recipe.execution["precision"]
-    precision = "float32" if precision == "int8" else precision
+    if precision == "int8" or (precision == "tf32" and not runtimes.has_gpu()):
+        precision = "float32"
     if runtime == "auto":
         runtime = runtimes.choose(precision, before=recipe.execution.get("runtime"))
     embedder = _assemble(
@@ -148,10 +151,12 @@ def _assemble(
         size=size,
         outputs=tuple(outputs),
         precision=precision,
-        runtime=runtimes.choose(precision) if runtime == "auto" else runtime,
+        runtime=(runtimes.choose(precision, devices=devices) if runtime == "auto" else runtime),
         device=devices[0] if devices else None,
     )
-    if len(devices) > 1:
+    if len(devices) > 1 or any(gpu_index(device) for device in devices):
+        # A GPU other than the first has a process that sees no other: frameworks put weights on
+        # the first they see.
         network, side, origin = on_devices(order, devices)
     else:
         network, side, origin = order(

@@ -69,13 +69,6 @@ class Embedder:
         """Length of the features of each output."""
         return self.network.dims
 
-    def sharing(self, workers: int) -> int:
-        """Return how many of the decode workers the last batches may be divided among.
-
-        On a GPU a smaller batch takes as long as a whole one.
-        """
-        return workers if self.network.device.startswith("cpu") else 1
-
     def close(self) -> None:
         """End the processes of its devices, if it has any."""
         if isinstance(self.network, DeviceProcesses):

@@ -148,8 +148,7 @@ def fill_stores(
                 decoder = decoder or open_decoder(
                     source, workers=workers, kind=worker_kind, watch=watch
                 )
-                sharing = min(embedder.sharing(workers) for _, embedder in outputs)
-                batches = _with_wants(plan.batches(job.batch_size, sharing), targets)
+                batches = _with_wants(plan.batches(job.batch_size, workers), targets)
                 slots = decode_stream(decoder, job, batches)
                 with closing(slots):
                     _stream(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import DeviceMemoryError
-from bottleneck.runtimes import CompiledBackbone, Overlapping, Pending
+from bottleneck.runtimes import CompiledBackbone, Overlapping, Padding, Pending
 
 _LEAST_BATCH, _MOST_BATCH = 8, 512
 _LONGEST_PASS = 2.0
@@ -101,9 +101,11 @@ class Forward:
             try:
                 with self._timed(seconds):
                     found.append(part.result())
+                continue
             except DeviceMemoryError as error:
                 self._halve(len(part.batch), error)
-                found += self._in_parts(part.batch, seconds)
+            # Outside, where the error no longer holds the memory of what failed.
+            found += self._in_parts(part.batch, seconds)
         return self._joined(found)
 
     def _in_parts(
@@ -185,13 +187,15 @@ def best_batch_size(
     note : callable
         Receives what was measured.
     """
+    # Several devices take turns, and the first time each of them compiles.
+    rounds = max(3, 1 + network.in_flight) if isinstance(network, Overlapping) else 3
     generator = np.random.default_rng(0)
     rates: dict[int, float] = {}
     chosen, batch = 1, _LEAST_BATCH
     while batch <= _MOST_BATCH:
         pixels = generator.integers(0, 256, (batch, size, size, 3), np.uint8)
         try:
-            took = min(_timed(network, pixels) for _ in range(3))
+            took = min(_timed(network, pixels) for _ in range(rounds))
         except DeviceMemoryError:
             break
         rates[batch] = batch / took
@@ -201,6 +205,8 @@ def best_batch_size(
         if took > _LONGEST_PASS:
             break
         batch *= 2
+    if isinstance(network, Padding):
+        network.forget_shapes()
     measured = ", ".join(f"{batch}: {rate:.1f}/s" for batch, rate in rates.items())
     note(f"batch size {chosen} (measured {measured})")
     return chosen

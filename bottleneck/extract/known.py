@@ -18,7 +18,7 @@ from bottleneck.store.layout import Layout
 _BLOCK_ROWS = 1 << 16
 _NONE = -1
 
-MUST_AGREE = ("precision", "dtype")
+MUST_AGREE = ("precision", "dtype", "calibration_sha256")
 """Fields of the execution that rows of one file must share; the others may change midway."""
 
 Features = dict[str, NDArray[np.floating[Any]]]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bottleneck import backbones, runtimes
 from bottleneck.backbones.builders import WeightsInfo
 from bottleneck.backbones.spec import OutputSpec
-from bottleneck.errors import OptionError
+from bottleneck.errors import OptionError, RuntimeUnavailableError
 from bottleneck.extract.device_processes import DeviceProcesses
 from bottleneck.runtimes import CompiledBackbone
 from bottleneck.runtimes.place import gpu_index
@@ -117,7 +117,14 @@ def _environment(gpu: int | None) -> dict[str, str]:
     environment = dict(os.environ)
     if gpu is None:
         return environment
-    visible = [one for one in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
-    # Numbers count what this process sees, which may be a choice already.
-    named = visible[gpu] if gpu < len(visible) else str(gpu)
-    return {**environment, "CUDA_VISIBLE_DEVICES": named}
+    listed = environment.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return {**environment, "CUDA_VISIBLE_DEVICES": str(gpu)}
+    # Numbers count what this process sees, which is a choice already.
+    visible = [one for one in listed.split(",") if one]
+    if gpu >= len(visible):
+        raise RuntimeUnavailableError(
+            f"Expected the device gpu:{gpu}. Received: CUDA_VISIBLE_DEVICES={listed}, which shows"
+            f" {len(visible)}."
+        )
+    return {**environment, "CUDA_VISIBLE_DEVICES": visible[gpu]}

@@ -169,19 +169,18 @@ class Plan:
     def batches(self, size: int, workers: int = 1) -> Iterator[NDArray[np.int64]]:
         """Yield ascending row numbers, ``size`` at a time.
 
-        The last rows are divided among the workers that decode, in ever smaller batches, so that
-        none is without work while another has a whole batch to do.
+        Few rows are divided among the workers that decode, so that none is without work while
+        another has all of it.
         """
-        left, rest = len(self), np.empty(0, np.int64)
+        size = min(size, max(_LEAST_SHARE, -(-len(self) // workers)))
+        rest = np.empty(0, np.int64)
         for rows in self._chosen():
             rest = np.concatenate([rest, rows])
-            while len(rest) >= (count := self._share(left, size, workers)) > 0:
-                yield rest[:count]
-                left, rest = left - count, rest[count:]
-
-    @staticmethod
-    def _share(left: int, size: int, workers: int) -> int:
-        return min(left, size, max(_LEAST_SHARE, -(-left // workers)))
+            whole = len(rest) // size * size
+            yield from rest[:whole].reshape(-1, size)
+            rest = rest[whole:]
+        if len(rest):
+            yield rest
 
     def _chosen(self) -> Iterator[NDArray[np.int64]]:
         """Yield the rows to do: of those that wait, numbers ``i * waiting // limit``."""

@@ -119,7 +119,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         features = np.full((len(X), dim), np.nan, np.float32)
         for batch in self._embedder.stream(
             source,
-            plan.batches(self.batch_size, self._embedder.sharing(workers)),
+            plan.batches(self.batch_size, workers),
             workers=workers,
         ):
             (features[batch.rows],) = batch.features.values()

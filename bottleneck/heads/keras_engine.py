@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.backbones.keras_scope import import_any_keras
+from bottleneck.backbones.keras_scope import import_training_keras
 from bottleneck.errors import OptionError
 from bottleneck.heads.losses import Loss
 from bottleneck.heads.passes import Pass
@@ -46,7 +46,7 @@ class KerasEngine:
     """
 
     def __init__(self) -> None:
-        keras = import_any_keras()
+        keras = import_training_keras()
         self._ops = keras.ops
         self.backend: str = keras.backend.backend()
         self.device = "GPU" if _on_gpu(self.backend) else "CPU"

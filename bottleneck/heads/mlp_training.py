@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.backbones.keras_scope import import_any_keras
+from bottleneck.backbones.keras_scope import import_training_keras
 from bottleneck.heads.mlp import MultilayerPerceptron
 from bottleneck.heads.passes import passes
 from bottleneck.heads.portions import Weighting, standardise
@@ -73,7 +73,7 @@ def train(
 
 def build(dim: int, n_classes: int, head: MultilayerPerceptron) -> Any:
     """Build the Keras model, from standardised features to logits, compiled."""
-    keras = import_any_keras()
+    keras = import_training_keras()
     seeds = np.random.SeedSequence(head.seed).generate_state(3).tolist()
     first, second = (keras.initializers.GlorotUniform(seed=seed) for seed in seeds[:2])
     layers = [

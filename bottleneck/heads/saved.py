@@ -201,11 +201,13 @@ class Head:
         theirs = _recipe_of(recipe, output)
         self.recipe.require_same_identity(theirs, ours="head", theirs="features", hint=hint)
         self._require_dim(dim, "the features")
-        return [
-            f"the head was trained on {difference.ours} features, these are {difference.theirs}"
-            for difference in self.recipe.execution_differences(theirs)
-            if difference.field == "precision"
-        ]
+        differences = {d.field: d for d in self.recipe.execution_differences(theirs)}
+        if "precision" in differences:
+            ours, found = differences["precision"].ours, differences["precision"].theirs
+            return [f"the head was trained on {ours} features, these are {found}"]
+        if "calibration_sha256" in differences:
+            return ["the head was trained on int8 features that were calibrated on other images"]
+        return []
 
     def _require_dim(self, dim: int, what: str) -> None:
         if dim != self.dim:

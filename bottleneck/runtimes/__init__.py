@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import Final, cast
 
 from bottleneck.errors import OptionError, RuntimeUnavailableError
-from bottleneck.runtimes.choice import RUNTIMES, choose, installed, precisions
-from bottleneck.runtimes.protocol import CompiledBackbone, Overlapping, Pending, Runtime
+from bottleneck.runtimes.choice import RUNTIMES, choose, has_gpu, installed, precisions
+from bottleneck.runtimes.protocol import CompiledBackbone, Overlapping, Padding, Pending, Runtime
 
 NAMES: Final = ("auto", *RUNTIMES)
 """What ``--runtime`` takes."""
@@ -64,10 +64,12 @@ __all__ = [
     "RUNTIMES",
     "CompiledBackbone",
     "Overlapping",
+    "Padding",
     "Pending",
     "Runtime",
     "choose",
     "get",
+    "has_gpu",
     "installed",
     "precisions",
 ]

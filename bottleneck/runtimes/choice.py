@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -33,7 +34,9 @@ def installed() -> tuple[str, ...]:
     return tuple(name for name in RUNTIMES if find_spec(name) is not None)
 
 
-def choose(precision: str = "float32", *, before: str | None = None) -> str:
+def choose(
+    precision: str = "float32", *, before: str | None = None, devices: Sequence[str] = ()
+) -> str:
     """Name the runtime that ``auto`` stands for.
 
     A process has one Keras, on one framework, so what is imported already decides; then what
@@ -46,6 +49,8 @@ def choose(precision: str = "float32", *, before: str | None = None) -> str:
         What it has to compute in.
     before : str, optional
         The runtime of features that exist already.
+    devices : sequence of str
+        Where it has to compute; anywhere by default.
 
     Raises
     ------
@@ -53,7 +58,11 @@ def choose(precision: str = "float32", *, before: str | None = None) -> str:
         When no installed runtime computes in that precision.
     """
     able = [name for name in installed() if precision in precisions(name)]
-    on_gpu = [name for name in FIRST_ON_GPU if has_gpu() and _built_for_gpu(name)]
+    wants_gpu = any(device != "cpu" for device in devices)
+    if wants_gpu:
+        able = [name for name in able if name in FIRST_ON_GPU]
+    seen = has_gpu() if not devices else wants_gpu
+    on_gpu = [name for name in FIRST_ON_GPU if seen and _built_for_gpu(name)]
     wishes = [current_backend(), before, wanted_backend(), *on_gpu, *FASTEST_ON_CPU]
     for wish in wishes:
         if wish in able:
@@ -69,7 +78,8 @@ def choose(precision: str = "float32", *, before: str | None = None) -> str:
 def has_gpu() -> bool:
     """Whether the system shows an NVIDIA GPU; asks no framework."""
     return sys.platform == "linux" and (
-        os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1") and Path("/dev/nvidia0").exists()
+        os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
+        and (any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists())
     )
 
 

@@ -89,8 +89,9 @@ def compile(
         from bottleneck.runtimes.quantize import quantized
 
         model, details = quantized(model, calibration, list(output_dims(maps, outputs)), _compiled)
+    inference = _Inference(model, "bf16" if precision == "bfloat16" else "f32")
     parts = Parts(
-        _Inference(model, "bf16" if precision == "bfloat16" else "f32"),
+        inference,
         threads=available_cores(),
         most=PART,
     )
@@ -104,6 +105,7 @@ def compile(
         size=backbone.size,
         in_flight=BATCHES_IN_FLIGHT,
         details=details,
+        forget=inference.forget,
     )
 
 
@@ -145,6 +147,11 @@ class _Inference:
             return [tensor.data[:count].copy() for tensor in request.output_tensors]
         finally:
             idle.put(request)
+
+    def forget(self) -> None:
+        """Compile anew for the next part's size."""
+        with self._one_compiles:
+            self._size = 0
 
     def _requests(self, size: int) -> "tuple[int, SimpleQueue[Any]]":
         """Return the shape's size and requests for it, as many as are best for the CPU."""

@@ -99,6 +99,15 @@ class Overlapping(Protocol):
         ...
 
 
+@runtime_checkable
+class Padding(Protocol):
+    """What a network can do that pads batches to sizes it has computed before."""
+
+    def forget_shapes(self) -> None:
+        """Pad to none of the batch sizes so far; for after they were tried out."""
+        ...
+
+
 class Runtime(Protocol):
     """A framework that compiles backbones. A module may be one."""
 

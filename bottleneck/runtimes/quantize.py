@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import OptionError, RuntimeUnavailableError
+from bottleneck.fingerprint import canonical_json, fingerprint_parts
 
 JUDGED_SHARE: Final = 5
 """One image in so many is kept from calibration, and judges it."""
@@ -43,7 +44,8 @@ def quantized(
     model : openvino.Model
     details : dict
         For the recipe, under ``calibration``: how many images calibrated, how many others judged,
-        and the mean and least cosine between the features of both graphs.
+        and the mean and least cosine between the features of both graphs; and
+        ``calibration_sha256``, which differs where the int8 graph may.
 
     Raises
     ------
@@ -58,6 +60,7 @@ def quantized(
             f"{len(images)}."
         )
     judges = np.arange(len(images)) % JUDGED_SHARE == JUDGED_SHARE - 1
+    whole_range = _adds_up_exactly()
     with _quiet_nncf() as nncf:
         small = nncf.quantize(
             model.clone(),
@@ -65,9 +68,10 @@ def quantized(
             subset_size=int(np.count_nonzero(~judges)),
             target_device=nncf.TargetDevice.CPU,
             advanced_parameters=nncf.AdvancedQuantizationParameters(
-                overflow_fix=nncf.OverflowFix.DISABLE if _adds_up_exactly() else None
+                overflow_fix=nncf.OverflowFix.DISABLE if whole_range else None
             ),
         )
+    made_of = canonical_json([nncf.__version__, whole_range, images.shape]).encode()
     cosines = _cosines(compiled(model, 1), compiled(small, 1), images[judges])
     return small, {
         "calibration": {
@@ -78,7 +82,10 @@ def quantized(
                 name: {"mean": round(float(one.mean()), 5), "min": round(float(one.min()), 5)}
                 for name, one in zip(names, cosines, strict=True)
             },
-        }
+        },
+        "calibration_sha256": fingerprint_parts(
+            [made_of, np.ascontiguousarray(images[~judges]).data.cast("B")]
+        ),
     }
 
 

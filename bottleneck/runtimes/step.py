@@ -51,6 +51,8 @@ class CompiledStep:
         Tells whether an exception means that the device's memory did not suffice.
     details : mapping, optional
         What else the recipe is to say about the execution.
+    forget : callable
+        Forgets the shapes that ``compute`` pads to by itself.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class CompiledStep:
         buffer: Callable[[tuple[int, ...]], NDArray[np.uint8]] | None = None,
         out_of_memory: Callable[[Exception], bool] = lambda error: False,
         details: Mapping[str, Any] | None = None,
+        forget: Callable[[], None] = lambda: None,
     ) -> None:
         self.runtime = runtime
         self.version = version
@@ -85,6 +88,7 @@ class CompiledStep:
         self._buffer = buffer or (lambda shape: np.empty(shape, np.uint8))
         self._free: list[NDArray[np.uint8]] = []
         self._out_of_memory = out_of_memory
+        self._forget = forget
         self._largest = 0
 
     def __repr__(self) -> str:
@@ -122,6 +126,11 @@ class CompiledStep:
                 self._free.append(buffer)
 
         return Pending(images, result)
+
+    def forget_shapes(self) -> None:
+        """Pad to none of the batch sizes so far; for after they were tried out."""
+        self._largest = 0
+        self._forget()
 
     def _padded(self, count: int) -> int:
         if not self._pad:
@@ -162,7 +171,8 @@ class CompiledStep:
             raise DeviceMemoryError(
                 f"{self.device} has not enough memory for {count} images of {self._size} pixels",
                 hint="--batch-size auto finds what fits; a smaller --size takes less.",
-            ) from error
+                # Its frames would keep what the failed pass had computed on the device.
+            ) from error.with_traceback(None)
 
 
 def _raise(error: DeviceMemoryError) -> NoReturn:

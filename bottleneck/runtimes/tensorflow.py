@@ -7,7 +7,6 @@ function is compiled by XLA where that is faster, which is measured once; for on
 smaller batches are padded to it.
 """
 
-import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -194,8 +193,10 @@ def _faster_on_gpu(
             key=f"{what} tensorflow {tf.__version__} {gpus}",
             memory=memory_file(),
         )
-    except tf.errors.ResourceExhaustedError:
-        chosen = "plain"  # which needs no second copy of anything; smaller batches may do
+    except tf.errors.OpError:
+        # XLA lacks an operation, its libraries (libdevice, ptxas) or memory; if the fault is not
+        # XLA's, the first batch shows it.
+        chosen = "plain"
     return ways[chosen], {"xla": chosen == "xla"}
 
 
@@ -215,10 +216,6 @@ def _device(tf: Any, device: str | None) -> str:
     if wanted is None:
         return "cpu"
     gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        # Fails once TensorFlow has started; then whoever started it has decided.
-        with contextlib.suppress(RuntimeError):
-            tf.config.experimental.set_memory_growth(gpu, True)
     if wanted < len(gpus):
         return f"gpu:{wanted}"
     if device is None:

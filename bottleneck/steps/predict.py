@@ -95,7 +95,7 @@ class PredictStep:
                 finished = 0
                 for batch in embedder.stream(
                     source,
-                    plan.batches(self.batch_size, embedder.sharing(workers)),
+                    plan.batches(self.batch_size, workers),
                     workers=workers,
                     worker_kind="auto",
                     seconds=seconds,

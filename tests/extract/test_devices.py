@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from fakes import LateBackbone, MeanBackbone, fake_embedder
 
-from bottleneck.errors import BackboneError, DeviceMemoryError, OptionError, WorkerError
+from bottleneck.errors import (
+    BackboneError,
+    DeviceMemoryError,
+    OptionError,
+    RuntimeUnavailableError,
+    WorkerError,
+)
 from bottleneck.extract.device_processes import DeviceProcesses
 from bottleneck.extract.device_worker import Block
 from bottleneck.extract.network import NetworkOrder, on_devices
@@ -157,3 +163,5 @@ def test_a_gpu_is_alone_in_its_process(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     assert _environment(1)["CUDA_VISIBLE_DEVICES"] == "7"
     assert _environment(None)["CUDA_VISIBLE_DEVICES"] == "4,7"
+    with pytest.raises(RuntimeUnavailableError, match="gpu:2.*CUDA_VISIBLE_DEVICES=4,7"):
+        _environment(2)

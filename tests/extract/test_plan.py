@@ -20,14 +20,15 @@ def test_rows_to_do_are_the_pending_ones():
 @pytest.mark.parametrize(
     ("rows", "workers", "sizes"),
     [
-        (30, 2, [15, 8, 4, 3]),
-        (100, 2, [32, 32, 18, 9, 5, 4]),
+        (30, 2, [15, 15]),
+        (33, 2, [17, 16]),
+        (100, 2, [32, 32, 32, 4]),
         (100, 1, [32, 32, 32, 4]),
         (9, 8, [4, 4, 1]),
         (0, 2, []),
     ],
 )
-def test_the_last_rows_are_divided_among_workers(monkeypatch, rows, workers, sizes):
+def test_few_rows_are_divided_among_workers(monkeypatch, rows, workers, sizes):
     for block in (7, 1000):
         monkeypatch.setattr("bottleneck.extract.plan._BLOCK_ROWS", block)
         batches = list(Plan(np.zeros(rows, np.uint8)).batches(32, workers))

@@ -1,5 +1,10 @@
 """Which runtime is taken, and what is said when there is none."""
 
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
 import pytest
 
 from bottleneck import runtimes
@@ -44,6 +49,20 @@ def test_auto(machine, installed, options, precision, expected):
     assert runtimes.get("auto", precision).__name__ == f"bottleneck.runtimes.{expected}"
 
 
+@pytest.mark.parametrize(
+    ("gpu", "devices", "expected"),
+    [
+        (True, [], "tensorflow"),
+        (True, ["cpu"], "openvino"),
+        (False, ["gpu:0"], "tensorflow"),  # whose error says what it sees
+        (True, ["cpu", "gpu:1"], "tensorflow"),
+    ],
+)
+def test_auto_looks_at_the_devices(machine, gpu, devices, expected):
+    machine("tensorflow", "openvino", gpu=gpu, for_gpu=("tensorflow",))
+    assert runtimes.choose(devices=devices) == expected
+
+
 def test_nothing_fitting_is_installed(machine):
     machine("tensorflow", "jax")
     with pytest.raises(RuntimeUnavailableError, match="computes in int8: openvino") as caught:
@@ -79,3 +98,21 @@ def test_devices_by_name(device, expected):
     assert gpu_index(device) == expected
     with pytest.raises(OptionError, match="'tpu'"):
         gpu_index("tpu")
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
+def test_openvino_does_not_train():
+    """A pipeline that extracted with OpenVINO is told why it cannot train with Keras."""
+    code = (
+        "from bottleneck.backbones.keras_scope import import_keras, import_training_keras\n"
+        "from bottleneck.errors import RuntimeUnavailableError\n"
+        "import_keras('openvino')\n"
+        "try:\n    import_training_keras()\n"
+        "except RuntimeUnavailableError as error:\n    print(error, error.hint)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
+    )
+    assert "imported on the openvino backend, which only predicts" in done.stdout
+    assert "bottleneck run" in done.stdout

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -89,6 +90,15 @@ def test_int8_is_in_the_recipe_and_resumes_only_as_int8(pictures, tmp_path):
     whole = tmp_path / "whole.h5"
     bottleneck("extract", pictures, "-o", whole, *options, "int8")
     from bottleneck import FeatureStore
+
+    grown = tmp_path / "grown"
+    shutil.copytree(pictures, grown)
+    (grown / "more.png").write_bytes(next(iter(sorted(pictures.rglob("*.png")))).read_bytes())
+    taken, said, _ = bottleneck(
+        "extract", grown, "-o", tmp_path / "g.h5", "--reuse", whole, *options, "int8"
+    )
+    assert taken.returncode == 1  # calibrated on other images, and so another network
+    assert "calibration_sha256: " in said
 
     # Calibrated twice on the same images: the same network.
     np.testing.assert_allclose(

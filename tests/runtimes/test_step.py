@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bottleneck.errors import DeviceMemoryError
+from bottleneck.extract.forward import best_batch_size
 from bottleneck.runtimes import Overlapping
 from bottleneck.runtimes.step import CompiledStep
 
@@ -32,6 +33,22 @@ def test_one_shape():
         np.testing.assert_allclose(found, batch.mean((1, 2)), rtol=1e-6)
     assert shapes == [4, 4, 4, 4, 6, 6]
     assert function(pixels(0))["mean"].shape == (0, 3)
+
+
+def test_shapes_that_were_tried_are_forgotten():
+    """Trying a batch of 64 must not make every batch of the run one of 64."""
+    shapes, forgotten = [], []
+
+    def compute(batch):
+        shapes.append(len(batch))
+        return [batch.mean((1, 2))]
+
+    function = step(compute, forget=lambda: forgotten.append(True))
+    best_batch_size(function, 4)
+    assert forgotten == [True]
+    tried = max(shapes)
+    function(pixels(3))
+    assert shapes[-1] == 3 < tried
 
 
 def test_any_shape():
