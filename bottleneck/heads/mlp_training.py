@@ -53,6 +53,7 @@ def train(
     model = build(rows.shape[1], int(y.max()) + 1, head)
     rng = np.random.default_rng(head.seed)
     best: list[NDArray[np.float64]] = []
+    least, epoch = float("inf"), 0  # not from the losses: one that is NaN would be their minimum
     losses: list[float] = []
     for _ in range(head.epochs):
         for X, codes in batches(rows, y, learnt, head.batch_size, rng):
@@ -61,14 +62,14 @@ def train(
         weights = _unscaled([np.asarray(w, np.float64) for w in model.get_weights()], mean, scale)
         _take(head, weights)
         losses.append(_loss(head, rows, y, judged))
-        if losses[-1] <= min(losses):
-            best = weights
-        if not np.isfinite(losses[-1]) or len(losses) - int(np.argmin(losses)) > head.patience:
+        if losses[-1] < least:
+            best, least, epoch = weights, losses[-1], len(losses)
+        if not np.isfinite(losses[-1]) or len(losses) - epoch >= head.patience:
             break
-    if not best or not np.isfinite(min(losses)):
+    if not best:
         raise ValueError("expected a finite loss, training diverged: give a smaller lr")
     _take(head, best)
-    head.losses_, head.epoch_ = losses, int(np.argmin(losses)) + 1
+    head.losses_, head.epoch_ = losses, epoch
 
 
 def build(dim: int, n_classes: int, head: MultilayerPerceptron) -> Any:

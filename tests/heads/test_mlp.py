@@ -171,6 +171,18 @@ def test_a_training_that_diverges_says_so(digits, monkeypatch):
         )  # fmt: skip
 
 
+def test_of_a_training_that_diverges_late_the_best_epoch_is_kept(digits, monkeypatch):
+    losses = iter([1.0, 0.5, float("nan")])
+    monkeypatch.setattr("bottleneck.heads.mlp_training._loss", lambda *_: next(losses))
+    head = MultilayerPerceptron(hidden=4, epochs=5).fit(digits.X, digits.y)
+    assert (head.epoch_, head.losses_[:2]) == (2, [1.0, 0.5])
+
+
+def test_no_jobs_are_refused(digits):
+    with pytest.raises(OptionError, match="1 or more jobs"):
+        select_mlp(digits.X, digits.y, classes=digits.classes, keys=digits.keys, jobs=0)
+
+
 def test_it_has_no_strength(digits):
     with pytest.raises(OptionError, match="expected a head with a strength C, got mlp"):
         select(digits.X, digits.y, classes=digits.classes, keys=digits.keys, head="mlp")
