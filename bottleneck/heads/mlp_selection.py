@@ -108,6 +108,7 @@ def select_mlp(
         seed=seed,
         notes=tuple(notes),
         seconds=time.perf_counter() - start,
+        engine="keras",
     )
 
 

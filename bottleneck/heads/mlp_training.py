@@ -16,10 +16,13 @@ from bottleneck.heads.portions import Weighting, standardise
 from bottleneck.heads.rows import FloatArray, Rows
 
 _RUN_ROWS = 128
-"""Rows read in one piece."""
+"""Rows read in one piece, at most."""
 
 _POOL_RUNS = 64
-"""Pieces, from all over the file, whose rows are shuffled together: 40 MiB of 1280 float32."""
+"""Pieces, from all over the file, whose rows are shuffled together."""
+
+_POOL_BYTES = 40 << 20
+"""What these take at most, which is 1280 float32 features: of longer rows pieces have fewer."""
 
 
 def train(
@@ -119,14 +122,17 @@ def batches(
         Decides the order.
     """
     n = rows.shape[0]
-    starts = rng.permutation(np.arange(0, n, _RUN_ROWS))
+    pool_rows = _POOL_BYTES // (rows.shape[1] * np.dtype(rows.dtype).itemsize)
+    run = max(1, min(_RUN_ROWS, pool_rows // _POOL_RUNS))
+    runs = max(1, min(_POOL_RUNS, pool_rows // run))
+    starts = rng.permutation(np.arange(0, n, run))
     left_X = np.empty((0, rows.shape[1]), rows.dtype)
     left_y = np.empty(0, np.int64)
     scratch: dict[str, FloatArray] = {}
-    for group in range(0, len(starts), _POOL_RUNS):
+    for group in range(0, len(starts), runs):
         pool, codes = [left_X], [left_y]
-        for start in starts[group : group + _POOL_RUNS].tolist():
-            stop = min(start + _RUN_ROWS, n)
+        for start in starts[group : group + runs].tolist():
+            stop = min(start + run, n)
             chosen = np.flatnonzero(members[start:stop])
             if len(chosen):
                 pool.append(rows.read(start, stop, scratch)[chosen])

@@ -151,6 +151,7 @@ def select_targets(
         seconds=time.perf_counter() - start,
         task=task,
         metric=METRICS[task],
+        engine=own_engine,
     )
 
 

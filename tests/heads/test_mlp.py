@@ -101,6 +101,28 @@ def test_batches_are_every_member_once_mixed_and_of_one_size(rng):
     np.testing.assert_array_equal(found[0][0], again[0][0])
 
 
+class Counted(ArrayRows):
+    """Rows that remember how many of them are read at once."""
+
+    def read(self, start, stop, scratch):
+        self.pieces.append(stop - start)
+        return super().read(start, stop, scratch)
+
+
+@pytest.mark.parametrize(("dim", "piece"), [(1280, 128), (20 << 10, 8), (1 << 20, 1)])
+def test_long_rows_are_read_in_short_pieces(dim, piece):
+    rows = Counted(np.broadcast_to(np.arange(150, dtype=np.float32)[:, None], (150, dim)))
+    rows.pieces = []
+    stream = batches(rows, np.arange(150), np.arange(150) < 140, 4, np.random.default_rng(0))
+    codes = []
+    for X, own in stream:
+        if not codes:  # no more than 40 MiB of rows beside the few of a batch
+            assert sum(rows.pieces) * dim * 4 <= 40 << 20
+        np.testing.assert_array_equal(X[:, 0], own)
+        codes += own.tolist()
+    assert (max(rows.pieces), sorted(codes)) == (piece, list(range(140)))
+
+
 def test_saved_and_loaded_without_keras(digits, trained, recipe, tmp_path):
     head = Head.of(trained, recipe=recipe, output="avg")
     head.save(tmp_path / "m.head")
