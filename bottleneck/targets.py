@@ -21,6 +21,12 @@ MISSING = 255
 """What stands for a flag that is not known; a number that is not known is NaN."""
 
 
+OWN_COLUMNS = frozenset(
+    ("key", "path", "label", "split", "group", "probability", "error", "features")
+)
+"""Columns that tables of features and of predictions have anyway."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Targets:
     """Columns of targets, row by row as the manifest.
@@ -137,6 +143,11 @@ class Targets:
         return Targets(
             self.number_names, self.flag_names, self.numbers[:, rows], self.flags[:, rows]
         )
+
+
+def column_names(targets: Iterable[str]) -> list[str]:
+    """Name targets as columns of a table beside :data:`OWN_COLUMNS`: ``target/label``."""
+    return [f"target/{name}" if name in OWN_COLUMNS else name for name in targets]
 
 
 def missing_rows(columns: NDArray[Any]) -> NDArray[np.bool_]:

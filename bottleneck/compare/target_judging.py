@@ -1,7 +1,7 @@
 """A head of targets judged on a feature file's rows."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,8 +23,16 @@ _WORK = 200_000_000
 _FEWEST = 100
 """Draws in any case."""
 
+_Score: TypeAlias = Callable[[NDArray[np.float64]], list[float]]
+"""From weights of the rows to some scores."""
 
-def judge_targets(head: Head, X: ArrayLike | Rows, Y: ArrayLike) -> dict[str, Any]:
+_Judged: TypeAlias = tuple[dict[str, Any], tuple[str, ...], _Score]
+"""What was found, and the names of the scores that intervals are of."""
+
+
+def judge_targets(
+    head: Head, X: ArrayLike | Rows, Y: ArrayLike, *, intervals: bool = True
+) -> dict[str, Any]:
     """Judge a head of labels or numbers.
 
     Parameters
@@ -35,6 +43,8 @@ def judge_targets(head: Head, X: ArrayLike | Rows, Y: ArrayLike) -> dict[str, An
         Features; rows of a file are read block by block.
     Y : array, shape (n, targets)
         The targets of ``head.classes``, in that order; nothing missing.
+    intervals : bool
+        Whether to draw rows again for ``intervals``, which may take some seconds.
 
     Returns
     -------
@@ -60,15 +70,15 @@ def judge_targets(head: Head, X: ArrayLike | Rows, Y: ArrayLike) -> dict[str, An
             hint="See `bottleneck info` for the splits and how many rows are done.",
         )
     if head.task == "numbers":
-        return _numbers(head, truth.astype(np.float64), head.predict(X))
+        found, names, score = _numbers(head, truth.astype(np.float64), head.predict(X))
+        return found | ({"intervals": _intervals(truth.shape, names, score)} if intervals else {})
     if not np.isin(truth, (0, 1)).all():
         raise HeadError(f"expected labels of 0 and 1 for {', '.join(head.classes)}")
-    return _labels(head, truth.astype(np.uint8), head.scores(X))
+    found, names, score = _labels(head, truth.astype(np.uint8), head.scores(X))
+    return found | ({"intervals": _intervals(truth.shape, names, score)} if intervals else {})
 
 
-def _numbers(
-    head: Head, truth: NDArray[np.float64], predicted: NDArray[np.float64]
-) -> dict[str, Any]:
+def _numbers(head: Head, truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> _Judged:
     error = predicted - truth
 
     def score(weights: NDArray[np.float64]) -> list[float]:
@@ -77,11 +87,10 @@ def _numbers(
 
     explained = r2_of_each(truth, predicted)
     known = explained[~np.isnan(explained)]
-    return {
+    found = {
         "rows": len(truth),
         "r2": float(known.mean()) if len(known) else None,
         "mae": float(np.abs(error).mean()),
-        "intervals": _intervals(truth.shape, ("r2", "mae"), score),
         "per_target": [
             {
                 "target": name,
@@ -92,9 +101,10 @@ def _numbers(
             for i, name in enumerate(head.classes)
         ],
     }
+    return found, ("r2", "mae"), score
 
 
-def _labels(head: Head, truth: NDArray[np.uint8], scores: NDArray[np.float64]) -> dict[str, Any]:
+def _labels(head: Head, truth: NDArray[np.uint8], scores: NDArray[np.float64]) -> _Judged:
     predicted = scores > 0
     holds = truth == 1
     right = (predicted & holds).sum(axis=0)
@@ -116,16 +126,13 @@ def _labels(head: Head, truth: NDArray[np.uint8], scores: NDArray[np.float64]) -
     # log(1 + exp(-t z)), without overflow
     signed = np.where(holds, scores, -scores)
     losses = np.log1p(np.exp(-np.abs(signed))) + np.maximum(-signed, 0)
-    return {
+    found = {
         "rows": len(truth),
         "mean_average_precision": _defined(mean),
         "micro_f1": _ratio(2 * right.sum(), called.sum() + support.sum()),
         "macro_f1": float(np.mean(defined)) if defined else None,
         "subset_accuracy": float((predicted == holds).all(axis=1).mean()),
         "log_loss": float(losses.mean()),
-        "intervals": _intervals(
-            truth.shape, ("mean_average_precision", "micro_f1", "macro_f1"), score
-        ),
         "per_target": [
             {
                 "target": name,
@@ -138,12 +145,13 @@ def _labels(head: Head, truth: NDArray[np.uint8], scores: NDArray[np.float64]) -
             for i, name in enumerate(head.classes)
         ],
     }
+    return found, ("mean_average_precision", "micro_f1", "macro_f1"), score
 
 
 def _intervals(
     shape: tuple[int, ...],
     names: Sequence[str],
-    score: Callable[[NDArray[np.float64]], list[float]],
+    score: _Score,
 ) -> dict[str, list[float] | None]:
     """Give percentile intervals of scores, from rows drawn with replacement.
 

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from bottleneck.errors import HeadError
 
 FORMAT = "bottleneck-head"
-VERSION = 2
+CLASSES_VERSION, TARGETS_VERSION = 2, 3
 """Raised when a reader of the current version would misread or refuse the file.
 
-1 held a scikit-learn pipeline as skops objects; it was never released and is refused.
+1 held a scikit-learn pipeline as skops objects; it was never released and is refused. 3 is 2
+with a task other than classes, which a reader of 2 does not look at: heads of classes stay 2.
 """
 
 _DESCRIPTION = "head.json"
@@ -62,7 +63,7 @@ def write_head(
     path : Path
         Where to; an existing file is replaced.
     description : mapping
-        JSON values; ``format`` and ``version`` are added.
+        JSON values; ``format`` and ``version``, which follows from ``task``, are added.
     arrays : mapping of str to ndarray
         The weights, by name; each becomes an ``.npy`` member.
     estimator : bytes, optional
@@ -73,7 +74,9 @@ def write_head(
     HeadError
         When the folder cannot be written to.
     """
-    header = {"format": FORMAT, "version": VERSION, **description}
+    of_classes = description.get("task", "classes") == "classes"
+    version = CLASSES_VERSION if of_classes else TARGETS_VERSION
+    header = {"format": FORMAT, "version": version, **description}
     text = json.dumps(header, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -108,9 +111,10 @@ def read_head(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]], byte
         if not isinstance(description, dict) or description.get("format") != FORMAT:
             raise _not_a_head(path)
         version = description.get("version")
-        if version != VERSION:
+        if version not in (CLASSES_VERSION, TARGETS_VERSION):
             raise HeadError(
-                f"expected a head of format version {VERSION}, got {version!r} in {path}",
+                f"expected a head of format version {CLASSES_VERSION} or {TARGETS_VERSION}, "
+                f"got {version!r} in {path}",
                 hint="It is from before the first release: train it again."
                 if version == 1
                 else "Update the package: pip install --upgrade bottleneck-features",

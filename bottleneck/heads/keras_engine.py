@@ -20,7 +20,10 @@ from bottleneck.heads.products import Sums, Work
 from bottleneck.heads.rows import FloatArray
 
 BLOCK_ROWS = 8192
-"""Rows per block: 40 MiB of 1280 float32 features, which keeps a large device busy."""
+"""Rows per block, at most."""
+
+BLOCK_BYTES = 40 << 20
+"""Bytes per block, at most: 8192 rows of 1280 float32, which keep a large device busy."""
 
 KEPT_BYTES = 4 << 30
 """Bytes of features that may stay on a GPU between passes."""
@@ -99,7 +102,7 @@ class KerasEngine:
     def _blocks(self, run: Pass, work: Work) -> Iterator[tuple[int, int, Any]]:
         """Yield runs of rows with their features on the device, padded to one length."""
         n, d = run.rows.shape
-        size = min(BLOCK_ROWS, n)
+        size = min(n, BLOCK_ROWS, max(1, BLOCK_BYTES // (4 * d)))
         scratch: dict[str, FloatArray] = {}
         for start in range(0, n, size):
             stop = min(start + size, n)

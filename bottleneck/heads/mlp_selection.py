@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.errors import HeadError, OptionError
-from bottleneck.heads.choosing import present_classes, thin_classes
+from bottleneck.heads.choosing import check_protocol, present_classes, thin_classes
 from bottleneck.heads.features import as_feature_rows, require_finite
 from bottleneck.heads.mlp import VALIDATION, MultilayerPerceptron
 from bottleneck.heads.rows import Rows
@@ -54,12 +54,13 @@ def select_mlp(
     HeadError
         For rows that cannot be learnt from, or a training that diverged.
     OptionError
-        For an unknown setting or a value out of range.
+        For an unknown setting, a value out of range, or no jobs.
     RuntimeUnavailableError
         When Keras or its backend is missing.
     """
     start = time.perf_counter()
     params = checked_settings(settings or {})
+    check_protocol((), n_folds, jobs)
     rows = as_feature_rows(X)
     names, codes = present_classes(rows.shape[0], y, classes, keys)
     require_finite(rows, keys)
@@ -107,6 +108,7 @@ def select_mlp(
         seed=seed,
         notes=tuple(notes),
         seconds=time.perf_counter() - start,
+        engine="keras",
     )
 
 

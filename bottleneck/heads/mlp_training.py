@@ -16,10 +16,13 @@ from bottleneck.heads.portions import Weighting, standardise
 from bottleneck.heads.rows import FloatArray, Rows
 
 _RUN_ROWS = 128
-"""Rows read in one piece."""
+"""Rows read in one piece, at most."""
 
 _POOL_RUNS = 64
-"""Pieces, from all over the file, whose rows are shuffled together: 40 MiB of 1280 float32."""
+"""Pieces, from all over the file, whose rows are shuffled together."""
+
+_POOL_BYTES = 40 << 20
+"""What these take at most, which is 1280 float32 features: of longer rows pieces have fewer."""
 
 
 def train(
@@ -53,6 +56,7 @@ def train(
     model = build(rows.shape[1], int(y.max()) + 1, head)
     rng = np.random.default_rng(head.seed)
     best: list[NDArray[np.float64]] = []
+    least, epoch = float("inf"), 0  # not from the losses: one that is NaN would be their minimum
     losses: list[float] = []
     for _ in range(head.epochs):
         for X, codes in batches(rows, y, learnt, head.batch_size, rng):
@@ -61,14 +65,14 @@ def train(
         weights = _unscaled([np.asarray(w, np.float64) for w in model.get_weights()], mean, scale)
         _take(head, weights)
         losses.append(_loss(head, rows, y, judged))
-        if losses[-1] <= min(losses):
-            best = weights
-        if not np.isfinite(losses[-1]) or len(losses) - int(np.argmin(losses)) > head.patience:
+        if losses[-1] < least:
+            best, least, epoch = weights, losses[-1], len(losses)
+        if not np.isfinite(losses[-1]) or len(losses) - epoch >= head.patience:
             break
-    if not best or not np.isfinite(min(losses)):
+    if not best:
         raise ValueError("expected a finite loss, training diverged: give a smaller lr")
     _take(head, best)
-    head.losses_, head.epoch_ = losses, int(np.argmin(losses)) + 1
+    head.losses_, head.epoch_ = losses, epoch
 
 
 def build(dim: int, n_classes: int, head: MultilayerPerceptron) -> Any:
@@ -118,14 +122,17 @@ def batches(
         Decides the order.
     """
     n = rows.shape[0]
-    starts = rng.permutation(np.arange(0, n, _RUN_ROWS))
+    pool_rows = _POOL_BYTES // (rows.shape[1] * np.dtype(rows.dtype).itemsize)
+    run = max(1, min(_RUN_ROWS, pool_rows // _POOL_RUNS))
+    runs = max(1, min(_POOL_RUNS, pool_rows // run))
+    starts = rng.permutation(np.arange(0, n, run))
     left_X = np.empty((0, rows.shape[1]), rows.dtype)
     left_y = np.empty(0, np.int64)
     scratch: dict[str, FloatArray] = {}
-    for group in range(0, len(starts), _POOL_RUNS):
+    for group in range(0, len(starts), runs):
         pool, codes = [left_X], [left_y]
-        for start in starts[group : group + _POOL_RUNS].tolist():
-            stop = min(start + _RUN_ROWS, n)
+        for start in starts[group : group + runs].tolist():
+            stop = min(start + run, n)
             chosen = np.flatnonzero(members[start:stop])
             if len(chosen):
                 pool.append(rows.read(start, stop, scratch)[chosen])

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,7 +82,7 @@ class Head:
             output=output,
             dim=fitted.dim,
             task=fitted.task,
-            report={**fitted.report(), **about, "versions": _versions()},
+            report={**fitted.report(), **about, "versions": _versions(fitted.engine)},
         )
 
     def __repr__(self) -> str:
@@ -302,14 +303,18 @@ def _normal(probabilities: Any) -> NDArray[np.float64]:
     return wide
 
 
-def _versions() -> dict[str, str]:
+def _versions(engine: str) -> dict[str, str]:
     from importlib.metadata import version
 
     libraries: Sequence[str] = ("scikit-learn", "numpy", "scipy")
+    keras = sys.modules.get("keras") if engine == "keras" else None
+    used = ("keras", keras.backend.backend()) if keras else ()
     return {
         "bottleneck": __version__,
         "python": platform.python_version(),
         **{name: version(name) for name in libraries},
+        # Keras's backends are in packages of several names: tensorflow, tensorflow-cpu.
+        **{name: str(sys.modules[name].__version__) for name in used},
     }
 
 

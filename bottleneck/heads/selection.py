@@ -69,6 +69,8 @@ class Fitted:
         What scores are divided by to be logits, if that was asked for.
     metric : str
         What strengths were chosen by: ``accuracy``, ``mean_average_precision`` or ``r2``.
+    engine : {"numpy", "keras"}
+        What it was fitted with.
     """
 
     kind: str
@@ -88,6 +90,7 @@ class Fitted:
     temperature: float | None = None
     task: Task = "classes"
     metric: str = "accuracy"
+    engine: EngineName = "numpy"
 
     def __repr__(self) -> str:
         return (
@@ -265,4 +268,5 @@ def select(
         curve=tuple(points),
         shots=tuple(draws),
         temperature=temperature,
+        engine=own_engine,
     )

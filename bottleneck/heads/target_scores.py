@@ -75,11 +75,13 @@ def r2_of_each(
 ) -> NDArray[np.float64]:
     """Share of each target's variance that predictions explain; NaN where it does not vary."""
     counted = np.ones(len(truth)) if weights is None else weights
+    used = truth[counted > 0]
+    varies = (used != used[:1]).any(axis=0)  # the sum of squares of a constant is not quite 0
     mean = counted @ truth / counted.sum()
     left = counted @ (truth - predicted) ** 2
     whole = counted @ (truth - mean) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(whole > 0, 1 - left / whole, np.nan)
+        return np.where(varies & (whole > 0), 1 - left / whole, np.nan)
 
 
 def r2(truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:

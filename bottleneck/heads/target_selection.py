@@ -19,9 +19,10 @@ from bottleneck.heads.ridge_regression import scaled_targets
 from bottleneck.heads.rows import Rows
 from bottleneck.heads.selection import Fitted
 from bottleneck.heads.splits import folds
-from bottleneck.heads.sweep import Swept, sweep
+from bottleneck.heads.sweep import Swept, sweep, unmoved_note
 from bottleneck.heads.target_scores import mean_average_precision, r2
 from bottleneck.heads.weights import linear_estimator
+from bottleneck.targets import MISSING
 
 TARGET_HEADS: dict[str, Task] = {"logreg": "labels", "ridge": "numbers"}
 """Heads that predict targets, and what those must be."""
@@ -104,7 +105,7 @@ def select_targets(
             fold = folds(keys, strata(given, task), groups, n_folds, seed)
             outside = np.stack([fold != i for i in range(n_folds)])
             swept = fit(outside, values, parts=fold)
-            notes += swept.notes(values, "cross-validation")
+            notes += swept.notes(values, "cross-validation") + unmoved_note(swept, values)
             score = mean_average_precision if task == "labels" else r2
             for at, c in enumerate(values):
                 # A pass for every strength, so that one matrix of scores is held at a time.
@@ -150,6 +151,7 @@ def select_targets(
         seconds=time.perf_counter() - start,
         task=task,
         metric=METRICS[task],
+        engine=own_engine,
     )
 
 
@@ -216,6 +218,13 @@ def _labels(
 def _numbers(
     Y: NDArray[Any], names: tuple[str, ...], keys: Sequence[str]
 ) -> tuple[NDArray[np.float64], tuple[str, ...], list[str]]:
+    if Y.dtype == np.uint8 and (Y == MISSING).any():  # as columns of flags are kept
+        row, column = (int(i) for i in np.argwhere(Y == MISSING)[0])
+        raise HeadError(
+            f"expected a value in target {names[column]!r} of {keys[row]!r}, got {MISSING}, which "
+            "stands for a missing flag",
+            hint="Leave such rows out; if it is a number, give the targets as floats.",
+        )
     numbers = Y.astype(np.float64)
     if not np.isfinite(numbers).all():
         row, column = (int(i) for i in np.argwhere(~np.isfinite(numbers))[0])

@@ -118,7 +118,7 @@ def _class_labels(schema: Any, *, lists: bool = False) -> dict[str, tuple[str, .
         info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = info["info"]["features"]
         if lists:
-            features = {column: feature.get("feature") for column, feature in features.items()}
+            features = {column: _item(feature) for column, feature in features.items()}
         return {
             column: tuple(map(str, feature["names"]))
             for column, feature in features.items()
@@ -126,6 +126,13 @@ def _class_labels(schema: Any, *, lists: bool = False) -> dict[str, tuple[str, .
         }
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _item(feature: Any) -> Any:
+    """Return what a list is of: written as ``{"feature": item}``, or before as ``[item]``."""
+    if isinstance(feature, list) and len(feature) == 1:
+        return feature[0]
+    return feature.get("feature") if isinstance(feature, dict) else None
 
 
 def _is_plain(kind: Any) -> bool:

@@ -103,6 +103,13 @@ def _choose_rows(
         if rule:
             progress.note("other images than in training: the hold-out is not used")
         return "all", rows
+    # Where values are missing decides which rows are labelled, and so which are held out.
+    if targets and head.report.get("targets_sha256") != store.targets_sha256:
+        progress.note(
+            "other targets than in training: no hold-out is used, and the head may have been "
+            "trained on these rows: expect flattery"
+        )
+        return "all", rows
     if rule:
         asked_for = rule.get("targets") or targets
         mask = held_out(store, rule["fraction"], rule["seed"], asked_for)

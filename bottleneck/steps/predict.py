@@ -18,6 +18,7 @@ from bottleneck.errors import OptionError
 from bottleneck.extract.plan import MaxFailed, Plan
 from bottleneck.extract.progress import Progress
 from bottleneck.output import prepare_output
+from bottleneck.targets import column_names
 
 if TYPE_CHECKING:
     from bottleneck.extract.embedder import EmbeddedBatch
@@ -151,13 +152,15 @@ def _target_records(
     predicted = head.predict(X)
     values = head.predict_proba(X) if head.task == "labels" else predicted
     assert values is not None
+    plain = float if head.task == "numbers" else _six_digits
+    labels = _label_names(head.classes)
     records: dict[int, dict[str, Any]] = {}
     for i, row in enumerate(batch.rows.tolist()):
         label = None
         if head.task == "labels":
-            holds = [one for one, flag in zip(head.classes, predicted[i], strict=True) if flag]
-            label = "|".join(one.partition("/")[2] or one for one in holds)
-        found = dict(zip(head.classes, (float(f"{v:.6g}") for v in values[i]), strict=True))
+            holds = [one for one, flag in zip(labels, predicted[i], strict=True) if flag]
+            label = "|".join(holds) or "|"  # a cell without anything is no value
+        found = dict(zip(head.classes, map(plain, values[i]), strict=True))
         fixed = dict(zip(COLUMNS, (name(row), label, None, None), strict=True))
         records[row] = {**fixed, "values": found}
     for failure in batch.failures:
@@ -165,6 +168,17 @@ def _target_records(
         fixed = dict(zip(COLUMNS, (name(failure.row), None, None, error), strict=True))
         records[failure.row] = {**fixed, "values": None}
     return (records[row] for row in sorted(records))
+
+
+def _six_digits(probability: float) -> float:
+    return float(f"{probability:.6g}")
+
+
+def _label_names(targets: Sequence[str]) -> list[str]:
+    """Return labels without their list's name, unless there are several lists to tell apart."""
+    short = [name.partition("/")[2] or name for name in targets]
+    lists = {name.partition("/")[0] for name in targets if "/" in name}
+    return short if len(lists) < 2 and len(set(short)) == len(short) else list(targets)
 
 
 def _readable(keys: Sequence[str], row: int) -> str:
@@ -196,7 +210,7 @@ def _open_output(path: Path | None, format: str | None, targets: Sequence[str]) 
 def _row_writer(stream: IO[str], format: str, targets: Sequence[str]) -> Iterator[Any]:
     if format == "csv":
         table = csv.writer(stream, lineterminator="\n")
-        table.writerow([*COLUMNS, *targets])
+        table.writerow([*COLUMNS, *column_names(targets)])
 
         def write_line(record: dict[str, Any]) -> None:
             values = record.get("values") or {}

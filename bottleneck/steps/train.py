@@ -4,12 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from bottleneck.errors import HeadError, OptionError
+from bottleneck.errors import OptionError
 from bottleneck.extract.progress import Progress
 from bottleneck.heads.catalogue import head_spec
 from bottleneck.heads.grid import parse_counts, parse_grid
 from bottleneck.output import prepare_output
-from bottleneck.steps.holdout import held_out
+from bottleneck.steps.training_rows import (
+    judged_rows,
+    mask_of_test,
+    require_labels_to_judge_by,
+    training_rows,
+)
 
 if TYPE_CHECKING:
     from bottleneck.heads.rows import Rows
@@ -100,7 +105,10 @@ class TrainStep:
         store = FeatureStore.open(self.features)
         output = store.output_name(self.feature)
         names = store.manifest.targets.find(self.targets, str(store.path))
-        train, test = _training_and_test_rows(self, store, names)
+        held = mask_of_test(store, self.holdout, self.seed, names)
+        train = training_rows(store, held, names)
+        if names and self.head.lower() == "logreg":
+            require_labels_to_judge_by(store, held, names)
         _note_left_out(train, progress)
         fitted = fit(rows_of(store, output, train.rows), train, names or store.classes)
         for note in fitted.notes:
@@ -116,12 +124,14 @@ class TrainStep:
             output=output,
             left_out=left_out,
             manifest_sha256=store.manifest_sha256,
+            **({"targets_sha256": store.targets_sha256} if names else {}),
             holdout=_rule(self, names),
         )
+        test = judged_rows(store, held, fitted.classes if names else ())
         if test is None and self.holdout:
             progress.note("no row of the hold-out is extracted yet: no test")
-        judged = _judge_once(head, test, store, output, names)
-        head.save(place)
+        head.save(place)  # before the test: whatever goes wrong there, the fit is not lost
+        judged = _judge_once(head, test, store, output)
         return {
             "head": self.head,
             "output": self.output,
@@ -202,7 +212,8 @@ def _of_targets(step: TrainStep) -> _Fit:
     """Check the options of a head of targets; return what fits it."""
     from bottleneck.heads.target_selection import require_target_head, select_targets
 
-    require_target_head(step.head)
+    head = step.head.lower()
+    require_target_head(head)
     for name in ("settings", "nested", "curve", "shots", "calibrate"):
         if getattr(step, name):
             option = "set" if name == "settings" else name
@@ -217,7 +228,7 @@ def _of_targets(step: TrainStep) -> _Fit:
         names=names,
         keys=train.keys,
         groups=train.groups,
-        head=step.head,
+        head=head,
         grid=grid,
         n_folds=step.cv,
         seed=step.seed,
@@ -279,48 +290,20 @@ def _imported(step: TrainStep) -> _Fit:
     )
 
 
-def _training_and_test_rows(
-    step: TrainStep, store: "FeatureStore", targets: tuple[str, ...]
-) -> "tuple[RowChoice, RowChoice | None]":
-    if store.splits.any():
-        if step.holdout:
-            raise HeadError(
-                f"{store.path} says itself which rows are for training and which for the test",
-                hint="Leave --holdout out.",
-            )
-        train, test = store.choose("train", targets), store.choose("test", targets)
-        if not len(train.rows):
-            raise HeadError(
-                f"expected rows of the split 'train' with features and labels in {store.path}, "
-                f"found none ({train.failed} failed, {train.unlabelled} unlabelled, "
-                f"{train.pending} pending)",
-            )
-        return train, test if len(test.rows) else None
-    everything = store.choose(targets=targets)
-    if not step.holdout:
-        return everything, None
-    held = held_out(store, step.holdout, step.seed, targets)[everything.rows]
-    return everything.take(~held), everything.take(held) if held.any() else None
-
-
 def _judge_once(
     head: "Head",
     test: "RowChoice | None",
     store: "FeatureStore",
     output: str,
-    targets: tuple[str, ...],
 ) -> dict[str, Any] | None:
     from bottleneck.compare import judge_head, judge_targets
     from bottleneck.heads.rows import rows_of
 
     if test is None:
         return None
-    if targets:
-        kept = [targets.index(name) for name in head.classes]
-        found = judge_targets(head, rows_of(store, output, test.rows), test.y[:, kept])
-        return {
-            name: value for name, value in found.items() if name not in ("per_target", "intervals")
-        }
+    if head.task != "classes":
+        found = judge_targets(head, rows_of(store, output, test.rows), test.y, intervals=False)
+        return {name: value for name, value in found.items() if name != "per_target"}
     judgement = judge_head(head, rows_of(store, output, test.rows), test.y, store.classes).to_json()
     wanted = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "rows")
     return {name: judgement[name] for name in wanted}

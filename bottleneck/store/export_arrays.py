@@ -16,7 +16,7 @@ from bottleneck.manifest import SPLITS
 from bottleneck.output import prepare_output, written_whole
 from bottleneck.store.export import ExportResult
 from bottleneck.store.reader import FeatureStore
-from bottleneck.targets import MISSING
+from bottleneck.targets import MISSING, column_names
 
 Target = Literal["npy", "parquet", "usearch"]
 
@@ -129,7 +129,7 @@ def _write_table(store: FeatureStore, rows: Any, path: Path) -> None:
     # Bytes of file names that are not UTF-8 go out as they are.
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         table = csv.writer(stream, lineterminator="\n")
-        table.writerow([*COLUMNS, *store.manifest.targets.names])
+        table.writerow([*COLUMNS, *column_names(store.manifest.targets.names)])
         for start in range(0, len(rows), _BLOCK_ROWS):
             block = rows[start : start + _BLOCK_ROWS]
             columns = [*_columns(store, block), *_target_cells(store, block)]
@@ -170,8 +170,8 @@ def _write_parquet(store: FeatureStore, name: str, rows: Any, path: Path) -> Non
     fields = [pa.field(column, pa.string()) for column in ("key", *COLUMNS[1:])]
     recipe = {b"bottleneck.recipe": store.recipe.to_json().encode()}
     targets = store.manifest.targets
-    fields += [pa.field(column, pa.float64()) for column in targets.number_names]
-    fields += [pa.field(column, pa.uint8()) for column in targets.flag_names]
+    fields += [pa.field(column, pa.float64()) for column in column_names(targets.number_names)]
+    fields += [pa.field(column, pa.uint8()) for column in column_names(targets.flag_names)]
     schema = pa.schema([*fields, pa.field("features", pa.list_(number, dim))], recipe)
     with parquet.ParquetWriter(path, schema) as writer:
         for _, block, X in _blocks(store, name, rows):

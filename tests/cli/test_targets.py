@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from fakes import write_png
 
+from bottleneck.errors import HeadError
+from bottleneck.heads import Head
+from bottleneck.steps.predict import _label_names
 from bottleneck.store import FeatureStore
 
 pytestmark = pytest.mark.usefixtures("fake_backbone")
@@ -65,6 +68,7 @@ def test_numbers_from_table_to_prediction(cli, table, features, tmp_path):
     test = [i for i in range(60) if i % 4 == 0]
     errors = [abs(float(rows[i]["red"]) - float(truth[i]["red"])) for i in test]
     assert np.mean(errors) == pytest.approx(judged["mae"], rel=1e-3)
+    assert max(len(row["red"]) for row in rows) > 12  # in full, not in six digits
 
 
 def test_labels_from_table_to_prediction(cli, table, features, tmp_path):
@@ -84,7 +88,8 @@ def test_labels_from_table_to_prediction(cli, table, features, tmp_path):
         "predict", head, table, "-q", "--format", "jsonl").out.splitlines()]  # fmt: skip
     for row in rows:
         held = [name.removeprefix("tags/") for name in names if row["values"][name] > 0.5]
-        assert row["label"] == "|".join(held)
+        assert row["label"] == ("|".join(held) or "|")  # an empty cell would be no value
+    assert "|" in [row["label"] for row in rows]
     truth = rows_of(table.read_text())
     right = [
         ("warm" in row["label"]) == ("warm" in t["tags"])
@@ -135,6 +140,87 @@ def test_holdout_is_the_same_in_evaluate(cli, table, tmp_path):
         assert judged["split"] == "holdout"
         assert judged["rows"] == trained["test"]["rows"]
         assert {name: judged[name] for name in trained["test"]} == trained["test"]
+
+
+def test_a_holdout_is_of_the_targets_it_was_made_with(cli, table, tmp_path):
+    lines = table.read_text().replace(",train,", ",,").replace(",test,", ",,").splitlines()
+    table.write_text("\n".join(lines))
+    assert cli("extract", table, "-o", tmp_path / "g.h5", *ALL, "-q").code == 0
+    head = tmp_path / "h.head"
+    asked = ["--head", "ridge", "--target", "red", "--holdout", "0.3"]
+    assert cli("train", tmp_path / "g.h5", "-o", head, *asked).code == 0
+    lines[9] = ",".join([*lines[9].split(",")[:3], "", *lines[9].split(",")[4:]])
+    table.write_text("\n".join(lines))
+    assert cli("extract", table, "-o", tmp_path / "h.h5", *ALL, "-q").code == 0
+    judged = cli("evaluate", head, tmp_path / "h.h5", "--json")
+    assert (judged.json["split"], judged.json["rows"]) == ("all", 58)
+    assert "other targets than in training: no hold-out is used" in judged.err
+
+
+def columns_of(table, **changed):
+    """Write the table again with some columns made by functions of the row's number and cells."""
+    head, *lines = [line.split(",") for line in table.read_text().splitlines()]
+    for name, value in changed.items():
+        place = head.index(name)
+        for i, line in enumerate(lines):
+            line[place] = value(i, dict(zip(head, line, strict=True)))
+    table.write_text("\n".join(",".join(line) for line in [head, *lines]) + "\n")
+
+
+def test_wrong_labels_in_the_test_are_seen_before_the_fit(cli, table, tmp_path, monkeypatch):
+    columns_of(table, dark=lambda i, row: "2" if i == 4 else row["dark"])
+    assert cli("extract", table, "-o", tmp_path / "g.h5", *ALL, "-q").code == 0
+    monkeypatch.setattr("bottleneck.heads.target_selection.select_targets", None)
+    result = cli("train", tmp_path / "g.h5", "-o", tmp_path / "x.head", "--target", "dark")
+    assert result.code == 2
+    assert "got 2 in target 'dark' of 'images/4.png', a row of the test" in result.err
+
+
+def test_a_head_is_kept_when_judging_it_fails(cli, features, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise HeadError("no judgement")
+
+    monkeypatch.setattr("bottleneck.compare.judge_targets", fails)
+    head = tmp_path / "red.head"
+    result = cli("train", features, "-o", head, "--target", "red", "--head", "ridge")
+    assert (result.code, Head.load(head).classes) == (1, ("red",))
+
+
+def test_rows_that_lack_a_label_left_out_are_judged_as_in_evaluate(cli, table, tmp_path):
+    columns_of(
+        table, dark=lambda i, row: "" if i == 8 else str(int(row["split"] == "test" and i > 30))
+    )
+    assert cli("extract", table, "-o", tmp_path / "g.h5", *ALL, "-q").code == 0
+    head = tmp_path / "a.head"
+    asked = ["--target", "tags", "--target", "dark", "--C", "1", "--json"]
+    trained = cli("train", tmp_path / "g.h5", "-o", head, *asked)
+    assert "left out that hold in no training row, or in all: dark" in trained.err
+    judged = cli("evaluate", head, tmp_path / "g.h5", "--json").json
+    assert (trained.json["test"]["rows"], judged["rows"]) == (15, 15)
+
+
+def test_a_target_named_as_a_column_that_is_there_anyway(cli, table, tmp_path):
+    columns_of(table, label=lambda i, row: row["red"])
+    asked = ["--target", "label", "--target", "tags"]
+    assert cli("extract", table, "-o", tmp_path / "g.h5", *asked, "-q").code == 0
+    assert cli("export", tmp_path / "g.h5", "-o", tmp_path / "x.npy").code == 0
+    header = (tmp_path / "x.csv").read_text().splitlines()[0]
+    assert header == "path,label,split,group,target/label,tags/lush,tags/warm"
+    head = tmp_path / "a.head"
+    asked = ["--head", "RIDGE", "--target", "label"]
+    assert cli("train", tmp_path / "g.h5", "-o", head, *asked).code == 0
+    rows = rows_of(cli("predict", head, table, "-q").out)
+    assert list(rows[0]) == ["key", "label", "probability", "error", "target/label"]
+    assert float(rows[0]["target/label"]) == pytest.approx(
+        float(rows_of(table.read_text())[0]["red"]), abs=20
+    )
+
+
+def test_labels_of_several_lists_keep_their_lists_name():
+    assert _label_names(["tags/cat", "tags/dog", "dark"]) == ["cat", "dog", "dark"]
+    several = ["seen/cat", "heard/cat", "dark"]
+    assert _label_names(several) == several
+    assert _label_names(["tags/dark", "dark"]) == ["tags/dark", "dark"]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import sys
 import numpy as np
 import pytest
 
+from bottleneck.backbones.keras_scope import import_any_keras
 from bottleneck.errors import OptionError
-from bottleneck.heads import select, select_targets
+from bottleneck.heads import Head, select, select_targets
 from bottleneck.heads.keras_engine import KerasEngine, _padded
 from bottleneck.heads.losses import LOGISTIC, LOGISTIC_EACH, SOFTMAX, SQUARED_HINGE
 from bottleneck.heads.passes import passes
@@ -64,6 +65,26 @@ def _short_blocks(monkeypatch):
 def test_sums_are_those_of_numpy():
     engine = compare_engines()
     assert repr(engine).startswith(f"<KerasEngine {engine.backend} on ")
+
+
+def test_blocks_of_long_rows_are_shorter(monkeypatch):
+    monkeypatch.setattr("bottleneck.heads.keras_engine.BLOCK_BYTES", 7 * 20 * 4 + 3)
+    X, work = work_of(SOFTMAX, 10, 3, n=300, d=20)
+    with passes(ArrayRows(X)) as run:
+        blocks = [(a, b, tuple(block.shape)) for a, b, block in KerasEngine()._blocks(run, work)]
+    assert blocks[0] == (0, 7, (7, 20))
+    assert (len(blocks), blocks[-1]) == (43, (294, 300, (7, 20)))
+
+
+def test_a_head_says_which_keras_fitted_it(digits, recipe):
+    fitted = select(
+        digits.X, digits.y, classes=digits.classes, keys=digits.keys, grid=(0.01,), n_folds=0,
+        engine="keras",
+    )  # fmt: skip
+    versions = Head.of(fitted, recipe=recipe, output="avg").report["versions"]
+    keras = import_any_keras()
+    assert versions["keras"] == keras.__version__
+    assert keras.backend.backend() in versions
 
 
 def test_blocks_stay_on_the_device_as_far_as_there_is_room():

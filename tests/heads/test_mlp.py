@@ -101,6 +101,28 @@ def test_batches_are_every_member_once_mixed_and_of_one_size(rng):
     np.testing.assert_array_equal(found[0][0], again[0][0])
 
 
+class Counted(ArrayRows):
+    """Rows that remember how many of them are read at once."""
+
+    def read(self, start, stop, scratch):
+        self.pieces.append(stop - start)
+        return super().read(start, stop, scratch)
+
+
+@pytest.mark.parametrize(("dim", "piece"), [(1280, 128), (20 << 10, 8), (1 << 20, 1)])
+def test_long_rows_are_read_in_short_pieces(dim, piece):
+    rows = Counted(np.broadcast_to(np.arange(150, dtype=np.float32)[:, None], (150, dim)))
+    rows.pieces = []
+    stream = batches(rows, np.arange(150), np.arange(150) < 140, 4, np.random.default_rng(0))
+    codes = []
+    for X, own in stream:
+        if not codes:  # no more than 40 MiB of rows beside the few of a batch
+            assert sum(rows.pieces) * dim * 4 <= 40 << 20
+        np.testing.assert_array_equal(X[:, 0], own)
+        codes += own.tolist()
+    assert (max(rows.pieces), sorted(codes)) == (piece, list(range(140)))
+
+
 def test_saved_and_loaded_without_keras(digits, trained, recipe, tmp_path):
     head = Head.of(trained, recipe=recipe, output="avg")
     head.save(tmp_path / "m.head")
@@ -169,6 +191,18 @@ def test_a_training_that_diverges_says_so(digits, monkeypatch):
             digits.X, digits.y, classes=digits.classes, keys=digits.keys, n_folds=0,
             settings={"hidden": 4, "epochs": 3},
         )  # fmt: skip
+
+
+def test_of_a_training_that_diverges_late_the_best_epoch_is_kept(digits, monkeypatch):
+    losses = iter([1.0, 0.5, float("nan")])
+    monkeypatch.setattr("bottleneck.heads.mlp_training._loss", lambda *_: next(losses))
+    head = MultilayerPerceptron(hidden=4, epochs=5).fit(digits.X, digits.y)
+    assert (head.epoch_, head.losses_[:2]) == (2, [1.0, 0.5])
+
+
+def test_no_jobs_are_refused(digits):
+    with pytest.raises(OptionError, match="1 or more jobs"):
+        select_mlp(digits.X, digits.y, classes=digits.classes, keys=digits.keys, jobs=0)
 
 
 def test_it_has_no_strength(digits):

@@ -123,7 +123,7 @@ def test_file_is_readable_and_holds_no_pickle(saved):
 
 def test_heads_from_before_the_first_release_are_refused(saved):
     edit(saved, version=1)
-    with pytest.raises(HeadError, match="version 2, got 1") as caught:
+    with pytest.raises(HeadError, match="version 2 or 3, got 1") as caught:
         Head.load(saved)
     assert "train it again" in caught.value.hint
 
@@ -190,7 +190,7 @@ def test_weights_that_do_not_fit(saved, members, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"version": 3}, "format version 2, got 3"),
+        ({"version": 4}, "format version 2 or 3, got 4"),
         ({"format": "other"}, "another kind of file"),
         ({"kind": "forest"}, "got 'forest'"),
         ({"dim": 65}, "features of 65 named, 64 fitted"),

@@ -1,5 +1,8 @@
 """Heads of labels and of numbers, against scikit-learn on real features."""
 
+import json
+import zipfile
+
 import numpy as np
 import pytest
 import sklearn.linear_model as peers
@@ -24,7 +27,7 @@ from bottleneck.heads import (
     select_targets,
 )
 from bottleneck.heads.onnx import write_onnx
-from bottleneck.heads.target_scores import average_precision, r2
+from bottleneck.heads.target_scores import average_precision, r2, r2_of_each
 from bottleneck.heads.target_selection import strata
 
 LABELS = ("even", "round", "large")
@@ -246,6 +249,19 @@ def test_what_is_not_defined_is_none(digits, flags, numbers, recipe):
     assert np.isnan(r2(np.ones((2, 1)), np.ones((2, 1))))
 
 
+def test_r2_of_a_constant_is_not_defined_though_its_mean_is_rounded():
+    same = np.full((40, 1), -0.1)
+    assert np.isnan(r2(same, np.zeros((40, 1))))
+    truth, drawn = np.append(same, [[5.0]], axis=0), np.append(np.ones(40), 0.0)
+    assert np.isnan(r2_of_each(truth, np.zeros((41, 1)), drawn)).all()
+    assert r2_of_each(truth, truth).tolist() == [1.0]
+
+
+def test_strengths_that_change_nothing_are_noted(digits, flags):
+    fitted = of_labels(digits, flags, grid=(1e-2, 1.0000001e-2))
+    assert any("heads of the C before meet the tolerance" in note for note in fitted.notes)
+
+
 @pytest.mark.parametrize("kind", ["labels", "numbers"])
 def test_a_saved_head_predicts_the_same(digits, flags, numbers, recipe, tmp_path, kind):
     fitted = of_labels(digits, flags) if kind == "labels" else of_numbers(digits, numbers)
@@ -253,6 +269,8 @@ def test_a_saved_head_predicts_the_same(digits, flags, numbers, recipe, tmp_path
     head.save(tmp_path / "a.head")
     loaded = Head.load(tmp_path / "a.head")
     assert (loaded.task, loaded.classes) == (kind, fitted.classes)
+    with zipfile.ZipFile(tmp_path / "a.head") as archive:  # 2 is read as a head of classes
+        assert json.loads(archive.read("head.json"))["version"] == 3
     np.testing.assert_array_equal(loaded.predict(digits.X), head.predict(digits.X))
     np.testing.assert_array_equal(loaded.scores(digits.X), head.scores(digits.X))
     if kind == "labels":
@@ -305,6 +323,16 @@ def test_folds_spread_the_rarest_labels(digits):
         ({"Y": np.ones((300, 1)), "head": "ridge"}, HeadError, "'x' is 1 in all 300"),
         ({"Y": np.ones((300, 1), np.uint8)}, HeadError, "hold in some of 300 rows"),
         ({"Y": np.full((300, 1), np.nan), "head": "ridge"}, HeadError, "got nan"),
+        (
+            {
+                "Y": np.where(np.arange(300) == 7, 255, np.arange(300) % 2).astype(np.uint8)[
+                    :, None
+                ],
+                "head": "ridge",
+            },
+            HeadError,
+            "missing flag",
+        ),
         ({"Y": np.ones((299, 1))}, HeadError, "expected 1 targets and a key for each"),
         ({"n_folds": 0}, OptionError, "2 or more folds to choose among"),
         ({"jobs": 0}, OptionError, "1 or more jobs"),

@@ -107,11 +107,13 @@ def test_the_stamp_sees_a_changed_target(tmp_path):
     assert open_source([csv_of(tmp_path, "x", ["2.5"])], ["x"]).stamp() != before
 
 
-def test_parquet_columns_of_every_kind(tmp_path):
+@pytest.mark.parametrize("old", [False, True])
+def test_parquet_columns_of_every_kind(tmp_path, old):
     pa = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
-    names = {"tags": {"feature": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}
+    item = {"names": ["cat", "dog"], "_type": "ClassLabel"}
+    names = {"words": ["a", "b"], "tags": [item] if old else {"feature": item}}
     about = {b"huggingface": json.dumps({"info": {"features": names}}).encode()}
     table = pa.table(
         {

@@ -1,0 +1,115 @@
+"""Which rows a head is fitted on, and which it is judged by."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.errors import HeadError, OptionError
+from bottleneck.steps.holdout import held_out
+
+if TYPE_CHECKING:
+    from bottleneck.store import FeatureStore, RowChoice
+
+
+def mask_of_test(
+    store: "FeatureStore", holdout: float, seed: int, targets: tuple[str, ...]
+) -> NDArray[np.bool_] | None:
+    """Mark the rows a head is judged by, finished or not, shape (len(store),).
+
+    Parameters
+    ----------
+    store : FeatureStore
+        The file.
+    holdout : float
+        Share to hold out where the file has no splits; 0 for none.
+    seed : int
+        Decides which.
+    targets : tuple of str
+        Columns of targets that are asked for, if any.
+
+    Returns
+    -------
+    ndarray of bool or None
+        None where there is no test.
+
+    Raises
+    ------
+    HeadError
+        For a hold-out of a file that has splits.
+    """
+    if store.splits.any():
+        if holdout:
+            raise HeadError(
+                f"{store.path} says itself which rows are for training and which for the test",
+                hint="Leave --holdout out.",
+            )
+        return store.select("test")
+    return held_out(store, holdout, seed, targets) if holdout else None
+
+
+def training_rows(
+    store: "FeatureStore", test: NDArray[np.bool_] | None, targets: tuple[str, ...]
+) -> "RowChoice":
+    """Choose the rows to fit on: those of ``train``, or all but the test's without splits.
+
+    Raises
+    ------
+    HeadError
+        For splits without a row to train on.
+    """
+    if not store.splits.any():
+        everything = store.choose(targets=targets)
+        return everything if test is None else everything.take(~test[everything.rows])
+    train = store.choose("train", targets)
+    if not len(train.rows):
+        raise HeadError(
+            f"expected rows of the split 'train' with features and labels in {store.path}, "
+            f"found none ({train.failed} failed, {train.unlabelled} unlabelled, "
+            f"{train.pending} pending)",
+        )
+    return train
+
+
+def judged_rows(
+    store: "FeatureStore", test: NDArray[np.bool_] | None, targets: tuple[str, ...]
+) -> "RowChoice | None":
+    """Choose the rows to judge by, as ``evaluate`` does; None without any.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        The file.
+    test : ndarray of bool or None
+        Of :func:`mask_of_test`.
+    targets : tuple of str
+        Those the head has learnt: a row need not have the others.
+    """
+    if test is None:
+        return None
+    rows = store.choose("test" if store.splits.any() else None, targets)
+    rows = rows.take(test[rows.rows])
+    return rows if len(rows.rows) else None
+
+
+def require_labels_to_judge_by(
+    store: "FeatureStore", test: NDArray[np.bool_] | None, targets: tuple[str, ...]
+) -> None:
+    """Refuse test rows with other labels than 0 and 1, before a fit that they would lose.
+
+    Raises
+    ------
+    OptionError
+        Naming the row.
+    """
+    columns = store.manifest.targets.columns(targets)
+    if test is None or columns.dtype == np.uint8:  # flags
+        return
+    wrong = test[:, None] & ~np.isnan(columns) & ~np.isin(columns, (0, 1))
+    if wrong.any():
+        row, column = (int(i) for i in np.argwhere(wrong)[0])
+        raise OptionError(
+            f"expected labels of 0 and 1 for the head logreg, got {columns[row, column]:g} in "
+            f"target {targets[column]!r} of {store.keys[row]!r}, a row of the test",
+            hint="Numbers are predicted by --head ridge.",
+        )
