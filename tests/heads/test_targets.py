@@ -203,6 +203,8 @@ def test_judgement_of_labels_is_scikit_learns(digits, flags, recipe):
     found = judge_targets(head, digits.X, flags)
     probabilities, predicted = head.predict_proba(digits.X), head.predict(digits.X)
     approx = pytest.approx
+    without = judge_targets(head, digits.X, flags, intervals=False)
+    assert without == {name: value for name, value in found.items() if name != "intervals"}
     scored = average_precision_score(flags, probabilities)
     assert found["mean_average_precision"] == approx(scored, rel=1e-9)
     assert found["micro_f1"] == approx(f1_score(flags, predicted, average="micro"))
