@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from bottleneck.backbones.keras_scope import import_any_keras
+from bottleneck.backbones.keras_scope import import_training_keras
 from bottleneck.errors import OptionError
 from bottleneck.heads import Head, select, select_targets
 from bottleneck.heads.keras_engine import KerasEngine, _padded
@@ -82,7 +82,7 @@ def test_a_head_says_which_keras_fitted_it(digits, recipe):
         engine="keras",
     )  # fmt: skip
     versions = Head.of(fitted, recipe=recipe, output="avg").report["versions"]
-    keras = import_any_keras()
+    keras = import_training_keras()
     assert versions["keras"] == keras.__version__
     assert keras.backend.backend() in versions
 
