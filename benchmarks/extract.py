@@ -34,8 +34,8 @@ from photographs import write_jpegs
 
 from bottleneck import backbones
 from bottleneck.cores import available_cores
-from bottleneck.extract import Silent, build_embedder, fill_store
-from bottleneck.extract.plan import MaxFailed
+from bottleneck.extraction import Silent, build_embedder, fill_store
+from bottleneck.extraction.plan import MaxFailed
 from bottleneck.images import Geometry, decode
 from bottleneck.sources import open_source
 from bottleneck.store import writer_lock

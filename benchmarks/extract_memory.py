@@ -21,14 +21,14 @@ from photographs import write_jpegs
 PROGRAM = """
 import sys, time
 from bottleneck import extract
-from bottleneck.extract.result import peak_rss_mb
+from bottleneck.extraction.result import peak_rss_mb
 result = extract(sys.argv[1], sys.argv[2], size=int(sys.argv[3]))
 print(result.ok, result.seconds, peak_rss_mb())
 """
 
 INDEX = """
 import sys, time
-from bottleneck.extract.result import peak_rss_mb
+from bottleneck.extraction.result import peak_rss_mb
 from bottleneck.sources import open_source
 before = peak_rss_mb()
 started = time.perf_counter()

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from bottleneck.cores import available_cores
-from bottleneck.extract import Silent, build_embedder, fill_store
-from bottleneck.extract.plan import MaxFailed
+from bottleneck.extraction import Silent, build_embedder, fill_store
+from bottleneck.extraction.plan import MaxFailed
 from bottleneck.manifest import Manifest
 from bottleneck.store import writer_lock
 

@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from bottleneck import backbones
-from bottleneck.extract import build_embedder
+from bottleneck.extraction import build_embedder
 
 IMAGES = 128
 

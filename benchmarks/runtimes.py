@@ -93,8 +93,8 @@ def work(runtime, precision, backbone, images):
     """Compute all images whenever told to; the first time does not count."""
     from bottleneck import backbones
     from bottleneck.cores import available_cores
-    from bottleneck.extract import build_embedder
-    from bottleneck.extract.calibration import calibration_images
+    from bottleneck.extraction import build_embedder
+    from bottleneck.extraction.calibration import calibration_images
     from bottleneck.sources import open_source
 
     source = open_source([images])

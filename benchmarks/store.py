@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bottleneck.extract.plan import Plan
-from bottleneck.extract.result import peak_rss_mb
+from bottleneck.extraction.plan import Plan
+from bottleneck.extraction.result import peak_rss_mb
 from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedStrings
 from bottleneck.recipe import Recipe

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from bottleneck.compare import compare as compare
+    from bottleneck.comparison import compare as compare
     from bottleneck.errors import BottleneckError as BottleneckError
-    from bottleneck.extract import FeatureExtractor as FeatureExtractor
-    from bottleneck.extract import extract as extract
+    from bottleneck.extraction import FeatureExtractor as FeatureExtractor
+    from bottleneck.extraction import extract as extract
     from bottleneck.manifest import Manifest as Manifest
     from bottleneck.store import FeatureStore as FeatureStore
 
 _HOME = {
     "BottleneckError": "bottleneck.errors",
-    "FeatureExtractor": "bottleneck.extract",
+    "FeatureExtractor": "bottleneck.extraction",
     "FeatureStore": "bottleneck.store",
     "Manifest": "bottleneck.manifest",
-    "compare": "bottleneck.compare.study",
-    "extract": "bottleneck.extract",
+    "compare": "bottleneck.comparison.study",
+    "extract": "bottleneck.extraction.run",
 }
 
 __all__ = [

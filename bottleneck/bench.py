@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from bottleneck.backbones.catalogue import DEFAULT
 from bottleneck.cores import available_cores
 from bottleneck.errors import OptionError
-from bottleneck.extract import Embedder, Silent, build_embedder, extract
-from bottleneck.extract.calibration import calibration_images
-from bottleneck.extract.progress import Progress
+from bottleneck.extraction import Embedder, Silent, build_embedder, extract
+from bottleneck.extraction.calibration import calibration_images
+from bottleneck.extraction.progress import Progress
 from bottleneck.runtimes import Padding
 from bottleneck.sources import Source, open_source
 
@@ -98,7 +98,7 @@ def bench(
     sources : sequence of str
         Folders, CSV tables, image files. By default JPEGs of 500 x 375 pixels are drawn.
     backbone, weights, size, precision, runtime
-        See :func:`~bottleneck.extract.build.build_embedder`.
+        See :func:`~bottleneck.extraction.build.build_embedder`.
     batch_sizes : sequence of int
         Which to try.
     images : int

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from bottleneck import __version__
 from bottleneck.errors import PipelineError, TooManyFailuresError
-from bottleneck.extract.progress import Progress
+from bottleneck.extraction.progress import Progress
 from bottleneck.fingerprint import fingerprint
 from bottleneck.location import is_url
-from bottleneck.output import prepare_output, write_text
 from bottleneck.sources import open_source
 from bottleneck.steps import STEPS, ExtractStep, Step
 from bottleneck.steps.table import build_step, option_names, refuse_unknown, step_fields
+from bottleneck.writing import prepare_output, write_text
 
 _IMAGES = ("sources", "images")
 """Fields of steps that name images, not files."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bottleneck.extract import Embedder
+from bottleneck.extraction import Embedder
 from bottleneck.images import Geometry
 from bottleneck.recipe import Recipe
 from bottleneck.runtimes import Pending

@@ -14,7 +14,7 @@ def network(monkeypatch):
     slow = MeanBackbone(seconds_per_batch=0.05)
     embedder = fake_embedder(slow)
     monkeypatch.setattr(module, "build_embedder", lambda **options: embedder)
-    monkeypatch.setattr("bottleneck.extract.run.build_embedder", lambda **options: embedder)
+    monkeypatch.setattr("bottleneck.extraction.run.build_embedder", lambda **options: embedder)
     return slow
 
 

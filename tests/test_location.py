@@ -4,7 +4,7 @@ import pytest
 
 from bottleneck.errors import OptionError, SourceError
 from bottleneck.location import expand_braces, has_wildcard, is_url, split_part
-from bottleneck.output import prepare_output
+from bottleneck.writing import prepare_output
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from fakes import write_png
 
 from bottleneck.errors import ManifestError, PipelineError, TooManyFailuresError
-from bottleneck.extract.progress import Silent
+from bottleneck.extraction.progress import Silent
 from bottleneck.pipeline import load_pipeline, run_pipeline
 
 PIPELINE = """
@@ -48,7 +48,7 @@ def pipeline(tmp_path, photos, monkeypatch):
     def build(*, size, **_):
         return fake_embedder(network, size=size)
 
-    monkeypatch.setattr("bottleneck.extract.run.build_embedder", build)
+    monkeypatch.setattr("bottleneck.extraction.run.build_embedder", build)
     path = tmp_path / "pipeline.toml"
     path.write_text(PIPELINE)
 
@@ -112,7 +112,7 @@ def test_a_stop_while_looking_for_changes_is_made_good(pipeline, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("bottleneck.extract.engine.changed_rows", interrupted)
+        patch.setattr("bottleneck.extraction.engine.changed_rows", interrupted)
         pipeline()
     actions, computed, _ = pipeline()
     assert (actions["features"], computed) == ("ran", 1)

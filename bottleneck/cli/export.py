@@ -40,9 +40,9 @@ def command(
     both, FILE.usearch is an index for approximate search by cosine with the same table beside
     it. Rows that are not finished stay behind. A head becomes an ONNX model, FILE.onnx.
     """
-    from bottleneck.output import kind_of
     from bottleneck.store.export import export_compressed
     from bottleneck.store.export_arrays import export_arrays
+    from bottleneck.writing import kind_of
 
     if Path(source).is_file() and kind_of(Path(source)) == "head":
         if compress or to or feature:
@@ -69,7 +69,7 @@ def command(
 def _export_head(source: str, output: str, as_json: bool) -> None:
     from bottleneck.heads import Head
     from bottleneck.heads.onnx import write_onnx
-    from bottleneck.output import prepare_output
+    from bottleneck.writing import prepare_output
 
     if Path(output).suffix.lower() != ".onnx":
         raise OptionError(

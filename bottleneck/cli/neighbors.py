@@ -28,11 +28,11 @@ def command(
 
     IMAGE goes through the recipe of the file, so its features mean the same as those stored.
     """
-    from bottleneck.compare.neighbors import neighbors
+    from bottleneck.comparison.neighbors import neighbors
 
     found = neighbors(features, image, count=count, feature=feature, weights=weights)
     if as_json:
-        from bottleneck.compare.study import readable
+        from bottleneck.comparison.study import readable
 
         print_json([{**asdict(one), "key": readable(one.key)} for one in found])
         return

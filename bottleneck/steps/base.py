@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Protocol
 
-from bottleneck.extract.progress import Progress
+from bottleneck.extraction.progress import Progress
 
 
 class Step(Protocol):

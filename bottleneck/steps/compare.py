@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from bottleneck.extract.progress import Progress
-from bottleneck.output import prepare_output
+from bottleneck.extraction.progress import Progress
+from bottleneck.writing import prepare_output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class CompareStep:
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Compare; return the document with every number, and write the page."""
-        from bottleneck.compare.study import compare
+        from bottleneck.comparison.study import compare
 
         place = (
             prepare_output(self.output, kind="other", inputs=[*self.features, *self.images])

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bottleneck.errors import HeadError
-from bottleneck.extract.progress import Progress
+from bottleneck.extraction.progress import Progress
 from bottleneck.manifest import SPLITS
-from bottleneck.output import prepare_output, write_text
 from bottleneck.steps.holdout import held_out
+from bottleneck.writing import prepare_output, write_text
 
 if TYPE_CHECKING:
     from bottleneck.heads.saved import Head
@@ -41,7 +41,7 @@ class EvaluateStep:
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Judge; return the scores, the table per class and the confusion matrix."""
-        from bottleneck.compare import judge_head, judge_targets
+        from bottleneck.comparison import judge_head, judge_targets
         from bottleneck.heads import Head
         from bottleneck.heads.rows import rows_of
         from bottleneck.store import FeatureStore

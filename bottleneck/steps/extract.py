@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from bottleneck.backbones.catalogue import DEFAULT
 from bottleneck.backbones.spec import Pool
 from bottleneck.errors import OptionError
-from bottleneck.extract.progress import Progress
+from bottleneck.extraction.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class ExtractStep:
 
     def run_many(self, backbones: Sequence[str], progress: Progress) -> list[dict[str, Any]]:
         """Extract with several backbones in one pass; a document for each."""
-        from bottleneck.extract import ExtractOptions, extract_many
+        from bottleneck.extraction import ExtractOptions, extract_many
 
         options = {field.name: getattr(self, field.name) for field in fields(self)}
         for name in ("sources", "output", "backbone"):

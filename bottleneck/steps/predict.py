@@ -15,13 +15,13 @@ import numpy as np
 
 from bottleneck.cores import available_cores
 from bottleneck.errors import OptionError
-from bottleneck.extract.plan import MaxFailed, Plan
-from bottleneck.extract.progress import Progress
-from bottleneck.output import prepare_output
+from bottleneck.extraction.plan import MaxFailed, Plan
+from bottleneck.extraction.progress import Progress
 from bottleneck.targets import column_names
+from bottleneck.writing import prepare_output
 
 if TYPE_CHECKING:
-    from bottleneck.extract.embedder import EmbeddedBatch
+    from bottleneck.extraction.embedder import EmbeddedBatch
     from bottleneck.heads.saved import Head
 
 COLUMNS = ("key", "label", "probability", "error")
@@ -69,7 +69,7 @@ class PredictStep:
     def run(self, progress: Progress) -> dict[str, Any]:
         """Predict; the rows go to the output, the document counts them."""
         from bottleneck.decode.watch import Watch
-        from bottleneck.extract import rebuild_embedder
+        from bottleneck.extraction import rebuild_embedder
         from bottleneck.heads import Head
         from bottleneck.sources import open_source
 

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from bottleneck.errors import OptionError
-from bottleneck.extract.progress import Progress
+from bottleneck.extraction.progress import Progress
 from bottleneck.heads.catalogue import head_spec
 from bottleneck.heads.grid import parse_counts, parse_grid
-from bottleneck.output import prepare_output
 from bottleneck.steps.training_rows import (
     judged_rows,
     mask_of_test,
     require_labels_to_judge_by,
     training_rows,
 )
+from bottleneck.writing import prepare_output
 
 if TYPE_CHECKING:
     from bottleneck.heads.rows import Rows
@@ -296,7 +296,7 @@ def _judge_once(
     store: "FeatureStore",
     output: str,
 ) -> dict[str, Any] | None:
-    from bottleneck.compare import judge_head, judge_targets
+    from bottleneck.comparison import judge_head, judge_targets
     from bottleneck.heads.rows import rows_of
 
     if test is None:

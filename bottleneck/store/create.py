@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 import bottleneck
 from bottleneck.errors import StoreError
 from bottleneck.manifest import Manifest
-from bottleneck.output import temporary_path
 from bottleneck.packed import PackedStrings
 from bottleneck.recipe import Recipe
 from bottleneck.store import system
@@ -30,6 +29,7 @@ from bottleneck.store.format import (
     meta_block_size,
 )
 from bottleneck.store.layout import read_layout
+from bottleneck.writing import temporary_path
 
 _MAX_ATTRIBUTE_BYTES = 64_000
 

@@ -9,7 +9,6 @@ import h5py
 import numpy as np
 
 from bottleneck.errors import StoreError
-from bottleneck.output import prepare_output, temporary_path
 from bottleneck.status import RowStatus
 from bottleneck.store import system
 from bottleneck.store.checked import CheckedFile
@@ -25,6 +24,7 @@ from bottleneck.store.format import (
     row_checksums,
 )
 from bottleneck.store.reader import FeatureStore
+from bottleneck.writing import prepare_output, temporary_path
 
 _BLOCK_ROWS = 8192
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from bottleneck.errors import OptionError, RuntimeUnavailableError, StoreError
 from bottleneck.manifest import SPLITS
-from bottleneck.output import prepare_output, written_whole
 from bottleneck.store.export import ExportResult
 from bottleneck.store.reader import FeatureStore
 from bottleneck.targets import MISSING, column_names
+from bottleneck.writing import prepare_output, written_whole
 
 Target = Literal["npy", "parquet", "usearch"]
 

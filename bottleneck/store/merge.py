@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import ManifestError, OptionError, RecipeMismatchError, StoreError
 from bottleneck.manifest import Manifest, concatenate
-from bottleneck.output import prepare_output
 from bottleneck.status import RowStatus
 from bottleneck.store import system
 from bottleneck.store.create import create
 from bottleneck.store.format import row_checksums
 from bottleneck.store.reader import FeatureStore
 from bottleneck.store.writer import FailedRow, Writer, settle
+from bottleneck.writing import prepare_output
 
 _BLOCK_ROWS = 4096
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import StoreError
 from bottleneck.manifest import Manifest
-from bottleneck.output import prepare_output
 from bottleneck.recipe import Recipe
 from bottleneck.status import RowStatus
 from bottleneck.store import system
@@ -22,6 +21,7 @@ from bottleneck.store.format import EXTENTS, FEATURES, TARGETS_SHA256, row_check
 from bottleneck.store.layout import Extent
 from bottleneck.store.reader import FeatureStore
 from bottleneck.store.writer import FailedRow, Writer, failures_path, settle
+from bottleneck.writing import prepare_output
 
 _BLOCK_BYTES = 16 << 20
 

@@ -304,7 +304,7 @@ def _died(signature: str) -> bool:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove temporary files (:func:`bottleneck.output.temporary_path`) of killed writers."""
+    """Remove temporary files (:func:`bottleneck.writing.temporary_path`) of killed writers."""
     ours = re.compile(re.escape(f".{path.name}.") + r"\d+\.tmp")
     with os.scandir(path.parent) as entries:
         leftovers = [entry.path for entry in entries if ours.fullmatch(entry.name)]

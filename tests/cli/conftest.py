@@ -7,7 +7,7 @@ from fakes import MeanBackbone, fake_recipe
 
 from bottleneck import backbones
 from bottleneck.cli.main import main
-from bottleneck.extract import Embedder
+from bottleneck.extraction import Embedder
 from bottleneck.images import Geometry
 
 
@@ -61,8 +61,8 @@ def fake_backbone(monkeypatch):
         geometry = Geometry(image["size"], image["resize"]["rule"])
         return Embedder(recipe, geometry, OneOutput())
 
-    monkeypatch.setattr("bottleneck.extract.run.build_embedder", build)
-    monkeypatch.setattr("bottleneck.extract.rebuild_embedder", rebuild)
+    monkeypatch.setattr("bottleneck.extraction.run.build_embedder", build)
+    monkeypatch.setattr("bottleneck.extraction.rebuild_embedder", rebuild)
 
 
 @pytest.fixture

@@ -112,9 +112,9 @@ def test_a_step_waits_for_all_files_it_reads(cli, fake_backbone, colours, tmp_pa
 
 
 def test_export_and_neighbors(cli, two, colours, tmp_path, monkeypatch):
-    from bottleneck import extract as engine
+    from bottleneck import extraction as engine
 
-    monkeypatch.setattr("bottleneck.compare.neighbors.rebuild_embedder", engine.rebuild_embedder)
+    monkeypatch.setattr("bottleneck.comparison.neighbors.rebuild_embedder", engine.rebuild_embedder)
     done = cli("export", two[0], "-o", tmp_path / "out.npy")
     assert done.code == 0, done.err
     assert "60 rows" in done.out

@@ -21,8 +21,8 @@ from faults.shim import Armed, Plan
 from faults.world import World
 
 from bottleneck.errors import BottleneckError
-from bottleneck.extract import fill_store
-from bottleneck.extract.plan import MaxFailed
+from bottleneck.extraction import fill_store
+from bottleneck.extraction.plan import MaxFailed
 from bottleneck.status import RowStatus
 from bottleneck.store import FeatureStore, Writer, create, system, writer_lock
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from bottleneck.decode import image_digest
 from bottleneck.errors import ImageError
-from bottleneck.extract import Embedder
+from bottleneck.extraction import Embedder
 from bottleneck.images import Geometry
 from bottleneck.manifest import Manifest
 from bottleneck.recipe import Recipe

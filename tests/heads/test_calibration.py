@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from bottleneck.compare import judge_head
+from bottleneck.comparison import judge_head
 from bottleneck.errors import OptionError
 from bottleneck.heads import Head, select
 from bottleneck.heads.calibration import fit_temperature, out_of_fold_scores, two_columns

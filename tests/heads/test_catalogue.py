@@ -77,7 +77,7 @@ def test_grid_refused(text):
 
 def test_import_is_light():
     code = (
-        "import sys, bottleneck.heads as h, bottleneck.compare; h.HEAD_NAMES; h.parse_grid('1');"
+        "import sys, bottleneck.heads as h, bottleneck.comparison; h.HEAD_NAMES; h.parse_grid('1');"
         "print([m for m in ('numpy', 'scipy', 'sklearn', 'skops', 'joblib') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

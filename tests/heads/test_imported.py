@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from bottleneck.compare import judge_head
+from bottleneck.comparison import judge_head
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads import Head, folds
 from bottleneck.heads.imported import (

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from bottleneck.compare.selected import select_head
+from bottleneck.comparison.selected import select_head
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads import Head, MultilayerPerceptron, select, select_mlp
 from bottleneck.heads.mlp_training import _unscaled, batches, build

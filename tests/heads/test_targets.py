@@ -17,7 +17,7 @@ from sklearn.metrics import (
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 
-from bottleneck.compare import judge_targets
+from bottleneck.comparison import judge_targets
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads import (
     Head,

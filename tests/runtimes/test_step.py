@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bottleneck.errors import DeviceMemoryError
-from bottleneck.extract.forward import best_batch_size
+from bottleneck.extraction.forward import best_batch_size
 from bottleneck.runtimes import Overlapping
 from bottleneck.runtimes.step import CompiledStep
 

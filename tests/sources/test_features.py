@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bottleneck.extract import Silent, fill_store
-from bottleneck.extract.plan import MaxFailed
+from bottleneck.extraction import Silent, fill_store
+from bottleneck.extraction.plan import MaxFailed
 from bottleneck.sources import open_source
 from bottleneck.store import FeatureStore, writer_lock
 

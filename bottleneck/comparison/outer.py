@@ -1,0 +1,192 @@
+"""The outer estimate: predictions for rows that took no part in fitting or in choosing.
+
+Where there are test rows, heads are selected on the training rows and asked once about the
+test rows. Where there are none, every row is predicted by a head that was selected without its
+fold: nested cross-validation, whose inner loop is the same selection.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.comparison.alignment import Aligned, Features
+from bottleneck.comparison.selected import Selected, select_head
+from bottleneck.errors import HeadError
+from bottleneck.heads.splits import folds
+
+
+@dataclass(frozen=True, eq=False)
+class Protocol:
+    """Who learns and who judges, the same for all that is compared.
+
+    Parameters
+    ----------
+    kind : {"test split", "nested cross-validation"}
+        How the outer estimate is made.
+    train : ndarray of int64, shape (m,)
+        Positions of the rows that heads learn from.
+    judged : ndarray of int64, shape (n,)
+        Positions of the rows they are judged on.
+    outer : ndarray of int32, shape (m,), or None
+        Outer fold of each row, for nested cross-validation, where ``judged`` is ``train``.
+    n_folds, seed : int
+        Of the inner selection (and of the outer folds).
+    """
+
+    kind: str
+    train: NDArray[np.int64]
+    judged: NDArray[np.int64]
+    outer: NDArray[np.int32] | None
+    n_folds: int
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What one head says of the judged rows.
+
+    Parameters
+    ----------
+    predicted : ndarray of int64, shape (n,)
+        Codes.
+    probabilities : ndarray of float64, shape (n, classes), or None
+        None where the head has none.
+    scores : ndarray of float64, shape (n, classes)
+        The largest wins.
+    final : Selected
+        The head selected on all training rows.
+    chosen : tuple of mappings
+        What each outer fold chose; one entry with a test split.
+    seconds : float
+        To choose and fit the final head.
+    """
+
+    predicted: NDArray[np.int64]
+    probabilities: NDArray[np.float64] | None
+    scores: NDArray[np.float64]
+    final: Selected
+    chosen: tuple[Mapping[str, float], ...]
+    seconds: float
+
+
+def make_protocol(aligned: Aligned, *, n_folds: int = 5, seed: int = 0) -> Protocol:
+    """Decide who learns and who judges.
+
+    Rows of the split ``val`` are left alone. Without any splits, all rows do both in turn.
+
+    Raises
+    ------
+    HeadError
+        When there is nothing to learn from.
+    """
+    test, train = aligned.of_split("test"), aligned.of_split("train")
+    if not aligned.splits.any():
+        train = np.arange(len(aligned.y))
+    if not len(train):
+        raise HeadError(
+            "expected rows of the split 'train' with features in all files, found none",
+            hint="`bottleneck info` shows the splits of a file.",
+        )
+    if len(test):
+        return Protocol("test split", train, test, None, n_folds, seed)
+    keys = [aligned.keys[i] for i in train]
+    # Not the folds of the inner selection: those are dealt anew among the rows that are left.
+    outer = folds(keys, aligned.y[train], aligned.groups[train], n_folds, seed + 1)
+    return Protocol("nested cross-validation", train, train, outer, n_folds, seed)
+
+
+def predict_outer(
+    aligned: Aligned, features: Features, head: str, protocol: Protocol
+) -> Predictions:
+    """Select a head on some features and predict the judged rows."""
+
+    def selected(positions: NDArray[np.int64]) -> Selected:
+        return select_on(aligned, features, head, positions, protocol)
+
+    final = selected(protocol.train)
+    if protocol.outer is None:
+        probabilities, scores = final.predict(features.take(protocol.judged))
+        return _predictions(probabilities, scores, final, [final.best])
+    n = len(protocol.judged)
+    scores = np.empty((n, len(aligned.classes)))
+    shares: NDArray[np.float64] | None = np.empty_like(scores)
+    chosen = []
+    for fold in range(protocol.n_folds):
+        outside = np.flatnonzero(protocol.outer == fold)
+        one = selected(protocol.train[protocol.outer != fold])
+        found, scores[outside] = one.predict(features.take(protocol.train[outside]))
+        if found is None or shares is None:
+            shares = None
+        else:
+            shares[outside] = found
+        chosen.append(one.best)
+    return _predictions(shares, scores, final, chosen)
+
+
+def select_on(
+    aligned: Aligned,
+    features: Features,
+    head: str,
+    positions: NDArray[np.int64],
+    protocol: Protocol,
+    *,
+    grid: Sequence[float] | None = None,
+) -> Selected:
+    """Select a head on some rows; a grid of one value is fitted as it is."""
+    return select_head(
+        features.take(positions),
+        aligned.y[positions],
+        aligned.classes,
+        head=head,
+        keys=[aligned.keys[i] for i in positions],
+        groups=aligned.groups[positions],
+        n_folds=0 if grid is not None and len(grid) == 1 else protocol.n_folds,
+        seed=protocol.seed,
+        grid=grid,
+    )
+
+
+def out_of_fold(
+    aligned: Aligned, features: Features, protocol: Protocol, best: Mapping[str, Any]
+) -> NDArray[np.float64]:
+    """Predict every row, of whatever split, by a logistic regression without its fold.
+
+    Parameters
+    ----------
+    best : mapping
+        Holds the strength ``C``.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, classes)
+        Probabilities.
+    """
+    everything = np.arange(len(aligned.y))
+    fold = folds(aligned.keys, aligned.y, aligned.groups, protocol.n_folds, protocol.seed)
+    found = np.zeros((len(everything), len(aligned.classes)))
+    for i in range(protocol.n_folds):
+        inside, outside = everything[fold != i], everything[fold == i]
+        one = select_on(aligned, features, "logreg", inside, protocol, grid=[float(best["C"])])
+        probabilities, _ = one.predict(features.take(outside))
+        assert probabilities is not None
+        found[outside] = probabilities
+    return found
+
+
+def _predictions(
+    probabilities: NDArray[np.float64] | None,
+    scores: NDArray[np.float64],
+    final: Selected,
+    chosen: Sequence[Mapping[str, float]],
+) -> Predictions:
+    return Predictions(
+        predicted=scores.argmax(axis=1).astype(np.int64),
+        probabilities=probabilities,
+        scores=scores,
+        final=final,
+        chosen=tuple(chosen),
+        seconds=final.seconds,
+    )

@@ -1,0 +1,295 @@
+"""The whole comparison: from feature files to one document with every number."""
+
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bottleneck import __version__
+from bottleneck.comparison.alignment import Aligned, Features, align
+from bottleneck.comparison.costs import cost_of
+from bottleneck.comparison.findings import duplicate_sets, label_doubts, make_maps, mistakes
+from bottleneck.comparison.growth import growth
+from bottleneck.comparison.leaderboard import ALPHA, Contender, make_contender, rank
+from bottleneck.comparison.outer import (
+    Protocol,
+    make_protocol,
+    out_of_fold,
+    predict_outer,
+    select_on,
+)
+from bottleneck.comparison.projection import MapKind
+from bottleneck.comparison.resampling import LEVEL, RESAMPLES
+from bottleneck.comparison.selected import COMPARED_HEADS
+from bottleneck.errors import OptionError
+from bottleneck.extraction.progress import Progress, Silent
+from bottleneck.manifest import SPLITS
+from bottleneck.store.runs import read_runs
+
+DEFAULT_HEADS = ("logreg", "ridge", "knn")
+
+NEAR = 0.9
+"""Cosine of centred features from which images count as near duplicates. Measured on the sample
+with EfficientNet-Lite0: copies at twice the size are at 0.96 or more (19 in 20 of them), JPEG
+copies of quality 95 at 0.93 (the images are tiny: photographs lose less), while of 1,000
+different images the two closest pairs are at 0.90 and 0.92."""
+
+_MOST_MAPS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What came out.
+
+    Parameters
+    ----------
+    document : mapping
+        Every number, as JSON values; ``docs/compare.md`` describes it.
+    aligned : Aligned
+        The images compared.
+    sources : tuple of str
+        Where the images are, as far as it is known.
+    """
+
+    document: Mapping[str, Any]
+    aligned: Aligned
+    sources: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        best = self.document["leaderboard"][0]
+        name = self.document["features"][best["features"]]["name"]
+        return (
+            f"<Comparison {len(self.document['leaderboard'])} heads, best {name} {best['head']} "
+            f"{best['accuracy']:.4f}>"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every number of the page."""
+        return dict(self.document)
+
+    def write_html(self, path: str | Path) -> dict[str, Any]:
+        """Write the page; see :func:`bottleneck.comparison.page.write_page`."""
+        from bottleneck.comparison.page import write_page
+
+        return write_page(self, Path(path))
+
+
+def compare(
+    features: Sequence[str | Path],
+    *,
+    heads: Sequence[str] = DEFAULT_HEADS,
+    outputs: Sequence[str] = (),
+    images: Sequence[str] = (),
+    cv: int = 5,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    near: float = NEAR,
+    map: MapKind = "auto",
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compare backbones (or layers) and heads on the same images, splits and folds.
+
+    Parameters
+    ----------
+    features : sequence of str or Path
+        Feature files over the same images; every output of each takes part.
+    heads : sequence of str
+        Of :data:`~bottleneck.comparison.selected.COMPARED_HEADS`. The first also makes the
+        learning curves.
+    outputs : sequence of str
+        Only these outputs.
+    images : sequence of str
+        Where the images are, for thumbnails; by default where the first file was made from.
+    cv : int
+        Folds of the inner selection, and of the outer estimate where there is no test split.
+    seed : int
+        Decides folds and draws.
+    resamples : int
+        Draws of the bootstrap.
+    near : float
+        Least cosine of near duplicates.
+    map : {"auto", "pca", "umap"}
+        Which maps.
+    progress : Progress, optional
+        Who is told how it goes.
+
+    Raises
+    ------
+    BottleneckError
+        Of the kind that fits: no such head, files of different images, nothing to learn from.
+    """
+    _check(heads, cv, resamples, near)
+    progress = progress or Silent()
+    started = time.perf_counter()
+    aligned = align(features, outputs)
+    for note in aligned.notes:
+        progress.note(note)
+    protocol = make_protocol(aligned, n_folds=cv, seed=seed)
+    contenders, curves = [], []
+    for i, one in enumerate(aligned.features):
+        for head in heads:
+            progress.stage(f"{one.name}: {head}")
+            predictions = predict_outer(aligned, one, head, protocol)
+            contenders.append(make_contender(aligned, protocol, i, head, predictions))
+            if head == heads[0]:
+                curve, shots = growth(aligned, one, head, protocol, predictions.final.best)
+                curves.append({"features": i, "head": head, "curve": curve, "shots": shots})
+    progress.stage("statistics, label errors, duplicates, maps")
+    costs = [cost_of(one) for one in aligned.features]
+    ranked = rank(contenders, aligned, protocol, costs, resamples=resamples)
+    best = ranked[0][0]
+    judge_of_labels, by = _label_judge(ranked, aligned, protocol)
+    most = [one.features for one, _ in ranked]
+    mapped = list(dict.fromkeys(most))[:_MOST_MAPS]
+    document = {
+        "bottleneck": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": _command(features, heads, outputs, cv=cv, seed=seed, near=near),
+        "level": LEVEL,
+        "alpha": ALPHA,
+        "resamples": resamples,
+        "data": _data(aligned, protocol),
+        "heads": list(heads),
+        "features": [
+            {**_features_line(one), "cost": cost.to_json()}
+            for one, cost in zip(aligned.features, costs, strict=True)
+        ],
+        "leaderboard": [
+            {**line, "mistakes": mistakes(aligned, protocol, one)} for one, line in ranked
+        ],
+        "curves": curves,
+        "label_errors": label_doubts(aligned, judge_of_labels, by),
+        "duplicates": duplicate_sets(aligned, aligned.features[best.features], near),
+        "map": make_maps(aligned, aligned.features, mapped, map, seed),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    document["images"] = _images(document, aligned)
+    return Comparison(document, aligned, tuple(images) or _logged_sources(aligned))
+
+
+def _check(heads: Sequence[str], cv: int, resamples: int, near: float) -> None:
+    for head in heads:
+        if head not in COMPARED_HEADS:
+            raise OptionError(f"expected heads of {', '.join(COMPARED_HEADS)}, got {head!r}")
+    if heads and heads[0] == "mlp":
+        raise OptionError(
+            "expected another head before mlp: the first one makes the learning curves",
+            hint="For example --heads logreg,mlp.",
+        )
+    if not heads or len(set(heads)) < len(heads):
+        raise OptionError(f"expected one or more different heads, got {', '.join(heads) or 'none'}")
+    if cv < 2:
+        raise OptionError(f"expected 2 or more folds, got {cv}")
+    if resamples < 100:
+        raise OptionError(f"expected 100 draws or more for intervals, got {resamples}")
+    if not 0 < near <= 1:
+        raise OptionError(f"expected a cosine above 0 and at most 1 for near, got {near:g}")
+
+
+def _label_judge(
+    ranked: Sequence[tuple[Contender, Mapping[str, Any]]], aligned: Aligned, protocol: Protocol
+) -> tuple[Any, str]:
+    """Return out-of-fold probabilities of all rows, by logistic regression on the best features."""
+    index = ranked[0][0].features
+    features = aligned.features[index]
+    known = [one for one, _ in ranked if one.head == "logreg" and one.features == index]
+    best = (
+        known[0].predictions.final.best
+        if known
+        else select_on(aligned, features, "logreg", protocol.train, protocol).best
+    )
+    return (
+        out_of_fold(aligned, features, protocol, best),
+        f"logreg on {features.name}, C={best['C']:g}, {protocol.n_folds} folds",
+    )
+
+
+def _data(aligned: Aligned, protocol: Protocol) -> dict[str, Any]:
+    counts = np.bincount(aligned.y, minlength=len(aligned.classes))
+    return {
+        "images": aligned.total,
+        "compared": len(aligned.y),
+        "left_out": aligned.left_out,
+        "classes": list(aligned.classes),
+        "per_class": counts.tolist(),
+        "train": len(protocol.train),
+        "judged": len(protocol.judged),
+        "validation": len(aligned.of_split("val")),
+        "groups": len(np.unique(aligned.groups[aligned.groups >= 0])),
+        "estimate": protocol.kind,
+        "folds": protocol.n_folds,
+        "seed": protocol.seed,
+        "notes": list(aligned.notes),
+    }
+
+
+def _features_line(one: Features) -> dict[str, Any]:
+    store = one.store
+    return {
+        "name": one.name,
+        "file": str(store.path),
+        "backbone": store.recipe.backbone,
+        "output": one.output,
+        "layer": _layer(one),
+        "dtype": store.dtype.name,
+        "creator": store.creator,
+        "identity": dict(store.recipe.identity),
+        "execution": dict(store.recipe.execution),
+        "identity_sha256": store.identity_sha256,
+        "manifest_sha256": store.manifest_sha256,
+    }
+
+
+def _layer(one: Features) -> str | None:
+    outputs = one.store.recipe.identity.get("outputs")
+    spec = outputs.get(one.output) if isinstance(outputs, Mapping) else None
+    return spec.get("layer") if isinstance(spec, Mapping) else None
+
+
+def _images(document: Mapping[str, Any], aligned: Aligned) -> dict[str, dict[str, Any]]:
+    """Describe every image the document speaks of, by its number, the most telling first."""
+    wanted: dict[int, None] = {}
+    for one in document["duplicates"]["sets"]:
+        wanted.update(dict.fromkeys(one["images"]))
+    wanted.update(dict.fromkeys(row["image"] for row in document["label_errors"]["rows"]))
+    for line in document["leaderboard"]:
+        wanted.update(dict.fromkeys(row["image"] for row in line["mistakes"]["rows"]))
+    wanted.update(dict.fromkeys(document["map"]["images"]))
+    return {
+        str(row): {
+            "key": readable(aligned.keys[row]),
+            "label": int(aligned.y[row]),
+            "split": SPLITS[int(aligned.splits[row])],
+        }
+        for row in wanted
+    }
+
+
+def readable(key: str) -> str:
+    r"""Return a key as valid text: bytes of a file name that are not UTF-8 show as ``\xff``."""
+    return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _logged_sources(aligned: Aligned) -> tuple[str, ...]:
+    for one in aligned.features:
+        for run in reversed(read_runs(one.store.path)):
+            sources = run.get("sources")
+            if isinstance(sources, list) and all(isinstance(item, str) for item in sources):
+                return tuple(sources)
+    return ()
+
+
+def _command(
+    features: Sequence[str | Path], heads: Sequence[str], outputs: Sequence[str], **options: Any
+) -> str:
+    parts = ["bottleneck", "compare", *map(str, features), "--heads", ",".join(heads)]
+    for output in outputs:
+        parts += ["--feature", output]
+    for name, value in options.items():
+        parts += [f"--{name}", f"{value:g}"]
+    return shlex.join(parts)

@@ -1,0 +1,188 @@
+"""A head of targets judged on a feature file's rows."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bottleneck.comparison.bootstrap import LEVEL, RESAMPLES
+from bottleneck.errors import HeadError
+from bottleneck.heads.rows import Rows
+from bottleneck.heads.saved import Head
+from bottleneck.heads.target_scores import (
+    Ranking,
+    average_precision,
+    mean_average_precision,
+    r2_of_each,
+)
+
+_WORK = 200_000_000
+"""Rows times targets times draws that intervals may cost: some seconds."""
+
+_FEWEST = 100
+"""Draws in any case."""
+
+_Score: TypeAlias = Callable[[NDArray[np.float64]], list[float]]
+"""From weights of the rows to some scores."""
+
+_Judged: TypeAlias = tuple[dict[str, Any], tuple[str, ...], _Score]
+"""What was found, and the names of the scores that intervals are of."""
+
+
+def judge_targets(
+    head: Head, X: ArrayLike | Rows, Y: ArrayLike, *, intervals: bool = True
+) -> dict[str, Any]:
+    """Judge a head of labels or numbers.
+
+    Parameters
+    ----------
+    head : Head
+        What is judged; call :meth:`Head.require_features` first.
+    X : array or Rows, float32 or float16, shape (n, head.dim)
+        Features; rows of a file are read block by block.
+    Y : array, shape (n, targets)
+        The targets of ``head.classes``, in that order; nothing missing.
+    intervals : bool
+        Whether to draw rows again for ``intervals``, which may take some seconds.
+
+    Returns
+    -------
+    dict
+        JSON values. Of labels: ``mean_average_precision`` (over labels that hold in a row),
+        ``micro_f1``, ``macro_f1`` (over labels that hold in a row or were predicted),
+        ``subset_accuracy`` (share of rows with all labels right), ``log_loss`` (mean over rows
+        and labels). Of numbers: ``r2`` and ``mae``, means over targets, and ``rmse`` of each.
+        Of both ``rows``, ``per_target``, and ``intervals``: 95% bootstrap intervals of the
+        means. What is not defined is None.
+
+    Raises
+    ------
+    HeadError
+        For no rows, targets that do not fit, or labels other than 0 and 1.
+    """
+    truth = np.asarray(Y)
+    if truth.ndim != 2 or truth.shape[1] != len(head.classes):
+        raise HeadError(f"expected {len(head.classes)} targets per row, got shape {truth.shape}")
+    if not len(truth):
+        raise HeadError(
+            "expected rows with values of the targets to judge by, got none",
+            hint="See `bottleneck info` for the splits and how many rows are done.",
+        )
+    if head.task == "numbers":
+        found, names, score = _numbers(head, truth.astype(np.float64), head.predict(X))
+        return found | ({"intervals": _intervals(truth.shape, names, score)} if intervals else {})
+    if not np.isin(truth, (0, 1)).all():
+        raise HeadError(f"expected labels of 0 and 1 for {', '.join(head.classes)}")
+    found, names, score = _labels(head, truth.astype(np.uint8), head.scores(X))
+    return found | ({"intervals": _intervals(truth.shape, names, score)} if intervals else {})
+
+
+def _numbers(head: Head, truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> _Judged:
+    error = predicted - truth
+
+    def score(weights: NDArray[np.float64]) -> list[float]:
+        known = r2_of_each(truth, predicted, weights)
+        return [_mean(known), float((weights @ np.abs(error)).mean() / weights.sum())]
+
+    explained = r2_of_each(truth, predicted)
+    known = explained[~np.isnan(explained)]
+    found = {
+        "rows": len(truth),
+        "r2": float(known.mean()) if len(known) else None,
+        "mae": float(np.abs(error).mean()),
+        "per_target": [
+            {
+                "target": name,
+                "r2": None if np.isnan(explained[i]) else float(explained[i]),
+                "mae": float(np.abs(error[:, i]).mean()),
+                "rmse": float(np.sqrt((error[:, i] ** 2).mean())),
+            }
+            for i, name in enumerate(head.classes)
+        ],
+    }
+    return found, ("r2", "mae"), score
+
+
+def _labels(head: Head, truth: NDArray[np.uint8], scores: NDArray[np.float64]) -> _Judged:
+    predicted = scores > 0
+    holds = truth == 1
+    right = (predicted & holds).sum(axis=0)
+    called, support = predicted.sum(axis=0), holds.sum(axis=0)
+    f1 = [_ratio(2 * r, c + s) for r, c, s in zip(right, called, support, strict=True)]
+    defined = [value for value in f1 if value is not None]
+    mean = mean_average_precision(truth, scores)
+    rankings = [Ranking.of(t, s) for t, s in zip(truth.T, scores.T, strict=True)]
+    both = (predicted & holds).astype(np.float64)
+    either = predicted.astype(np.float64) + holds
+
+    def score(weights: NDArray[np.float64]) -> list[float]:
+        hit, size = 2 * (weights @ both), weights @ either
+        with np.errstate(invalid="ignore"):
+            each = hit / size
+        precisions = np.array([one.average_precision(weights) for one in rankings])
+        return [_mean(precisions), float(hit.sum() / max(size.sum(), 1)), _mean(each)]
+
+    # log(1 + exp(-t z)), without overflow
+    signed = np.where(holds, scores, -scores)
+    losses = np.log1p(np.exp(-np.abs(signed))) + np.maximum(-signed, 0)
+    found = {
+        "rows": len(truth),
+        "mean_average_precision": _defined(mean),
+        "micro_f1": _ratio(2 * right.sum(), called.sum() + support.sum()),
+        "macro_f1": float(np.mean(defined)) if defined else None,
+        "subset_accuracy": float((predicted == holds).all(axis=1).mean()),
+        "log_loss": float(losses.mean()),
+        "per_target": [
+            {
+                "target": name,
+                "average_precision": _defined(average_precision(truth[:, i], scores[:, i])),
+                "precision": _ratio(right[i], called[i]),
+                "recall": _ratio(right[i], support[i]),
+                "f1": f1[i],
+                "support": int(support[i]),
+            }
+            for i, name in enumerate(head.classes)
+        ],
+    }
+    return found, ("mean_average_precision", "micro_f1", "macro_f1"), score
+
+
+def _intervals(
+    shape: tuple[int, ...],
+    names: Sequence[str],
+    score: _Score,
+) -> dict[str, list[float] | None]:
+    """Give percentile intervals of scores, from rows drawn with replacement.
+
+    As :mod:`bottleneck.comparison.bootstrap`; fewer draws where rows times targets are many.
+    """
+    n, targets = shape
+    rng = np.random.default_rng(0)
+    draws = int(np.clip(_WORK // (n * targets), _FEWEST, RESAMPLES))
+    scores = np.array(
+        [
+            score(np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64))
+            for _ in range(draws)
+        ]
+    )
+    tail = 100 * (1 - LEVEL) / 2
+    found: dict[str, list[float] | None] = {}
+    for name, column in zip(names, scores.T, strict=True):
+        known = column[~np.isnan(column)]
+        ends = np.percentile(known, [tail, 100 - tail]) if len(known) else None
+        found[name] = None if ends is None else [float(end) for end in ends]
+    return found
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _ratio(part: Any, whole: Any) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else value

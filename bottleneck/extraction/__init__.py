@@ -1,0 +1,39 @@
+"""Images to features: plan what is pending, decode ahead, run the network, write."""
+
+from typing import TYPE_CHECKING, Any
+
+from bottleneck.extraction.build import build_embedder, rebuild_embedder
+from bottleneck.extraction.embedder import Embedder
+from bottleneck.extraction.engine import fill_store, fill_stores
+from bottleneck.extraction.options import BATCH_SIZE, ExtractOptions
+from bottleneck.extraction.progress import Progress, Silent
+from bottleneck.extraction.result import ExtractResult
+from bottleneck.extraction.run import extract, extract_many
+
+if TYPE_CHECKING:
+    from bottleneck.extraction.transformer import FeatureExtractor as FeatureExtractor
+
+__all__ = [
+    "BATCH_SIZE",
+    "Embedder",
+    "ExtractOptions",
+    "ExtractResult",
+    "FeatureExtractor",
+    "Progress",
+    "Silent",
+    "build_embedder",
+    "extract",
+    "extract_many",
+    "fill_store",
+    "fill_stores",
+    "rebuild_embedder",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The transformer needs scikit-learn, which the engine does not.
+    if name == "FeatureExtractor":
+        from bottleneck.extraction.transformer import FeatureExtractor
+
+        return FeatureExtractor
+    raise AttributeError(f"module 'bottleneck.extraction' has no attribute {name!r}")

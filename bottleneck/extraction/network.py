@@ -1,0 +1,130 @@
+"""What network is wanted, on which device; loaded here, or in processes of its devices."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck import backbones, runtimes
+from bottleneck.backbones.builders import WeightsInfo
+from bottleneck.backbones.spec import OutputSpec
+from bottleneck.errors import OptionError, RuntimeUnavailableError
+from bottleneck.extraction.device_processes import DeviceProcesses
+from bottleneck.runtimes import CompiledBackbone
+from bottleneck.runtimes.place import gpu_index
+
+
+@dataclass(frozen=True)
+class NetworkOrder:
+    """A network that is wanted; travels by pickle, and is called where it is to be loaded.
+
+    Parameters
+    ----------
+    backbone : str
+        Name in the catalogue.
+    weights : str or None
+        See :func:`bottleneck.backbones.load`.
+    size : int or None
+        Side of the input in pixels.
+    outputs : sequence of OutputSpec
+        What to take from it.
+    precision, runtime : str
+        What computes it; ``auto`` is not allowed here.
+    device : str or None
+        On what.
+    """
+
+    backbone: str
+    weights: str | None
+    size: int | None
+    outputs: Sequence[OutputSpec]
+    precision: str
+    runtime: str
+    device: str | None = None
+
+    def __call__(
+        self, calibration: Callable[[int], NDArray[np.uint8]] | None = None
+    ) -> tuple[CompiledBackbone, int, WeightsInfo]:
+        """Load and compile it.
+
+        Parameters
+        ----------
+        calibration : callable, optional
+            From the side of the input to images that int8 is calibrated with.
+
+        Returns
+        -------
+        network : CompiledBackbone
+        size : int
+            Side of its input, pixels.
+        weights : WeightsInfo
+        """
+        compiler = runtimes.get(self.runtime, self.precision)
+        spec = backbones.get(self.backbone)
+        loaded = backbones.load(spec, weights=self.weights, size=self.size, backend=self.runtime)
+        more: dict[str, Any] = {}
+        if self.precision == "int8" and calibration is not None:
+            more["calibration"] = calibration(loaded.size)
+        network = compiler.compile(
+            loaded, self.outputs, precision=self.precision, device=self.device, **more
+        )
+        return network, loaded.size, loaded.weights
+
+
+def on_devices(
+    order: NetworkOrder, devices: Sequence[str]
+) -> tuple[CompiledBackbone, int, WeightsInfo]:
+    """Load a network in a process for each of several devices; this one imports no framework.
+
+    Parameters
+    ----------
+    order : NetworkOrder
+        Its device is not looked at.
+    devices : sequence of str
+        ``cpu`` or ``gpu:N``; the CPU may be named twice, which only a test wants.
+
+    Raises
+    ------
+    OptionError
+        For int8, which is calibrated in one process, and devices that make no sense.
+    """
+    if order.precision == "int8":
+        raise OptionError(
+            f"Expected one device for int8. Received: {', '.join(devices)}.",
+            hint="OpenVINO computes int8 on all cores of the CPU already.",
+        )
+    gpus = [gpu_index(device) for device in devices]
+    numbers = [gpu for gpu in gpus if gpu is not None]
+    if len(set(numbers)) < len(numbers):
+        raise OptionError(f"Expected different GPUs. Received: {', '.join(devices)}.")
+    # In its process a GPU is the only one, so that no framework takes memory on the others.
+    processes = DeviceProcesses(
+        [
+            ("cpu", replace(order, device="cpu"))
+            if gpu is None
+            else (f"gpu:{gpu}", replace(order, device="gpu:0"))
+            for gpu in gpus
+        ],
+        [_environment(gpu) for gpu in gpus],
+    )
+    return processes, processes.loaded.size, processes.loaded.facts
+
+
+def _environment(gpu: int | None) -> dict[str, str]:
+    environment = dict(os.environ)
+    if gpu is None:
+        return environment
+    listed = environment.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return {**environment, "CUDA_VISIBLE_DEVICES": str(gpu)}
+    # Numbers count what this process sees, which is a choice already.
+    visible = [one for one in listed.split(",") if one]
+    if gpu >= len(visible):
+        raise RuntimeUnavailableError(
+            f"Expected the device gpu:{gpu}. Received: CUDA_VISIBLE_DEVICES={listed}, which shows"
+            f" {len(visible)}."
+        )
+    return {**environment, "CUDA_VISIBLE_DEVICES": visible[gpu]}

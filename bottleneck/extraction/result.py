@@ -1,0 +1,174 @@
+"""What a run of the engine did."""
+
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bottleneck.cores import available_cores
+from bottleneck.extraction.plan import MaxFailed
+from bottleneck.extraction.profile import STAGES, limit
+from bottleneck.status import RowStatus
+from bottleneck.store import FeatureStore
+
+
+@dataclass
+class Tally:
+    """What a run has done to one file so far; ``copied`` and ``reused`` are part of ``ok``."""
+
+    ok: int = 0
+    failed: int = 0
+    copied: int = 0
+    reused: int = 0
+    interrupted: bool = False
+
+    @property
+    def done(self) -> int:
+        """Rows of either kind."""
+        return self.ok + self.failed
+
+
+@dataclass(frozen=True)
+class ExtractResult:
+    """What a run did. ``rows = ok + failed + already_done + pending``.
+
+    Parameters
+    ----------
+    output : str
+        The feature file.
+    rows : int
+        Rows of the file.
+    ok, failed : int
+        Rows this run finished, and rows it found to be bad.
+    copied, reused : int
+        Rows among the ``ok`` ones whose features were copied from an identical image of this
+        file, or taken over from an older file.
+    already_done : int
+        Rows that were finished, well or badly, before this run.
+    pending : int
+        Rows still to be computed (after an interrupt or with a limit).
+    failed_total : int
+        Bad rows of the file, from this run and earlier ones.
+    reasons : dict of str to int
+        Bad rows of the file by reason.
+    too_many_failed : bool
+        Whether ``failed_total`` exceeds what was allowed.
+    interrupted : bool
+        Whether the run was stopped by Ctrl-C.
+    seconds : float
+        Time this run took, without loading the backbone.
+    images_per_second : float
+        Images of this run over its time.
+    stages : dict of str to float
+        Seconds per stage (:data:`~bottleneck.extraction.profile.STAGES`); ``read`` and ``decode``
+        are summed over the workers.
+    limit, advice : str
+        The stage that held the run up, and what to change; empty if nothing ran.
+    backbone : str
+        Its name.
+    outputs : dict of str to int
+        Length of the features of each output.
+    peak_rss_mb : float
+        Largest resident memory of the process so far, in MB.
+    """
+
+    output: str
+    rows: int
+    ok: int
+    failed: int
+    copied: int
+    reused: int
+    already_done: int
+    pending: int
+    failed_total: int
+    reasons: dict[str, int]
+    too_many_failed: bool
+    interrupted: bool
+    seconds: float
+    images_per_second: float
+    stages: dict[str, float]
+    limit: str
+    advice: str
+    backbone: str
+    outputs: dict[str, int]
+    peak_rss_mb: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+def summarise(
+    before: FeatureStore,
+    tally: Tally,
+    *,
+    max_failed: MaxFailed,
+    took: float,
+    seconds: Mapping[str, float],
+    workers: int,
+) -> ExtractResult:
+    """Put together what a run says at its end.
+
+    Parameters
+    ----------
+    before : FeatureStore
+        The feature file as it was when the run began.
+    tally : Tally
+        What the run says it has done; what counts is what the file says now.
+    max_failed : MaxFailed
+        How many bad rows are allowed.
+    took : float
+        Seconds.
+    seconds : mapping of str to float
+        Seconds per stage.
+    workers : int
+        Decode workers.
+    """
+    store = FeatureStore.open(before.path)
+    counts, earlier = store.counts(), before.counts()
+    pending = counts.get(RowStatus.PENDING, 0)
+    already_done = len(before) - earlier.get(RowStatus.PENDING, 0)
+    ok = counts.get(RowStatus.DONE, 0) - earlier.get(RowStatus.DONE, 0)
+    reasons = {status.label: count for status, count in counts.items() if status.failed}
+    failed_total = sum(reasons.values())
+    done_now = len(store) - pending - already_done
+    device = str(store.recipe.execution.get("device", "cpu"))
+    found = limit(seconds, workers=workers, cores=available_cores(), device=device)
+    return ExtractResult(
+        output=str(store.path),
+        rows=len(store),
+        ok=ok,
+        failed=done_now - ok,
+        copied=tally.copied,
+        reused=tally.reused,
+        already_done=already_done,
+        pending=pending,
+        failed_total=failed_total,
+        reasons=reasons,
+        too_many_failed=max_failed.exceeded(failed_total, len(store)),
+        interrupted=tally.interrupted,
+        seconds=round(took, 3),
+        images_per_second=round(done_now / took, 2) if done_now else 0.0,
+        stages={stage: round(seconds.get(stage, 0.0), 3) for stage in STAGES},
+        limit=found.stage,
+        advice=found.advice,
+        backbone=store.recipe.backbone,
+        outputs=store.outputs,
+        peak_rss_mb=peak_rss_mb(),
+    )
+
+
+def peak_rss_mb() -> float:
+    """Return the largest resident memory of this process so far, in MB (10**6 bytes).
+
+    On Linux from ``/proc``: what ``getrusage`` says includes the parent from before ``exec``.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        kibibytes = int(status.split("VmHWM:")[1].split()[0])
+    except (OSError, IndexError, ValueError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return round(peak / 1e6, 1) if sys.platform == "darwin" else round(peak * 1.024e-3, 1)
+    return round(kibibytes * 1.024e-3, 1)

@@ -1,0 +1,153 @@
+"""Images to features as a scikit-learn transformer."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from bottleneck import backbones
+from bottleneck.backbones.spec import Pool
+from bottleneck.cores import available_cores
+from bottleneck.errors import ImageError
+from bottleneck.extraction.build import build_embedder
+from bottleneck.extraction.options import BATCH_SIZE
+from bottleneck.extraction.plan import Plan
+from bottleneck.images import ResizeRule
+from bottleneck.manifest import Manifest
+from bottleneck.sources import FileSource, PixelSource, Source
+
+
+class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped bases
+    """Turn images into features of a frozen backbone, in memory.
+
+    For image sets that fit; :func:`bottleneck.extract` writes larger ones to a file. Both
+    compute the same features.
+
+    Parameters
+    ----------
+    backbone : str
+        Name in the catalogue.
+    weights : str, optional
+        ``bundled``, ``imagenet``, ``none`` or a path; the best at hand by default.
+    layer : str, optional
+        Layer whose map is pooled; the last map by default.
+    pool : {"avg", "max", "avgmax", "gem", "none"}
+        How the map becomes a vector.
+    size : int, optional
+        Side of the input in pixels; the backbone's own by default.
+    resize : {"crop", "squash", "pad"}
+        How images are brought to that size.
+    batch_size : int
+        Images per forward pass.
+    workers : int, optional
+        Threads that decode; one per CPU core by default.
+    on_error : {"raise", "nan"}
+        What to do about an image that cannot be decoded.
+
+    Attributes
+    ----------
+    recipe_ : Recipe
+        Exactly what is computed.
+    """
+
+    def __init__(
+        self,
+        backbone: str = backbones.DEFAULT,
+        *,
+        weights: str | None = None,
+        layer: str | None = None,
+        pool: Pool = "avg",
+        size: int | None = None,
+        resize: ResizeRule = "crop",
+        batch_size: int = BATCH_SIZE,
+        workers: int | None = None,
+        on_error: Literal["raise", "nan"] = "raise",
+    ) -> None:
+        self.backbone = backbone
+        self.weights = weights
+        self.layer = layer
+        self.pool = pool
+        self.size = size
+        self.resize = resize
+        self.batch_size = batch_size
+        self.workers = workers
+        self.on_error = on_error
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A compiled network does not travel; it is compiled again where it arrives.
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_embedder"}
+
+    def fit(self, X: object = None, y: object = None) -> Self:
+        """Load and compile the backbone; the images are not looked at."""
+        self._embedder = build_embedder(
+            backbone=self.backbone,
+            weights=self.weights,
+            layers=[self.layer] if self.layer else (),
+            pool=self.pool,
+            size=self.size,
+            resize=self.resize,
+        )
+        self.recipe_ = self._embedder.recipe
+        return self
+
+    def transform(self, X: Sequence[Any]) -> NDArray[np.float32]:
+        """Compute features.
+
+        Parameters
+        ----------
+        X : sequence of str, Path or ndarray
+            Paths of image files, or pixels (uint8 or uint16, greyscale, RGB or RGBA).
+
+        Returns
+        -------
+        ndarray of float32, shape (n, dim)
+
+        Raises
+        ------
+        ImageError
+            For a bad image, unless ``on_error`` is ``"nan"``.
+        """
+        if not hasattr(self, "_embedder"):  # nothing is learned, so fitting is a formality
+            self.fit()
+        source = _as_source(X)
+        (dim,) = self._embedder.dims.values()
+        plan, workers = Plan(np.zeros(len(X), np.uint8)), self.workers or available_cores()
+        features = np.full((len(X), dim), np.nan, np.float32)
+        for batch in self._embedder.stream(
+            source,
+            plan.batches(self.batch_size, workers),
+            workers=workers,
+        ):
+            (features[batch.rows],) = batch.features.values()
+            if batch.failures and self.on_error == "raise":
+                failure = batch.failures[0]
+                raise ImageError(
+                    failure.status, f"{_name(X[failure.row], failure.row)}: {failure.message}"
+                )
+        return features
+
+
+def _as_source(images: Sequence[Any]) -> Source:
+    if all(isinstance(image, str | Path) for image in images):
+        # Rows are numbered, not named: the same file may be given twice.
+        return _Paths([Path(image) for image in images])
+    return PixelSource(images)
+
+
+def _name(image: Any, row: int) -> str:
+    return str(image) if isinstance(image, str | Path) else f"image {row}"
+
+
+class _Paths(FileSource):
+    """Files by position."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        super().__init__("files", Path(), Manifest.build([str(i) for i in range(len(paths))]))
+        self._paths = paths
+
+    def path(self, row: int) -> Path:
+        return self._paths[row]

@@ -1,0 +1,269 @@
+"""The whole comparison on small files: its numbers against independent ways to get them."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bottleneck import compare
+from bottleneck.comparison.alignment import align
+from bottleneck.comparison.findings import duplicate_sets
+from bottleneck.comparison.outer import make_protocol, predict_outer
+from bottleneck.errors import HeadError, OptionError
+from bottleneck.store.runs import append_run, read_runs
+
+
+@pytest.fixture
+def three(blobs):
+    return [
+        blobs("good.h5", noise=1.0, seed=1),
+        blobs("fair.h5", noise=2.0, seed=2),
+        blobs("poor.h5", noise=4.0, seed=3),
+    ]
+
+
+def entries(document):
+    names = [one["name"] for one in document["features"]]
+    return {(names[e["features"]], e["head"]): e for e in document["leaderboard"]}
+
+
+def test_the_leaderboard(three):
+    document = compare(three, heads=("logreg", "ridge", "knn"), map="pca").to_json()
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert document["data"]["estimate"] == "test split"
+    assert (document["data"]["train"], document["data"]["judged"]) == (180, 60)
+    board = document["leaderboard"]
+    assert len(board) == 9
+    assert [e["rank"] for e in board] == list(range(1, 10))
+    accuracies = [e["accuracy"] for e in board]
+    assert accuracies == sorted(accuracies, reverse=True)
+    found = entries(document)
+    for head in ("logreg", "ridge", "knn"):
+        assert found["good", head]["accuracy"] > found["poor", head]["accuracy"] + 0.2
+        versus = found["poor", head]["versus_best"]
+        assert versus["distinguishable"]
+        assert versus["mcnemar_holm"] >= versus["mcnemar_mid_p"]
+        assert versus["difference"]["low"] > 0
+    assert board[0]["versus_best"] is None
+    for e in board:
+        low, high = e["intervals"]["accuracy"]
+        assert low <= e["accuracy"] <= high
+        confusion = np.array(e["confusion"])
+        assert confusion.sum() == 60
+        assert np.trace(confusion) / 60 == pytest.approx(e["accuracy"])
+        assert e["mistakes"]["total"] == 60 - np.trace(confusion)
+        confidences = [row["confidence"] for row in e["mistakes"]["rows"]]
+        assert confidences == sorted(confidences, reverse=True)
+        for row in e["mistakes"]["rows"]:
+            shown = document["images"][str(row["image"])]
+            assert shown["split"] == "test"
+            assert shown["label"] != row["predicted"]
+
+
+def test_test_rows_are_judged_by_the_head_that_train_would_make(three):
+    """The outer estimate with a test split is scikit-learn on the training rows."""
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    aligned = align(three[1:2])
+    protocol = make_protocol(aligned)
+    found = predict_outer(aligned, aligned.features[0], "ridge", protocol)
+    X = aligned.features[0].take(np.arange(240)).read(0, 240, {}).astype(float)
+    model = make_pipeline(StandardScaler(), RidgeClassifier(found.final.best["alpha"]))
+    model.fit(X[protocol.train], aligned.y[protocol.train])
+    assert np.array_equal(found.predicted, model.predict(X[protocol.judged]))
+
+
+def test_neighbours_are_scikit_learns(three):
+    from sklearn.neighbors import KNeighborsClassifier
+
+    aligned = align(three[1:2])
+    protocol = make_protocol(aligned)
+    found = predict_outer(aligned, aligned.features[0], "knn", protocol)
+    X = aligned.features[0].take(np.arange(240)).read(0, 240, {}).astype(float)
+    model = KNeighborsClassifier(int(found.final.best["k"]), metric="cosine", algorithm="brute")
+    model.fit(X[protocol.train], aligned.y[protocol.train])
+    assert np.allclose(found.probabilities, model.predict_proba(X[protocol.judged]))
+
+
+def test_without_a_test_split_every_row_is_judged_by_heads_that_never_saw_it(blobs):
+    """Labels that mean nothing are predicted no better than by chance."""
+    classes = ("a", "b", "c")
+    labels = [classes[i] for i in np.random.default_rng(0).integers(0, 3, 300)]
+    keys = [f"{i}.png" for i in range(300)]
+    path = blobs("x.h5", n=300, classes=classes, labels=labels, keys=keys, split=False, noise=1)
+    document = compare([path], heads=("logreg", "knn"), map="pca").to_json()
+    assert document["data"]["estimate"] == "nested cross-validation"
+    assert document["data"]["judged"] == document["data"]["train"] == 300
+    for e in document["leaderboard"]:
+        assert 0.2 < e["accuracy"] < 0.47
+        assert len(e["chosen_by_fold"]) == 5
+
+
+def test_groups_never_straddle_the_outer_folds(blobs):
+    """Four near copies of each image: apart, the nearest neighbour would know the label."""
+    n = 240
+    classes = ("a", "b")
+    of_group = np.random.default_rng(3).integers(0, 2, n // 4)
+    labels = [classes[of_group[i // 4]] for i in range(n)]
+    groups = [f"g{i // 4}" for i in range(n)]
+    path = blobs(
+        "x.h5",
+        n=n,
+        classes=classes,
+        labels=labels,
+        keys=[str(i) for i in range(n)],
+        split=False,
+        groups=groups,
+    )
+    aligned = align([path])
+    protocol = make_protocol(aligned)
+    for group in np.unique(aligned.groups):
+        assert len(np.unique(protocol.outer[aligned.groups == group])) == 1
+    document = compare([path], heads=("ridge", "knn"), map="pca").to_json()
+    assert document["data"]["groups"] == 60
+    assert {e["versus_best"]["decided_by"] for e in document["leaderboard"][1:]} == {
+        "bootstrap of groups"
+    }
+
+
+def test_order_of_files_and_rows_changes_nothing(blobs):
+    a, b = blobs("a.h5", seed=1, noise=2), blobs("b.h5", seed=2, noise=2)
+    first = entries(compare([a, b], heads=("ridge",), map="pca").to_json())
+    order = np.random.default_rng(1).permutation(240)
+    shuffled = blobs("c.h5", seed=1, noise=2, order=order, backbone="a")
+    second = entries(compare([b, shuffled], heads=("ridge",), map="pca").to_json())
+    for name in ("a", "b"):
+        one, other = first[name, "ridge"], second[name, "ridge"]
+        assert one["best"] == other["best"]
+        assert one["confusion"] == other["confusion"]
+
+
+def test_flipped_labels_come_first(blobs):
+    truth = ["ant", "bee", "cat", "dog", "elk", "fox"]
+    rng = np.random.default_rng(7)
+    flipped = rng.choice(240, 12, replace=False)
+    labels = [truth[i % 6] for i in range(240)]
+    for i in flipped:
+        labels[i] = truth[(i + rng.integers(1, 6)) % 6]
+    path = blobs("x.h5", labels=labels, keys=[f"{i}.png" for i in range(240)], noise=1.5)
+    document = compare([path], heads=("logreg",), map="pca").to_json()
+    first = [row["image"] for row in document["label_errors"]["rows"][:24]]
+    assert len(set(first) & set(flipped.tolist())) >= 10
+    likely = {row["image"] for row in document["label_errors"]["rows"] if row["likely"]}
+    assert len(likely & set(flipped.tolist())) >= 6
+    assert len(likely) <= 24
+
+
+def test_duplicates_across_training_and_test_are_leaks(blobs):
+    digests = np.random.default_rng(5).integers(0, 256, (240, 16), np.uint8)
+    # Row 0 is a test row, row 6 a training row of the same class: first equal bytes ...
+    digests[30] = digests[0]
+    path = blobs("x.h5", digests=digests, noise=1)
+    aligned = align([path])
+    assert [int(aligned.splits[i]) for i in (0, 30)] == [3, 1]
+    found = duplicate_sets(aligned, aligned.features[0], 0.9999)
+    assert (found["exact"], found["near"], found["leaks"], found["leaked_rows"]) == (1, 0, 1, 1)
+    assert found["sets"][0]["images"] == [0, 30]
+    assert found["sets"][0]["exact"]
+    # ... then nearly equal features of different files, with labels that contradict.
+    features = aligned.features[0]
+    X = features.take(np.arange(240)).read(0, 240, {}).copy()
+    X[37] = X[24] * 1.001
+
+    class Planted:
+        def take(self, chosen):
+            from bottleneck.heads.rows import ArrayRows
+
+            return ArrayRows(X[chosen])
+
+    unknown = replace(aligned, digests=np.zeros_like(digests))
+    found = duplicate_sets(unknown, Planted(), 0.9999)
+    (line,) = found["sets"]
+    assert line["images"] == [24, 37]
+    assert line["leak"]
+    assert line["conflict"]
+    assert not line["exact"]
+
+
+def test_cost_comes_from_the_longest_run(blobs):
+    path = blobs("a.h5", n=60, backbone="efficientnet_lite0", dtype="float16")
+    append_run(path, {"images": 5, "images_per_second": 1.0, "device": "cpu"})
+    append_run(path, {"images": 50, "images_per_second": 20.0, "device": "gpu", "batch_size": 8})
+    with path.with_name("a.h5.runs.jsonl").open("a") as stream:
+        stream.write("cut off {\n[1]\n")
+    assert len(read_runs(path)) == 2
+    (line,) = compare([path], heads=("ridge",), map="pca").to_json()["features"]
+    cost = line["cost"]
+    assert (cost["images_per_second"], cost["device"], cost["batch_size"]) == (20.0, "gpu", 8)
+    assert (cost["parameters"], cost["length"], cost["bytes_per_image"]) == (3413024, 12, 24)
+    assert cost["machine"].endswith("cores")
+
+
+def test_curves_climb_and_end_where_cross_validation_is(three):
+    document = compare(three[1:2], heads=("ridge", "knn"), map="pca").to_json()
+    (curve,) = document["curves"]  # of the first head
+    assert [p["share"] for p in curve["curve"]] == [0.1, 0.2, 0.4, 0.7, 1.0]
+    assert [p["shots"] for p in curve["shots"]] == [1, 2, 4, 8, 16]
+    ridge = entries(document)["fair", "ridge"]
+    chosen = next(entry for entry in ridge["cv"] if entry["params"] == ridge["best"])
+    assert curve["curve"][-1]["mean"] == pytest.approx(chosen["mean"], abs=1e-9)
+    assert curve["curve"][-1]["mean"] > curve["curve"][0]["mean"]
+    (curve,) = compare(three[1:2], heads=("knn",), map="pca").to_json()["curves"]
+    assert curve["curve"][-1]["mean"] > curve["curve"][0]["mean"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"heads": ("forest",)}, "expected heads of logreg, svm, ridge, mlp, knn, got 'forest'"),
+        ({"heads": ("mlp", "logreg")}, "expected another head before mlp"),
+        ({"heads": ()}, "one or more different heads, got none"),
+        ({"heads": ("knn", "knn")}, "different heads"),
+        ({"cv": 1}, "2 or more folds"),
+        ({"resamples": 3}, "100 draws"),
+        ({"near": 0.0}, "cosine above 0"),
+    ],
+)
+def test_wrong_options(options, message, tmp_path):
+    with pytest.raises(OptionError, match=message):
+        compare([tmp_path / "none.h5"], **options)
+
+
+def test_only_test_rows_are_refused(blobs):
+    path = blobs("x.h5", n=6)  # the first six are test rows
+    with pytest.raises(HeadError, match="rows of the split 'train'"):
+        compare([path])
+
+
+@pytest.mark.parametrize("split", [True, False], ids=["test split", "nested"])
+def test_two_classes(blobs, split, tmp_path):
+    path = blobs("x.h5", classes=("no", "yes"), n=80, noise=6, dims={"avg": 3}, split=split)
+    comparison = compare([path], heads=("logreg", "svm", "ridge", "knn"), map="pca")
+    for e in comparison.to_json()["leaderboard"]:
+        assert np.array(e["confusion"]).shape == (2, 2)
+        assert e["top_5_accuracy"] is None
+        assert (e["log_loss"] is None) == (e["head"] in ("svm", "ridge"))
+    assert comparison.write_html(tmp_path / "x.html")["bytes"] < 500_000
+
+
+def test_a_class_that_only_the_test_has_is_always_a_mistake(blobs):
+    classes = ("ant", "bee", "cat")
+    # Of every three blocks of rows the first is for the test: there the cats are.
+    labels = [classes[i % 3] if i % 3 < 2 or (i // 3) % 4 == 0 else "ant" for i in range(120)]
+    path = blobs("x.h5", n=120, classes=classes, labels=labels, keys=[str(i) for i in range(120)])
+    document = compare([path], heads=("logreg", "ridge", "knn"), map="pca").to_json()
+    for e in document["leaderboard"]:
+        cat = next(c for c in e["per_class"] if c["class"] == "cat")
+        assert cat["recall"] == 0
+        assert e["confusion"][2][2] == 0
+        assert cat["support"] == 10
+
+
+def test_hardly_any_images(blobs, tmp_path):
+    path = blobs("x.h5", n=18, dims={"avg": 4}, split=False, classes=("a", "b", "c"))
+    comparison = compare([path], heads=("logreg", "knn"), cv=3, map="pca")
+    assert comparison.to_json()["data"]["judged"] == 18
+    comparison.write_html(tmp_path / "x.html")

@@ -1,0 +1,167 @@
+"""Several devices, each with a process of its own: the same batches, the same bits."""
+
+import os
+import signal
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from fakes import LateBackbone, MeanBackbone, fake_embedder
+
+from bottleneck.errors import (
+    BackboneError,
+    DeviceMemoryError,
+    OptionError,
+    RuntimeUnavailableError,
+    WorkerError,
+)
+from bottleneck.extraction.device_processes import DeviceProcesses
+from bottleneck.extraction.device_worker import Block
+from bottleneck.extraction.network import NetworkOrder, on_devices
+from bottleneck.runtimes import Overlapping
+from bottleneck.store import FeatureStore
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is loaded in the process of a device; travels by pickle."""
+
+    kind: type = MeanBackbone
+    size: int = 16
+
+    def __call__(self):
+        return self.kind(), self.size, {"pid": os.getpid()}
+
+
+class Small(MeanBackbone):
+    def __call__(self, batch):
+        if len(batch) > 3:
+            raise DeviceMemoryError("full", hint="less")
+        return super().__call__(batch)
+
+
+class Deadly(MeanBackbone):
+    def __call__(self, batch):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Wrong(MeanBackbone):
+    def __call__(self, batch):
+        raise ZeroDivisionError("wrong")
+
+
+class Missing:
+    def __call__(self):
+        raise BackboneError("there is no such layer", hint="there are others")
+
+
+@pytest.fixture
+def processes():
+    opened = []
+
+    def start(*orders):
+        loads = [(f"gpu:{i}", order) for i, order in enumerate(orders)]
+        environment = {**os.environ, "WHICH": "this"}
+        opened.append(DeviceProcesses(loads, [environment] * len(loads)))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def pixels(rng):
+    return rng.integers(0, 256, (12, 16, 16, 3), np.uint8)
+
+
+def test_batches_go_round_and_come_back_in_order(processes, pixels):
+    network = processes(Order(), Order(LateBackbone))
+    assert isinstance(network, Overlapping)
+    assert network.loaded.facts["pid"] != os.getpid()
+    assert (network.device, network.runtime, network.in_flight) == ("gpu:0,gpu:1", "numpy", 5)
+    pending = [network.submit(pixels[i : i + 3]) for i in range(0, 12, 3)]
+    found = [one.result() for one in pending]
+    np.testing.assert_allclose(
+        np.concatenate([one["mean"] for one in found]), pixels.mean((1, 2)), rtol=1e-6
+    )
+    assert network(pixels[:0])["spread"].shape == (0, 3)
+    # Larger ones than before need new memory; results in any order.
+    first, second, third = network.submit(pixels), network.submit(pixels[:2]), network(pixels[:5])
+    np.testing.assert_allclose(second.result()["mean"], pixels[:2].mean((1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(first.result()["mean"], pixels.mean((1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(third["mean"], pixels[:5].mean((1, 2)), rtol=1e-6)
+
+
+class Another(MeanBackbone):
+    def __init__(self):
+        super().__init__(details={"xla": True})
+
+
+def test_devices_that_compute_in_other_ways_are_refused(processes):
+    with pytest.raises(WorkerError, match=r"\{\} on gpu:0 and \{'xla': True\} on gpu:1"):
+        processes(Order(), Order(Another))
+
+
+def test_a_file_has_the_bits_of_one_device(processes, photos, run, tmp_path):
+    one = FeatureStore.open(run(photos, tmp_path / "one.h5", batch_size=2).output)
+    network = processes(Order(), Order(), Order())
+    result = run(photos, tmp_path / "three.h5", fake_embedder(network), batch_size=2)
+    three = FeatureStore.open(result.output)
+    assert result.ok == len(one)
+    for name in ("mean", "spread"):
+        assert np.array_equal(one.features(name), three.features(name))
+    assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "three.h5").read_bytes()
+
+
+def test_a_full_device_halves_its_batches(processes, photos, run):
+    result = run(photos, embedder=fake_embedder(processes(Order(Small), Order(Small))))
+    assert (result.ok, result.failed) == (12, 0)
+
+
+def test_what_a_process_raises_is_raised(processes, pixels):
+    with pytest.raises(BackboneError, match="no such layer") as caught:
+        processes(Order(), Missing())
+    assert caught.value.hint == "there are others"
+    with pytest.raises(ZeroDivisionError, match="wrong"):
+        processes(Order(Wrong))(pixels)
+
+
+def test_a_process_that_ends_is_told_by_its_device(processes, photos, run):
+    network = processes(Order(), Order(Deadly))
+    with pytest.raises(WorkerError, match="the process of gpu:1 has ended: SIGKILL") as caught:
+        run(photos, embedder=fake_embedder(network))
+    assert "run the same command again" in (caught.value.hint or "")
+    assert run(photos).rows == 12  # the file can be continued
+
+
+def test_blocks_are_whole_pages_that_do_not_overlap():
+    block = Block(0, room=3, size=5, dims=[7, 2])
+    assert block.n_bytes % os.sysconf("SC_PAGESIZE") == 0
+    assert block.n_bytes >= 3 * 5 * 5 * 3 + 4 * 3 * 9
+
+
+def order(**changes):
+    plain = {"backbone": "mobilenet_v2", "weights": "none", "size": 32, "outputs": ()}
+    return NetworkOrder(**{**plain, "precision": "float32", "runtime": "tensorflow", **changes})
+
+
+def test_devices_that_make_no_sense():
+    with pytest.raises(OptionError, match="different GPUs"):
+        on_devices(order(), ["gpu:1", "gpu:1"])
+    with pytest.raises(OptionError, match="'tpu'"):
+        on_devices(order(), ["cpu", "tpu"])
+    with pytest.raises(OptionError, match="one device for int8"):
+        on_devices(order(precision="int8"), ["cpu", "cpu"])
+
+
+def test_a_gpu_is_alone_in_its_process(monkeypatch):
+    from bottleneck.extraction.network import _environment
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert _environment(1)["CUDA_VISIBLE_DEVICES"] == "1"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    assert _environment(1)["CUDA_VISIBLE_DEVICES"] == "7"
+    assert _environment(None)["CUDA_VISIBLE_DEVICES"] == "4,7"
+    with pytest.raises(RuntimeUnavailableError, match="gpu:2.*CUDA_VISIBLE_DEVICES=4,7"):
+        _environment(2)
