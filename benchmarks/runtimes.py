@@ -47,7 +47,7 @@ def main():
 
 
 def rates(options, others):
-    from bottleneck.bench import draw_jpegs
+    from bottleneck.speed import draw_jpegs
 
     with tempfile.TemporaryDirectory() as folder:
         images = draw_jpegs(Path(folder) / "drawn", options.images)

@@ -10,10 +10,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from bottleneck.comparison import compare as compare
+    from bottleneck.api import bench as bench
+    from bottleneck.api import compare as compare
+    from bottleneck.api import evaluate as evaluate
+    from bottleneck.api import export as export
+    from bottleneck.api import extract as extract
+    from bottleneck.api import extract_many as extract_many
+    from bottleneck.api import merge as merge
+    from bottleneck.api import neighbors as neighbors
+    from bottleneck.api import predict as predict
+    from bottleneck.api import rescue as rescue
+    from bottleneck.api import train as train
+    from bottleneck.api import verify as verify
     from bottleneck.errors import BottleneckError as BottleneckError
     from bottleneck.extraction import FeatureExtractor as FeatureExtractor
-    from bottleneck.extraction import extract as extract
     from bottleneck.manifest import Manifest as Manifest
     from bottleneck.store import FeatureStore as FeatureStore
 
@@ -22,24 +32,35 @@ _HOME = {
     "FeatureExtractor": "bottleneck.extraction",
     "FeatureStore": "bottleneck.store",
     "Manifest": "bottleneck.manifest",
-    "compare": "bottleneck.comparison.study",
-    "extract": "bottleneck.extraction.run",
 }
 
-__all__ = [
-    "BottleneckError",
-    "FeatureExtractor",
-    "FeatureStore",
-    "Manifest",
-    "__version__",
+_FUNCTIONS = (
+    "bench",
     "compare",
+    "evaluate",
+    "export",
     "extract",
+    "extract_many",
+    "merge",
+    "neighbors",
+    "predict",
+    "rescue",
+    "train",
+    "verify",
+)
+
+__all__ = [  # noqa: PLE0604  # the names are strings, made public below
+    *_HOME,
+    *_FUNCTIONS,
+    "__version__",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
+    if name in _FUNCTIONS:
+        return getattr(import_module("bottleneck.api"), name)
     if name == "heads":
         return import_module("bottleneck.heads")
     raise AttributeError(f"module 'bottleneck' has no attribute {name!r}")

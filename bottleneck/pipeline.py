@@ -1,5 +1,6 @@
 """Pipelines: steps read from TOML, run in order, skipped when nothing they depend on changed."""
 
+import difflib
 import json
 import os
 import tomllib
@@ -8,18 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bottleneck import __version__
-from bottleneck.errors import PipelineError, TooManyFailuresError
-from bottleneck.extraction.progress import Progress
+from bottleneck import __version__, api
+from bottleneck.declare import Options, Role, declared
+from bottleneck.errors import OptionError, PipelineError, TooManyFailuresError
 from bottleneck.fingerprint import fingerprint
 from bottleneck.location import is_url
+from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions
+from bottleneck.progress import Progress
 from bottleneck.sources import open_source
-from bottleneck.steps import STEPS, ExtractStep, Step
-from bottleneck.steps.table import build_step, option_names, refuse_unknown, step_fields
 from bottleneck.writing import prepare_output, write_text
 
-_IMAGES = ("sources", "images")
-"""Fields of steps that name images, not files."""
+STEPS = ("extract", "train", "evaluate", "predict", "compare")
+"""What a step can run: functions of :mod:`bottleneck.api`."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,13 @@ class NamedStep:
         Unique in the pipeline.
     kind : str
         ``extract``, ``train``, ``evaluate``, ``predict`` or ``compare``.
-    step : Step
-        What to run.
+    step : Options
+        With what.
     """
 
     name: str
     kind: str
-    step: Step
+    step: Options
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def load_pipeline(path: Path, settings: Sequence[str] = ()) -> list[NamedStep]:
         raise PipelineError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PipelineError(f"{path} is not valid TOML: {error}") from error
-    refuse_unknown(document, {"step", "root"}, str(path))
+    _refuse_unknown(document, {"step", "root"}, str(path))
     tables = document.get("step", [])
     if not isinstance(tables, list) or not tables:
         raise PipelineError(f"{path}: expected steps, each headed [[step]], found none")
@@ -111,12 +112,12 @@ def load_pipeline(path: Path, settings: Sequence[str] = ()) -> list[NamedStep]:
     for setting in settings:
         _apply(setting, named)
     steps = [
-        NamedStep(name, kind, build_step(kind, options, root, f"{path}, step {name!r}"))
+        NamedStep(name, kind, _build(kind, options, root, f"{path}, step {name!r}"))
         for name, kind, options in named
     ]
     makers: dict[str, str] = {}
     for named_step in steps:
-        for output in _paths(named_step.step, named_step.step.writes):
+        for output in _paths(named_step.step, "writes"):
             if output in makers:
                 raise PipelineError(
                     f"{path}: the steps {makers[output]!r} and {named_step.name!r} both write "
@@ -159,18 +160,18 @@ def run_pipeline(
     for named in steps:
         state_path = _state_path(named.step)
         state = _read_state(state_path)
-        waits_for = remade.intersection(_paths(named.step, named.step.reads))
+        waits_for = remade.intersection(_paths(named.step, "reads", "images"))
         stamps = None if dry_run and waits_for else _stamps(named)
         why = _why_run(named, state, stamps, force=force, waits_for=waits_for)
         if why is None:
             yield Outcome(named.name, named.kind, "skipped", "up to date", state["result"])
             continue
-        remade.update(_paths(named.step, named.step.writes))
+        remade.update(_paths(named.step, "writes"))
         if dry_run or stamps is None:
             yield Outcome(named.name, named.kind, "would run", why, None)
             continue
         step = named.step
-        if isinstance(step, ExtractStep):
+        if isinstance(step, ExtractOptions):
             # Remembered until the step ends well, in case it is stopped while it looks.
             changed = state.get("refresh", False) or state.get("inputs") != stamps["inputs"]
             step = replace(
@@ -180,7 +181,7 @@ def run_pipeline(
             )
         unfinished = {"finished": False, "refresh": getattr(step, "refresh", False)}
         _write_state(state_path, {**stamps, **unfinished})
-        result = step.run(progress)
+        result = getattr(api, named.kind)(**step.values(), progress=progress).to_json()
         _require_success(named, result)
         made = {"finished": True, "result": result, "outputs": _stamp_outputs(step)}
         _write_state(state_path, {**stamps, **made})
@@ -208,7 +209,7 @@ def _why_run(
 ) -> str | None:
     if force:
         return "forced"
-    if not state or any(not Path(p).exists() for p in _paths(named.step, named.step.writes)):
+    if not state or any(not Path(p).exists() for p in _paths(named.step, "writes")):
         return "not made yet"
     if waits_for or stamps is None:
         return f"{', '.join(os.path.relpath(path) for path in sorted(waits_for))} is made anew"
@@ -222,17 +223,16 @@ def _why_run(
 def _stamps(named: NamedStep) -> dict[str, str]:
     """Fingerprint what the result depends on, without reading images."""
     step = named.step
-    inputs = {}
-    for name in step.reads:
-        value = getattr(step, name)
-        if name in _IMAGES:
+    inputs, options = {}, step.values()
+    for option in declared(type(step)):
+        name, role, value = option.name, option.about.role, options[option.name]
+        files = value if isinstance(value, tuple) else (value,) if value else ()
+        if role == "images":
             inputs[name] = open_source(value, getattr(step, "targets", ())).stamp() if value else ""
-        else:
-            files = value if isinstance(value, tuple) else (value,)
+        elif role == "reads":
             inputs[name] = " ".join(_stamp_input(named, name, file) for file in files)
-    options = {field.name: getattr(step, field.name) for field in step_fields(step)}
-    for name in (*step.reads, *step.writes):
-        options[name] = _absolute(options[name])  # wherever the command is run from
+        if role:
+            options[name] = _absolute(value)  # wherever the command is run from
     return {
         "inputs": fingerprint(inputs),
         "options": fingerprint({"version": __version__, "run": named.kind, **options}),
@@ -251,9 +251,9 @@ def _stamp_input(named: NamedStep, name: str, path: str) -> str:
     return f"{facts.st_size} {facts.st_mtime_ns}"
 
 
-def _stamp_outputs(step: Step) -> str:
+def _stamp_outputs(step: Options) -> str:
     """Fingerprint the files a step has made by size and time of change."""
-    facts = [Path(path).stat() for path in _paths(step, step.writes)]
+    facts = [Path(path).stat() for path in _paths(step, "writes")]
     return fingerprint([[fact.st_size, fact.st_mtime_ns] for fact in facts])
 
 
@@ -265,14 +265,12 @@ def _absolute(value: Any) -> Any:
     return value
 
 
-def _paths(step: Step, names: Sequence[str]) -> list[str]:
-    values = [getattr(step, name) for name in names]
-    flat = [part for v in values for part in (v if isinstance(v, tuple) else (v,))]
-    return [os.path.abspath(v) for v in flat if isinstance(v, str)]  # noqa: PTH100
+def _paths(step: Options, *roles: Role) -> list[str]:
+    return [os.path.abspath(path) for path in step.paths(*roles)]  # noqa: PTH100
 
 
-def _state_path(step: Step) -> Path | None:
-    written = _paths(step, step.writes)
+def _state_path(step: Options) -> Path | None:
+    written = _paths(step, "writes")
     return Path(f"{written[0]}.step.json") if written else None
 
 
@@ -318,16 +316,15 @@ def _apply(setting: str, named: Sequence[tuple[str, str, dict[str, Any]]]) -> No
     chosen = [
         options
         for step_name, kind, options in named
-        if step_name == name or (not dot and option in option_names(kind))
+        if step_name == name or (not dot and option in _roles(kind))
     ]
     if not chosen:
         steps = ", ".join(step_name for step_name, _, _ in named)
         raise PipelineError(f"--set {setting}: no step has it", hint=f"The steps are: {steps}")
     for _, kind, options in named:
         if any(options is one for one in chosen):
-            paths = (*STEPS[kind].reads, *STEPS[kind].writes)
             # What is typed on the command line is meant from where it is typed.
-            options[option] = _from_here(value) if option in paths else value
+            options[option] = _from_here(value) if _roles(kind).get(option) else value
 
 
 def _from_here(value: Any) -> Any:
@@ -336,3 +333,45 @@ def _from_here(value: Any) -> Any:
     if isinstance(value, str) and not is_url(value):
         return os.path.abspath(value)  # noqa: PTH100
     return value
+
+
+def _roles(kind: str) -> dict[str, Role | None]:
+    """Return the options of a function, with the roles of those that are paths."""
+    return {option.name: option.about.role for option in declared(OPTIONS[kind])}
+
+
+def _build(kind: str, options: Mapping[str, Any], root: Path, where: str) -> Options:
+    """Make a function's options of a table's plain values; paths start from a folder."""
+    roles = _roles(kind)
+    _refuse_unknown(options, set(roles), where)
+    for option in declared(OPTIONS[kind]):
+        if option.required and option.name not in options:
+            raise PipelineError(f"{where}: expected a value for {option.name!r}, found none")
+    try:
+        step = OPTIONS[kind](**options)
+    except OptionError as error:
+        raise PipelineError(f"{where}: {error.message}", hint=error.hint) from error
+    if isinstance(step, PredictOptions) and step.output is None:
+        raise PipelineError(f"{where}: expected a value for 'output', found none")
+    values = step.values()
+    paths = {name: _resolve(values[name], root) for name, role in roles.items() if role}
+    return replace(step, **paths)
+
+
+def _resolve(value: Any, root: Path) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_resolve(item, root) for item in value)
+    return os.path.relpath(root / value) if isinstance(value, str) else value
+
+
+def _refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> None:
+    """Raise a PipelineError for the first key that is not known, with the nearest ones."""
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=3)
+            raise PipelineError(
+                f"{where}: unknown key {key!r}",
+                hint=f"Did you mean {' or '.join(near)}?"
+                if near
+                else f"Known keys: {', '.join(sorted(known))}",
+            )

@@ -11,9 +11,9 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 
 # From the ground up. A module may import from rows below its own, and from its own package.
 LAYERS = (
-    {"status"},
+    {"status", "progress"},
     {"cores", "errors", "fingerprint", "packed"},
-    {"location", "targets", "options"},
+    {"location", "targets", "declare"},
     {"writing"},
     {"manifest", "recipe"},
     {"images", "audio", "sources", "weights"},
@@ -21,10 +21,11 @@ LAYERS = (
     {"runtimes", "store"},
     {"decode"},
     {"sets"},
+    {"options"},
     {"extraction", "heads"},
     {"judge"},
-    {"comparison", "adapt", "cluster", "bench"},
-    {"steps", "api"},
+    {"comparison", "adapt", "cluster", "speed"},
+    {"api"},
     {"pipeline"},
     {"cli"},
 )
@@ -110,7 +111,7 @@ def test_heavy_libraries_stay_in_their_homes(path):
     [
         "bottleneck",
         "bottleneck.cli.main",
-        "bottleneck.steps",
+        "bottleneck.api",
         "bottleneck.pipeline",
         "bottleneck.store",
         "bottleneck.sources",
@@ -121,7 +122,7 @@ def test_heavy_libraries_stay_in_their_homes(path):
         "bottleneck.runtimes.quantize",
         "bottleneck.runtimes.tensorflow",
         "bottleneck.runtimes.torch",
-        "bottleneck.bench",
+        "bottleneck.speed",
         "bottleneck.decode",
         "bottleneck.extraction",
         "bottleneck.heads",

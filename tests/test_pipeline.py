@@ -230,22 +230,22 @@ def test_the_order_of_what_is_read_is_checked(pipeline, tmp_path):
         ("[[step", "not valid TOML", None),
         (
             "[[step]]\nrun = 'extract'\nsources = 'x'\noutput = 'y'\nsize = 'big'",
-            "size: expected int, got 'big'",
+            "expected size to be a whole number, got 'big'",
             None,
         ),
         (
             "[[step]]\nrun = 'extract'\nsources = 'x'\noutput = 'y'\nsize = true",
-            "size: expected int, got True",
+            "expected size to be a whole number, got True",
             None,
         ),
         (
             "[[step]]\nrun = 'extract'\nsources = 'x'\noutput = 'y'\npool = 'median'",
-            "pool: expected one of 'avg', 'max'",
+            "expected pool to be one of 'avg', 'max'",
             None,
         ),
         (
             "[[step]]\nrun = 'extract'\nsources = [1]\noutput = 'y'",
-            "sources: expected a list of strings",
+            "expected sources to be a list of strings",
             None,
         ),
         (
@@ -273,9 +273,9 @@ def test_settings_that_fit_nothing_are_named(pipeline, setting):
 def test_settings_are_typed(pipeline):
     steps = load_pipeline(pipeline.path, ["features.size=32", "jobs=-1", "features.backbone=vgg16"])
     assert steps[0].step.size == 32
-    assert steps[0].step.backbone == "vgg16"
+    assert steps[0].step.backbone == ("vgg16",)
     assert steps[1].step.jobs == -1
-    with pytest.raises(PipelineError, match="size: expected int"):
+    with pytest.raises(PipelineError, match="size to be a whole number"):
         load_pipeline(pipeline.path, ["features.size=large"])
 
 

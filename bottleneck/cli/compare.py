@@ -1,29 +1,17 @@
 """``bottleneck compare``."""
 
-from functools import partial
 from typing import Any
 
 import click
 
-from bottleneck.cli.options import json_option, quiet_option, step_option
+from bottleneck.cli.options import json_option, options_of, quiet_option
 from bottleneck.cli.progress import make_progress
 from bottleneck.cli.show import params, percent, print_json, print_lines, print_table
-from bottleneck.steps.compare import CompareStep
-
-_option = partial(step_option, CompareStep)
+from bottleneck.options import CompareOptions
 
 
 @click.command(name="compare")
-@click.argument("features", metavar="A.h5 B.h5 ...", nargs=-1, required=True)
-@_option("heads", metavar="NAMES", help="logreg, svm, ridge, mlp, knn; the first makes the curves.")
-@_option("output", "-o", "--output", metavar="REPORT.html", help="The page, one file.")
-@_option("feature", metavar="NAME", help="Only this output of the files, repeatable.")
-@_option("images", metavar="SOURCE", help="Where the images are; by default as extracted.")
-@_option("cv", metavar="K", help="Folds that choose strengths, and judge without a test split.")
-@_option("seed", help="Decides folds and draws.")
-@_option("resamples", metavar="N", help="Draws of the bootstrap.")
-@_option("near", metavar="COSINE", help="From which images count as near duplicates.")
-@_option("map", help="Maps of the features; auto adds UMAP where its extra is installed.")
+@options_of(CompareOptions)
 @json_option
 @quiet_option
 def command(as_json: bool, quiet: bool, **options: Any) -> None:
@@ -33,7 +21,9 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
     by cross-validation on the training rows and judged on the test rows, or, without a test
     split, by nested cross-validation.
     """
-    result = CompareStep(**options).run(make_progress(quiet))
+    from bottleneck import api
+
+    result = api.compare(**options, progress=make_progress(quiet)).to_json()
     if as_json:
         print_json(result)
     else:

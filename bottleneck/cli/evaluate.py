@@ -1,12 +1,11 @@
 """``bottleneck evaluate``."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import click
 
-from bottleneck.cli.options import json_option, quiet_option, step_option
+from bottleneck.cli.options import json_option, options_of, quiet_option
 from bottleneck.cli.progress import make_progress
 from bottleneck.cli.show import (
     number,
@@ -17,21 +16,18 @@ from bottleneck.cli.show import (
     print_table,
     target_summary,
 )
-from bottleneck.steps.evaluate import EvaluateStep
-
-_option = partial(step_option, EvaluateStep)
+from bottleneck.options import EvaluateOptions
 
 
 @click.command(name="evaluate")
-@click.argument("head", metavar="HEAD")
-@click.argument("features", metavar="FEATURES.h5")
-@_option("split", help="Which rows; by default test, else those held out, else all.")
-@_option("output", "-o", "--output", metavar="FILE.json", help="Also keep the judgement.")
+@options_of(EvaluateOptions)
 @json_option
 @quiet_option
 def command(as_json: bool, quiet: bool, **options: Any) -> None:
     """Judge a head on stored features of the same recipe."""
-    result = EvaluateStep(**options).run(make_progress(quiet))
+    from bottleneck import api
+
+    result = api.evaluate(**options, progress=make_progress(quiet)).to_json()
     if as_json:
         print_json(result)
         return

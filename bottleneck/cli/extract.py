@@ -1,77 +1,18 @@
 """``bottleneck extract``."""
 
-from functools import partial
 from typing import Any
 
 import click
 
-from bottleneck.cli.options import json_option, quiet_option, step_option
+from bottleneck.cli.options import json_option, options_of, quiet_option
 from bottleneck.cli.progress import make_progress
 from bottleneck.cli.show import print_json, print_lines
 from bottleneck.errors import TooManyFailuresError
-from bottleneck.steps.extract import ExtractStep
-
-_option = partial(step_option, ExtractStep)
+from bottleneck.options import ExtractOptions
 
 
 @click.command(name="extract")
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@_option(
-    "output",
-    "-o",
-    "--output",
-    metavar="FILE.h5",
-    help="The feature file; {backbone} in it stands for the backbone's name.",
-)
-@_option(
-    "backbone",
-    "-b",
-    "--backbone",
-    metavar="NAME",
-    multiple=True,
-    default=[ExtractStep.backbone],
-    help="See `bottleneck backbones`; repeat it for a file each from one pass.",
-)
-@_option(
-    "weights",
-    metavar="WHICH",
-    help="bundled, imagenet, none (random) or a path; by default the best at hand.",
-)
-@_option("layers", "--layer", metavar="NAME", help="Layer to pool, repeatable; the last map.")
-@_option("pool", help="How maps become vectors.")
-@_option("size", metavar="N", help="Side of the input in pixels; the backbone's own.")
-@_option("resize", help="How images are brought to that size.")
-@_option("views", metavar="K", help="Rows per image: the plain one and random parts of it.")
-@_option("batch_size", metavar="N|auto", help="Images per forward pass; auto measures.")
-@_option("workers", metavar="N", help="Processes or threads that decode; one per core.")
-@_option("worker_kind", help="auto: processes, and threads where those cannot be had.")
-@_option("timeout", metavar="SECONDS", help="An image that takes longer in a process has failed.")
-@_option("precision", help="Arithmetic of the network.")
-@_option("dtype", help="Type of the features on disk.")
-@_option("runtime", help="How the network is compiled.")
-@_option(
-    "devices",
-    "--device",
-    metavar="NAME",
-    help="cpu, gpu or gpu:N; repeat it for a process on each. The first GPU, else the CPU.",
-)
-@_option(
-    "reuse",
-    metavar="OLD.h5",
-    help="Take features of equal images from a file of the same recipe; repeatable.",
-)
-@_option(
-    "targets",
-    "--target",
-    metavar="COLUMN",
-    help="Column of the table to keep for `train --target`; repeatable.",
-)
-@_option("limit", metavar="N", help="Only N of the pending images now, evenly spread.")
-@_option("overwrite", help="Begin anew even if the file exists.")
-@_option("preallocate", "--preallocate/--no-preallocate", help="Reserve the disk space at once.")
-@_option("retry_failed", help="Try images again that failed before.")
-@_option("refresh", help="Compute images again whose bytes changed since.")
-@_option("max_failed", metavar="N|P%", help="More failed images than this exit with 3.")
+@options_of(ExtractOptions)
 @json_option
 @quiet_option
 def command(as_json: bool, quiet: bool, **options: Any) -> int:
@@ -85,9 +26,10 @@ def command(as_json: bool, quiet: bool, **options: Any) -> int:
     If the file exists and was begun with the same images and the same recipe, only what is missing
     is computed: stop it when you like, and run the same command again.
     """
-    names = options.pop("backbone")
-    step = ExtractStep(**options, backbone=names[0])
-    results = step.run_many(names, make_progress(quiet))
+    from bottleneck import api
+
+    found = api.extract_many(**options, progress=make_progress(quiet))
+    results = [result.to_json() for result in found]
     if as_json:
         print_json(results[0] if len(results) == 1 else {"files": results})
     else:

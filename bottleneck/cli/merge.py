@@ -1,30 +1,26 @@
 """``bottleneck merge``."""
 
+from typing import Any
+
 import click
 
-from bottleneck.cli.options import json_option
+from bottleneck.cli.options import json_option, options_of
 from bottleneck.cli.show import print_json, print_lines
+from bottleneck.options import MergeOptions
 
 
 @click.command(name="merge")
-@click.argument("inputs", metavar="A.h5 B.h5 ...", nargs=-1, required=True)
-@click.option("-o", "--output", metavar="ALL.h5", required=True, help="The joined file.")
-@click.option(
-    "--concatenate",
-    "concatenate_lists",
-    is_flag=True,
-    help="Put different lists of images one behind the other.",
-)
+@options_of(MergeOptions)
 @json_option
-def command(inputs: tuple[str, ...], output: str, concatenate_lists: bool, as_json: bool) -> None:
+def command(as_json: bool, **options: Any) -> None:
     """Join feature files of one recipe, as from several machines, into one.
 
     The inputs list the same images and have finished others of them; or, with --concatenate,
-    they list different images. Stopped and run again, it goes on.
+    they list different images. Stopped and run again, it resumes.
     """
-    from bottleneck.store.merge import merge
+    from bottleneck import api
 
-    result = merge(inputs, output, concatenate_lists=concatenate_lists)
+    result = api.merge(**options)
     for note in result.notes:
         click.echo(f"note: {note}", err=True)
     if as_json:

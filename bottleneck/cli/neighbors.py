@@ -1,36 +1,26 @@
 """``bottleneck neighbors``."""
 
 from dataclasses import asdict
+from typing import Any
 
 import click
 
-from bottleneck.cli.options import json_option
+from bottleneck.cli.options import json_option, options_of
 from bottleneck.cli.show import print_json, print_table
+from bottleneck.options import NeighborsOptions
 
 
 @click.command(name="neighbors")
-@click.argument("features", metavar="FEATURES.h5")
-@click.argument("image", metavar="IMAGE")
-@click.option("-k", "--count", metavar="N", default=10, show_default=True, help="How many.")
-@click.option("--feature", metavar="NAME", help="Output of the file, where it has several.")
-@click.option("--weights", metavar="WHICH", help="Where the weights are now, if they moved.")
+@options_of(NeighborsOptions)
 @json_option
-def command(
-    *,
-    features: str,
-    image: str,
-    count: int,
-    feature: str | None,
-    weights: str | None,
-    as_json: bool,
-) -> None:
+def command(as_json: bool, **options: Any) -> None:
     """Show the images of a feature file that are most similar to IMAGE.
 
     IMAGE goes through the recipe of the file, so its features mean the same as those stored.
     """
-    from bottleneck.comparison.neighbors import neighbors
+    from bottleneck import api
 
-    found = neighbors(features, image, count=count, feature=feature, weights=weights)
+    found = api.neighbors(**options)
     if as_json:
         from bottleneck.comparison.study import readable
 

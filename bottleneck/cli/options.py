@@ -1,10 +1,12 @@
-"""Options that several commands share; defaults come from the steps, so there is one of each."""
+"""Options of the command line, made of those that :mod:`bottleneck.options` declares."""
 
 from collections.abc import Callable
-from dataclasses import MISSING, fields
-from typing import Any, TypeVar, get_args, get_type_hints
+from dataclasses import MISSING
+from typing import Any, TypeVar
 
 import click
+
+from bottleneck.declare import Declared, Options, declared, listed
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -12,44 +14,54 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
 
 
-def step_option(
-    step: type, name: str, *flags: str, help: str, **more: Any
-) -> Callable[[_Command], _Command]:
-    """Make the option of a step's field: its default and its choices are the field's.
+def options_of(options: type[Options]) -> Callable[[_Command], _Command]:
+    """Give a command every argument and option of a dataclass.
 
     Parameters
     ----------
-    step : type
-        The step's dataclass.
-    name : str
-        The field.
-    *flags : str
-        ``-b``, ``--backbone``; by default the field's name with dashes.
-    help : str
-        Its line in the help.
-    **more
-        For :func:`click.option`.
+    options : type
+        The dataclass; defaults, choices and help are those of its fields.
     """
-    field = next(field for field in fields(step) if field.name == name)
-    hint = get_type_hints(step)[name]
-    settings: dict[str, Any] = {"help": help, "show_default": True}
-    if field.default is MISSING:
+
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(declared(options)):
+            command = (_argument if option.about.argument else _option)(option)(command)
+        return command
+
+    return decorate
+
+
+def _argument(option: Declared) -> Callable[[_Command], _Command]:
+    return click.argument(
+        option.name,
+        metavar=option.about.metavar,
+        nargs=-1 if option.several else 1,
+        required=option.required,
+    )
+
+
+def _option(option: Declared) -> Callable[[_Command], _Command]:
+    about, dashed = option.about, option.name.replace("_", "-")
+    settings: dict[str, Any] = {"help": about.help, "metavar": about.metavar, "show_default": True}
+    flags = about.flags or (f"--{dashed}",)
+    if option.required:
         settings["required"] = True
-    elif hint is bool:
-        settings |= {"is_flag": True, "show_default": False}
-    elif field.default not in (None, ()):
-        settings["default"] = field.default
-    settings |= _type_of(hint) if "type" not in more else {}
-    settings |= more
-    return click.option(*(flags or (f"--{name.replace('_', '-')}",)), name, **settings)
+    elif option.kind is bool:
+        settings |= {"is_flag": True, "show_default": False, "default": option.default}
+        if option.default and not about.flags:
+            flags = (f"--{dashed}/--no-{dashed}",)
+    elif option.several:
+        # None where the field's is (): click shows no empty default then.
+        many = listed(option.default) if option.kind is str else option.default
+        settings |= {"multiple": True, "default": many or None}
+    elif option.default is not None and option.default is not MISSING:
+        settings["default"] = option.default
+    if option.kind is not bool:
+        settings["type"] = _type_of(option)
+    return click.option(*flags, option.name, **settings)
 
 
-def _type_of(hint: Any) -> dict[str, Any]:
-    options = [option for option in get_args(hint) if option is not type(None)]
-    if options and all(isinstance(option, str) for option in options):
-        return {"type": click.Choice(options)}
-    if hint == tuple[str, ...]:
-        return {"multiple": True, "type": str}
-    if len(options) == 1:
-        return _type_of(options[0]) or {"type": options[0]}
-    return {"type": hint} if hint in (int, float, str) else {}
+def _type_of(option: Declared) -> Any:
+    if option.words and option.kind is str:
+        return click.Choice(option.words)
+    return str if option.words else option.kind  # numbers or words: checked by the dataclass

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bottleneck.extraction.progress import Progress
+from bottleneck.progress import Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

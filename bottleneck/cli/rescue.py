@@ -1,29 +1,26 @@
 """``bottleneck rescue``."""
 
+from typing import Any
+
 import click
 
-from bottleneck.cli.options import json_option
+from bottleneck.cli.options import json_option, options_of
 from bottleneck.cli.show import print_json, print_lines
+from bottleneck.options import RescueOptions
 
 
 @click.command(name="rescue")
-@click.argument("broken", metavar="BROKEN.h5")
-@click.option("-o", "--output", metavar="NEW.h5", required=True, help="The new file.")
-@click.option(
-    "--like",
-    metavar="GOOD.h5",
-    help="A sound file of the same images and options, if BROKEN does not tell them any more.",
-)
+@options_of(RescueOptions)
 @json_option
-def command(broken: str, output: str, like: str | None, as_json: bool) -> None:
+def command(as_json: bool, **options: Any) -> None:
     """Save the sound rows of a feature file whose metadata was damaged.
 
     Only rows whose checksums match are taken; the others are pending in the new file, and
     `extract` computes them.
     """
-    from bottleneck.store.rescue import rescue
+    from bottleneck import api
 
-    result = rescue(broken, output, like=like)
+    result = api.rescue(**options)
     if as_json:
         print_json(result.to_json())
     else:

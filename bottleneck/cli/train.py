@@ -1,12 +1,11 @@
 """``bottleneck train``."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import click
 
-from bottleneck.cli.options import json_option, quiet_option, step_option
+from bottleneck.cli.options import json_option, options_of, quiet_option
 from bottleneck.cli.progress import make_progress
 from bottleneck.cli.show import (
     number,
@@ -17,10 +16,7 @@ from bottleneck.cli.show import (
     print_table,
     target_summary,
 )
-from bottleneck.heads.catalogue import HEAD_NAMES
-from bottleneck.steps.train import TrainStep
-
-_option = partial(step_option, TrainStep)
+from bottleneck.options import TrainOptions
 
 _METRICS: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "accuracy": ("accuracy", percent),
@@ -31,30 +27,7 @@ _METRICS: dict[str, tuple[str, Callable[[float | None], str]]] = {
 
 
 @click.command(name="train")
-@click.argument("features", metavar="FEATURES.h5")
-@_option("output", "-o", "--output", metavar="HEAD", help="Where to save the head.")
-@_option("head", metavar="NAME", help=f"{', '.join(HEAD_NAMES)}, or a path: sklearn.svm.SVC.")
-@_option(
-    "settings", "--set", metavar="K=V", help="Parameter of mlp or of a classifier by its path."
-)
-@_option("C", "--C", metavar="GRID", help="Strengths to try: lo:hi:n (log scale) or a,b,c.")
-@_option("cv", metavar="K", help="Folds of the cross-validation; 0 for none with a single C.")
-@_option("feature", metavar="NAME", help="Output of the file, where it has several.")
-@_option("holdout", metavar="P", help="Share held out for the test, where there are no splits.")
-@_option("seed", help="Decides folds and hold-out, with the images' keys.")
-@_option("jobs", metavar="N", help="Threads that share the work; -1 for all cores.")
-@_option("engine", help="What logreg and svm are fitted with; keras is for a GPU.")
-@_option("one_se", help="Take the smallest C within one standard error of the best.")
-@_option("nested", help="Also estimate the accuracy with the choice of C included.")
-@_option("curve", metavar="SHARES", help="Also fit on shares of the rows: 0.1,0.3,1.")
-@_option("shots", metavar="COUNTS", help="Also fit on a few rows per class: 1,2,4,8,16.")
-@_option(
-    "targets",
-    "--target",
-    metavar="NAME",
-    help="Predict this target, not the class; repeatable. logreg: labels, ridge: numbers.",
-)
-@_option("calibrate", help="Also make probabilities of the scores, on rows left out.")
+@options_of(TrainOptions)
 @json_option
 @quiet_option
 def command(as_json: bool, quiet: bool, **options: Any) -> None:
@@ -63,7 +36,9 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
     Features are standardised; the strength is chosen by stratified cross-validation on the
     training rows only. Failed and unlabelled rows are left out and counted.
     """
-    result = TrainStep(**options).run(make_progress(quiet))
+    from bottleneck import api
+
+    result = api.train(**options, progress=make_progress(quiet)).to_json()
     if as_json:
         print_json(result)
         return

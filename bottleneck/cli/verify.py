@@ -1,26 +1,29 @@
 """``bottleneck verify``."""
 
+from typing import Any
+
 import click
 
-from bottleneck.cli.options import json_option
+from bottleneck.cli.options import json_option, options_of
 from bottleneck.cli.show import print_json, print_lines
+from bottleneck.options import VerifyOptions
 
 _SHOWN = 10
 
 
 @click.command(name="verify")
-@click.argument("file", metavar="FILE")
-@click.option("--fix", is_flag=True, help="Set bad rows to pending, for `extract` to redo.")
+@options_of(VerifyOptions)
 @json_option
-def command(file: str, fix: bool, as_json: bool) -> int:
+def command(as_json: bool, **options: Any) -> int:
     """Check a feature file: layout, fingerprints, and the checksum of every finished row.
 
     Exits with 0 if the file is sound (with --fix: if all that was wrong could be mended).
     """
+    from bottleneck import api
     from bottleneck.store import FeatureStore
-    from bottleneck.store.verify import verify
 
-    report = verify(file, fix=fix)
+    file = options["file"]
+    report = api.verify(**options)
     if as_json:
         print_json(report.to_json())
         return 0 if report.ok else 1

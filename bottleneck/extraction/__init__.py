@@ -5,24 +5,20 @@ from typing import TYPE_CHECKING, Any
 from bottleneck.extraction.build import build_embedder, rebuild_embedder
 from bottleneck.extraction.embedder import Embedder
 from bottleneck.extraction.engine import fill_store, fill_stores
-from bottleneck.extraction.options import BATCH_SIZE, ExtractOptions
 from bottleneck.extraction.progress import Progress, Silent
 from bottleneck.extraction.result import ExtractResult
-from bottleneck.extraction.run import extract, extract_many
+from bottleneck.extraction.run import extract_many
 
 if TYPE_CHECKING:
     from bottleneck.extraction.transformer import FeatureExtractor as FeatureExtractor
 
 __all__ = [
-    "BATCH_SIZE",
     "Embedder",
-    "ExtractOptions",
     "ExtractResult",
     "FeatureExtractor",
     "Progress",
     "Silent",
     "build_embedder",
-    "extract",
     "extract_many",
     "fill_store",
     "fill_stores",

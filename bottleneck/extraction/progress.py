@@ -1,47 +1,5 @@
-"""How a long run tells what it is doing, whoever listens."""
+"""Where the engine's callers know :mod:`bottleneck.progress` from."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from bottleneck.progress import Progress, Silent
 
-
-class Progress(Protocol):
-    """Receives the state of a run. Rows are reported once they are durable, not before."""
-
-    def begin(self, total: int, done: int) -> None:
-        """Start on ``total`` rows; ``done`` others need nothing now."""
-        ...
-
-    def advance(self, finished: int, failed: int, seconds: Mapping[str, float]) -> None:
-        """Tell how many rows this run has finished and failed, and the seconds per stage."""
-        ...
-
-    def stage(self, what: str) -> None:
-        """Tell what is being done now, where there are no rows to count."""
-        ...
-
-    def note(self, message: str) -> None:
-        """Tell something worth knowing that is no error."""
-        ...
-
-    def end(self) -> None:
-        """The run is over, one way or the other."""
-        ...
-
-
-class Silent:
-    """Listens to nothing."""
-
-    def begin(self, total: int, done: int) -> None:
-        """Ignore it."""
-
-    def advance(self, finished: int, failed: int, seconds: Mapping[str, float]) -> None:
-        """Ignore it."""
-
-    def stage(self, what: str) -> None:
-        """Ignore it."""
-
-    def note(self, message: str) -> None:
-        """Ignore it."""
-
-    def end(self) -> None:
-        """Ignore it."""
+__all__ = ["Progress", "Silent"]

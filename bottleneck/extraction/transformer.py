@@ -13,10 +13,10 @@ from bottleneck.backbones.spec import Pool
 from bottleneck.cores import available_cores
 from bottleneck.errors import ImageError
 from bottleneck.extraction.build import build_embedder
-from bottleneck.extraction.options import BATCH_SIZE
 from bottleneck.extraction.plan import Plan
 from bottleneck.images import ResizeRule
 from bottleneck.manifest import Manifest
+from bottleneck.options import BATCH_SIZE
 from bottleneck.sources import FileSource, PixelSource, Source
 
 

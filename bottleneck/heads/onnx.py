@@ -21,6 +21,7 @@ from bottleneck import __version__
 from bottleneck.errors import HeadError
 from bottleneck.heads.saved import Head
 from bottleneck.heads.weights import weights_of
+from bottleneck.writing import written_whole
 
 _IR_VERSION, _OPSET = 8, 13
 _FLOAT, _INT64, _DOUBLE = 1, 7, 11
@@ -44,7 +45,8 @@ def write_onnx(head: Head, path: Path) -> None:
     """
     content = onnx_model(head)
     try:
-        path.write_bytes(content)
+        with written_whole(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise HeadError(f"cannot write {path}: {error.strerror or error}") from error
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from fakes import write_png
 
+from bottleneck.api.prediction import _label_names
 from bottleneck.errors import HeadError
 from bottleneck.heads import Head
-from bottleneck.steps.predict import _label_names
 from bottleneck.store import FeatureStore
 
 pytestmark = pytest.mark.usefixtures("fake_backbone")

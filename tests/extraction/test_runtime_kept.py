@@ -6,8 +6,9 @@ from fakes import MeanBackbone, fake_recipe, write_png
 
 from bottleneck import runtimes
 from bottleneck.errors import OptionError
-from bottleneck.extraction import Embedder, ExtractOptions, extract_many
+from bottleneck.extraction import Embedder, extract_many
 from bottleneck.images import Geometry
+from bottleneck.options import ExtractOptions
 from bottleneck.runtimes import choice
 
 AUTO = "openvino"
@@ -39,7 +40,7 @@ def extract(tmp_path, asked):
     def run(names=("vgg16",), output="{backbone}.h5", **options):
         options = {"worker_kind": "threads", "workers": 1, **options}
         return extract_many(
-            str(tmp_path / "in"), str(tmp_path / output), names, ExtractOptions(**options)
+            ExtractOptions(tmp_path / "in", tmp_path / output, backbone=names, **options)
         )
 
     return run

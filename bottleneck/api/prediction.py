@@ -1,24 +1,24 @@
-"""The step that puts a saved head to work on new images."""
+"""Put a saved head to work on new images."""
 
 import csv
 import functools
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from bottleneck.cores import available_cores
-from bottleneck.errors import OptionError
+from bottleneck.declare import listed
 from bottleneck.extraction.plan import MaxFailed, Plan
-from bottleneck.extraction.progress import Progress
+from bottleneck.options import PredictOptions
 from bottleneck.targets import column_names
-from bottleneck.writing import prepare_output
+from bottleneck.writing import prepare_output, written_whole
 
 if TYPE_CHECKING:
     from bottleneck.extraction.embedder import EmbeddedBatch
@@ -27,97 +27,87 @@ if TYPE_CHECKING:
 COLUMNS = ("key", "label", "probability", "error")
 
 
-@dataclass(frozen=True, kw_only=True)
-class PredictStep:
-    """A head and images to labels, by exactly the recipe of the head's features.
+@dataclass(frozen=True)
+class Predicted:
+    """What a prediction came to.
 
     Parameters
     ----------
-    head : str
-        The head's file.
-    sources : tuple of str
-        Folders, tables, image files, archives, arrays, URLs: docs/sources.md.
-    output : str, optional
-        Where the rows go; standard output by default.
-    format : {"csv", "jsonl", "json"}, optional
-        By default what the output's ending says, else CSV.
-    weights : str, optional
-        Where the backbone's weights are now, if not where extraction found them.
-    batch_size : int
-        Images per forward pass.
-    workers : int, optional
-        Processes that decode; one per CPU core by default.
-    runtime : str
-        How the backbone is compiled.
-    max_failed : str
-        More failed images than this number or percentage make the run a failure.
+    document : mapping
+        How many images there were and how many failed, as JSON values.
+    records : list of dict, optional
+        A row per image in order, where no output was given.
     """
 
-    reads: ClassVar[tuple[str, ...]] = ("head", "sources")
-    writes: ClassVar[tuple[str, ...]] = ("output",)
+    document: Mapping[str, Any]
+    records: list[dict[str, Any]] | None
 
-    head: str
-    sources: tuple[str, ...]
-    output: str | None = None
-    format: Literal["csv", "jsonl", "json"] | None = None
-    weights: str | None = None
-    batch_size: int = 32
-    workers: int | None = None
-    runtime: Literal["auto", "tensorflow", "jax", "torch", "openvino"] = "auto"
-    max_failed: str = "10%"
+    def to_json(self) -> dict[str, Any]:
+        """Return the document."""
+        return dict(self.document)
 
-    def run(self, progress: Progress) -> dict[str, Any]:
-        """Predict; the rows go to the output, the document counts them."""
-        from bottleneck.decode.watch import Watch
-        from bottleneck.extraction import rebuild_embedder
-        from bottleneck.heads import Head
-        from bottleneck.sources import open_source
+    def __repr__(self) -> str:
+        return f"<Predicted {self.document['rows']} images, {self.document['failed']} failed>"
 
-        allowed = MaxFailed.parse(self.max_failed)
-        if self.batch_size < 1:
-            raise OptionError(f"expected batch_size to be at least 1, got {self.batch_size}")
-        inputs = [self.head, *self.sources]
-        place = prepare_output(self.output, kind="other", inputs=inputs) if self.output else None
-        head = Head.load(self.head)
-        source = open_source(self.sources)
-        embedder = rebuild_embedder(
-            head.recipe, owner=self.head, weights=self.weights, runtime=self.runtime
-        )
-        notes = head.require_features(embedder.recipe, head.output, embedder.dims[head.output])
-        for note in notes:
-            progress.note(note)
-        n_rows, failed = len(source.manifest), 0
-        plan, workers = Plan(np.zeros(n_rows, np.uint8)), self.workers or available_cores()
-        seconds: defaultdict[str, float] = defaultdict(float)
-        progress.begin(n_rows, 0)
-        try:
-            targets = () if head.task == "classes" else head.classes
-            with _open_output(place, self.format, targets) as write:
-                finished = 0
-                for batch in embedder.stream(
-                    source,
-                    plan.batches(self.batch_size, workers),
-                    workers=workers,
-                    worker_kind="auto",
-                    seconds=seconds,
-                    watch=Watch(
-                        name=source.manifest.keys.__getitem__,
-                        note=progress.note,
-                    ),
-                ):
-                    for record in _records(head, batch, source.manifest.keys):
-                        write(record)
-                    failed += len(batch.failures)
-                    finished += len(batch.rows) + len(batch.failures)
-                    progress.advance(finished, failed, seconds)
-        finally:
-            progress.end()
-        return {
-            "output": self.output,
-            "rows": n_rows,
-            "failed": failed,
-            "too_many_failed": allowed.exceeded(failed, n_rows),
-        }
+
+def label_images(options: PredictOptions) -> Predicted:
+    """Predict; see :func:`bottleneck.predict`."""
+    from bottleneck.decode.watch import Watch
+    from bottleneck.extraction import rebuild_embedder
+    from bottleneck.heads import Head
+    from bottleneck.sources import open_source
+
+    progress = options.progress
+    allowed = MaxFailed.parse(str(options.max_failed))
+    place: Path | None = None
+    if options.output not in (None, "-"):
+        inputs = options.paths("reads", "images")
+        place = prepare_output(options.output, kind="other", inputs=inputs)
+    head = Head.load(options.head)
+    source = open_source(listed(options.sources))
+    embedder = rebuild_embedder(
+        head.recipe,
+        owner=str(options.head),
+        weights=None if options.weights is None else str(options.weights),
+        runtime=options.runtime,
+    )
+    notes = head.require_features(embedder.recipe, head.output, embedder.dims[head.output])
+    for note in notes:
+        progress.note(note)
+    n_rows, failed = len(source.manifest), 0
+    plan, workers = Plan(np.zeros(n_rows, np.uint8)), options.workers or available_cores()
+    seconds: defaultdict[str, float] = defaultdict(float)
+    records: list[dict[str, Any]] | None = [] if options.output is None else None
+    progress.begin(n_rows, 0)
+    try:
+        targets = () if head.task == "classes" else head.classes
+        with _open_output(place, options.format, targets, records) as write:
+            finished = 0
+            for batch in embedder.stream(
+                source,
+                plan.batches(options.batch_size, workers),
+                workers=workers,
+                worker_kind="auto",
+                seconds=seconds,
+                watch=Watch(
+                    name=source.manifest.keys.__getitem__,
+                    note=progress.note,
+                ),
+            ):
+                for record in _records(head, batch, source.manifest.keys):
+                    write(record)
+                failed += len(batch.failures)
+                finished += len(batch.rows) + len(batch.failures)
+                progress.advance(finished, failed, seconds)
+    finally:
+        progress.end()
+    document = {
+        "output": None if place is None else str(options.output),
+        "rows": n_rows,
+        "failed": failed,
+        "too_many_failed": allowed.exceeded(failed, n_rows),
+    }
+    return Predicted(document, records)
 
 
 def _records(head: "Head", batch: "EmbeddedBatch", keys: Any) -> Iterator[dict[str, Any]]:
@@ -187,8 +177,16 @@ def _readable(keys: Sequence[str], row: int) -> str:
 
 
 @contextmanager
-def _open_output(path: Path | None, format: str | None, targets: Sequence[str]) -> Iterator[Any]:
-    """Open the place rows go to; a file gets its name only when it is complete."""
+def _open_output(
+    path: Path | None,
+    format: str | None,
+    targets: Sequence[str],
+    records: list[dict[str, Any]] | None,
+) -> Iterator[Callable[[dict[str, Any]], Any]]:
+    """Open the place rows go to: a list, a file that is written whole, or standard output."""
+    if records is not None:
+        yield records.append
+        return
     if format is None:
         ending = path.suffix.lower().lstrip(".") if path else ""
         format = ending if ending in ("jsonl", "json") else "csv"
@@ -197,13 +195,12 @@ def _open_output(path: Path | None, format: str | None, targets: Sequence[str]) 
             yield write
         sys.stdout.flush()
         return
-    partial = path.with_name(f"{path.name}.part")
     with (
-        partial.open("w", newline="", encoding="utf-8") as stream,
+        written_whole(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
         _row_writer(stream, format, targets) as write,
     ):
         yield write
-    partial.replace(path)
 
 
 @contextmanager

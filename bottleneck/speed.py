@@ -4,7 +4,6 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,17 +12,14 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.backbones.catalogue import DEFAULT
 from bottleneck.cores import available_cores
+from bottleneck.declare import listed
 from bottleneck.errors import OptionError
-from bottleneck.extraction import Embedder, Silent, build_embedder, extract
+from bottleneck.extraction import Embedder, build_embedder, extract_many
 from bottleneck.extraction.calibration import calibration_images
-from bottleneck.extraction.progress import Progress
+from bottleneck.options import BenchOptions, ExtractOptions
 from bottleneck.runtimes import Padding
 from bottleneck.sources import Source, open_source
-
-BATCH_SIZES: Final = (1, 8, 16, 32, 64)
-"""Batch sizes that are tried."""
 
 DRAWN_SIZE: Final = (375, 500)
 """Height and width of the pictures that are drawn where none are given, as ImageNet's mean."""
@@ -77,65 +73,34 @@ class BenchResult:
         return asdict(self)
 
 
-def bench(
-    sources: Sequence[str] = (),
-    *,
-    backbone: str = DEFAULT,
-    weights: str | None = None,
-    size: int | None = None,
-    precision: str = "float32",
-    runtime: str = "auto",
-    batch_sizes: Sequence[int] = BATCH_SIZES,
-    images: int = 256,
-    seconds: float = 2.0,
-    workers: int | None = None,
-    progress: Progress | None = None,
-) -> BenchResult:
-    """Measure a backbone.
-
-    Parameters
-    ----------
-    sources : sequence of str
-        Folders, CSV tables, image files. By default JPEGs of 500 x 375 pixels are drawn.
-    backbone, weights, size, precision, runtime
-        See :func:`~bottleneck.extraction.build.build_embedder`.
-    batch_sizes : sequence of int
-        Which to try.
-    images : int
-        At most so many images of the sources are read.
-    seconds : float
-        How long each batch size is tried, at least; five batches at least.
-    workers : int, optional
-        What decodes; one per CPU core by default.
-    progress : Progress, optional
-        Who is told what is being measured.
+def measure(options: BenchOptions) -> BenchResult:
+    """Measure a backbone: alone, the decoding alone, and both together.
 
     Raises
     ------
     OptionError
-        For numbers that make no sense.
+        Without a batch size.
     BottleneckError
         As :func:`bottleneck.extract`.
     """
-    if not batch_sizes or min(batch_sizes) < 1 or images < 1:
-        raise OptionError(
-            "Expected batch sizes and a number of images of at least 1. "
-            f"Received: {[*batch_sizes]} and {images}."
-        )
-    tell = (progress or Silent()).note
-    workers = workers or available_cores()
+    batch_sizes = options.batch_sizes
+    if isinstance(batch_sizes, int) or not batch_sizes:
+        raise OptionError(f"expected batch sizes to try, got {batch_sizes}")
+    seconds, images = options.seconds, options.images
+    tell = options.progress.note
+    workers = options.workers or available_cores()
     with tempfile.TemporaryDirectory() as folder:
-        given = [*sources] or [str(draw_jpegs(Path(folder) / "drawn", images))]
+        given = [*listed(options.sources)] or [str(draw_jpegs(Path(folder) / "drawn", images))]
         source = open_source(given)
-        options: dict[str, Any] = {
-            "backbone": backbone,
-            "weights": weights,
-            "size": size,
-            "precision": precision,
-            "runtime": runtime,
+        network: dict[str, Any] = {
+            "backbone": options.backbone,
+            "weights": None if options.weights is None else str(options.weights),
+            "size": options.size,
+            "precision": options.precision,
+            "runtime": options.runtime,
         }
-        tell(f"loading {backbone}")
-        embedder = build_embedder(**options, calibration=partial(calibration_images, source))
+        tell(f"loading {options.backbone}")
+        embedder = build_embedder(**network, calibration=partial(calibration_images, source))
         forward = {}
         for batch_size in batch_sizes:
             forward[batch_size] = forward_rate(embedder, batch_size, seconds)
@@ -145,21 +110,23 @@ def bench(
         count = min(images, len(source.manifest))
         decoding = decode_rate(embedder, source, count, chosen, workers)
         tell(f"decoding alone, {workers} workers: {decoding:.1f} images/s")
-        result = extract(
-            given,
-            Path(folder) / "bench.h5",
-            **options,
-            batch_size=chosen,
-            workers=workers,
-            limit=count,
-            max_failed="100%",
+        (result,) = extract_many(
+            ExtractOptions(
+                given,
+                Path(folder) / "bench.h5",
+                **network,
+                batch_size=chosen,
+                workers=workers,
+                limit=count,
+                max_failed="100%",
+            )
         )
     return BenchResult(
         backbone=embedder.recipe.backbone,
         runtime=embedder.network.runtime,
         runtime_version=embedder.network.version,
         device=embedder.network.device,
-        precision=precision,
+        precision=options.precision,
         size=embedder.geometry.size,
         cores=available_cores(),
         forward={str(number): round(rate, 2) for number, rate in forward.items()},

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.api.holdout import held_out
 from bottleneck.errors import HeadError, OptionError
-from bottleneck.steps.holdout import held_out
 
 if TYPE_CHECKING:
     from bottleneck.store import FeatureStore, RowChoice

@@ -1,0 +1,203 @@
+"""The package's functions: what the commands and pipelines call, and nothing else.
+
+Each has the name and the options of its command, which :mod:`bottleneck.options` declares once.
+Results have ``to_json()``, the document that the command prints with ``--json``. What a function
+needs is imported when it is called.
+"""
+
+from typing import TYPE_CHECKING
+
+from bottleneck.declare import listed, takes
+from bottleneck.errors import OptionError
+from bottleneck.options import (
+    BenchOptions,
+    CompareOptions,
+    EvaluateOptions,
+    ExportOptions,
+    ExtractOptions,
+    MergeOptions,
+    NeighborsOptions,
+    PredictOptions,
+    RescueOptions,
+    TrainOptions,
+    VerifyOptions,
+)
+
+if TYPE_CHECKING:
+    from bottleneck.api.evaluation import Judged
+    from bottleneck.api.exporting import HeadExport
+    from bottleneck.api.prediction import Predicted
+    from bottleneck.api.training import Trained
+    from bottleneck.comparison.neighbors import Neighbor
+    from bottleneck.comparison.study import Comparison
+    from bottleneck.extraction import ExtractResult
+    from bottleneck.speed import BenchResult
+    from bottleneck.store.export import ExportResult
+    from bottleneck.store.merge import MergeResult
+    from bottleneck.store.rescue import RescueResult
+    from bottleneck.store.verify import VerifyReport
+
+
+@takes(ExtractOptions)
+def extract(options: ExtractOptions) -> "ExtractResult":
+    """Write the features of all images of some sources to a file, or finish such a file.
+
+    If the file exists and was begun with the same images and recipe, only the rows that are not
+    finished are computed. Identical images are computed once.
+    """
+    if len(listed(options.backbone)) != 1:
+        raise OptionError(
+            f"expected one backbone, got {', '.join(listed(options.backbone)) or 'none'}",
+            hint="extract_many makes a file for each of several.",
+        )
+    (result,) = extract_many(**options.values(), progress=options.progress)
+    return result
+
+
+@takes(ExtractOptions)
+def extract_many(options: ExtractOptions) -> "list[ExtractResult]":
+    """Write a feature file for each of several backbones; every image is decoded once.
+
+    The output has ``{backbone}`` in it. A JPEG is decoded at the scale the largest input needs;
+    a smaller one may so be drawn from more pixels than in a run of its own.
+    """
+    from bottleneck import extraction
+
+    return extraction.extract_many(options)
+
+
+@takes(TrainOptions)
+def train(options: TrainOptions) -> "Trained":
+    """Fit a head on stored features, select its strength, judge it once on the test rows.
+
+    The head is fitted on the rows of the ``train`` split, or on all rows where the file has no
+    splits; ``val`` rows are left alone. Its strength is chosen by cross-validation on those rows;
+    the rows of the ``test`` split, or those held out, are touched once, at the end.
+    """
+    from bottleneck.api.training import fit_head
+
+    return fit_head(options)
+
+
+@takes(EvaluateOptions)
+def evaluate(options: EvaluateOptions) -> "Judged":
+    """Judge a head on stored features of the same recipe."""
+    from bottleneck.api.evaluation import judge
+
+    return judge(options)
+
+
+@takes(PredictOptions)
+def predict(options: PredictOptions) -> "Predicted":
+    """Label images, by exactly the recipe of the features the head was trained on.
+
+    Each image is a row of key, label, probability (where the head has any) and error. Without an
+    output the rows are the result's ``records``.
+    """
+    from bottleneck.api.prediction import label_images
+
+    return label_images(options)
+
+
+@takes(CompareOptions)
+def compare(options: CompareOptions) -> "Comparison":
+    """Compare backbones, layers and heads on the same images, splits and folds.
+
+    All files list the same images; what failed in one is left out for all. Heads are selected
+    by cross-validation on the training rows and judged on the test rows, or, without a test
+    split, by nested cross-validation.
+    """
+    from bottleneck.api.comparing import compare_files
+
+    return compare_files(options)
+
+
+@takes(MergeOptions)
+def merge(options: MergeOptions) -> "MergeResult":
+    """Join feature files of one recipe, as from several machines, into one.
+
+    The inputs list the same images and have finished others of them; or, with ``concatenate``,
+    they list different images. Stopped and run again, it resumes.
+    """
+    from bottleneck.store.merge import merge as merge_files
+
+    return merge_files(
+        listed(options.inputs), options.output, concatenate_lists=options.concatenate
+    )
+
+
+@takes(ExportOptions)
+def export(options: ExportOptions) -> "ExportResult | HeadExport":
+    """Hand finished features on: to other programs, or as a smaller feature file; or a head.
+
+    ``FILE.npy`` comes with ``FILE.csv`` (path, label, split, group of each row), ``FILE.parquet``
+    holds both, ``FILE.usearch`` is an index for approximate search by cosine with the same table
+    beside it. Rows that are not finished stay behind. A head becomes an ONNX model, ``FILE.onnx``.
+    """
+    from bottleneck.api.exporting import export_file
+
+    return export_file(options)
+
+
+@takes(VerifyOptions)
+def verify(options: VerifyOptions) -> "VerifyReport":
+    """Check a feature file: layout, fingerprints, and the checksum of every finished row."""
+    from bottleneck.store.verify import verify as verify_file
+
+    return verify_file(options.file, fix=options.fix)
+
+
+@takes(RescueOptions)
+def rescue(options: RescueOptions) -> "RescueResult":
+    """Save the sound rows of a feature file whose metadata was damaged.
+
+    Only rows whose checksums match are taken; the others are pending in the new file, and
+    ``extract`` computes them.
+    """
+    from bottleneck.store.rescue import rescue as rescue_file
+
+    return rescue_file(options.broken, options.output, like=options.like)
+
+
+@takes(NeighborsOptions)
+def neighbors(options: NeighborsOptions) -> "list[Neighbor]":
+    """Find the images of a feature file that are most similar to an image.
+
+    The image goes through the recipe of the file, so its features mean the same as those stored.
+    """
+    from bottleneck.comparison.neighbors import neighbors as search
+
+    return search(
+        options.features,
+        options.image,
+        count=options.count,
+        feature=options.feature,
+        weights=None if options.weights is None else str(options.weights),
+    )
+
+
+@takes(BenchOptions)
+def bench(options: BenchOptions) -> "BenchResult":
+    """Measure a backbone on this machine: alone, the decoding alone, and both together.
+
+    Without sources, JPEGs of 500 x 375 pixels are drawn.
+    """
+    from bottleneck.speed import measure
+
+    return measure(options)
+
+
+__all__ = [
+    "bench",
+    "compare",
+    "evaluate",
+    "export",
+    "extract",
+    "extract_many",
+    "merge",
+    "neighbors",
+    "predict",
+    "rescue",
+    "train",
+    "verify",
+]

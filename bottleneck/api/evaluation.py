@@ -1,0 +1,117 @@
+"""Judge a saved head on stored features."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bottleneck.api.holdout import held_out
+from bottleneck.errors import HeadError
+from bottleneck.manifest import SPLITS
+from bottleneck.options import EvaluateOptions
+from bottleneck.progress import Progress
+from bottleneck.writing import prepare_output, write_text
+
+if TYPE_CHECKING:
+    from bottleneck.heads.saved import Head
+    from bottleneck.store import FeatureStore, RowChoice
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A judgement.
+
+    Parameters
+    ----------
+    document : mapping
+        Scores, the table per class and the confusion matrix, as JSON values.
+    """
+
+    document: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every number."""
+        return dict(self.document)
+
+    def __repr__(self) -> str:
+        told = self.document
+        return f"<Judged {told['head']} on {told['rows']} rows, split {told['split']}>"
+
+
+def judge(options: EvaluateOptions) -> Judged:
+    """Judge; see :func:`bottleneck.evaluate`."""
+    from bottleneck.comparison import judge_head, judge_targets
+    from bottleneck.heads import Head
+    from bottleneck.heads.rows import rows_of
+    from bottleneck.store import FeatureStore
+
+    progress, inputs = options.progress, options.paths("reads")
+    place = prepare_output(options.output, kind="other", inputs=inputs) if options.output else None
+    head = Head.load(options.head)
+    store = FeatureStore.open(options.features)
+    output = head.output if head.output in store.outputs else store.output_name()
+    for note in head.require_features(store.recipe, output, store.outputs[output]):
+        progress.note(note)
+    split, rows = _choose_rows(options.split, head, store, progress)
+    if not len(rows.rows):
+        raise HeadError(
+            f"expected labelled rows with features in the split {split!r} of {store.path}, "
+            f"found none ({rows.failed} failed, {rows.unlabelled} unlabelled, "
+            f"{rows.pending} pending)"
+        )
+    X = rows_of(store, output, rows.rows)
+    if head.task == "classes":
+        judgement = judge_head(head, X, rows.y, store.classes)
+        if judgement.unknown_classes:
+            unknown = ", ".join(judgement.unknown_classes)
+            progress.note(f"classes the head never saw count as errors: {unknown}")
+        judged = judgement.to_json()
+    else:
+        judged = judge_targets(head, X, rows.y)
+    document = {
+        "head": head.kind,
+        "task": head.task,
+        "best": dict(head.report["best"]),
+        "backbone": head.recipe.backbone,
+        "split": split,
+        **judged,
+        "failed_rows_skipped": rows.failed,
+        "unlabelled_rows_skipped": rows.unlabelled,
+        "pending_rows_skipped": rows.pending,
+    }
+    if place:
+        write_text(place, json.dumps(document, indent=2) + "\n")
+    return Judged(document)
+
+
+def _choose_rows(
+    asked: str | None, head: "Head", store: "FeatureStore", progress: Progress
+) -> "tuple[str, RowChoice]":
+    targets = () if head.task == "classes" else head.classes
+    held = store.manifest.targets
+    for name in targets:
+        if name not in held.names and not held.siblings(name):
+            held.find([name], str(store.path))  # says what there is
+    if asked is not None:
+        return asked, store.choose(asked, targets)
+    if (store.splits == SPLITS.index("test")).any():
+        return "test", store.choose("test", targets)
+    rows = store.choose(targets=targets)
+    rule = head.report.get("holdout")
+    if head.report.get("manifest_sha256") != store.manifest_sha256:
+        if rule:
+            progress.note("other images than in training: the hold-out is not used")
+        return "all", rows
+    # Where values are missing decides which rows are labelled, and so which are held out.
+    if targets and head.report.get("targets_sha256") != store.targets_sha256:
+        progress.note(
+            "other targets than in training: no hold-out is used, and the head may have been "
+            "trained on these rows: expect flattery"
+        )
+        return "all", rows
+    if rule:
+        asked_for = rule.get("targets") or targets
+        mask = held_out(store, rule["fraction"], rule["seed"], asked_for)
+        return "holdout", rows.take(mask[rows.rows])
+    progress.note("these rows include those the head was trained on: expect flattery")
+    return "all", rows

@@ -1,0 +1,78 @@
+"""Hand features or a head on to other programs."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bottleneck.errors import OptionError
+from bottleneck.options import ExportOptions
+from bottleneck.writing import kind_of, prepare_output
+
+if TYPE_CHECKING:
+    from bottleneck.store.export import ExportResult
+
+
+@dataclass(frozen=True)
+class HeadExport:
+    """A head that was exported.
+
+    Parameters
+    ----------
+    output : str
+        The ONNX model.
+    head : str
+        Which head it is.
+    features, classes : int
+        Length of its input, and how many it tells apart.
+    bytes : int
+        Size of the model.
+    """
+
+    output: str
+    head: str
+    features: int
+    classes: int
+    bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+def export_file(options: ExportOptions) -> "ExportResult | HeadExport":
+    """Export; see :func:`bottleneck.export`."""
+    from bottleneck.store.export import export_compressed
+    from bottleneck.store.export_arrays import export_arrays
+
+    source = Path(options.source)
+    if source.is_file() and kind_of(source) == "head":
+        return _export_head(options)
+    if options.compress and (options.to or options.feature):
+        raise OptionError("expected --compress, or --to and --feature, got both")
+    if options.compress:
+        return export_compressed(source, options.output, compression=options.compress)
+    return export_arrays(source, options.output, to=options.to, feature=options.feature)
+
+
+def _export_head(options: ExportOptions) -> "HeadExport":
+    from bottleneck.heads import Head
+    from bottleneck.heads.onnx import write_onnx
+
+    if options.compress or options.to or options.feature:
+        raise OptionError("expected no --compress, --to or --feature for a head")
+    if Path(options.output).suffix.lower() != ".onnx":
+        raise OptionError(
+            f"expected an output that ends in .onnx for the head {options.source}, "
+            f"got {options.output}",
+            hint="A head is exported as an ONNX model.",
+        )
+    place = prepare_output(options.output, kind="other", inputs=[options.source])
+    head = Head.load(options.source)
+    write_onnx(head, place)
+    return HeadExport(
+        output=str(options.output),
+        head=head.kind,
+        features=head.dim,
+        classes=len(head.classes),
+        bytes=place.stat().st_size,
+    )

@@ -1,0 +1,278 @@
+"""Fit a head on stored features, select its strength and judge it once."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from bottleneck.api.training_rows import (
+    judged_rows,
+    mask_of_test,
+    require_labels_to_judge_by,
+    training_rows,
+)
+from bottleneck.declare import listed
+from bottleneck.errors import OptionError
+from bottleneck.heads.catalogue import head_spec
+from bottleneck.heads.grid import parse_counts, parse_grid
+from bottleneck.options import TrainOptions
+from bottleneck.progress import Progress
+from bottleneck.writing import prepare_output
+
+if TYPE_CHECKING:
+    from bottleneck.heads.rows import Rows
+    from bottleneck.heads.saved import Head
+    from bottleneck.heads.selection import Fitted
+    from bottleneck.store import FeatureStore, RowChoice
+
+_Fit: TypeAlias = "Callable[[Rows, RowChoice, tuple[str, ...]], Fitted]"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A head that was fitted, and how that went.
+
+    Parameters
+    ----------
+    head : Head
+        The head; it is saved too.
+    document : mapping
+        The chosen parameters, all scores and the test's, as JSON values.
+    """
+
+    head: "Head"
+    document: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document."""
+        return dict(self.document)
+
+    def __repr__(self) -> str:
+        return f"<Trained {self.head!r}>"
+
+
+def fit_head(options: TrainOptions) -> Trained:
+    """Train; see :func:`bottleneck.train`."""
+    from bottleneck.heads import Head
+    from bottleneck.heads.rows import rows_of
+    from bottleneck.store import FeatureStore
+
+    progress = options.progress
+    fit = _how_to_fit(options)
+    place = prepare_output(options.output, kind="head", inputs=options.paths("reads"))
+    store = FeatureStore.open(options.features)
+    output = store.output_name(options.feature)
+    names = store.manifest.targets.find(listed(options.targets), str(store.path))
+    held = mask_of_test(store, options.holdout, options.seed, names)
+    train = training_rows(store, held, names)
+    if names and options.head.lower() == "logreg":
+        require_labels_to_judge_by(store, held, names)
+    _note_left_out(train, progress)
+    fitted = fit(rows_of(store, output, train.rows), train, names or store.classes)
+    for note in fitted.notes:
+        progress.note(note)
+    left_out = {
+        "failed": train.failed,
+        "unlabelled": train.unlabelled,
+        "pending": train.pending,
+    }
+    head = Head.of(
+        fitted,
+        recipe=store.recipe,
+        output=output,
+        left_out=left_out,
+        manifest_sha256=store.manifest_sha256,
+        **({"targets_sha256": store.targets_sha256} if names else {}),
+        holdout=_rule(options, names),
+    )
+    test = judged_rows(store, held, fitted.classes if names else ())
+    if test is None and options.holdout:
+        progress.note("no row of the hold-out is extracted yet: no test")
+    head.save(place)  # before the test: whatever goes wrong there, the fit is not lost
+    judged = _judge_once(head, test, store, output)
+    document = {
+        "head": options.head,
+        "output": str(options.output),
+        "task": fitted.task,
+        "best": dict(fitted.best),
+        "cv": [dict(entry) for entry in fitted.cv],
+        "metric": fitted.metric,
+        "nested": None if fitted.nested is None else dict(fitted.nested),
+        "curve": [dict(point) for point in fitted.curve],
+        "shots": [dict(point) for point in fitted.shots],
+        "temperature": fitted.temperature,
+        "test": judged,
+        "seconds": round(fitted.seconds, 3),
+        "rows": fitted.rows,
+        "features": fitted.dim,
+        "classes": 0 if fitted.task == "numbers" else len(fitted.classes),
+        "class_names": [] if options.targets else list(fitted.classes),
+        "targets": list(fitted.classes) if options.targets else [],
+        "left_out": left_out,
+        "notes": list(fitted.notes),
+        "backbone": store.recipe.backbone,
+        "feature": output,
+    }
+    return Trained(head, document)
+
+
+def _rule(options: TrainOptions, targets: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return what `evaluate` needs to hold out the same rows."""
+    if not options.holdout:
+        return None
+    rule: dict[str, Any] = {"fraction": options.holdout, "seed": options.seed}
+    return rule | ({"targets": list(targets)} if targets else {})
+
+
+def _how_to_fit(options: TrainOptions) -> _Fit:
+    if options.engine == "keras" and options.head.lower() not in ("logreg", "svm"):
+        raise OptionError(
+            f"expected the head logreg or svm for --engine keras, got {options.head}",
+            hint="Others are not solved in passes of losses and gradients; leave it out.",
+        )
+    if options.targets:
+        return _of_targets(options)
+    if "." in options.head:
+        return _imported(options)
+    return _listed(options) if head_spec(options.head).linear else _network(options)
+
+
+def _network(options: TrainOptions) -> _Fit:
+    """Check the options of the small network; return what fits it."""
+    from bottleneck.heads import select_mlp
+    from bottleneck.heads.imported import parse_settings
+    from bottleneck.heads.mlp_selection import checked_settings
+
+    settings = checked_settings(parse_settings(listed(options.settings)))
+    _refuse_options_of_strengths(options)
+    return lambda rows, train, classes: select_mlp(
+        rows,
+        train.y,
+        classes=classes,
+        keys=train.keys,
+        groups=train.groups,
+        settings=settings,
+        n_folds=options.cv,
+        seed=options.seed,
+        jobs=options.jobs,
+    )
+
+
+def _refuse_options_of_strengths(options: TrainOptions) -> None:
+    for name in ("C", "one_se", "nested", "curve", "shots", "calibrate"):
+        if getattr(options, name):
+            raise OptionError(
+                f"expected no --{name.replace('_', '-')} for {options.head}",
+                hint="It is for the heads logreg, svm and ridge; use --set name=value.",
+            )
+
+
+def _of_targets(options: TrainOptions) -> _Fit:
+    """Check the options of a head of targets; return what fits it."""
+    from bottleneck.heads.target_selection import require_target_head, select_targets
+
+    head = options.head.lower()
+    require_target_head(head)
+    for name in ("settings", "nested", "curve", "shots", "calibrate"):
+        if getattr(options, name):
+            option = "set" if name == "settings" else name
+            raise OptionError(
+                f"expected no --{option} with --target",
+                hint="It is for heads that tell classes apart.",
+            )
+    grid = parse_grid(str(options.C)) if options.C else None
+    return lambda rows, train, names: select_targets(
+        rows,
+        train.y,
+        names=names,
+        keys=train.keys,
+        groups=train.groups,
+        head=head,
+        grid=grid,
+        n_folds=options.cv,
+        seed=options.seed,
+        jobs=options.jobs,
+        one_se=options.one_se,
+        engine=options.engine,
+    )
+
+
+def _listed(options: TrainOptions) -> _Fit:
+    """Check the options of a head of the catalogue; return what fits it."""
+    from bottleneck.heads import select
+
+    grid = parse_grid(str(options.C)) if options.C else None
+    curve = parse_grid(str(options.curve)) if options.curve else ()
+    shots = parse_counts(str(options.shots)) if options.shots else ()
+    if options.settings:
+        raise OptionError(
+            f"expected no --set for the head {options.head}",
+            hint="Only mlp and a classifier given by its path have parameters: --head mlp.",
+        )
+    return lambda rows, train, classes: select(
+        rows,
+        train.y,
+        classes=classes,
+        keys=train.keys,
+        groups=train.groups,
+        head=options.head,
+        grid=grid,
+        n_folds=options.cv,
+        seed=options.seed,
+        jobs=options.jobs,
+        one_se=options.one_se,
+        nested=options.nested,
+        curve=curve,
+        shots=shots,
+        calibrate=options.calibrate,
+        engine=options.engine,
+    )
+
+
+def _imported(options: TrainOptions) -> _Fit:
+    """Check the options of a classifier given by its path; return what fits it."""
+    from bottleneck.heads.imported import parse_settings, require_savable, select_imported
+
+    settings = parse_settings(listed(options.settings))
+    _refuse_options_of_strengths(options)
+    require_savable(options.head, settings)
+    return lambda rows, train, classes: select_imported(
+        rows,
+        train.y,
+        classes=classes,
+        keys=train.keys,
+        groups=train.groups,
+        head=options.head,
+        settings=settings,
+        n_folds=options.cv,
+        seed=options.seed,
+    )
+
+
+def _judge_once(
+    head: "Head",
+    test: "RowChoice | None",
+    store: "FeatureStore",
+    output: str,
+) -> dict[str, Any] | None:
+    from bottleneck.comparison import judge_head, judge_targets
+    from bottleneck.heads.rows import rows_of
+
+    if test is None:
+        return None
+    if head.task != "classes":
+        found = judge_targets(head, rows_of(store, output, test.rows), test.y, intervals=False)
+        return {name: value for name, value in found.items() if name != "per_target"}
+    judgement = judge_head(head, rows_of(store, output, test.rows), test.y, store.classes).to_json()
+    wanted = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "rows")
+    return {name: judgement[name] for name in wanted}
+
+
+def _note_left_out(train: "RowChoice", progress: Progress) -> None:
+    reasons = {
+        "failed": train.failed,
+        "without a value" if train.y.ndim == 2 else "without a label": train.unlabelled,
+        "not extracted yet (run extract again to finish)": train.pending,
+    }
+    left_out = [f"{count} {reason}" for reason, count in reasons.items() if count]
+    if left_out:
+        progress.note(f"training rows left out: {', '.join(left_out)}")

@@ -1,0 +1,411 @@
+"""The options of every function of the package: one dataclass each, and nowhere else.
+
+See :mod:`bottleneck.declare` for what is derived from them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from bottleneck.backbones.catalogue import DEFAULT
+from bottleneck.backbones.spec import Pool
+from bottleneck.declare import Option, Options
+from bottleneck.decode.stream import WorkerKind
+from bottleneck.decode.watch import TIMEOUT_SECONDS
+from bottleneck.images import ResizeRule
+
+One: TypeAlias = str | Path
+Paths: TypeAlias = str | Path | Sequence[str | Path]
+Names: TypeAlias = str | Sequence[str]
+Precision: TypeAlias = Literal["float32", "tf32", "bfloat16", "float16", "int8"]
+RuntimeName: TypeAlias = Literal["auto", "tensorflow", "jax", "torch", "openvino"]
+
+BATCH_SIZE = 32
+"""Images per forward pass: on a CPU more brings nothing, and 32 of 224x224 are 5 MB."""
+
+_RUNTIME = Option("How the network is compiled.")
+_FEATURE = Option("Output of the file, where it has several.", metavar="NAME")
+_CHOSEN_BACKBONE = Option("See `bottleneck backbones`.", ("-b", "--backbone"), "NAME")
+_BATCH_SIZE = Option("Images per forward pass.", metavar="N", least=1)
+_PRECISION = Option("Arithmetic of the network.")
+_SIZE = Option("Side of the input in pixels; the backbone's own.", metavar="N", least=1)
+_MAX_FAILED = Option("More failed images than this exit with 3.", metavar="N|P%")
+_WORKERS = Option("Processes or threads that decode; one per core.", metavar="N", least=1)
+_FEATURES = Option("The feature file.", metavar="FEATURES.h5", role="reads", argument=True)
+_HEAD_FILE = Option("The head's file.", metavar="HEAD", role="reads", argument=True)
+_SOURCES = Option(
+    "Folders, tables, image files, archives, arrays, URLs: docs/sources.md.",
+    metavar="SOURCE...",
+    role="images",
+    argument=True,
+)
+
+
+@dataclass(frozen=True)
+class ExtractOptions(Options):
+    """Images to features."""
+
+    sources: Annotated[Paths, _SOURCES]
+    output: Annotated[
+        One,
+        Option(
+            "The feature file; {backbone} in it stands for the backbone's name.",
+            ("-o", "--output"),
+            "FILE.h5",
+            role="writes",
+        ),
+    ]
+    _: KW_ONLY
+    backbone: Annotated[
+        Names,
+        Option(
+            "See `bottleneck backbones`; several make a file each from one pass.",
+            ("-b", "--backbone"),
+            "NAME",
+        ),
+    ] = DEFAULT
+    weights: Annotated[
+        One | None,
+        Option(
+            "bundled, imagenet, none (random) or a path; by default the best at hand.",
+            metavar="WHICH",
+        ),
+    ] = None
+    layers: Annotated[
+        Names, Option("Layer to pool, repeatable; the last map.", ("--layer",), "NAME")
+    ] = ()
+    pool: Annotated[Pool, Option("How maps become vectors.")] = "avg"
+    size: Annotated[int | None, _SIZE] = None
+    resize: Annotated[ResizeRule, Option("How images are brought to that size.")] = "crop"
+    views: Annotated[
+        int, Option("Rows per image: the plain one and random parts of it.", metavar="K", least=1)
+    ] = 1
+    batch_size: Annotated[
+        int | Literal["auto"],
+        Option("Images per forward pass; auto measures.", metavar="N|auto", least=1),
+    ] = BATCH_SIZE
+    workers: Annotated[int | None, _WORKERS] = None
+    worker_kind: Annotated[
+        WorkerKind, Option("auto: processes, and threads where those cannot be had.")
+    ] = "auto"
+    timeout: Annotated[
+        float,
+        Option("An image that takes longer in a process has failed.", metavar="SECONDS"),
+    ] = TIMEOUT_SECONDS
+    precision: Annotated[Precision, _PRECISION] = "float32"
+    dtype: Annotated[Literal["float32", "float16"], Option("Type of the features on disk.")] = (
+        "float32"
+    )
+    runtime: Annotated[RuntimeName, _RUNTIME] = "auto"
+    devices: Annotated[
+        Names,
+        Option(
+            "cpu, gpu or gpu:N; repeat it for a process on each. The first GPU, else the CPU.",
+            ("--device",),
+            "NAME",
+        ),
+    ] = ()
+    reuse: Annotated[
+        Paths,
+        Option(
+            "Take features of equal images from a file of the same recipe; repeatable.",
+            metavar="OLD.h5",
+            role="reads",
+        ),
+    ] = ()
+    targets: Annotated[
+        Names,
+        Option(
+            "Column of the table to keep for `train --target`; repeatable.",
+            ("--target",),
+            "COLUMN",
+        ),
+    ] = ()
+    limit: Annotated[
+        int | None,
+        Option("Only N of the pending images now, evenly spread.", metavar="N", least=1),
+    ] = None
+    overwrite: Annotated[bool, Option("Begin anew even if the file exists.")] = False
+    preallocate: Annotated[bool, Option("Reserve the disk space at once.")] = True
+    retry_failed: Annotated[bool, Option("Try images again that failed before.")] = False
+    refresh: Annotated[bool, Option("Compute images again whose bytes changed since.")] = False
+    max_failed: Annotated[str | int, _MAX_FAILED] = "10%"
+
+
+@dataclass(frozen=True)
+class TrainOptions(Options):
+    """Features to a head."""
+
+    features: Annotated[One, _FEATURES]
+    output: Annotated[
+        One, Option("Where to save the head.", ("-o", "--output"), "HEAD", role="writes")
+    ]
+    _: KW_ONLY
+    head: Annotated[
+        str,
+        Option("logreg, svm, ridge, mlp or another name, or a path: sklearn.svm.SVC.",
+               metavar="NAME"),
+    ] = "logreg"  # fmt: skip
+    settings: Annotated[
+        Names,
+        Option("Parameter of mlp or of a classifier by its path.", ("--set",), "K=V"),
+    ] = ()
+    C: Annotated[
+        str | float | Sequence[float] | None,
+        Option("Strengths to try: lo:hi:n (log scale) or a,b,c.", ("--C",), "GRID", commas=True),
+    ] = None
+    cv: Annotated[
+        int,
+        Option("Folds of the cross-validation; 0 for none with a single C.", metavar="K"),
+    ] = 5
+    feature: Annotated[str | None, _FEATURE] = None
+    holdout: Annotated[
+        float,
+        Option("Share held out for the test, where there are no splits.", metavar="P"),
+    ] = 0.0
+    seed: Annotated[int, Option("Decides folds and hold-out, with the images' keys.")] = 0
+    jobs: Annotated[int, Option("Threads that share the work; -1 for all cores.", metavar="N")] = -1
+    engine: Annotated[
+        Literal["numpy", "keras"],
+        Option("What logreg and svm are fitted with; keras is for a GPU."),
+    ] = "numpy"
+    one_se: Annotated[
+        bool, Option("Take the smallest C within one standard error of the best.")
+    ] = False
+    nested: Annotated[bool, Option("Also estimate the accuracy with the choice of C included.")] = (
+        False
+    )
+    curve: Annotated[
+        str | float | Sequence[float] | None,
+        Option("Also fit on shares of the rows: 0.1,0.3,1.", metavar="SHARES", commas=True),
+    ] = None
+    shots: Annotated[
+        str | int | Sequence[int] | None,
+        Option("Also fit on a few rows per class: 1,2,4,8,16.", metavar="COUNTS", commas=True),
+    ] = None
+    targets: Annotated[
+        Names,
+        Option(
+            "Predict this target, not the class; repeatable. logreg: labels, ridge: numbers.",
+            ("--target",),
+            "NAME",
+        ),
+    ] = ()
+    calibrate: Annotated[
+        bool, Option("Also make probabilities of the scores, on rows left out.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(Options):
+    """A head and features to a judgement."""
+
+    head: Annotated[One, _HEAD_FILE]
+    features: Annotated[One, _FEATURES]
+    _: KW_ONLY
+    split: Annotated[
+        Literal["train", "val", "test", "all"] | None,
+        Option("Which rows; by default test, else those held out, else all."),
+    ] = None
+    output: Annotated[
+        One | None,
+        Option("Also keep the judgement.", ("-o", "--output"), "FILE.json", role="writes"),
+    ] = None
+
+
+@dataclass(frozen=True)
+class PredictOptions(Options):
+    """A head and images to labels."""
+
+    head: Annotated[One, _HEAD_FILE]
+    sources: Annotated[Paths, _SOURCES]
+    _: KW_ONLY
+    output: Annotated[
+        One | None,
+        Option("Where rows go, - for standard output.", ("-o", "--output"), "FILE", role="writes"),
+    ] = None
+    format: Annotated[
+        Literal["csv", "jsonl", "json"] | None,
+        Option("By default what the output's ending says, else csv."),
+    ] = None
+    weights: Annotated[
+        One | None, Option("Where the backbone's weights are now.", metavar="PATH")
+    ] = None
+    batch_size: Annotated[int, _BATCH_SIZE] = BATCH_SIZE
+    workers: Annotated[int | None, _WORKERS] = None
+    runtime: Annotated[RuntimeName, _RUNTIME] = "auto"
+    max_failed: Annotated[str | int, _MAX_FAILED] = "10%"
+
+
+@dataclass(frozen=True)
+class CompareOptions(Options):
+    """Feature files to a leaderboard and a page."""
+
+    features: Annotated[
+        Paths,
+        Option(
+            "Feature files over the same images.",
+            metavar="A.h5 B.h5 ...",
+            role="reads",
+            argument=True,
+        ),
+    ]
+    _: KW_ONLY
+    output: Annotated[
+        One | None,
+        Option("The page, one file.", ("-o", "--output"), "REPORT.html", role="writes"),
+    ] = None
+    heads: Annotated[
+        Names,
+        Option(
+            "logreg, svm, ridge, mlp, knn; the first makes the curves.",
+            metavar="NAMES",
+            commas=True,
+        ),
+    ] = "logreg,ridge,knn"
+    feature: Annotated[
+        Names, Option("Only this output of the files, repeatable.", metavar="NAME")
+    ] = ()
+    images: Annotated[
+        Paths,
+        Option("Where the images are; by default as extracted.", metavar="SOURCE", role="images"),
+    ] = ()
+    cv: Annotated[
+        int,
+        Option("Folds that choose strengths, and judge without a test split.", metavar="K"),
+    ] = 5
+    seed: Annotated[int, Option("Decides folds and draws.")] = 0
+    resamples: Annotated[int, Option("Draws of the bootstrap.", metavar="N")] = 2000
+    near: Annotated[
+        float, Option("From which images count as near duplicates.", metavar="COSINE")
+    ] = 0.9
+    map: Annotated[
+        Literal["auto", "pca", "umap"],
+        Option("Maps of the features; auto adds UMAP where its extra is installed."),
+    ] = "auto"
+
+
+@dataclass(frozen=True)
+class MergeOptions(Options):
+    """Feature files of one recipe to one."""
+
+    inputs: Annotated[
+        Paths,
+        Option("Feature files.", metavar="A.h5 B.h5 ...", role="reads", argument=True),
+    ]
+    output: Annotated[One, Option("The joined file.", ("-o", "--output"), "ALL.h5", role="writes")]
+    _: KW_ONLY
+    concatenate: Annotated[bool, Option("Put different lists of images one behind the other.")] = (
+        False
+    )
+
+
+@dataclass(frozen=True)
+class ExportOptions(Options):
+    """Features or a head for other programs."""
+
+    source: Annotated[
+        One,
+        Option("What to export.", metavar="FEATURES.h5|HEAD", role="reads", argument=True),
+    ]
+    output: Annotated[One, Option("Where to.", ("-o", "--output"), "FILE", role="writes")]
+    _: KW_ONLY
+    compress: Annotated[
+        Literal["gzip", "lzf"] | None,
+        Option("Make a compressed feature file: it opens like the original but cannot be resumed."),
+    ] = None
+    to: Annotated[
+        Literal["npy", "parquet", "usearch"] | None,
+        Option("For other programs; by default what the ending of FILE says."),
+    ] = None
+    feature: Annotated[str | None, _FEATURE] = None
+
+
+@dataclass(frozen=True)
+class VerifyOptions(Options):
+    """Whether a feature file is sound."""
+
+    file: Annotated[One, Option("The feature file.", metavar="FILE", role="reads", argument=True)]
+    _: KW_ONLY
+    fix: Annotated[bool, Option("Set bad rows to pending, for `extract` to redo.")] = False
+
+
+@dataclass(frozen=True)
+class RescueOptions(Options):
+    """The sound rows of a damaged feature file to a new one."""
+
+    broken: Annotated[
+        One, Option("The damaged file.", metavar="BROKEN.h5", role="reads", argument=True)
+    ]
+    output: Annotated[One, Option("The new file.", ("-o", "--output"), "NEW.h5", role="writes")]
+    _: KW_ONLY
+    like: Annotated[
+        One | None,
+        Option(
+            "A sound file of the same images and options, if BROKEN does not tell them any more.",
+            metavar="GOOD.h5",
+            role="reads",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class NeighborsOptions(Options):
+    """An image to the most similar ones of a feature file."""
+
+    features: Annotated[One, _FEATURES]
+    image: Annotated[One, Option("An image file.", metavar="IMAGE", role="images", argument=True)]
+    _: KW_ONLY
+    count: Annotated[int, Option("How many.", ("-k", "--count"), "N")] = 10
+    feature: Annotated[str | None, _FEATURE] = None
+    weights: Annotated[
+        One | None, Option("Where the weights are now, if they moved.", metavar="WHICH")
+    ] = None
+
+
+@dataclass(frozen=True)
+class BenchOptions(Options):
+    """How fast a backbone is on this machine."""
+
+    sources: Annotated[
+        Paths,
+        Option(
+            "Where images are; drawn ones by default.",
+            metavar="[SOURCE]...",
+            role="images",
+            argument=True,
+        ),
+    ] = ()
+    _: KW_ONLY
+    backbone: Annotated[str, _CHOSEN_BACKBONE] = DEFAULT
+    weights: Annotated[
+        One | None,
+        Option("bundled, imagenet, none (as fast as any) or a path.", metavar="WHICH"),
+    ] = None
+    size: Annotated[int | None, _SIZE] = None
+    precision: Annotated[Precision, _PRECISION] = "float32"
+    runtime: Annotated[RuntimeName, _RUNTIME] = "auto"
+    batch_sizes: Annotated[
+        int | Sequence[int],
+        Option("Batch sizes to try, repeatable.", ("--batch-size",), "N", least=1),
+    ] = (1, 8, 16, 32, 64)
+    images: Annotated[int, Option("Read at most so many images.", metavar="N", least=1)] = 256
+    seconds: Annotated[float, Option("Try each batch size so long.", metavar="S")] = 2.0
+    workers: Annotated[int | None, _WORKERS] = None
+
+
+OPTIONS: dict[str, type[Options]] = {
+    "extract": ExtractOptions,
+    "train": TrainOptions,
+    "evaluate": EvaluateOptions,
+    "predict": PredictOptions,
+    "compare": CompareOptions,
+    "merge": MergeOptions,
+    "export": ExportOptions,
+    "verify": VerifyOptions,
+    "rescue": RescueOptions,
+    "neighbors": NeighborsOptions,
+    "bench": BenchOptions,
+}
+"""The options of each function, by its name."""

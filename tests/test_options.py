@@ -1,0 +1,141 @@
+"""Options are declared once; Python, the command line and pipelines read the same fields."""
+
+import inspect
+import pickle
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated
+
+import click
+import pytest
+
+import bottleneck
+from bottleneck import api
+from bottleneck.cli.options import options_of
+from bottleneck.declare import Option, declared, takes
+from bottleneck.errors import OptionError
+from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions, TrainOptions
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_python_and_the_command_line_have_the_same_options(name):
+    function = getattr(bottleneck, name)
+    assert pickle.loads(pickle.dumps(function)) is function
+    signature = inspect.signature(function).parameters
+    fields = {option.name: option for option in declared(OPTIONS[name])}
+    assert [*signature] == [*fields, "progress"]
+    command = import_module(f"bottleneck.cli.{name}").command
+    parameters = {parameter.name: parameter for parameter in command.params}
+    only_printing = {"as_json", "quiet"}
+    assert set(parameters) - only_printing == set(fields)
+    with click.Context(command) as context:
+        for option in fields.values():
+            default = signature[option.name].default
+            assert (default is inspect.Parameter.empty) == option.required
+            assert f"{option.name} :" in function.__doc__
+            assert option.about.help in function.__doc__
+            if option.required or default is None:
+                continue
+            # What the command line hands on where nothing is given means Python's default.
+            given = parameters[option.name].get_default(context)
+            given = given if isinstance(given, int | float | str | tuple) else ()
+            assert option.checked(given) == option.checked(default), option.name
+
+
+def test_a_new_extract_option_is_one_field(monkeypatch):
+    """One file for the option, one for the engine that reads it."""
+
+    @dataclass(frozen=True)
+    class More(ExtractOptions):
+        colour: Annotated[bool, Option("Whether colours count.")] = True
+
+    @takes(More)
+    def extract(options: More) -> More:
+        """Extract."""
+        return options
+
+    @click.command()
+    @options_of(More)
+    def command(**options):
+        return extract(**options)
+
+    assert inspect.signature(extract).parameters["colour"].default is True
+    assert "Whether colours count." in extract.__doc__
+    assert extract("in", "out").colour is True
+    run = command.main
+    assert run(["in", "-o", "out"], standalone_mode=False).colour is True
+    assert run(["in", "-o", "out", "--no-colour"], standalone_mode=False).colour is False
+
+    from pathlib import Path
+
+    from bottleneck import pipeline
+
+    monkeypatch.setitem(OPTIONS, "extract", More)
+    table = {"sources": "in", "output": "out", "colour": False}
+    assert pipeline._build("extract", table, Path(), "here").colour is False
+
+
+def test_no_option_is_written_twice():
+    """Names of extract's own options stand in options.py and where the engine reads them."""
+    root = inspect.getfile(bottleneck).removesuffix("__init__.py")
+    for name in ("preallocate", "retry_failed", "refresh", "worker_kind"):
+        for module in ("api/__init__.py", "cli/extract.py", "cli/options.py", "declare.py"):
+            with open(root + module) as stream:
+                assert name not in stream.read(), f"{name} in {module}"
+
+
+def test_flags_that_are_on_by_default_stay_on():
+    seen = []
+
+    @click.command()
+    @options_of(ExtractOptions)
+    def command(**options):
+        seen.append(ExtractOptions(**options))
+
+    command.main(["in", "-o", "out"], standalone_mode=False)
+    command.main(["in", "-o", "out", "--no-preallocate"], standalone_mode=False)
+    assert [options.preallocate for options in seen] == [True, False]
+    assert seen[0] == ExtractOptions("in", "out")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ExtractOptions("a", "b", pool="median"), "pool to be one of 'avg', 'max'"),
+        (lambda: ExtractOptions("a", "b", size="big"), "size to be a whole number, got 'big'"),
+        (lambda: ExtractOptions("a", "b", size=True), "size to be a whole number, got True"),
+        (lambda: ExtractOptions("a", "b", views=0), "views to be at least 1, got 0"),
+        (lambda: ExtractOptions("a", "b", batch_size="some"), "a whole number or 'auto'"),
+        (lambda: ExtractOptions("a", "b", batch_size=1.5), "a whole number or 'auto', got 1.5"),
+        (lambda: ExtractOptions("a", "b", overwrite="no"), "overwrite to be true or false"),
+        (lambda: ExtractOptions([1], "b"), r"sources to be a list of strings, got \[1\]"),
+        (lambda: TrainOptions("a", "b", holdout="x"), "holdout to be a number, got 'x'"),
+        (lambda: TrainOptions(None, "b"), "features to be a string, got None"),
+    ],
+)
+def test_values_are_checked_wherever_they_come_from(make, message):
+    with pytest.raises(OptionError, match=message):
+        make()
+
+
+def test_values_get_the_type_of_the_field(tmp_path):
+    import numpy as np
+
+    options = ExtractOptions(tmp_path, tmp_path / "x.h5", batch_size="64", size=np.int64(9))
+    assert options.sources == (str(tmp_path),)
+    assert (options.batch_size, options.size) == (64, 9)
+    assert type(options.size) is int
+    assert TrainOptions("a", "b", C=[0.01, 1]).C == "0.01,1"
+    assert TrainOptions("a", "b", C=0.5).C == "0.5"
+    assert TrainOptions("a", "b", holdout=1).holdout == 1.0
+    assert ExtractOptions("a", "b", max_failed=3).max_failed == "3"
+    with pytest.raises(TypeError, match="bach_size"):
+        api.extract("a", "b", bach_size=3)
+
+
+def test_defaults_and_help_that_mean_the_same_are_the_same():
+    extract = {option.name: option for option in declared(ExtractOptions)}
+    predict = {option.name: option for option in declared(PredictOptions)}
+    for name in ("workers", "runtime", "max_failed"):
+        assert extract[name].about is predict[name].about
+        assert extract[name].default == predict[name].default
