@@ -43,6 +43,11 @@ def prepare_output(path: str | Path, *, kind: Kind, inputs: Iterable[str | Path]
         When it cannot be written, or something else is there.
     """
     given = path
+    if is_url(str(given)):
+        raise OptionError(
+            f"expected a path for the output, got the URL {given}",
+            hint="Results are written to a local file: give its path, and copy it afterwards.",
+        )
     try:
         path = Path(path).resolve()
         if path.is_dir():

@@ -1,15 +1,19 @@
 """The ``bottleneck`` command: finds a subcommand's module only when it is called."""
 
+import difflib
 import os
+import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
 import click
 
 from bottleneck import __version__
+from bottleneck.cli.signals import ended_by_signals
 from bottleneck.errors import BottleneckError
 
 COMMANDS = {
@@ -31,8 +35,6 @@ COMMANDS = {
 }
 """Every command and its line in the help, so that showing it loads no command."""
 
-_INTERRUPTED = 130
-
 
 class LazyGroup(click.Group):
     """A group whose commands live in modules of their own name beside this one."""
@@ -47,6 +49,16 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"bottleneck.cli.{cmd_name}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, and name the nearest ones for one that there is not."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0].lower(), COMMANDS)
+            told = f" Did you mean {' or '.join(near)}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}.{told}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
@@ -72,6 +84,11 @@ def cli(debug: bool) -> None:
 
 def main() -> NoReturn:
     """Run the command line; the one place where errors become messages and exit codes."""
+    with ended_by_signals() as received:
+        _run(received)
+
+
+def _run(received: Sequence[int]) -> NoReturn:
     debug = "--debug" in sys.argv[1:] or bool(os.environ.get("BOTTLENECK_DEBUG"))
     # Its `bottleneck` is another package (docs/decisions/0001): doctor says so, once is enough.
     warnings.filterwarnings("ignore", "Pandas requires version .* of 'bottleneck'", UserWarning)
@@ -86,8 +103,9 @@ def main() -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        _say("interrupted")
-        sys.exit(_INTERRUPTED)
+        number = received[0] if received else signal.SIGINT
+        _say("interrupted" if number == signal.SIGINT else f"ended by {_name(number)}")
+        sys.exit(128 + number)
     except BrokenPipeError:
         # The reader of our output has gone, as with `| head`; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -113,6 +131,10 @@ def main() -> NoReturn:
             else "This is a defect: `bottleneck --debug ...` shows where it happened.",
         )
         sys.exit(1)
+
+
+def _name(number: int) -> str:
+    return signal.Signals(number).name
 
 
 def _say(message: str, hint: str | None = None) -> None:

@@ -518,3 +518,34 @@ def test_the_small_network_from_training_to_labels(cli, colours, features, tmp_p
         assert f"expected no {extra[0]} for mlp" in refused.err
     refused = cli("train", features, "-o", head, "--head", "mlp", "--set", "depth=3")
     assert "no setting 'depth'" in refused.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("extract", "colours", "-o", "s3://bucket/f.h5"),
+        ("train", "f.h5", "-o", "s3://bucket/h"),
+        ("evaluate", "logreg.head", "f.h5", "-o", "gs://bucket/j.json"),
+        ("predict", "logreg.head", "colours", "-o", "https://host/l.csv"),
+        ("compare", "f.h5", "-o", "s3://bucket/r.html"),
+        ("merge", "f.h5", "-o", "s3://bucket/all.h5"),
+        ("export", "f.h5", "-o", "s3://bucket/x.npy"),
+        ("export", "f.h5", "-o", "s3://bucket/x.h5", "--compress", "gzip"),
+        ("export", "logreg.head", "-o", "s3://bucket/x.onnx"),
+        ("rescue", "f.h5", "-o", "s3://bucket/x.h5"),
+    ],
+)
+def test_urls_are_no_places_for_results(cli, head, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    result = cli(*arguments)
+    assert result.code == 2
+    assert "expected a path for the output, got the URL" in result.err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("extrct", "extract"), ("Train", "train")])
+def test_misspelt_commands_name_the_nearest(cli, typed, meant):
+    result = cli(typed, "x")
+    assert result.code == 2
+    assert f"Did you mean {meant}" in result.err
