@@ -195,6 +195,7 @@ class TrainOptions(Options):
     calibrate: Annotated[
         bool, Option("Also make probabilities of the scores, on rows left out.")
     ] = False
+    overwrite: Annotated[bool, Option("Replace the head if the file exists.")] = False
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from bottleneck.declare import Options, Role, declared
 from bottleneck.errors import OptionError, PipelineError, TooManyFailuresError
 from bottleneck.fingerprint import fingerprint
 from bottleneck.location import is_url
-from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions
+from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions, TrainOptions
 from bottleneck.progress import Progress
 from bottleneck.sources import open_source
 from bottleneck.writing import prepare_output, write_text
@@ -179,6 +179,8 @@ def run_pipeline(
                 overwrite=step.overwrite or force,
                 refresh=step.refresh or (bool(state) and changed),
             )
+        elif isinstance(step, TrainOptions):
+            step = replace(step, overwrite=True)  # what a pipeline made it may make anew
         unfinished = {"finished": False, "refresh": getattr(step, "refresh", False)}
         _write_state(state_path, {**stamps, **unfinished})
         result = getattr(api, named.kind)(**step.values(), progress=progress).to_json()

@@ -59,6 +59,11 @@ def fit_head(options: TrainOptions) -> Trained:
     progress = options.progress
     fit = _how_to_fit(options)
     place = prepare_output(options.output, kind="head", inputs=options.paths("reads"))
+    if place.exists() and not options.overwrite:
+        raise OptionError(
+            f"the output {options.output} exists: a head that was trained before",
+            hint="Give --overwrite (in Python overwrite=True) to replace it, or another name.",
+        )
     store = FeatureStore.open(options.features)
     output = store.output_name(options.feature)
     names = store.manifest.targets.find(listed(options.targets), str(store.path))

@@ -182,7 +182,7 @@ def test_any_classifier_of_scikit_learn(cli, features, tmp_path):
     assert trained["best"] == {"kernel": "rbf", "C": 2}
     judged = cli("evaluate", head, features, "--json").json
     assert judged["accuracy"] == trained["test"]["accuracy"]
-    assert "kernel=rbf, C=2" in cli("train", features, "-o", head, *options).out
+    assert "kernel=rbf, C=2" in cli("train", features, "-o", head, *options, "--overwrite").out
     assert "kernel=rbf, C=2" in cli("info", head).out
     refused = cli("train", features, "-o", head, *options, "--C", "1")
     assert refused.code == 2
@@ -549,3 +549,13 @@ def test_misspelt_commands_name_the_nearest(cli, typed, meant):
     result = cli(typed, "x")
     assert result.code == 2
     assert f"Did you mean {meant}" in result.err
+
+
+def test_a_head_is_replaced_only_when_told(cli, features, head):
+    before = head.read_bytes()
+    refused = cli("train", features, "-o", head, "--C", "1", "--cv", "0")
+    assert refused.code == 2
+    assert "--overwrite" in refused.err
+    assert head.read_bytes() == before
+    assert cli("train", features, "-o", head, "--C", "1", "--cv", "0", "--overwrite").code == 0
+    assert head.read_bytes() != before

@@ -112,7 +112,8 @@ def test_tables_on_the_terminal(cli, features, tmp_path):
     assert "tags/warm" in shown
     assert "labels    2: tags/lush, tags/warm" in cli("info", head).out
     assert "targets   red, tags/lush, tags/warm, dark" in cli("info", features).out
-    shown = cli("train", features, "-o", head, "--target", "red", "--head", "ridge").out
+    again = ("--target", "red", "--head", "ridge", "--overwrite")
+    shown = cli("train", features, "-o", head, *again).out
     assert "test R2" in shown
     assert "rmse" in cli("evaluate", head, features).out
     assert cli("export", head, "-o", tmp_path / "a.onnx").code == 0
@@ -132,7 +133,7 @@ def test_holdout_is_the_same_in_evaluate(cli, table, tmp_path):
     table.write_text(text)
     assert cli("extract", table, "-o", tmp_path / "g.h5", *ALL, "-q").code == 0
     for asked in (["--head", "ridge", "--target", "red"], ["--target", "tags"]):
-        head = tmp_path / "h.head"
+        head = tmp_path / f"{asked[-1]}.head"
         trained = cli(
             "train", tmp_path / "g.h5", "-o", head, *asked, "--holdout", "0.3", "--json"
         ).json
