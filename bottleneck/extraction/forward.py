@@ -102,8 +102,8 @@ class Forward:
                 with self._timed(seconds):
                     found.append(part.result())
                 continue
-            except DeviceMemoryError as error:
-                self._halve(len(part.batch), error)
+            except DeviceMemoryError:
+                self._halve(len(part.batch))
             # Outside, where the error no longer holds the memory of what failed.
             found += self._in_parts(part.batch, seconds)
         return self._joined(found)
@@ -111,27 +111,34 @@ class Forward:
     def _in_parts(
         self, pixels: NDArray[np.uint8], seconds: defaultdict[str, float]
     ) -> list[_Features]:
-        """Run the network over as many images at a time as it takes."""
+        """Run the network over as many images at a time as it takes.
+
+        One image may have been padded to a batch; a pass after one that failed is not, so an
+        image counts as too large when it failed twice by itself.
+        """
         found: list[_Features] = []
-        start = 0
+        start, failed_alone = 0, False
         while start < len(pixels):
             part = pixels[start : start + (self.at_most or len(pixels))]
             try:
                 with self._timed(seconds):
                     found.append(self._network(part))
-            except DeviceMemoryError as error:
-                self._halve(len(part), error)
+            except DeviceMemoryError:
+                if len(part) == 1 and failed_alone:
+                    raise
+                failed_alone = len(part) == 1
+                self._halve(len(part))
             else:
                 start += len(part)
+                failed_alone = False
         return found
 
-    def _halve(self, count: int, error: DeviceMemoryError) -> None:
-        """Take fewer images at a time, after so many were too many; raise where one was."""
-        if count == 1:
-            raise error
-        if self.at_most is None or self.at_most > count // 2:
-            self.at_most = count // 2
-            self._note(f"out of memory with {count} images: now {self.at_most} at a time")
+    def _halve(self, count: int) -> None:
+        """Take fewer images at a time, after so many were too many."""
+        fewer = max(1, count // 2)
+        if self.at_most is None or self.at_most > fewer:
+            self.at_most = fewer
+            self._note(f"out of memory with {count} images: now {fewer} at a time")
 
     def _joined(self, found: Sequence[_Features]) -> Computed:
         blocks: dict[str, NDArray[np.floating[Any]]] = {}

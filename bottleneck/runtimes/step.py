@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,14 +113,18 @@ class CompiledStep:
         buffer = self._taken(count)
         images = buffer[: len(batch)]
         images[:] = batch
+        found, full = None, None
         try:
             found = self._start(buffer[:count])
         except DeviceMemoryError as error:
-            self._free.append(buffer)
-            return Pending(images, lambda error=error: _raise(error))  # type: ignore[misc]
+            full = error
 
         def result() -> dict[str, NDArray[np.float32]]:
+            # The buffer is free only now, also where the pass could not begin: until its result
+            # is asked for, the caller holds these images to try them again in parts.
             try:
+                if full is not None:
+                    raise full
                 return self._finish(found, len(images))
             finally:
                 self._free.append(buffer)
@@ -173,7 +177,3 @@ class CompiledStep:
                 hint="--batch-size auto finds what fits; a smaller --size takes less.",
                 # Its frames would keep what the failed pass had computed on the device.
             ) from error.with_traceback(None)
-
-
-def _raise(error: DeviceMemoryError) -> NoReturn:
-    raise error
