@@ -133,7 +133,7 @@ def accuracy(sample, kinds):
             file, head = Path(folder) / f"{runtime}-{precision}.h5", Path(folder) / "head"
             how = ("--runtime", runtime, "--precision", precision)
             command("extract", sample, "-o", file, "-q", *how)
-            command("train", file, "-o", head, "-q")
+            command("train", file, "-o", head, "-q", "--overwrite")
             judged = json.loads(command("evaluate", head, file, "--json"))
             store = FeatureStore.open(file)
             features = np.array(store.features(), np.float64)

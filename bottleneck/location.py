@@ -18,6 +18,11 @@ def is_url(text: str) -> bool:
     return _URL.match(text) is not None
 
 
+def readable(key: str) -> str:
+    r"""Return a key as valid text: bytes of a file name that are not UTF-8 show as ``\xff``."""
+    return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def has_wildcard(text: str) -> bool:
     """Whether a location is a pattern with ``*``, ``?`` or ``[...]``."""
     return _WILDCARD.search(text) is not None

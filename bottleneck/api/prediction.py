@@ -1,7 +1,6 @@
 """Put a saved head to work on new images."""
 
 import csv
-import functools
 import json
 import sys
 from collections import defaultdict
@@ -16,6 +15,7 @@ import numpy as np
 from bottleneck.cores import available_cores
 from bottleneck.declare import listed
 from bottleneck.extraction.plan import MaxFailed, Plan
+from bottleneck.location import readable
 from bottleneck.options import PredictOptions
 from bottleneck.targets import column_names
 from bottleneck.writing import prepare_output, written_whole
@@ -113,7 +113,10 @@ def label_images(options: PredictOptions) -> Predicted:
 def _records(head: "Head", batch: "EmbeddedBatch", keys: Any) -> Iterator[dict[str, Any]]:
     """Yield a batch's rows in order, good and bad ones in their places."""
     X = batch.features[head.output]
-    name = functools.partial(_readable, keys)
+
+    def name(row: int) -> str:
+        return readable(keys[row])
+
     if head.task != "classes":
         return _target_records(head, batch, name)
     probabilities = head.predict_proba(X)
@@ -169,11 +172,6 @@ def _label_names(targets: Sequence[str]) -> list[str]:
     short = [name.partition("/")[2] or name for name in targets]
     lists = {name.partition("/")[0] for name in targets if "/" in name}
     return short if len(lists) < 2 and len(set(short)) == len(short) else list(targets)
-
-
-def _readable(keys: Sequence[str], row: int) -> str:
-    """Return a key as valid text: bytes of a file name that are not UTF-8 show as ``\\xff``."""
-    return keys[row].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ def command(as_json: bool, **options: Any) -> None:
 
     found = api.neighbors(**options)
     if as_json:
-        from bottleneck.comparison.study import readable
+        from bottleneck.location import readable
 
         print_json([{**asdict(one), "key": readable(one.key)} for one in found])
         return

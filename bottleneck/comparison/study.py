@@ -28,6 +28,7 @@ from bottleneck.comparison.resampling import LEVEL, RESAMPLES
 from bottleneck.comparison.selected import COMPARED_HEADS
 from bottleneck.errors import OptionError
 from bottleneck.extraction.progress import Progress, Silent
+from bottleneck.location import readable
 from bottleneck.manifest import SPLITS
 from bottleneck.store.runs import read_runs
 
@@ -268,11 +269,6 @@ def _images(document: Mapping[str, Any], aligned: Aligned) -> dict[str, dict[str
         }
         for row in wanted
     }
-
-
-def readable(key: str) -> str:
-    r"""Return a key as valid text: bytes of a file name that are not UTF-8 show as ``\xff``."""
-    return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _logged_sources(aligned: Aligned) -> tuple[str, ...]:
