@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.heads.estimators import LinearClassifier
-from bottleneck.heads.gram import gram_moments
+from bottleneck.heads.features import BLOCK_ROWS
 from bottleneck.heads.linear import probabilities
 from bottleneck.heads.passes import Pass, passes
-from bottleneck.heads.portions import Weighting, standardise, sum_of
+from bottleneck.heads.portions import Weighting, require_range, standardise, sum_of
 from bottleneck.heads.rows import FloatArray
 
 
@@ -50,7 +50,7 @@ class LinearDiscriminant(LinearClassifier):
         self.threads = threads
 
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Solve, from one pass for the centre and one for the products.
+        """Solve, from passes for the centre, the class means and the products about those.
 
         Parameters
         ----------
@@ -65,16 +65,16 @@ class LinearDiscriminant(LinearClassifier):
         weighting = Weighting(codes, np.ones((1, len(codes)), bool), weights)
         with passes(rows, threads=self.threads) as run:
             centre = standardise(run, weighting).mean[0]
-            (moments,) = gram_moments(run, weighting, k, centre)
-        _require_weight(moments.weight)
-        means = moments.sums / moments.weight[:, None]
-        self.priors_ = moments.weight / moments.total
-        covariance = moments.gram / moments.total - (means.T * self.priors_) @ means
+            means = _class_means(run, weighting, k, centre)
+            shift, covariance = _within(run, weighting, means)
+        require_range(float(np.abs(covariance).max()), rows.dtype)
+        weight = _weights_of_classes(weighting, k)
+        self.priors_ = weight / weight.sum()
         d = len(covariance)
         spread = float(np.trace(covariance)) / d
         covariance *= 1 - self.shrinkage
         covariance[np.diag_indices(d)] += self.shrinkage * spread
-        self.means_ = means + moments.centre
+        self.means_ = means + shift
         coef = np.asarray(np.linalg.lstsq(covariance, self.means_.T, rcond=None)[0].T, np.float64)
         intercept = -0.5 * np.einsum("kd,kd->k", coef, self.means_) + np.log(self.priors_)
         if k == 2:
@@ -157,12 +157,49 @@ def _class_means(
         total += picked @ (block - base)
 
     sums = sum_of(run.run(lambda: np.zeros((k, d)), visit))
-    counted = np.bincount(weighting.y, weighting.weights_of_rows(), minlength=k)
-    weight = counted.astype(np.float64)
-    _require_weight(weight)
-    return sums / weight[:, None] + base.astype(np.float64)
+    return sums / _weights_of_classes(weighting, k)[:, None] + base.astype(np.float64)
 
 
-def _require_weight(weight: NDArray[np.float64]) -> None:
+def _within(
+    run: Pass, weighting: Weighting, means: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what the class means are off by, and the covariance within classes.
+
+    Products are of differences from the row's own class mean, so that a class far from the
+    others costs no digits.
+    """
+    (k, d), dtype = means.shape, run.rows.dtype
+    bases = means.astype(dtype)
+
+    def new() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return np.zeros((k, d)), np.zeros((d, d))
+
+    def visit(
+        total: tuple[NDArray[np.float64], NDArray[np.float64]],
+        start: int,
+        stop: int,
+        block: FloatArray,
+        scratch: object,
+    ) -> None:
+        codes = weighting.y[start:stop]
+        weights = weighting.block(start, stop, dtype)[0]
+        own = block - bases[codes]
+        picked = np.zeros((k, len(block)), dtype)
+        picked[codes, np.arange(len(block))] = weights
+        total[0][...] += picked @ own
+        own *= np.sqrt(weights)[:, None]
+        total[1][...] += own.T @ own
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = run.run(new, visit, block_rows=BLOCK_ROWS, shards=1)
+    weight = _weights_of_classes(weighting, k)
+    shift = sum_of(part[0] for part in parts) / weight[:, None]
+    scatter = sum_of(part[1] for part in parts) - (shift.T * weight) @ shift
+    return shift + bases - means, scatter / weight.sum()
+
+
+def _weights_of_classes(weighting: Weighting, k: int) -> NDArray[np.float64]:
+    weight = np.bincount(weighting.y, weighting.weights_of_rows(), minlength=k)
     if not (weight > 0).all():
         raise ValueError("expected rows of weight above zero in every class")
+    return weight.astype(np.float64)

@@ -16,6 +16,7 @@ from sklearn.utils.validation import (
 )
 
 from bottleneck.errors import HeadError
+from bottleneck.heads.features import require_finite
 from bottleneck.heads.passes import passes
 from bottleneck.heads.rows import ArrayRows, FileRows, FloatArray, Rows, as_rows
 
@@ -46,6 +47,7 @@ class StreamingEstimator(BaseEstimator):  # type: ignore[misc]
         """Check what :meth:`fit` was given, with one target per row or ``several``."""
         if is_stream(X):
             rows = as_rows(X)
+            require_finite(rows)
             targets = np.asarray(y)
             if targets.shape[:1] != (rows.shape[0],) or targets.ndim > 1 + several:
                 raise HeadError(
@@ -80,7 +82,39 @@ class StreamingEstimator(BaseEstimator):  # type: ignore[misc]
             raise HeadError(
                 f"expected features of length {self.n_features_in_}, got {rows.shape[1]}"
             )
+        require_finite(rows)
         return rows
+
+
+def _require_labels(X: Any, labels: NDArray[Any]) -> None:
+    """Refuse missing labels: None, NaN, and the -1 that a feature file has for them.
+
+    Raises
+    ------
+    HeadError
+        With how many rows have none, and how to leave them out.
+    """
+    if labels.dtype.kind == "O":
+        missing = np.array(
+            [
+                label is None or (isinstance(label, float) and np.isnan(label))
+                for label in labels.ravel()
+            ],
+            bool,
+        )
+    elif labels.dtype.kind == "f":
+        missing = np.isnan(labels.ravel())
+    else:
+        missing = np.zeros(labels.size, bool)
+    if getattr(X, "labels", None) is not None and np.array_equal(labels, X.labels):
+        missing = labels < 0
+    if missing.any():
+        raise HeadError(
+            f"expected a label in every row, {int(missing.sum())} of {len(labels)} have none",
+            hint="Leave them out: rows = np.flatnonzero(store.labels >= 0), then"
+            " fit(rows_of(store, store.output_name(), rows), store.labels[rows]), rows_of from"
+            " bottleneck.heads.rows.",
+        )
 
 
 class StreamingClassifier(ClassifierMixin, StreamingEstimator):  # type: ignore[misc]
@@ -93,6 +127,7 @@ class StreamingClassifier(ClassifierMixin, StreamingEstimator):  # type: ignore[
     ) -> tuple[Rows, NDArray[np.int64], NDArray[np.float64] | None]:
         """Check what :meth:`fit` was given; return rows, codes and weights."""
         rows, labels = self._rows_and_targets(X, y)
+        _require_labels(X, labels)
         check_classification_targets(labels)
         labels = column_or_1d(labels, warn=True)
         self.classes_, codes = np.unique(labels, return_inverse=True)

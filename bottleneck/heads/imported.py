@@ -6,6 +6,7 @@ its parameters are given, and cross-validation says what they are worth.
 
 import inspect
 import json
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -62,7 +63,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
     Raises
     ------
     OptionError
-        For a text without ``=``.
+        For a text without ``=``, and for numbers that are not finite.
     """
     settings: dict[str, Any] = {}
     for text in texts:
@@ -73,7 +74,21 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
             settings[name] = json.loads(value)
         except json.JSONDecodeError:
             settings[name] = value
+        if not _finite(settings[name]):
+            raise OptionError(
+                f"expected finite numbers, got {text!r}",
+                hint="Head files hold plain JSON, which has no infinity; a large number such as"
+                " 1e10 does the same.",
+            )
     return settings
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def select_imported(

@@ -135,12 +135,18 @@ class KerasEngine:
 
 
 def _softmax(ops: Any, Z: Any, targets: Any) -> tuple[Any, Any]:
-    losses = ops.logsumexp(Z, axis=0) - ops.sum(Z * targets, axis=0)
-    return losses, ops.softmax(Z, axis=0) - targets
+    # As the NumPy engine: nothing small is the difference of two ones.
+    Z = Z - ops.max(Z, axis=0, keepdims=True)
+    own = ops.sum(Z * targets, axis=0)
+    mine, rest = ops.exp(own), ops.exp(Z) * (1 - targets)
+    others = ops.sum(rest, axis=0)
+    losses = ops.log1p(others + (mine - 1)) - own
+    return losses, (rest - targets * others) / (others + mine)
 
 
 def _logistic(ops: Any, Z: Any, targets: Any) -> tuple[Any, Any]:
-    return ops.sum(ops.softplus(Z) - targets * Z, axis=0), ops.sigmoid(Z) - targets
+    sign = 1 - 2 * targets
+    return ops.sum(ops.softplus(sign * Z), axis=0), sign * ops.sigmoid(sign * Z)
 
 
 def _squared_hinge(ops: Any, Z: Any, targets: Any) -> tuple[Any, Any]:

@@ -58,7 +58,8 @@ class Lbfgs:
     done : bool
         Whether the tolerance was reached.
     stuck : bool
-        Whether no step leads further down within rounding: nothing more can be had.
+        Whether no step leads further down within rounding: nothing more can be had. The
+        tolerance may then be missed.
     iterations, evaluations : int
         Steps taken and values told.
     pairs : deque of (step, gradient change, their product)
@@ -88,8 +89,14 @@ class Lbfgs:
         self._slope = 0.0
         self._low, self._high, self._step = 0.0, np.inf, 1.0
         self._trials = 0
+        self._restarted_at = np.inf
         for s, y in pairs:
             self._remember(s, y)
+
+    @property
+    def converged(self) -> bool:
+        """Whether it is done by the tolerance, not for want of a step that leads down."""
+        return self.done and (not self.stuck or self.size <= self.tolerance)
 
     def tell(self, value: float, gradient: Vector, size: float) -> None:
         """Take the function's value and gradient at :attr:`trial`, and how large that counts."""
@@ -126,7 +133,10 @@ class Lbfgs:
 
     def _try(self, step: float) -> None:
         if self._trials >= _MAX_TRIALS or step * float(np.abs(self._direction).max()) == 0:
-            if self.pairs:  # once more from here, without memory
+            # Restart without memory, unless the last restart gained no more than rounding.
+            gained = self.value < self._restarted_at - _ROUNDING * abs(self.value)
+            if self.pairs and gained:
+                self._restarted_at = self.value
                 self.pairs.clear()
                 self._arrive(self.value, self.gradient, self.size)
             else:
@@ -140,7 +150,9 @@ class Lbfgs:
         self._direction = -self._inverse_hessian(gradient)
         self._slope = float(gradient @ self._direction)
         self.expected = -self._slope / 2
-        if size <= self.tolerance and self.expected <= self._gap * abs(value):
+        # Without pairs or a scale the model knows no curvature, and expects what it likes.
+        known = bool(self.pairs) or self.scale is not None or size == 0
+        if known and size <= self.tolerance and self.expected <= self._gap * abs(value):
             self.done = True
             return
         self._low, self._high, self._trials = 0.0, np.inf, 0

@@ -211,7 +211,7 @@ def _advance(walk: _Walk, stack: Stack, terms: _Terms) -> None:
     """Note the solution, and go on to the first problem that it does not also solve."""
     while True:
         solver, last = walk.solver, walk.problem
-        walk.found.append(stack.solution(last, solver, solver.done))
+        walk.found.append(stack.solution(last, solver, solver.converged))
         walk.past.append((float(np.log(last.penalty)), solver.x))
         if len(walk.found) == len(walk.problems):
             return

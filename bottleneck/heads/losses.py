@@ -59,25 +59,24 @@ def softmax(Z: FloatArray, y: NDArray[np.int64], weights: FloatArray) -> NDArray
     Z -= Z.max(axis=0)
     own = Z[y, :, at].T  # (problems, rows)
     np.exp(Z, out=Z)
-    total = Z.sum(axis=0)
-    Z *= weights / total
-    np.log(total, out=total)
-    total -= own
-    Z[y, :, at] -= weights.T
-    return _weighted_sum(total, weights)
+    Z[y, :, at] = 0
+    others = Z.sum(axis=0)
+    # 1 - p and log(1 + others) keep their digits where p is 1 but for rounding: the row's own
+    # class is in neither. Where it has not the largest score, others is at least 1.
+    mine = np.exp(own)
+    share = weights / (others + mine)
+    Z *= share
+    Z[y, :, at] = -(others * share).T
+    mine -= 1
+    others += mine
+    np.log1p(others, out=others)
+    others -= own
+    return _weighted_sum(others, weights)
 
 
 def logistic(Z: FloatArray, y: NDArray[np.int64], weights: FloatArray) -> NDArray[np.float64]:
     """Binary logistic loss of one column: log(1 + exp(z)) - [y = 1] z."""
-    z = Z[0]
-    tail = np.exp(-np.abs(z))
-    positive = y == 1
-    losses = np.log1p(tail)
-    losses += np.where(positive, np.maximum(-z, 0), np.maximum(z, 0))
-    z[...] = np.where(z >= 0, 1, tail) / (1 + tail)
-    z -= positive
-    z *= weights
-    return _weighted_sum(losses, weights)
+    return _weighted_sum(_against(Z[0], y == 1, weights), weights)
 
 
 def logistic_each(Z: FloatArray, y: NDArray[np.int64], weights: FloatArray) -> NDArray[np.float64]:
@@ -85,14 +84,24 @@ def logistic_each(Z: FloatArray, y: NDArray[np.int64], weights: FloatArray) -> N
 
     ``y`` is of shape (rows, columns): 1 where a column's label holds, else 0.
     """
-    positive = (y.T == 1)[:, None, :]
-    tail = np.exp(-np.abs(Z))
-    losses = np.log1p(tail)
-    losses += np.where(positive, np.maximum(-Z, 0), np.maximum(Z, 0))
-    Z[...] = np.where(Z >= 0, 1, tail) / (1 + tail)
-    Z -= positive
-    Z *= weights
+    losses = _against(Z, (y.T == 1)[:, None, :], weights)
     return _weighted_sum(losses.sum(axis=0), weights)
+
+
+def _against(z: FloatArray, positive: NDArray[np.bool_], weights: FloatArray) -> FloatArray:
+    """Return log(1 + exp(s)) of the scores s against the truth; z becomes the derivatives.
+
+    Both are small numbers where the truth is all but certain, never differences from one.
+    """
+    sign = np.where(positive, -1, 1).astype(z.dtype)
+    z *= sign
+    tail = np.exp(-np.abs(z))
+    losses: FloatArray = np.log1p(tail)
+    losses += np.maximum(z, 0)
+    z[...] = np.where(z >= 0, 1, tail) / (1 + tail)
+    z *= sign
+    z *= weights
+    return losses
 
 
 def squared_hinge(Z: FloatArray, y: NDArray[np.int64], weights: FloatArray) -> NDArray[np.float64]:

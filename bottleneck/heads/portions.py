@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.errors import HeadError
 from bottleneck.heads.passes import Pass
 from bottleneck.heads.rows import FloatArray
 
@@ -120,8 +121,10 @@ def no_scaling(portions: int, d: int) -> Scaling:
 def standardise(run: Pass, weighting: Weighting) -> Scaling:
     """Find each portion's means and standard deviations in one pass.
 
-    A constant feature has scale 1, as in scikit-learn's ``StandardScaler``. Sums are of
-    differences from the first row, so that a feature that is constant is exactly so.
+    A constant feature has scale 1, as in scikit-learn's ``StandardScaler``. Each block is
+    summed up in float64 about a row of its own, the median of three, so that a feature that is
+    constant is exactly so and no single row spoils the sums of others; blocks are merged by
+    their means (T. F. Chan, G. H. Golub and R. J. LeVeque, The American Statistician 37, 1983).
 
     Parameters
     ----------
@@ -130,36 +133,70 @@ def standardise(run: Pass, weighting: Weighting) -> Scaling:
     weighting : Weighting
         Weights; those of classes are to be left out (:meth:`Weighting.unbalanced`).
     """
-    d, dtype = run.rows.shape[1], run.rows.dtype
-    first = np.array(run.rows.read(0, 1, {})[0])
+    (n, d), dtype = run.rows.shape, run.rows.dtype
     k = len(weighting.members)
 
-    def new() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return np.zeros((k, d)), np.zeros((k, d))
+    def new() -> _Spread:
+        return _Spread(np.zeros((k, 1)), np.zeros((k, d)), np.zeros((k, d)))
 
-    def visit(
-        total: tuple[NDArray[np.float64], NDArray[np.float64]],
-        start: int,
-        stop: int,
-        block: FloatArray,
-        scratch: object,
-    ) -> None:
-        weights = weighting.block(start, stop, dtype)
-        difference = block - first
-        total[0][...] += weights @ difference
+    def visit(total: _Spread, start: int, stop: int, block: FloatArray, scratch: object) -> None:
+        weights = weighting.block(start, stop, np.dtype(np.float64))
+        base = np.median(block[[0, len(block) // 2, -1]], axis=0).astype(np.float64)
+        difference = block - base
+        weight = weights.sum(axis=1, keepdims=True)
+        safe = np.where(weight > 0, weight, 1)
+        shift = weights @ difference / safe
         difference *= difference
-        total[1][...] += weights @ difference
+        squares = np.maximum(weights @ difference - weight * shift**2, 0)
+        total.add(_Spread(weight, base + shift, squares))
 
-    parts = run.run(new, visit)
-    weight = np.maximum(weighting.totals, np.finfo(float).tiny)[:, None]
-    mean = sum_of(part[0] for part in parts) / weight
-    variance = np.maximum(sum_of(part[1] for part in parts) / weight - mean**2, 0)
-    # Rounding leaves so much of a constant feature.
-    noise = 10 * np.finfo(dtype).eps * mean**2
+    with np.errstate(over="ignore", invalid="ignore"):  # named below
+        whole, *others = run.run(new, visit)
+        for part in others:
+            whole.add(part)
+        mean = whole.mean
+        variance = whole.squares / np.maximum(whole.weight, np.finfo(float).tiny)
+        require_range(n * (variance + mean**2).max(), dtype)
+        # Rounding leaves so much of a constant feature, as scikit-learn has it.
+        eps = np.finfo(np.float64).eps
+        noise = n * eps * variance + (n * eps * mean) ** 2
     scale = np.where(variance > noise, np.sqrt(variance), 1.0)
-    mean += first
     far = np.abs(mean).max(axis=0) > _FAR * scale.min(axis=0)
     return Scaling(mean, scale, mean.mean(axis=0) if far.any() else None)
+
+
+@dataclass(eq=False)
+class _Spread:
+    """Weight, means and sums of squared differences from them, of each portion."""
+
+    weight: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+    def add(self, other: "_Spread") -> None:
+        """Take in the rows of another one."""
+        weight = self.weight + other.weight
+        share = other.weight / np.where(weight > 0, weight, 1)
+        apart = other.mean - self.mean
+        self.squares = self.squares + other.squares + apart**2 * (self.weight * share)
+        self.mean = self.mean + apart * share
+        self.weight = weight
+
+
+def require_range(largest: float, dtype: np.dtype[Any]) -> None:
+    """Refuse features whose sums of squares are beyond a number type.
+
+    Raises
+    ------
+    HeadError
+        When ``largest`` is.
+    """
+    if not largest <= np.finfo(dtype).max:
+        raise HeadError(
+            f"expected features whose squares can be summed up in {dtype}, got sums of about"
+            f" {largest:.1g}",
+            hint="Divide the features by a constant, or look for broken rows.",
+        )
 
 
 def sum_of(parts: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:

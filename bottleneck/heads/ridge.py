@@ -93,7 +93,7 @@ class RidgeClassifier(LinearClassifier):
         )
         with passes(rows, block_rows=self.block_rows, threads=self.threads) as run:
             centre = np.zeros(rows.shape[1])
-            if self.fit_intercept:
+            if self.fit_intercept or self.standardize:
                 centre = standardise(run, weighting).mean[0]
             (moments,) = gram_moments(run, weighting, len(self.classes_), centre)
             if not np.isfinite(moments.gram).all():

@@ -70,16 +70,18 @@ class RidgePath:
         Parameters
         ----------
         moments : Moments
-            Of the rows; about a centre of zero when there is no intercept.
+            Of the rows; about a centre of zero when features are not centred.
         standardize : bool
-            Whether features are divided by their standard deviations.
+            Whether features are centred and divided by their standard deviations, as by a
+            scaler before the head.
         fit_intercept : bool
             Whether features and targets are centred.
         numeric : bool
             Whether the moments are of targets that are numbers, not of classes.
         """
         mean = moments.mean
-        scatter = moments.scatter() if fit_intercept else moments.gram
+        centred = fit_intercept or standardize
+        scatter = moments.scatter() if centred else moments.gram
         scale = moments.deviation() if standardize else np.ones_like(mean)
         values, vectors = np.linalg.eigh(scatter / np.outer(scale, scale))
         if numeric:
@@ -90,10 +92,10 @@ class RidgePath:
             target_sum = 2 * moments.weight[chosen] - moments.total
             products = 2 * moments.sums[chosen] - moments.first
         target_mean = target_sum / moments.total
-        if fit_intercept:
+        if centred:
             products = products - np.outer(target_mean, moments.first)
         return cls(
-            mean=mean if fit_intercept else np.zeros_like(mean),
+            mean=mean if centred else np.zeros_like(mean),
             scale=scale,
             values=np.maximum(values, 0),
             vectors=vectors,

@@ -94,7 +94,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, StreamingEstimator):  # type: igno
         weighting = Weighting(scaled, np.ones((1, len(scaled)), bool), weights)
         with passes(rows, block_rows=self.block_rows, threads=self.threads) as run:
             centre = np.zeros(rows.shape[1])
-            if self.fit_intercept:
+            if self.fit_intercept or self.standardize:
                 centre = standardise(run, weighting).mean[0]
             (moments,) = gram_moments(run, weighting, scaled.shape[1], centre)
             if not np.isfinite(moments.gram).all():

@@ -169,16 +169,13 @@ def _sweep_ridge(
         of_folds = gram_moments(
             run, Weighting(y, np.stack([parts == fold for fold in folds])), n_classes, centre
         )
-        whole = of_folds[0]
-        for moments in of_folds[1:]:
-            whole = whole + moments
 
         def left(member: NDArray[np.bool_]) -> Moments:
-            total = whole
-            for fold in folds:
-                if not member[np.argmax(parts == fold)]:
-                    total = total - of_folds[fold]
-            return total
+            # Added up, not taken from the whole: a fold of large values would leave rounding.
+            first, *others = [of_folds[fold] for fold in folds if member[np.argmax(parts == fold)]]
+            for other in others:
+                first = first + other
+            return first
 
         found = run.each(lambda member: fit(left(member)), list(members))
     return Swept(

@@ -1,0 +1,202 @@
+"""Data on which formulas lose their digits, against scikit-learn in float64."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import Ridge as SklearnRidge
+from sklearn.linear_model import RidgeClassifier as SklearnRidgeClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC as SklearnSVC
+
+from bottleneck.errors import HeadError, OptionError
+from bottleneck.heads import (
+    LinearDiscriminant,
+    LinearSVC,
+    LogisticRegression,
+    Ridge,
+    RidgeClassifier,
+    folds,
+    select,
+)
+from bottleneck.heads.imported import parse_settings
+from bottleneck.heads.losses import logistic, logistic_each, softmax
+from bottleneck.heads.passes import passes
+from bottleneck.heads.portions import Weighting, standardise
+from bottleneck.heads.rows import ArrayRows
+
+
+def blobs(n: int, d: int, k: int, apart: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % k
+    return rng.normal(size=(k, d))[y] * apart + rng.normal(size=(n, d)), y
+
+
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("C", [1.0, 100.0])
+def test_separable_classes_take_tens_of_passes_in_float32(k: int, C: float) -> None:
+    X, y = blobs(600, 64, k, 2.0)
+    X = X.astype(np.float32)
+    ours = LogisticRegression(C=C, standardize=True).fit(X, y)
+    wide = LogisticRegression(C=C, standardize=True).fit(X.astype(np.float64), y)
+    assert ours.converged_
+    assert ours.n_passes_ < 100
+    assert ours.objective_ == pytest.approx(wide.objective_, rel=1e-5)
+
+
+def test_losses_keep_their_digits_where_the_truth_is_all_but_certain() -> None:
+    gaps = np.array([5.0, 20.0, 40.0, -40.0])
+    y = np.zeros(4, np.int64)
+    Z = np.stack([gaps, np.zeros(4), np.zeros(4)])
+    exact = log_softmax(Z, axis=0)
+    scores = Z[:, None, :].astype(np.float32)
+    for row in range(4):
+        part = scores[:, :, row : row + 1].copy()
+        found = softmax(part, y[:1], np.ones((1, 1), np.float32))
+        assert found[0] == pytest.approx(-exact[0, row], rel=1e-6)
+        others = np.exp(exact[1:, row]).sum()
+        assert part[0, 0, 0] == pytest.approx(-others, rel=1e-6)
+    for gap in gaps:
+        tail = np.exp(-gap)
+        for code, score in ((1, gap), (0, -gap)):
+            for kernel, target in (
+                (logistic, np.array([code])),
+                (logistic_each, np.array([[code]])),
+            ):
+                z = np.full((1, 1, 1), score, np.float32)
+                found = kernel(z, target, np.ones((1, 1), np.float32))
+                assert found[0] == pytest.approx(np.log1p(tail), rel=1e-6)
+                assert abs(z[0, 0, 0]) == pytest.approx(tail / (1 + tail), rel=1e-6)
+
+
+@pytest.mark.parametrize("far", [1e2, 1e4])
+def test_a_far_class_leaves_the_discriminant_its_digits(far: float) -> None:
+    X, y = blobs(900, 10, 3, 0.7)
+    X[y == 2] += far
+    narrow = X.astype(np.float32)
+    peer = LinearDiscriminantAnalysis(solver="lsqr").fit(narrow.astype(np.float64), y)
+    ours = LinearDiscriminant().fit(narrow, y)
+    assert np.mean(ours.predict(narrow) == peer.predict(narrow.astype(np.float64))) > 0.995
+    np.testing.assert_allclose(ours.priors_, peer.priors_)
+
+
+@pytest.mark.parametrize(("scale", "C"), [(1e-5, 1e10), (1e-4, 1e8), (1.0, 1.0)])
+def test_converged_means_near_the_minimum(scale: float, C: float) -> None:
+    X, y = blobs(300, 10, 2, 1.0)
+    X *= scale
+    peer = SklearnSVC(C=C, dual=False, tol=1e-10, max_iter=100_000, fit_intercept=False).fit(X, y)
+    ours = LinearSVC(C=C, fit_intercept=False).fit(X, y)
+
+    def objective(head: Any) -> float:
+        margin = np.maximum(0, 1 - np.where(y == 1, 1, -1) * head.decision_function(X))
+        size = (head.coef_**2).sum()
+        return float(C * (margin**2).sum() + size / 2)
+
+    assert ours.converged_
+    assert objective(ours) <= 1.001 * objective(peer)
+
+
+@pytest.mark.parametrize("at", [0, 150, 599])
+def test_scaling_does_not_depend_on_where_a_row_of_another_fold_lies(at: int) -> None:
+    X = np.random.default_rng(0).normal(size=(600, 4)).astype(np.float32)
+    X[:, 3] = 0.1
+    X[at] = 1e5
+    member = np.arange(600) != at
+    with passes(ArrayRows(X)) as run:
+        found = standardise(run, Weighting(np.zeros(600, np.int64), member[None]))
+    peer = StandardScaler().fit(X[member].astype(np.float64))
+    np.testing.assert_allclose(found.mean[0], peer.mean_, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(found.scale[0], peer.scale_, rtol=1e-5)
+
+
+def test_a_fold_with_an_outlier_spoils_no_other_fold_of_ridge() -> None:
+    X, y = blobs(1000, 12, 4, 0.8)
+    X[500] = 1e4
+    X, keys = X.astype(np.float32), [str(i) for i in range(1000)]
+    part = folds(keys, y, None, 5)
+    ours = select(X, y, classes=list("abcd"), keys=keys, head="ridge", grid=[0.1], n_folds=5).cv
+    wide = X.astype(np.float64)
+    scores = [
+        make_pipeline(StandardScaler(), SklearnRidgeClassifier(alpha=5.0))
+        .fit(wide[part != fold], y[part != fold])
+        .score(wide[part == fold], y[part == fold])
+        for fold in range(5)
+    ]
+    assert ours[0]["mean"] == pytest.approx(np.mean(scores), abs=0.003)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_ridge_standardises_as_a_scaler_before_it(fit_intercept: bool) -> None:
+    X, y = blobs(200, 6, 3, 1.0)
+    X += 7
+    t = X @ np.arange(6.0) + 3
+    ours = Ridge(alpha=2.0, fit_intercept=fit_intercept, standardize=True).fit(X, t)
+    peer = make_pipeline(StandardScaler(), SklearnRidge(alpha=2.0, fit_intercept=fit_intercept))
+    np.testing.assert_allclose(ours.predict(X), peer.fit(X, t).predict(X), rtol=1e-8, atol=1e-8)
+    classes = RidgeClassifier(alpha=2.0, fit_intercept=fit_intercept, standardize=True).fit(X, y)
+    twin = make_pipeline(
+        StandardScaler(), SklearnRidgeClassifier(alpha=2.0, fit_intercept=fit_intercept)
+    ).fit(X, y)
+    np.testing.assert_allclose(classes.decision_function(X), twin.decision_function(X), atol=1e-8)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_streamed_rows_that_are_not_finite_are_refused(bad: float) -> None:
+    X, y = blobs(60, 4, 2, 1.0)
+    head = LogisticRegression().fit(ArrayRows(X.copy()), y)
+    X[41, 2] = bad
+    for fit in (LogisticRegression().fit, LinearDiscriminant().fit, Ridge().fit):
+        with pytest.raises(HeadError, match="row 41"):
+            fit(ArrayRows(X), y)
+    with pytest.raises(HeadError, match="row 41"):
+        head.predict(ArrayRows(X))
+
+
+@pytest.mark.parametrize("head", ["ridge", "logreg", "svm"])
+def test_features_too_large_are_explained(head: str) -> None:
+    X, y = blobs(60, 4, 2, 1.0)
+    X[3, 1] = 1e30
+    with pytest.raises(HeadError, match="squares"):
+        select(
+            X.astype(np.float32),
+            y,
+            classes=["a", "b"],
+            keys=[str(i) for i in range(60)],
+            head=head,
+            grid=[1.0],
+            n_folds=3,
+        )
+
+
+@dataclass
+class Unlabelled:
+    """What a feature file shows of itself to the check of labels."""
+
+    labels: NDArray[np.int32]
+
+
+def test_missing_labels_are_refused_with_what_to_do() -> None:
+    from bottleneck.heads.estimators import _require_labels
+
+    labels = np.array([0, 1, -1, 1], np.int32)
+    with pytest.raises(HeadError, match="1 of 4") as caught:
+        _require_labels(Unlabelled(labels), labels)
+    assert "labels >= 0" in str(caught.value.hint)
+    X, y = blobs(4, 3, 2, 1.0)
+    for missing in (np.array(["a", None, "b", "a"], object), np.array([0.0, np.nan, 1.0, 0.0])):
+        with pytest.raises(HeadError, match="1 of 4"):
+            LogisticRegression().fit(ArrayRows(X), missing)
+    assert list(LogisticRegression().fit(X, np.where(y == 1, 1, -1)).classes_) == [-1, 1]
+
+
+@pytest.mark.parametrize(
+    "text", ["C=Infinity", "C=-Infinity", "C=NaN", "C=1e999", "w=[1, NaN]", 'w={"a": 1e999}']
+)
+def test_settings_that_are_not_finite_are_refused(text: str) -> None:
+    with pytest.raises(OptionError, match="finite"):
+        parse_settings([text])
