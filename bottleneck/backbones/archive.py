@@ -1,5 +1,6 @@
 """Weights from ``.keras`` archives: the backbone may be all of it, have a head, or lie inside."""
 
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,15 @@ class Archive:
                 target.set_weights(values)
             if hasattr(target, "finalize_state"):  # Normalization computes from its weights
                 target.finalize_state()
+
+
+def is_archive(path: Path) -> bool:
+    """Tell a ``.keras`` file by its content, whatever it is called."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return {"config.json", "metadata.json"} <= set(file.namelist())
+    except (OSError, zipfile.BadZipFile, ValueError):
+        return path.suffix == ".keras"
 
 
 def open_archive(keras: Any, path: Path, spec: BackboneSpec) -> Archive:

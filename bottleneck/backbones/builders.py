@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from bottleneck.backbones import efficientnet_lite, initial, rescaling
-from bottleneck.backbones.archive import open_archive
-from bottleneck.backbones.catalogue import bundled_names, cache_folder
+from bottleneck.backbones.archive import is_archive, open_archive
+from bottleneck.backbones.catalogue import bundled_names, cache_folder, cached_file, weights_file
 from bottleneck.backbones.keras_scope import isolated
 from bottleneck.backbones.spec import BackboneSpec
-from bottleneck.backbones.weights import fingerprint, read_h5
+from bottleneck.backbones.weights import fingerprint, read_into
 from bottleneck.errors import BackboneError, WeightsError
+from bottleneck.weights import TAKEN, is_weights
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,12 @@ def load(
             model = efficientnet_lite.build(keras, spec.name, side, random=False)
             efficientnet_lite.load_bundled(model, spec)
         elif source == "imagenet":
-            model = _downloaded(keras, spec, side)
+            cached = cached_file(spec, side)
+            if cached is not None:
+                # Keras deletes a file whose hash it does not expect; ours to read, not to judge.
+                model, side = _from_file(keras, spec, cached, side)
+            else:
+                model = _downloaded(keras, spec, side)
         elif source == "none":
             model = _built(keras, spec, side)
             initial.draw(model)
@@ -170,11 +176,11 @@ def _source(spec: BackboneSpec, weights: str | Path | None) -> str:
             hint=f"Bundled: {', '.join(bundled_names()) or 'none installed'}; or use"
             " --weights imagenet or --weights PATH.",
         )
-    if source not in {"bundled", "imagenet", "none"} and not Path(source).is_file():
+    if source not in {"bundled", "imagenet", "none"} and not is_weights(source):
         raise WeightsError(
             f"{spec.name}: expected bundled, imagenet, none or a weights file. Received:"
             f" {source!r}, and there is no such file.",
-            hint="Files may be .weights.h5, _notop.h5 or .keras.",
+            hint=f"It takes {TAKEN}",
         )
     return source
 
@@ -195,14 +201,14 @@ def _downloaded(keras: Any, spec: BackboneSpec, size: int) -> Any:
         said = str(error).strip() or repr(error)
         raise WeightsError(
             f"{spec.name}: expected ImageNet weights from Keras. Received: {said.splitlines()[0]}",
-            hint=f"Without a network: put {spec.weights_file} into {cache_folder()}, where Keras"
-            f" looks, or name a file with --weights PATH, or choose a backbone whose weights are"
-            f" bundled: {', '.join(bundled_names()) or 'none installed'}.",
+            hint=f"Without a network: put {weights_file(spec, size)} into {cache_folder()}, where"
+            f" Keras looks, or name a file with --weights PATH, or choose a backbone whose weights"
+            f" are bundled: {', '.join(bundled_names()) or 'none installed'}.",
         ) from error
 
 
 def _from_file(keras: Any, spec: BackboneSpec, path: Path, size: int | None) -> tuple[Any, int]:
-    if path.suffix == ".keras":
+    if is_archive(path):
         archive = open_archive(keras, path, spec)
         side = archive.size or size or spec.input_size
         if size is not None and side != size:
@@ -215,7 +221,7 @@ def _from_file(keras: Any, spec: BackboneSpec, path: Path, size: int | None) -> 
         return (rescaling.added(keras, model) if archive.fill(model) else model), side
     side = size or spec.input_size
     model = _built_alike(keras, spec, side)
-    rescalings = read_h5(model, path, spec)
+    rescalings = read_into(model, path, spec)
     if spec.family == rescaling.FAMILY:
         variance = model.get_layer("normalization").get_weights()[1]
         if rescaling.is_needed(variance, rescalings):

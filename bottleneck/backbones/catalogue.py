@@ -14,6 +14,9 @@ from bottleneck.errors import BackboneError
 DEFAULT: Final = "efficientnet_lite0"
 """The backbone used when none is named: its weights come as a package."""
 
+_SIZED: Final = {"mobilenet": (128, 160, 192), "mobilenet_v2": (96, 128, 160, 192)}
+"""Families of which Keras has other weights for other sizes."""
+
 AtHand = Literal["bundled", "cached", "extra", "download"]
 
 
@@ -59,8 +62,25 @@ def weights_at_hand(spec: BackboneSpec) -> AtHand:
     """
     if spec.bundled is not None:
         return "bundled" if find_spec(spec.bundled) is not None else "extra"
-    cached = spec.weights_file is not None and (cache_folder() / spec.weights_file).is_file()
-    return "cached" if cached else "download"
+    return "cached" if cached_file(spec) is not None else "download"
+
+
+def weights_file(spec: BackboneSpec, size: int | None = None) -> str | None:
+    """Name the file of ImageNet weights that Keras would look for, for images of a size."""
+    name = spec.weights_file
+    if name is not None and spec.family in _SIZED and size in _SIZED[spec.family]:
+        return name.replace("_224_", f"_{size}_")
+    return name
+
+
+def cached_file(spec: BackboneSpec, size: int | None = None) -> Path | None:
+    """Find that file where Keras keeps what it has downloaded, if it is there."""
+    name = weights_file(spec, size)
+    if name is None:
+        return None
+    # Where it cannot write, Keras uses a folder of its own.
+    folders = (cache_folder(), Path("/tmp/.keras/models"))
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
 def bundled_names() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Weights from HDF5 files, and the fingerprint of the weights a network has."""
+"""Weights from files into a network, and the fingerprint of the weights a network has."""
 
 import warnings
 from collections import Counter
@@ -9,17 +9,15 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bottleneck.backbones import rescaling
+from bottleneck.backbones import pairing, rescaling
 from bottleneck.backbones.spec import BackboneSpec
 from bottleneck.errors import WeightsError
 from bottleneck.fingerprint import fingerprint_parts
+from bottleneck.weights import TAKEN, read, release_of
+from bottleneck.weights.hdf5 import MAGIC
 
-_HEAD_LAYERS: Final = 3
-"""A file may hold this many layers more than the network: the head it was saved with."""
-
-_HEAD_TENSORS: Final = 2 * _HEAD_LAYERS
+_HEAD_TENSORS: Final = 2 * pairing.HEAD_LAYERS
 
 
 def fingerprint(model: Any) -> str:
@@ -49,13 +47,12 @@ def wrong_file(
     """Make the error for a file that does not fit."""
     return WeightsError(
         f"{path}: expected weights of the headless {spec.name}. Received: {received}",
-        hint=hint
-        or "It takes .weights.h5 (model.save_weights), Keras's _notop.h5 and .keras (model.save).",
+        hint=hint or f"`bottleneck info {path}` says what it holds. It takes {TAKEN}",
     )
 
 
-def read_h5(model: Any, path: Path, spec: BackboneSpec) -> int | None:
-    """Fill a network from ``.weights.h5`` or from the older ``.h5`` layout.
+def read_into(model: Any, path: Path, spec: BackboneSpec) -> int | None:
+    """Fill a network from a weights file of any layout but ``.keras``.
 
     Parameters
     ----------
@@ -76,19 +73,31 @@ def read_h5(model: Any, path: Path, spec: BackboneSpec) -> int | None:
     WeightsError
         When the file is damaged or holds another network's weights.
     """
+    if not _is_keras_3(path, spec):
+        return _read_named(model, path, spec)
     with _opened(path, spec) as file:
-        group = file.get("model_weights", file)
-        if "layer_names" in group.attrs or "layer_names0" in group.attrs:
-            return _read_legacy(model, group, path, spec)
         layers = file.get("layers", file.get("_layer_checkpoint_dependencies"))
-        if layers is None:
-            raise wrong_file(path, spec, "an HDF5 file that Keras did not write.")
         _check_inventory(model, layers, path, spec)
         # Keras 3 writes a group for every layer, weights or not; its first versions did not.
         told = any(name.startswith("input_layer") for name in layers)
         rescalings = sum(name.startswith("rescaling") for name in layers) if told else None
     _read_with_keras(model, path, spec)
     return rescalings
+
+
+def _is_keras_3(path: Path, spec: BackboneSpec) -> bool:
+    """Tell the layout of ``save_weights``, in which layers have no names of their own."""
+    with path.open("rb") as start:
+        if start.read(len(MAGIC)) != MAGIC:
+            return False
+    with _opened(path, spec) as file:
+        group = file.get("model_weights", file)
+        if "layer_names" in group.attrs or "layer_names0" in group.attrs:
+            return False
+        return any(
+            isinstance(file.get(name), type(file["/"]))
+            for name in ("layers", "_layer_checkpoint_dependencies")
+        )
 
 
 @contextmanager
@@ -108,47 +117,26 @@ def _opened(path: Path, spec: BackboneSpec) -> Iterator[Any]:
             raise wrong_file(path, spec, f"a damaged HDF5 file ({error}).") from error
 
 
-def _read_legacy(model: Any, group: Any, path: Path, spec: BackboneSpec) -> int | None:
-    names = _names(group, "layer_names")
-    saved: list[tuple[str, list[NDArray[Any]]]] = []
-    for name in names:
-        weights = _names(group[name], "weight_names")
-        if weights:
-            saved.append((name, [np.asarray(group[name][weight]) for weight in weights]))
-    wanted = [layer for layer in model.layers if layer.weights]
-    if not 0 <= len(saved) - len(wanted) <= _HEAD_LAYERS:
-        raise wrong_file(path, spec, f"{len(saved)} layers with weights, not {len(wanted)}.")
-    for layer, (name, values) in zip(wanted, saved, strict=False):
-        # The older layout puts what is trained first, whatever the layer's own order.
-        variables = layer.trainable_weights + layer.non_trainable_weights
-        expected = [tuple(variable.shape) for variable in variables]
-        received = [value.shape for value in values]
-        if expected != received:
-            raise wrong_file(
-                path, spec, f"layer {name} of shapes {received}, not {expected} ({layer.name})."
-            )
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-        if hasattr(layer, "finalize_state"):  # Normalization computes from its weights
-            layer.finalize_state()
-    version = group.attrs.get("keras_version", b"")
-    version = version.decode() if isinstance(version, bytes) else str(version)
+def _read_named(model: Any, path: Path, spec: BackboneSpec) -> int | None:
+    """Fill a network from a file whose layers have names of their own; count ``Rescaling``."""
+    found = read(path)
+    release = release_of(path)
+    if release is not None and release.backbone != spec.name:
+        raise wrong_file(
+            path,
+            spec,
+            f"{release.file} of {release.label}, weights of {release.backbone}.",
+            hint=f"It is another network, whose features differ: use -b {release.backbone}.",
+        )
+    try:
+        pairing.fill(pairing.pair(model, found.layers, chained=found.chained))
+    except pairing.UnpairedError as error:
+        raise wrong_file(path, spec, str(error)) from error
     # Keras's own files were made before the extra layer was: older versions cannot tell.
-    if version.partition(".")[0].isdecimal() and int(version.partition(".")[0]) >= 3:
-        return sum(name.startswith("rescaling") for name in names)
-    return 2 if sum(name.startswith("rescaling") for name in names) > 1 else None
-
-
-def _names(group: Any, attribute: str) -> list[str]:
-    """Read a list of names; long lists are split into ``name0``, ``name1``, ..."""
-    if attribute in group.attrs:
-        found = list(group.attrs[attribute])
-    else:
-        found, part = [], 0
-        while f"{attribute}{part}" in group.attrs:
-            found += list(group.attrs[f"{attribute}{part}"])
-            part += 1
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in found]
+    rescalings = sum(name.startswith("rescaling") for name in found.listed)
+    if found.format == "keras-3-legacy":
+        return rescalings
+    return 2 if rescalings > 1 else None
 
 
 def _check_inventory(model: Any, layers: Any, path: Path, spec: BackboneSpec) -> None:

@@ -1,0 +1,10 @@
+"""Weights files of all ages, read by content: named layers of named tensors in one layout.
+
+Nothing here knows a network or imports a framework.
+"""
+
+from bottleneck.weights.layout import TAKEN, Layer, Weights
+from bottleneck.weights.reading import is_weights, read
+from bottleneck.weights.releases import Release, release_of
+
+__all__ = ["TAKEN", "Layer", "Release", "Weights", "is_weights", "read", "release_of"]

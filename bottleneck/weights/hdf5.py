@@ -1,0 +1,379 @@
+"""Keras's HDF5 layouts, from 0.x to 3: told apart by what is inside.
+
+What a file links to is part of it only where it lies in the same file: links to other files,
+external and virtual storage are refused, and no claim of size is believed that the file's own
+length does not bear out.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.errors import WeightsError
+from bottleneck.weights import keras_rules
+from bottleneck.weights.layout import MAX_LAYERS, TAKEN, Layer, Weights, damaged
+
+MAGIC: Final = b"\x89HDF\r\n\x1a\n"
+
+_MOST_COMPRESSED: Final = 64
+"""Times the length of the file that its tensors may take in memory; weights hardly compress."""
+
+_SMALL: Final = 1 << 20
+_DEEPEST: Final = 32
+
+
+class _Budget:
+    """How many bytes the tensors of a file may still take."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.left = _SMALL + _MOST_COMPRESSED * path.stat().st_size
+
+    def read(self, dataset: Any) -> NDArray[Any]:
+        claimed = int(dataset.size or 0) * dataset.dtype.itemsize
+        self.left -= claimed
+        if self.left < 0:
+            raise damaged(self.path, f"{dataset.name} of shape {dataset.shape}: more than it holds")
+        if dataset.external or dataset.is_virtual:
+            raise damaged(self.path, f"{dataset.name}, whose values lie in another file.")
+        if dataset.dtype.kind not in "fiub":
+            raise damaged(self.path, f"{dataset.name} of type {dataset.dtype}, not numbers.")
+        return np.asarray(dataset[()])
+
+
+def read_hdf5(path: Path) -> Weights:
+    """Read the weights in an HDF5 file of Keras.
+
+    Raises
+    ------
+    WeightsError
+        When the file is damaged, or none of Keras's layouts.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return _read(file, path)
+    except WeightsError:
+        raise
+    except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
+        raise damaged(path, f"a damaged HDF5 file ({error}).") from error
+
+
+def _read(file: Any, path: Path) -> Weights:
+    budget = _Budget(path)
+    root = _child(file, "model_weights", path) if "model_weights" in file else file
+    if "nb_layers" in root.attrs:
+        return _read_numbered(root, path, budget)
+    if "graph" in root and "nb_params" in _child(root, "graph", path).attrs:
+        graph = _child(root, "graph", path)
+        values = list(_parameters(graph, path, budget))
+        tensors = {f"param_{i}": value for i, value in enumerate(values)}
+        return Weights(
+            path,
+            "keras-0-graph",
+            "Keras 0.x, a Graph",
+            None,
+            (Layer("graph", tensors),),
+            remarks=("A Graph of Keras 0.x numbers its tensors and does not name their layers.",),
+            listed=("graph",),
+        )
+    if "layer_names" in root.attrs or "layer_names0" in root.attrs:
+        return _read_named(root, file, path, budget)
+    layers = tuple(_keras_3(file, path, budget))
+    if not layers:
+        raise WeightsError(
+            f"{path}: expected weights. Received: an HDF5 file that Keras did not write.",
+            hint=TAKEN,
+        )
+    return Weights(
+        path,
+        "keras-3",
+        "Keras 3",
+        None,
+        layers,
+        listed=tuple(layer.name for layer in layers),
+    )
+
+
+def _child(group: Any, name: str, path: Path) -> Any:
+    """Return a member that lies in the same file."""
+    import h5py
+
+    for part in name.split("/"):
+        if part and not isinstance(group.get(part, getlink=True), h5py.HardLink):
+            raise damaged(path, f"{group.name}/{part}, which is missing or a link elsewhere.")
+        group = group[part] if part else group
+    return group
+
+
+def _parameters(group: Any, path: Path, budget: _Budget) -> Iterator[NDArray[Any]]:
+    count = int(group.attrs["nb_params"])
+    if not 0 <= count <= MAX_LAYERS:
+        raise damaged(path, f"{count} tensors in {group.name}.")
+    for index in range(count):
+        yield budget.read(_child(group, f"param_{index}", path))
+
+
+def _read_numbered(root: Any, path: Path, budget: _Budget) -> Weights:
+    count = int(root.attrs["nb_layers"])
+    if not 0 <= count <= MAX_LAYERS:
+        raise damaged(path, f"{count} layers.")
+    layers, listed = [], []
+    for index in range(count):
+        name = f"layer_{index}"
+        listed.append(name)
+        values = list(_parameters(_child(root, name, path), path, budget))
+        if values:
+            roles = keras_rules.unnamed_roles(len(values))
+            layers.append(Layer(name, dict(zip(roles, values, strict=True))))
+    return _converted(
+        Weights(
+            path,
+            "keras-0",
+            "Keras 0.x",
+            None,
+            tuple(layers),
+            chained=True,
+            listed=tuple(listed),
+        ),
+        flipped=True,
+        ordering=None,
+    )
+
+
+def names(group: Any, attribute: str) -> list[str]:
+    """Read a list of names; long lists are split into ``name0``, ``name1``, ..."""
+    if attribute in group.attrs:
+        found = list(group.attrs[attribute])
+    else:
+        found, part = [], 0
+        while f"{attribute}{part}" in group.attrs:
+            found += list(group.attrs[f"{attribute}{part}"])
+            part += 1
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in found]
+
+
+def _read_named(root: Any, file: Any, path: Path, budget: _Budget) -> Weights:
+    version, backend = (
+        _text(root.attrs.get(key, file.attrs.get(key))) for key in ("keras_version", "backend")
+    )
+    config = _config(_text(file.attrs.get("model_config")))
+    kinds = {name: kind for name, kind, _ in config}
+    listed = names(root, "layer_names")
+    if len(listed) > MAX_LAYERS:
+        raise damaged(path, f"{len(listed)} layers.")
+    layers, written_by_tensorflow = [], False
+    for name in listed:
+        group = _child(root, name, path)
+        weights = names(group, "weight_names")
+        written_by_tensorflow |= any(":" in weight for weight in weights)
+        tensors = {weight: budget.read(_child(group, weight, path)) for weight in weights}
+        layers += _split(name, tensors, kinds)
+    chained = bool(config) and _class(file) == "Sequential"
+    major = int(version.partition(".")[0]) if version and version[:1].isdecimal() else 1
+    found = Weights(
+        path,
+        f"keras-{min(major, 2)}" if major < 3 else "keras-3-legacy",
+        f"Keras {version or '1 (it says no version)'}" + (f" on {backend}" if backend else ""),
+        version,
+        tuple(layers),
+        chained=chained,
+        listed=tuple(listed),
+    )
+    if major >= 2:
+        if backend != "theano":
+            return found
+        return Weights(
+            **{
+                **vars(found),
+                "layers": tuple(
+                    Layer(
+                        layer.name,
+                        keras_rules.flip_convolution(layer.tensors, layer.kind),
+                        layer.kind,
+                    )
+                    for layer in layers
+                ),
+                "remarks": ("Kernels were stored flipped, by Theano; they were turned back.",),
+            }
+        )
+    theano = backend == "theano" if backend else not written_by_tensorflow
+    orderings = {ordering for _, _, ordering in config if ordering}
+    ordering: keras_rules.Ordering | None = None
+    if orderings == {"th"}:
+        ordering = "th"
+    elif orderings == {"tf"}:
+        ordering = "tf"
+    return _converted(found, flipped=theano, ordering=ordering)
+
+
+def _split(name: str, weights: dict[str, NDArray[Any]], kinds: dict[str, str]) -> list[Layer]:
+    """Make layers of one entry: several where the entry is a network of its own."""
+    owners: dict[str, dict[str, NDArray[Any]]] = {}
+    for weight, value in weights.items():
+        owners.setdefault(weight.rpartition("/")[0], {})[weight] = value
+    parts = [
+        (owner.rpartition("/")[2] if len(owners) > 1 else name, tensors)
+        for owner, tensors in owners.items()
+    ]
+    layers = []
+    for part, tensors in parts:
+        merged = keras_rules.merge_gates(
+            {weight.partition(":")[0]: tensors[weight] for weight in tensors}
+        )
+        roles = [
+            role if role in keras_rules.MERGED else keras_rules.role_of(role, part)
+            for role in merged
+        ]
+        if len(set(roles)) < len(roles):  # of a layer made of layers
+            roles = list(merged)
+        layers.append(
+            Layer(part, dict(zip(roles, merged.values(), strict=True)), kinds.get(part, ""))
+        )
+    return layers
+
+
+def _converted(found: Weights, *, flipped: bool, ordering: keras_rules.Ordering | None) -> Weights:
+    """Bring the kernels of Keras 0.x and 1.x into today's layout."""
+    if ordering is None:
+        try:
+            ordering = keras_rules.ordering_of(
+                [
+                    value.shape
+                    for layer in found.layers
+                    for role, value in layer.tensors.items()
+                    if role == "kernel" and value.ndim == 4 and not _is_1d(layer)
+                ]
+            )
+        except ValueError as error:
+            raise damaged(found.path, f"{error}.") from error
+    open_order = ordering is None
+    ordering = ordering or ("th" if flipped else "tf")
+    layers = []
+    for layer in found.layers:
+        tensors = dict(layer.tensors)
+        if "kernel" in tensors and tensors["kernel"].ndim == 4:
+            if _is_1d(layer):
+                value = keras_rules.kernel_1d(tensors["kernel"])
+                tensors["kernel"] = value[::-1] if flipped else value
+            else:
+                tensors["kernel"] = keras_rules.kernel(
+                    tensors["kernel"],
+                    ordering=ordering,
+                    flipped=flipped,
+                    transposed="deconv" in f"{layer.kind}{layer.name}".lower(),
+                )
+        layers.append(Layer(layer.name, tensors, layer.kind))
+    has_kernels = any(value.ndim == 4 for layer in layers for value in layer.tensors.values())
+    remarks = list(found.remarks)
+    if has_kernels:
+        remarks.append(
+            f"Kernels were stored in {ordering} order"
+            + (", which no shape tells for certain." if open_order else ".")
+        )
+        if flipped:
+            remarks.append("Kernels were stored flipped, by Theano; they were turned back.")
+    writer = (
+        found.writer
+        if not found.writer.startswith("Keras 1 (")
+        else (f"{found.writer}, on {'Theano' if flipped else 'TensorFlow'}")
+    )
+    return Weights(
+        **{**vars(found), "layers": tuple(layers), "remarks": tuple(remarks), "writer": writer}
+    )
+
+
+def _is_1d(layer: Layer) -> bool:
+    return f"{layer.kind} {layer.name}".lower().count("convolution1d") > 0
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return None if value is None else str(value)
+
+
+def _class(file: Any) -> str:
+    try:
+        return str(json.loads(_text(file.attrs.get("model_config")) or "{}").get("class_name"))
+    except (ValueError, AttributeError, RecursionError):
+        return ""
+
+
+def _config(text: str | None) -> list[tuple[str, str, str | None]]:
+    """List (name, class, ordering) of the layers that a stored model names."""
+    found: list[tuple[str, str, str | None]] = []
+
+    def walk(node: Any, depth: int) -> None:
+        if depth > _DEEPEST or len(found) > MAX_LAYERS:
+            return
+        if isinstance(node, dict):
+            inner = node.get("config")
+            if isinstance(inner, dict) and isinstance(inner.get("name"), str):
+                ordering = inner.get("dim_ordering")
+                found.append(
+                    (
+                        inner["name"],
+                        str(node.get("class_name", "")),
+                        ordering if ordering in {"tf", "th"} else None,
+                    )
+                )
+            for value in node.values():
+                walk(value, depth + 1)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value, depth + 1)
+
+    try:
+        walk(json.loads(text or "{}"), 0)
+    except (ValueError, RecursionError):
+        return []
+    return found
+
+
+_VAR_ROLES: Final = {
+    1: ("kernel",),
+    2: ("kernel", "bias"),
+    3: ("0", "1", "2"),
+    4: ("gamma", "beta", "moving_mean", "moving_variance"),
+}
+
+
+def _keras_3(file: Any, path: Path, budget: _Budget) -> Iterator[Layer]:
+    """Yield what has ``vars`` inside, wherever it lies; each group once, however it is linked."""
+    import h5py
+
+    seen = set()
+    pending = [(file, "", 0)]
+    count = 0
+    while pending:
+        group, name, depth = pending.pop()
+        address = h5py.h5o.get_info(group.id).addr
+        if address in seen or depth > _DEEPEST:
+            continue
+        seen.add(address)
+        count += 1
+        if count > MAX_LAYERS:
+            raise damaged(path, f"more than {MAX_LAYERS} groups.")
+        inner = []
+        for key in group:
+            link = group.get(key, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                continue
+            member = group[key]
+            if not isinstance(member, h5py.Group):
+                continue
+            if key == "vars":
+                keys = sorted(member, key=lambda k: (len(k), k))
+                values = [budget.read(_child(member, k, path)) for k in keys]
+                if values and "seed_generator" not in name:
+                    roles = _VAR_ROLES.get(len(values)) or tuple(keys)
+                    yield Layer(name or "model", dict(zip(roles, values, strict=True)))
+            elif key != "optimizer":
+                inner.append((member, f"{name}/{key}".lstrip("/"), depth + 1))
+        pending += reversed(inner)
