@@ -166,6 +166,8 @@ def fill_stores(
         summarise(
             target.store,
             target.tally,
+            computed=target.computed,
+            forward_seconds=target.forward_seconds,
             max_failed=max_failed,
             took=took,
             seconds={**shared, **target.seconds},

@@ -43,6 +43,8 @@ class Forward:
     ----------
     in_flight : int
         How many batches may be begun before the first one is waited for.
+    images : int
+        How many images it has computed.
     """
 
     def __init__(
@@ -58,6 +60,15 @@ class Forward:
         self._network = network
         self._dtype = dtype
         self._note = note
+        self.images = 0
+        self._waited = 0.0
+        self._busy_before = self._busy() or 0.0
+
+    @property
+    def own_seconds(self) -> float:
+        """Seconds this network computed, whatever else ran beside it."""
+        busy = self._busy()
+        return self._waited if busy is None else busy - self._busy_before
 
     def __call__(self, pixels: NDArray[np.uint8], seconds: defaultdict[str, float]) -> Computed:
         """Compute features.
@@ -147,6 +158,7 @@ class Forward:
                 parts = [one[name].astype(self._dtype, copy=False) for one in found]
                 parts = parts or [np.empty((0, dim), self._dtype)]
                 blocks[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        self.images += len(next(iter(blocks.values())))
         finite = np.logical_and.reduce(
             [np.isfinite(block).all(axis=1) for block in blocks.values()]
         )
@@ -159,8 +171,14 @@ class Forward:
             yield
         finally:
             transferred = self._transferred() - before
+            took = time.perf_counter() - started
             seconds["transfer"] += transferred
-            seconds["forward"] += time.perf_counter() - started - transferred
+            seconds["forward"] += took - transferred
+            self._waited += took
+
+    def _busy(self) -> float | None:
+        found: float | None = getattr(self._network, "busy_seconds", None)
+        return found
 
     def _transferred(self) -> float:
         # Only runtimes that copy pixels to a device of their own keep this count.

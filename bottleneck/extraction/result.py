@@ -45,6 +45,14 @@ class ExtractResult:
     copied, reused : int
         Rows among the ``ok`` ones whose features were copied from an identical image of this
         file, or taken over from an older file.
+    computed : int
+        Images that this run's network computed: neither copied nor taken over.
+    forward_seconds : float
+        What the network of this file took for them, whatever other networks of the same pass and
+        the decoding took.
+    decode_seconds : float
+        What reading and decoding took in this pass, which several files may share; summed over
+        the workers.
     already_done : int
         Rows that were finished, well or badly, before this run.
     pending : int
@@ -80,6 +88,9 @@ class ExtractResult:
     failed: int
     copied: int
     reused: int
+    computed: int
+    forward_seconds: float
+    decode_seconds: float
     already_done: int
     pending: int
     failed_total: int
@@ -104,6 +115,8 @@ def summarise(
     before: FeatureStore,
     tally: Tally,
     *,
+    computed: int,
+    forward_seconds: float,
     max_failed: MaxFailed,
     took: float,
     seconds: Mapping[str, float],
@@ -117,6 +130,8 @@ def summarise(
         The feature file as it was when the run began.
     tally : Tally
         What the run says it has done; what counts is what the file says now.
+    computed, forward_seconds
+        See :class:`ExtractResult`.
     max_failed : MaxFailed
         How many bad rows are allowed.
     took : float
@@ -143,6 +158,9 @@ def summarise(
         failed=done_now - ok,
         copied=tally.copied,
         reused=tally.reused,
+        computed=computed,
+        forward_seconds=round(forward_seconds, 6),
+        decode_seconds=round(seconds.get("read", 0.0) + seconds.get("decode", 0.0), 6),
         already_done=already_done,
         pending=pending,
         failed_total=failed_total,

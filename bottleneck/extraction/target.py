@@ -113,6 +113,16 @@ class Target:
         return Want(geometry, self._old.keys if self._old else None)
 
     @property
+    def computed(self) -> int:
+        """How many images its network has computed: neither copied nor taken over."""
+        return self._forward.images
+
+    @property
+    def forward_seconds(self) -> float:
+        """Seconds of its own network, whatever else the pass did."""
+        return self._forward.own_seconds
+
+    @property
     def in_flight(self) -> int:
         """How many batches may be begun before the first one is finished."""
         return self._forward.in_flight

@@ -106,6 +106,7 @@ def compile(
         in_flight=BATCHES_IN_FLIGHT,
         details=details,
         forget=inference.forget,
+        busy=lambda: parts.busy_seconds,
     )
 
 

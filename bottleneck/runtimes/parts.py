@@ -5,8 +5,11 @@ While one part waits, another computes; a small part's maps stay in the cache; a
 the next batch begin before the last one of this has ended.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -30,22 +33,44 @@ class Parts:
         How many parts at a time.
     most : int
         Images of a part, at most. A batch has at least a part for each thread.
+
+    Attributes
+    ----------
+    busy_seconds : float
+        How long the threads were busy with these parts, on average.
     """
 
     def __init__(self, compute: Compute, *, threads: int, most: int) -> None:
         self._compute = compute
         self._threads = threads
         self._most = most
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="forward")
+        self._pool = _threads(threads)
+        self._counting = Lock()
+        self.busy_seconds = 0.0
 
     def start(self, batch: NDArray[np.uint8]) -> Begun:
         """Begin to compute a batch of one image or more, which must stay as it is."""
         size = min(self._most, -(-len(batch) // self._threads))
         parts = (batch[start : start + size] for start in range(0, len(batch), size))
-        return [self._pool.submit(self._compute, part) for part in parts]
+        return [self._pool.submit(self._counted, part) for part in parts]
+
+    def _counted(self, part: NDArray[np.uint8]) -> Sequence[NDArray[Any]]:
+        started = time.perf_counter()
+        try:
+            return self._compute(part)
+        finally:
+            took = time.perf_counter() - started
+            with self._counting:
+                self.busy_seconds += took / self._threads
 
     @staticmethod
     def gather(begun: Begun) -> list[NDArray[Any]]:
         """Wait for a batch: an array per output, of all its images in their order."""
         found = [part.result() for part in begun]
         return [np.concatenate(column) for column in zip(*found, strict=True)]
+
+
+@cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    """Make the threads of this process: several networks take turns, none slows another."""
+    return ThreadPoolExecutor(count, thread_name_prefix="forward")

@@ -15,7 +15,8 @@ from bottleneck.errors import OptionError
 class CompiledBackbone(Protocol):
     """A forward pass: pixels in, pooled features out. May be called from any thread.
 
-    One that copies pixels to a device may count the seconds of that in ``transfer_seconds``.
+    One that copies pixels to a device may count the seconds of that in ``transfer_seconds``; one
+    that knows how long it computed, apart from who waited for it, in ``busy_seconds``.
     """
 
     @property

@@ -53,6 +53,9 @@ class CompiledStep:
         What else the recipe is to say about the execution.
     forget : callable
         Forgets the shapes that ``compute`` pads to by itself.
+    busy : callable, optional
+        Returns how many seconds the device has computed so far, where that is known better than
+        by who waits for results.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class CompiledStep:
         out_of_memory: Callable[[Exception], bool] = lambda error: False,
         details: Mapping[str, Any] | None = None,
         forget: Callable[[], None] = lambda: None,
+        busy: Callable[[], float] | None = None,
     ) -> None:
         self.runtime = runtime
         self.version = version
@@ -89,6 +93,7 @@ class CompiledStep:
         self._free: list[NDArray[np.uint8]] = []
         self._out_of_memory = out_of_memory
         self._forget = forget
+        self._busy = busy
         self._largest = 0
 
     def __repr__(self) -> str:
@@ -130,6 +135,11 @@ class CompiledStep:
                 self._free.append(buffer)
 
         return Pending(images, result)
+
+    @property
+    def busy_seconds(self) -> float | None:
+        """Seconds the device has computed so far; None where only who waits can tell."""
+        return self._busy() if self._busy else None
 
     def forget_shapes(self) -> None:
         """Pad to none of the batch sizes so far; for after they were tried out."""

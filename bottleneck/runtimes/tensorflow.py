@@ -125,7 +125,7 @@ def compile(
             threads=PARTS_AT_A_TIME,
             most=IMAGES_PER_CORE * available_cores(),
         )
-        return step(parts.start, fetch=parts.gather)
+        return step(parts.start, fetch=parts.gather, busy=lambda: parts.busy_seconds)
     return step(compute, transfer=transfer, fetch=_arrays, pad=True)
 
 

@@ -32,6 +32,8 @@ def append_run(path: str | Path, record: Mapping[str, Any]) -> None:
         The feature file.
     record : mapping
         JSON values: ``images``, ``seconds``, ``images_per_second``, ``device``, ``sources``, ...
+        What the network cost is ``forward_seconds`` for ``computed`` images; ``decode_seconds``
+        are of the pass, which files may share, and summed over its workers.
     """
     line = json.dumps(
         {"time": datetime.now(UTC).isoformat(timespec="seconds"), "machine": _machine(), **record}

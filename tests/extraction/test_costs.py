@@ -1,0 +1,102 @@
+"""What a run says its network cost: its own seconds for the images it computed itself."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from fakes import MeanBackbone, fake_embedder
+
+from bottleneck.extraction import fill_stores
+from bottleneck.extraction.plan import MaxFailed
+from bottleneck.progress import Silent
+from bottleneck.runtimes.parts import Parts
+from bottleneck.runtimes.step import CompiledStep
+from bottleneck.sources import open_source
+from bottleneck.store import FeatureStore
+
+
+def sleeping(milliseconds):
+    """A network that takes so long per image, computed in parts by threads as on a CPU."""
+
+    def compute(images):
+        time.sleep(1e-3 * milliseconds * len(images))
+        return list(MeanBackbone()(images).values())
+
+    parts = Parts(compute, threads=2, most=2)
+    return CompiledStep(
+        parts.start,
+        fetch=parts.gather,
+        runtime="numpy",
+        version="1",
+        device="cpu",
+        dims={"mean": 3, "spread": 3},
+        size=16,
+        in_flight=2,
+        busy=lambda: parts.busy_seconds,
+    )
+
+
+@pytest.fixture
+def fill(tmp_path):
+    def run(source, outputs, **options):
+        pairs = [
+            (tmp_path / f"{name}.h5", fake_embedder(network, identity={"weights": name[:4]}))
+            for name, network in outputs.items()
+        ]
+        return fill_stores(
+            open_source([str(source)]),
+            pairs,
+            batch_size=4,
+            workers=2,
+            max_failed=MaxFailed.parse("10%"),
+            progress=Silent(),
+            **options,
+        )
+
+    return run
+
+
+def per_image(result):
+    return 1e3 * result.forward_seconds / result.computed
+
+
+def test_a_network_costs_the_same_alone_and_beside_another(photos, fill):
+    fast, slow = fill(photos, {"fast": sleeping(10), "slow": sleeping(40)})
+    (alone,) = fill(photos, {"fast-alone": sleeping(10)})
+    assert fast.computed == slow.computed == alone.computed == 12
+    # Two threads: half of what each image takes.
+    assert per_image(alone) == pytest.approx(5, rel=0.4)
+    assert per_image(fast) == pytest.approx(5, rel=0.4)
+    assert per_image(slow) == pytest.approx(20, rel=0.4)
+    assert fast.decode_seconds == slow.decode_seconds > 0
+
+
+def test_rows_taken_over_cost_nothing(photos, fill, tmp_path):
+    fill(photos, {"fast": sleeping(10)}, limit=9)
+    old = FeatureStore.open(tmp_path / "fast.h5")
+    (result,) = fill(photos, {"fast-more": sleeping(10)}, reuse=[old])
+    assert (result.ok, result.reused, result.computed) == (12, 9, 3)
+    assert per_image(result) == pytest.approx(5, rel=0.4)
+    (again,) = fill(photos, {"fast-again": sleeping(10)}, reuse=[FeatureStore.open(result.output)])
+    assert (again.ok, again.computed, again.forward_seconds) == (12, 0, 0)
+
+
+def test_networks_take_turns_on_the_cores():
+    most, now, lock = [0], [0], threading.Lock()
+
+    def compute(images):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.01)
+        with lock:
+            now[0] -= 1
+        return [images]
+
+    both = [Parts(compute, threads=2, most=1) for _ in range(2)]
+    begun = [parts.start(np.zeros((4, 1), np.uint8)) for parts in both]
+    for parts, batch in zip(both, begun, strict=True):
+        assert len(parts.gather(batch)[0]) == 4
+        assert parts.busy_seconds == pytest.approx(0.02, rel=0.4)
+    assert most == [2]
