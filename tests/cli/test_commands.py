@@ -35,6 +35,7 @@ def test_extract_json_is_one_document_with_the_fixed_keys(cli, colours, tmp_path
     }
     assert result.json["limit"] in result.json["stages"]
     varying = ("seconds", "images_per_second", "stages", "limit", "advice", "peak_rss_mb")
+    varying += ("forward_seconds", "decode_seconds")
     assert result.json | dict.fromkeys(varying, 0) == {
         "output": str(tmp_path / "f.h5"),
         "rows": 60,
@@ -42,6 +43,7 @@ def test_extract_json_is_one_document_with_the_fixed_keys(cli, colours, tmp_path
         "failed": 0,
         "copied": 0,
         "reused": 0,
+        "computed": 60,
         "already_done": 0,
         "pending": 0,
         "failed_total": 0,
