@@ -44,6 +44,8 @@ def test_extract_json_is_one_document_with_the_fixed_keys(cli, colours, tmp_path
         "copied": 0,
         "reused": 0,
         "computed": 60,
+        "forward_seconds": 0,
+        "decode_seconds": 0,
         "already_done": 0,
         "pending": 0,
         "failed_total": 0,
