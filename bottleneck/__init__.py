@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bottleneck.api import neighbors as neighbors
     from bottleneck.api import predict as predict
     from bottleneck.api import rescue as rescue
+    from bottleneck.api import survey as survey
     from bottleneck.api import train as train
     from bottleneck.api import verify as verify
     from bottleneck.errors import BottleneckError as BottleneckError
@@ -45,6 +46,7 @@ _FUNCTIONS = (
     "neighbors",
     "predict",
     "rescue",
+    "survey",
     "train",
     "verify",
 )

@@ -34,6 +34,9 @@ _MAX_FAILED = Option("More failed images than this exit with 3.", metavar="N|P%"
 _WORKERS = Option("Processes or threads that decode; one per core.", metavar="N", least=1)
 _FEATURES = Option("The feature file.", metavar="FEATURES.h5", role="reads", argument=True)
 _HEAD_FILE = Option("The head's file.", metavar="HEAD", role="reads", argument=True)
+_TARGETS = Option(
+    "Column of the table to keep for `train --target`; repeatable.", ("--target",), "COLUMN"
+)
 _SOURCES = Option(
     "Folders, tables, image files, archives, arrays, URLs: docs/sources.md.",
     metavar="SOURCE...",
@@ -43,19 +46,28 @@ _SOURCES = Option(
 
 
 @dataclass(frozen=True)
+class SurveyOptions(Options):
+    """Images to what they are: how many, of which classes and splits."""
+
+    sources: Annotated[Paths, _SOURCES]
+    _: KW_ONLY
+    targets: Annotated[Names, _TARGETS] = ()
+
+
+@dataclass(frozen=True)
 class ExtractOptions(Options):
     """Images to features."""
 
     sources: Annotated[Paths, _SOURCES]
     output: Annotated[
-        One,
+        One | None,
         Option(
             "The feature file; {backbone} in it stands for the backbone's name.",
             ("-o", "--output"),
             "FILE.h5",
             role="writes",
         ),
-    ]
+    ] = None
     _: KW_ONLY
     backbone: Annotated[
         Names,
@@ -114,14 +126,7 @@ class ExtractOptions(Options):
             role="reads",
         ),
     ] = ()
-    targets: Annotated[
-        Names,
-        Option(
-            "Column of the table to keep for `train --target`; repeatable.",
-            ("--target",),
-            "COLUMN",
-        ),
-    ] = ()
+    targets: Annotated[Names, _TARGETS] = ()
     limit: Annotated[
         int | None,
         Option("Only N of the pending images now, evenly spread.", metavar="N", least=1),

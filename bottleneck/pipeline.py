@@ -353,7 +353,7 @@ def _build(kind: str, options: Mapping[str, Any], root: Path, where: str) -> Opt
         step = OPTIONS[kind](**options)
     except OptionError as error:
         raise PipelineError(f"{where}: {error.message}", hint=error.hint) from error
-    if isinstance(step, PredictOptions) and step.output is None:
+    if isinstance(step, ExtractOptions | PredictOptions) and step.output is None:
         raise PipelineError(f"{where}: expected a value for 'output', found none")
     values = step.values()
     paths = {name: _resolve(values[name], root) for name, role in roles.items() if role}

@@ -19,6 +19,7 @@ from bottleneck.options import (
     NeighborsOptions,
     PredictOptions,
     RescueOptions,
+    SurveyOptions,
     TrainOptions,
     VerifyOptions,
 )
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from bottleneck.comparison.neighbors import Neighbor
     from bottleneck.comparison.study import Comparison
     from bottleneck.extraction import ExtractResult
+    from bottleneck.sources import Survey
     from bottleneck.speed import BenchResult
     from bottleneck.store.export import ExportResult
     from bottleneck.store.merge import MergeResult
@@ -64,6 +66,17 @@ def extract_many(options: ExtractOptions) -> "list[ExtractResult]":
     from bottleneck import extraction
 
     return extraction.extract_many(options)
+
+
+@takes(SurveyOptions)
+def survey(options: SurveyOptions) -> "Survey":
+    """List the images of some sources, and say what they are, without computing anything.
+
+    The same list, with the same labels, splits and groups, is what ``extract`` would store.
+    """
+    from bottleneck.sources import Survey, open_source
+
+    return Survey.of(open_source(listed(options.sources), listed(options.targets)))
 
 
 @takes(TrainOptions)
@@ -198,6 +211,7 @@ __all__ = [
     "neighbors",
     "predict",
     "rescue",
+    "survey",
     "train",
     "verify",
 ]

@@ -21,7 +21,7 @@ from bottleneck.extraction.run_log import log_run
 from bottleneck.extraction.views import viewed
 from bottleneck.options import ExtractOptions
 from bottleneck.progress import Progress
-from bottleneck.sources import open_source
+from bottleneck.sources import Survey, open_source
 from bottleneck.store import FeatureStore, writer_lock
 from bottleneck.writing import prepare_output
 
@@ -45,11 +45,16 @@ def extract_many(options: ExtractOptions) -> list[ExtractResult]:
         Of the kind that fits: the sources cannot be listed, a file belongs to other images
         or another recipe, another process writes it, the disk is full, ...
     """
-    progress, output = options.progress, str(options.output)
+    progress, output = options.progress, options.output
+    if not output:
+        raise OptionError(
+            "expected a feature file to write, got no output",
+            hint="Name it: -o, --output FILE.h5 (in Python output=).",
+        )
     allowed = MaxFailed.parse(str(options.max_failed))
     # Misspelt names first: listing takes longer.
     specs = [backbones.get(name) for name in listed(options.backbone)]
-    texts = _outputs(output, [spec.name for spec in specs])
+    texts = _outputs(str(output), [spec.name for spec in specs])
     source = open_source(listed(options.sources), listed(options.targets))
     olds = [FeatureStore.open(path) for path in listed(options.reuse)]
     inputs = options.paths("reads", "images")
@@ -68,6 +73,11 @@ def extract_many(options: ExtractOptions) -> list[ExtractResult]:
         ]
         for store in stores:
             require_same_manifest(store, manifest)  # cheap, so before networks are loaded
+        survey = Survey.of(source, rows=0)
+        for line in survey.lines():
+            progress.stage(line)
+        for warning in survey.warnings:
+            progress.note(warning)
         decoder = None
         if len(stores) < len(paths) or not all(store.complete for store in stores):
             # Processes start while networks are loaded.

@@ -5,6 +5,15 @@ from bottleneck.sources.files import FileSource
 from bottleneck.sources.memory import PixelSource
 from bottleneck.sources.opening import open_source
 from bottleneck.sources.several import SeveralSources
+from bottleneck.sources.survey import Survey
 from bottleneck.sources.urls import single_files
 
-__all__ = ["FileSource", "PixelSource", "SeveralSources", "Source", "open_source", "single_files"]
+__all__ = [
+    "FileSource",
+    "PixelSource",
+    "SeveralSources",
+    "Source",
+    "Survey",
+    "open_source",
+    "single_files",
+]

@@ -452,9 +452,9 @@ def test_an_empty_holdout_keeps_the_head(cli, colours, tmp_path):
 
 def test_a_trial_says_how_many_were_done_before(cli, colours, tmp_path):
     first = cli("extract", colours, "-o", tmp_path / "f.h5", "--limit", "6")
-    assert first.err.splitlines()[0] == "6 images to do"
+    assert "6 images to do" in first.err.splitlines()
     second = cli("extract", colours, "-o", tmp_path / "f.h5")
-    assert second.err.splitlines()[0] == "54 images to do, 6 done before"
+    assert "54 images to do, 6 done before" in second.err.splitlines()
     assert second.err.count("54/54") == 1
 
 
@@ -563,3 +563,39 @@ def test_a_head_is_replaced_only_when_told(cli, features, head):
     assert head.read_bytes() == before
     assert cli("train", features, "-o", head, "--C", "1", "--cv", "0", "--overwrite").code == 0
     assert head.read_bytes() != before
+
+
+def test_extract_says_first_what_it_found(cli, colours, tmp_path):
+    for i in range(2):
+        write_png(colours / f"train/test/{i}.png", np.zeros((4, 4, 3)))
+    split_like = (
+        "read as a class, though called like a split: test; splits are the folders at the top, "
+        "train/CLASS/IMAGE, and all of those are train, val or test"
+    )
+    lines = cli("extract", colours, "-o", tmp_path / "f.h5").err.splitlines()
+    assert lines[:5] == [
+        f"{colours}: 62 images",
+        "4 classes: blue 20, green 20, red 20, test 2",
+        "splits: train 47, test 15",
+        f"note: {split_like}",
+        "62 images to do",
+    ]
+
+
+def test_a_dry_run_only_looks(cli, colours, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    told = cli("extract", colours, "--dry-run")
+    assert told.code == 0
+    assert told.out.splitlines()[:3] == [
+        f"{colours}: 60 images",
+        "3 classes: blue 20, green 20, red 20",
+        "splits: train 45, test 15",
+    ]
+    assert "test/blue/0.png" in told.out
+    assert "... and 50 more" in told.out
+    document = cli("extract", colours, "-o", tmp_path / "f.h5", "--dry-run", "--json").json
+    assert document["classes"] == {"blue": 20, "green": 20, "red": 20}
+    assert document["first"][0] == {
+        "key": "test/blue/0.png", "label": "blue", "split": "test", "group": None,
+    }  # fmt: skip
+    assert sorted(tmp_path.iterdir()) == before
