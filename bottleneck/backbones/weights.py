@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from bottleneck.backbones import pairing, rescaling
+from bottleneck.backbones.renames import as_keras_names
 from bottleneck.backbones.spec import BackboneSpec
 from bottleneck.errors import WeightsError
 from bottleneck.fingerprint import fingerprint_parts
@@ -87,6 +88,8 @@ def read_into(model: Any, path: Path, spec: BackboneSpec) -> int | None:
 
 def _is_keras_3(path: Path, spec: BackboneSpec) -> bool:
     """Tell the layout of ``save_weights``, in which layers have no names of their own."""
+    if not path.is_file():
+        return False  # a checkpoint's prefix or folder
     with path.open("rb") as start:
         if start.read(len(MAGIC)) != MAGIC:
             return False
@@ -129,7 +132,7 @@ def _read_named(model: Any, path: Path, spec: BackboneSpec) -> int | None:
             hint=f"It is another network, whose features differ: use -b {release.backbone}.",
         )
     try:
-        pairing.fill(pairing.pair(model, found.layers, chained=found.chained))
+        pairing.fill(pairing.pair(model, as_keras_names(found, spec.family), chained=found.chained))
     except pairing.UnpairedError as error:
         raise wrong_file(path, spec, str(error)) from error
     # Keras's own files were made before the extra layer was: older versions cannot tell.

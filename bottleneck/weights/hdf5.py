@@ -8,7 +8,7 @@ length does not bear out.
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +45,8 @@ class _Budget:
         return np.asarray(dataset[()])
 
 
-def read_hdf5(path: Path) -> Weights:
-    """Read the weights in an HDF5 file of Keras.
+def read_hdf5(path: Path, content: BinaryIO | None = None) -> Weights:
+    """Read the weights in an HDF5 file of Keras, or in an opened member of an archive.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def read_hdf5(path: Path) -> Weights:
     import h5py
 
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(content or path, "r") as file:
             return _read(file, path)
     except WeightsError:
         raise
