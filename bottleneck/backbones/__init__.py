@@ -12,6 +12,7 @@ from bottleneck.backbones.catalogue import (
     get,
     weights_at_hand,
 )
+from bottleneck.backbones.inspection import WeightsReport, inspect_weights
 from bottleneck.backbones.keras_scope import import_keras
 from bottleneck.backbones.spec import BackboneSpec, OutputSpec, Pool, Preprocess
 
@@ -23,11 +24,13 @@ __all__ = [
     "Pool",
     "Preprocess",
     "WeightsInfo",
+    "WeightsReport",
     "bundled_names",
     "cache_folder",
     "catalogue",
     "get",
     "import_keras",
+    "inspect_weights",
     "layer_output",
     "layers",
     "load",

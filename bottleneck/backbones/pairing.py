@@ -78,6 +78,12 @@ def fill(pairs: Pairs) -> None:
             target.finalize_state()
 
 
+def check(pairs: Pairs) -> None:
+    """Raise :class:`UnpairedError` where the shapes of a pair differ; change nothing."""
+    for target, layer in pairs:
+        _values(target, layer)
+
+
 def _values(target: Any, layer: Layer) -> list[tuple[Any, NDArray[Any]]]:
     # The older layouts put what is trained first, whatever the layer's own order.
     variables = target.trainable_weights + target.non_trainable_weights

@@ -14,13 +14,71 @@ from bottleneck.cli.show import params, print_json, print_lines, print_table
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @json_option
 def command(file: Path, as_json: bool) -> None:
-    """Say what a feature file or a head is, and how it was made."""
-    is_head = file.is_file() and zipfile.is_zipfile(file)
-    document = _head_document(file) if is_head else _store_document(file)
+    """Say what a feature file, a head or a weights file is, and how it was made.
+
+    Of weights: format, writer, known release, layers and shapes, and which backbone they fit.
+    """
+    make, show = {
+        "weights": (_weights_document, _print_weights),
+        "head": (_head_document, _print_head),
+        "features": (_store_document, _print_store),
+    }[_kind(file)]
+    document = make(file)
     if as_json:
         print_json(document)
     else:
-        (_print_head if is_head else _print_store)(document)
+        show(document)
+
+
+def _kind(file: Path) -> str:
+    """Tell the three kinds apart by their content."""
+    from bottleneck.weights import is_certainly_weights
+
+    if is_certainly_weights(file):
+        return "weights"
+    return "head" if file.is_file() and zipfile.is_zipfile(file) else "features"
+
+
+def _weights_document(file: Path) -> dict[str, Any]:
+    from bottleneck import backbones
+
+    return backbones.inspect_weights(file).to_json()
+
+
+def _print_weights(document: dict[str, Any]) -> None:
+    release = document["release"]
+    print_lines(
+        f"{document['file']}: weights, {document['format']}, written by {document['writer']}",
+        f"known release: {release['file']} of {release['label']}"
+        if release
+        else "no known release",
+        f"{len(document['layers'])} layers, {document['parameters']:,} parameters,"
+        f" fingerprint {document['sha256'][:16]}",
+        *document["remarks"],
+    )
+    print_table(
+        ["layer", "kind", "tensors", "parameters"],
+        [
+            (
+                layer["name"],
+                layer["kind"] or "-",
+                ", ".join(
+                    f"{role} {'x'.join(map(str, shape))}" for role, shape in layer["shapes"].items()
+                ),
+                f"{layer['parameters']:,}",
+            )
+            for layer in document["layers"]
+        ],
+        right=["parameters"],
+    )
+    for fit in document["fits"]:
+        left = ", ".join(fit["left_over"])
+        print_lines(
+            f"fits -b {fit['backbone']}"
+            + (f"; left over: {left}" if left else ", nothing left over")
+        )
+    if not document["fits"]:
+        print_lines("fits no backbone of the catalogue that was tried")
 
 
 def _store_document(file: Path) -> dict[str, Any]:

@@ -4,7 +4,16 @@ Nothing here knows a network or imports a framework.
 """
 
 from bottleneck.weights.layout import TAKEN, Layer, Weights
-from bottleneck.weights.reading import is_weights, read
+from bottleneck.weights.reading import is_certainly_weights, is_weights, read
 from bottleneck.weights.releases import Release, release_of
 
-__all__ = ["TAKEN", "Layer", "Release", "Weights", "is_weights", "read", "release_of"]
+__all__ = [
+    "TAKEN",
+    "Layer",
+    "Release",
+    "Weights",
+    "is_certainly_weights",
+    "is_weights",
+    "read",
+    "release_of",
+]

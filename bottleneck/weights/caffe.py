@@ -91,8 +91,9 @@ def _blob(blob: Message) -> NDArray[Any]:
 def _tensors(kind: str, blobs: list[NDArray[Any]]) -> dict[str, NDArray[Any]]:
     if kind == "BatchNorm" and len(blobs) == 3:
         factor = float(blobs[2].ravel()[0]) if blobs[2].size else 0.0
-        scale = np.float32(1 / factor if factor else 0.0)
-        blobs = [blob.ravel() * scale for blob in blobs[:2]]
+        with np.errstate(all="ignore"):  # the numbers of a damaged file are not ours to judge
+            scale = np.float32(1 / factor if factor else 0.0)
+            blobs = [blob.ravel() * scale for blob in blobs[:2]]
     elif kind in {"Convolution", "Deconvolution", "InnerProduct"}:
         first = blobs[0]
         if kind == "InnerProduct":

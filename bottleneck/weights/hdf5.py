@@ -64,6 +64,22 @@ def read_hdf5(path: Path, content: BinaryIO | None = None) -> Weights:
         raise damaged(path, f"a damaged HDF5 file ({error}).") from error
 
 
+def is_keras(path: Path) -> bool:
+    """Tell a file of Keras from other HDF5 files; False for a damaged one."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return bool(
+                {"nb_layers", "layer_names", "layer_names0"} & set(file.attrs)
+                or {"model_weights", "layers", "_layer_checkpoint_dependencies"} & set(file)
+                or ("graph" in file and "nb_params" in _child(file, "graph", path).attrs)
+                or ("format" not in file.attrs and any(_keras_3(file, path, _Budget(path))))
+            )
+    except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError):
+        return False
+
+
 def _read(file: Any, path: Path) -> Weights:
     budget = _Budget(path)
     root = _child(file, "model_weights", path) if "model_weights" in file else file

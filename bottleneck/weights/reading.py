@@ -24,6 +24,28 @@ def is_weights(source: str | Path) -> bool:
     return path.is_file() or path.is_dir() or _index(path).is_file()
 
 
+def is_certainly_weights(path: Path) -> bool:
+    """Tell by the content that a file is weights and nothing else of ours."""
+    if not path.is_file():
+        return is_weights(path)
+    data = _mapped(path)
+    if bytes(data[:8]) == hdf5.MAGIC:
+        return hdf5.is_keras(path)
+    if bytes(data[:2]) == b"PK":
+        return _zip_holds_weights(path)
+    return any(fits(path, data) for fits, _ in _KINDS)
+
+
+def _zip_holds_weights(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, NotImplementedError):
+        return False
+    kerass = any(name.endswith(".weights.h5") for name in names)
+    return kerass or (bool(names) and all(name.endswith(".npy") for name in names))
+
+
 def read(path: Path) -> Weights:
     """Read a weights file of any kind, a checkpoint's folder or its prefix.
 

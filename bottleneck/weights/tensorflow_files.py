@@ -45,7 +45,9 @@ SCHEMA: Final = {
         7: ("slices", "bytes"),
     },
     "Header": {1: ("shards", "int"), 2: ("endianness", "int")},
-    "Slices": {2: ("data", "Slice")},
+    "Slices": {1: ("meta", "Meta"), 2: ("data", "Slice")},
+    "Meta": {1: ("tensor", "About")},
+    "About": {1: ("name", "str"), 2: ("shape", "Shape"), 3: ("dtype", "int")},
     "Slice": {1: ("name", "str"), 3: ("data", "Tensor")},
 }
 
@@ -248,16 +250,19 @@ def _version_2(
 def _version_1(
     entries: list[tuple[bytes, memoryview]], reader: Reader
 ) -> Iterator[tuple[str, NDArray[Any]]]:
-    seen = set()
+    # Types and shapes stand in the first entry, values alone in the others.
+    about: dict[str, Message] = {}
     for key, value in entries:
+        message = reader.decode(value, "Slices")
         if not key:
+            tensors = one(message, "meta", {}).get("tensor", [])
+            about = {str(one(tensor, "name", "")): tensor for tensor in tensors}
             continue
-        for part in reader.decode(value, "Slices").get("data", []):
-            name, message = str(one(part, "name", "")), one(part, "data")
-            if name in seen:
-                raise WireError(f"{name} in slices, which are not read")
-            seen.add(name)
-            tensor = None if message is None else _tensor(message)
+        for part in message.get("data", []):
+            name, content = str(one(part, "name", "")), one(part, "data")
+            if name not in about:
+                raise WireError(f"{name} twice (in slices, which are not read) or not announced")
+            tensor = _tensor({**(content or {}), **about.pop(name)})
             if tensor is not None:
                 yield name, tensor
 

