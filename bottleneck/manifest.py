@@ -26,9 +26,13 @@ _SPLIT_NAMES = {
     "val": 2,
     "valid": 2,
     "validation": 2,
+    "dev": 2,
     "test": 3,
     "testing": 3,
 }
+
+_AROUND_SPLIT = re.compile(r"[ _.-]?(set|data|images|imgs|split)?[ _.-]?((19|20)\d\d)?")
+"""What data sets put behind a split's name: ``training_set``, ``val-images``, ``train2017``."""
 
 UNLABELLED = -1
 """Label code of a row without a label; also the group code of a row without a group."""
@@ -37,8 +41,17 @@ _DIGITS = re.compile("[0-9]+")
 
 
 def split_code(name: str) -> int | None:
-    """Return the code of a split's name (``train``, ``validation``, ...), None if it is none."""
-    return _SPLIT_NAMES.get(name.strip().lower())
+    """Return the code of a split's name, None if it is none.
+
+    ``train``, ``val``, ``test`` and their usual synonyms, also as ``training_set`` or ``val2017``.
+    """
+    name = name.strip().lower()
+    if name in _SPLIT_NAMES:
+        return _SPLIT_NAMES[name]
+    word = re.match(r"[a-z]+?(?=[ _.-]|set|data|im|split|\d|$)", name)
+    if word and word.group() in _SPLIT_NAMES and _AROUND_SPLIT.fullmatch(name, word.end()):
+        return _SPLIT_NAMES[word.group()]
+    return None
 
 
 def natural_key(text: str) -> str:

@@ -8,15 +8,14 @@ from numpy.typing import NDArray
 from bottleneck.errors import ManifestError
 from bottleneck.manifest import Manifest, natural_order
 from bottleneck.packed import PackedStrings
-from bottleneck.sources.files import ENDINGS_HINT, is_image_name
 from bottleneck.sources.layout import find_layout
+from bottleneck.sources.rules import ENDINGS_HINT, is_hidden, is_image_name
 from bottleneck.sources.shards import Shard
 
 
 def is_archived_image(path: str) -> bool:
-    """Whether a member is an image: by its ending, and not hidden as macOS hides its own."""
-    folder, _, name = path.rpartition("/")
-    return is_image_name(name) and not folder.startswith("__MACOSX")
+    """Whether a member is an image: by its ending, and where neither it nor a folder is hidden."""
+    return is_image_name(path.rpartition("/")[2]) and not is_hidden(path)
 
 
 def sort_members(
@@ -81,7 +80,7 @@ def archive_manifest(
             f"expected images in {name}, found none",
             hint=ENDINGS_HINT,
         )
-    layout = find_layout(names, name, may_be_wrapped=True)
+    layout = find_layout(names, name)
 
     def of_shards() -> Iterator[Shard]:
         for shard, count in zip(shards, counts, strict=True):

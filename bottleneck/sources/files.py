@@ -10,23 +10,6 @@ from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.manifest import Manifest
 from bottleneck.status import RowStatus
 
-IMAGE_SUFFIXES = frozenset(
-    f".{ending}"
-    for ending in (
-        *("apng", "avif", "bmp", "dib", "gif", "heic", "heif", "j2k", "jfif", "jp2", "jpe"),
-        *("jpeg", "jpg", "jpx", "pbm", "pgm", "png", "pnm", "ppm", "tga", "tif", "tiff", "webp"),
-    )
-)
-"""Files with these endings (in any case) are taken for images when a folder is listed."""
-
-
-ENDINGS_HINT = f"Files are taken for images by their ending: {' '.join(sorted(IMAGE_SUFFIXES))}"
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file name ends like an image and is not hidden."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122  # called a million times
-
 
 class FileSource:
     """Images in files: row ``i`` is ``base / manifest.keys[i]``.

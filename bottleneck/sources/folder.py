@@ -5,8 +5,9 @@ from pathlib import Path
 
 from bottleneck.errors import ManifestError, SourceError
 from bottleneck.manifest import Manifest, natural_key, natural_sort
-from bottleneck.sources.files import ENDINGS_HINT, FileSource, is_image_name
+from bottleneck.sources.files import FileSource
 from bottleneck.sources.layout import find_layout
+from bottleneck.sources.rules import ENDINGS_HINT, is_hidden_name, is_image_name
 
 
 class NoImagesError(ManifestError):
@@ -84,7 +85,7 @@ def _scan(folder: str, visited: set[tuple[int, int]]) -> tuple[list[str], list[s
                 # with its reason, rather than a class nobody meant.
                 if is_image_name(entry.name):
                     images.append(entry.name)
-                elif not entry.name.startswith(".") and entry.is_dir():
+                elif not is_hidden_name(entry.name) and entry.is_dir():
                     folders.append(entry.name)
     except OSError as error:
         raise SourceError(

@@ -4,8 +4,8 @@ import posixpath
 import re
 
 from bottleneck.location import is_url
-from bottleneck.sources.files import is_image_name
 from bottleneck.sources.idx import IDX_NAME
+from bottleneck.sources.rules import is_image_name
 
 CONTAINERS = {
     "tar": r".*\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2?|txz)",

@@ -34,8 +34,11 @@ class Layout:
         return SPLITS[split_code(top) or 0] if slash and self.has_splits else ""
 
 
-def find_layout(paths: Iterable[str], name: str, *, may_be_wrapped: bool = False) -> Layout:
+def find_layout(paths: Iterable[str], name: str) -> Layout:
     """Find out whether the top level names splits; refuse to guess when it does so in part.
+
+    One folder around everything, with folders in it, is no class but a wrapper, as archives often
+    have one; so is the next in it.
 
     Parameters
     ----------
@@ -43,21 +46,14 @@ def find_layout(paths: Iterable[str], name: str, *, may_be_wrapped: bool = False
         Paths of images relative to their source; gone through several times.
     name : str
         The source, for messages.
-    may_be_wrapped : bool
-        Whether one folder around everything is not a class: archives are often made so.
 
     Raises
     ------
     ManifestError
         When splits and other folders lie side by side.
     """
-    wrapper = ""
+    wrapper = _wrapper(paths)
     tops = _tops(paths, wrapper)
-    if may_be_wrapped and len(tops) == 1 and not any(map(split_code, tops)):
-        (top,) = tops
-        if all(path.startswith(f"{top}/") for path in paths):
-            wrapper = f"{top}/"
-            tops = _tops(paths, wrapper)
     splits = {top for top in tops if split_code(top)}
     if not splits or splits == tops:
         return Layout(bool(splits), wrapper)
@@ -73,6 +69,23 @@ def find_layout(paths: Iterable[str], name: str, *, may_be_wrapped: bool = False
             hint="Move those away, or list the images in a CSV table.",
         )
     return Layout(False, wrapper)  # one class of several that happens to be called train or test
+
+
+def _wrapper(paths: Iterable[str]) -> str:
+    folders: list[str] | None = None
+    deepest = 0
+    for path in paths:
+        parts = path.split("/")[:-1]
+        deepest = max(deepest, len(parts))
+        if folders is None:
+            folders = parts
+        else:
+            same = (i for i, (a, b) in enumerate(zip(folders, parts, strict=False)) if a != b)
+            folders = folders[: next(same, min(len(folders), len(parts)))]
+    # The last folder of the deepest images is their class, or at least no wrapper.
+    outer = (folders or [])[: max(0, deepest - 1)]
+    split = next((i for i, folder in enumerate(outer) if split_code(folder)), len(outer))
+    return "".join(f"{folder}/" for folder in outer[:split])
 
 
 def _tops(paths: Iterable[str], wrapper: str) -> set[str]:

@@ -14,6 +14,7 @@ from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedBuilder
 from bottleneck.sources.archive import archive_manifest, is_archived_image, sort_members
 from bottleneck.sources.blob import Window, listing
+from bottleneck.sources.rules import is_hidden
 from bottleneck.sources.shards import Shard, Sharded
 from bottleneck.sources.tar_members import Member, read_members
 from bottleneck.status import RowStatus
@@ -203,6 +204,8 @@ class _Index:
             if key != sample:
                 yield from self._finish(sample, images, found, orphans)
                 sample, images, found = key, [], {}
+            if is_hidden(member.name):
+                continue
             if is_archived_image(member.name) and member.kind != "other":
                 images.append(member)
                 continue

@@ -10,9 +10,10 @@ from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.location import is_url
 from bottleneck.manifest import Manifest, natural_sort
 from bottleneck.sources.base import Source
-from bottleneck.sources.files import ENDINGS_HINT, FileSource, is_image_name, read_file
+from bottleneck.sources.files import FileSource, read_file
 from bottleneck.sources.folder import NoImagesError, label_by_folder
 from bottleneck.sources.remote import describe, fetch, filesystem, find, stamp_of
+from bottleneck.sources.rules import ENDINGS_HINT, is_hidden, is_image_name
 
 _ASKED_AT_ONCE = 16
 
@@ -133,7 +134,7 @@ def list_keys(url: str, pattern: bool = False) -> list[str]:
     base = fixed_part(url) if pattern else url.rstrip("/")
     root = filesystem(base)[1].rstrip("/")
     keys = [name.removeprefix(root).lstrip("/") for name in find(url, pattern)]
-    return [key for key in keys if not any(part.startswith(".") for part in key.split("/"))]
+    return [key for key in keys if not is_hidden(key)]
 
 
 def fixed_part(pattern: str) -> str:

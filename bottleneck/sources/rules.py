@@ -1,0 +1,145 @@
+"""What names and values mean, the same in every kind of source.
+
+Which files and folders are hidden, which names are images or labels, and what a label's value says.
+What the folders of a path mean is in :mod:`bottleneck.sources.layout`.
+"""
+
+import math
+import numbers
+import os
+import re
+from decimal import Decimal
+
+import numpy as np
+
+from bottleneck.errors import ManifestError
+
+IMAGE_SUFFIXES = frozenset(
+    f".{ending}"
+    for ending in (
+        *("apng", "avif", "bmp", "dib", "gif", "heic", "heif", "j2k", "jfif", "jp2", "jpe"),
+        *("jpeg", "jpg", "jpx", "pbm", "pgm", "png", "pnm", "ppm", "tga", "tif", "tiff", "webp"),
+    )
+)
+"""Files with these endings (in any case) are taken for images when a folder is listed."""
+
+ENDINGS_HINT = f"Files are taken for images by their ending: {' '.join(sorted(IMAGE_SUFFIXES))}"
+
+LABEL_SUFFIXES = (".cls", ".json", ".txt")
+"""Files (in any case) that may name the class of the image of the same name, the first first."""
+
+_SYSTEM_NAMES = frozenset(
+    (
+        *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin"),
+        *("system volume information", "lost+found", "@eadir", "#recycle", "#snapshot"),
+    )
+)
+"""What systems, cameras' cards and disk stations leave beside the images, in lower case."""
+
+_NO_LABEL = frozenset({"", "nan", "null", "<na>"})
+"""Texts that programs write where there is no value. ``none`` may be a class of its own."""
+
+_NEGATIVE = re.compile(r"-\d+(\.\d*)?")
+_INTEGRAL = re.compile(r"(\d+)\.0*")
+
+
+def is_hidden_name(name: str) -> bool:
+    """Whether a file or folder is hidden, or of the system's own: never an image or a class."""
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a file, or a folder it lies in, is hidden; ``.`` and ``..`` are not.
+
+    Parameters
+    ----------
+    path : str
+        Relative to its source: how somebody calls the folders around it does not matter.
+    """
+    return any(is_hidden_name(part) for part in path.split("/") if part not in (".", ".."))
+
+
+def suffix(name: str) -> str:
+    """Return the ending of a file's name with its dot, in lower case; empty for none."""
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122  # called a million times
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name ends like an image and is not hidden."""
+    return suffix(name) in IMAGE_SUFFIXES and not is_hidden_name(name)
+
+
+def label_of(value: object, where: str) -> str | None:
+    """Return what a value says of an image's class: a text, or None for no label.
+
+    Empty and missing values, NaN and negative numbers are no label. Whole numbers are texts,
+    however they are stored: 3, 3.0 and ``"3.0"`` are the class ``3``. Texts lose the blanks and
+    the byte order mark around them. A list of one item is its item.
+
+    Parameters
+    ----------
+    value : object
+        As it was read: a text, bytes, a number of any kind, a flag, a list, an array, None.
+    where : str
+        What holds it, for messages.
+
+    Raises
+    ------
+    ManifestError
+        For what is no one label: several values, as one-hot labels are, a fraction, an infinite
+        number, bytes that are no text, or something else.
+    """
+    if isinstance(value, str):
+        return _label_of_text(value)
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if value is None:
+        return None
+    if isinstance(value, bytes | bytearray | memoryview):
+        try:
+            return _label_of_text(bytes(value).decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise ManifestError(
+                f"{where}: expected a label, got bytes that are not UTF-8 text: "
+                f"{bytes(value)[:20]!r}",
+                hint="Write class names as UTF-8, or numbers as numbers.",
+            ) from error
+    if isinstance(value, str | bool | numbers.Integral):
+        return _label_of_text(str(value))
+    if isinstance(value, float | Decimal):
+        if math.isnan(value):
+            return None
+        if math.isinf(value) or value != int(value):
+            raise ManifestError(
+                f"{where}: expected a label, got the number {value}",
+                hint="Classes are texts or whole numbers. A number to be predicted is a target: "
+                "extract --target COLUMN.",
+            )
+        return _label_of_text(str(int(value)))
+    if isinstance(value, list | tuple):
+        if len(value) == 1:
+            return label_of(value[0], where)
+        if not value:
+            return None
+        raise ManifestError(
+            f"{where}: expected one label per image, got {len(value)} values: {_shown(value)}",
+            hint="Store one-hot labels as the number of the class (argmax). Several labels of an "
+            "image are targets: extract --target COLUMN.",
+        )
+    raise ManifestError(
+        f"{where}: expected a label, got {type(value).__name__} {_shown(value)}",
+        hint="Classes are texts or whole numbers.",
+    )
+
+
+def _label_of_text(text: str) -> str | None:
+    text = text.strip("\ufeff \t\r\n\v\f\0")
+    if text.lower() in _NO_LABEL or _NEGATIVE.fullmatch(text):
+        return None
+    whole = _INTEGRAL.fullmatch(text)
+    return whole[1] if whole else text
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
