@@ -127,6 +127,7 @@ def test_heavy_libraries_stay_in_their_homes(path):
         "bottleneck.extraction",
         "bottleneck.heads",
         "bottleneck.comparison",
+        "bottleneck.judge",
     ],
 )
 def test_importing_loads_nothing_heavy(module):

@@ -40,9 +40,9 @@ class Judged:
 
 def judge(options: EvaluateOptions) -> Judged:
     """Judge; see :func:`bottleneck.evaluate`."""
-    from bottleneck.comparison import judge_head, judge_targets
     from bottleneck.heads import Head
     from bottleneck.heads.rows import rows_of
+    from bottleneck.judge import judge_head, judge_targets
     from bottleneck.store import FeatureStore
 
     progress, inputs = options.progress, options.paths("reads")
@@ -59,15 +59,15 @@ def judge(options: EvaluateOptions) -> Judged:
             f"found none ({rows.failed} failed, {rows.unlabelled} unlabelled, "
             f"{rows.pending} pending)"
         )
-    X = rows_of(store, output, rows.rows)
+    X, groups = rows_of(store, output, rows.rows), store.manifest.groups[rows.rows]
     if head.task == "classes":
-        judgement = judge_head(head, X, rows.y, store.classes)
+        judgement = judge_head(head, X, rows.y, store.classes, groups)
         if judgement.unknown_classes:
             unknown = ", ".join(judgement.unknown_classes)
             progress.note(f"classes the head never saw count as errors: {unknown}")
         judged = judgement.to_json()
     else:
-        judged = judge_targets(head, X, rows.y)
+        judged = judge_targets(head, X, rows.y, groups=groups)
     document = {
         "head": head.kind,
         "task": head.task,

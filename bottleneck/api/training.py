@@ -259,16 +259,18 @@ def _judge_once(
     store: "FeatureStore",
     output: str,
 ) -> dict[str, Any] | None:
-    from bottleneck.comparison import judge_head, judge_targets
     from bottleneck.heads.rows import rows_of
+    from bottleneck.judge import judge_head, judge_targets
 
     if test is None:
         return None
     if head.task != "classes":
         found = judge_targets(head, rows_of(store, output, test.rows), test.y, intervals=False)
         return {name: value for name, value in found.items() if name != "per_target"}
-    judgement = judge_head(head, rows_of(store, output, test.rows), test.y, store.classes).to_json()
-    wanted = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "rows")
+    groups = store.manifest.groups[test.rows]
+    X = rows_of(store, output, test.rows)
+    judgement = judge_head(head, X, test.y, store.classes, groups).to_json()
+    wanted = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "rows", "intervals")
     return {name: judgement[name] for name in wanted}
 
 

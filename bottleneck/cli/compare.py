@@ -64,7 +64,7 @@ def print_comparison(result: dict[str, Any]) -> None:
     sets, doubts = result["duplicates"], result["label_errors"]
     print_lines(
         f"= {len(near_best)} of {len(result['leaderboard']) - 1} are not distinguishable from the "
-        f"best (p by McNemar's test or groups' bootstrap, Holm-adjusted, {result['alpha']:g})"
+        f"best (max-type bootstrap, p below {result['alpha']:g})"
         if len(result["leaderboard"]) > 1
         else None,
         f"likely label errors: {doubts['likely']}" if doubts["likely"] else None,
@@ -84,7 +84,7 @@ def _line(entry: dict[str, Any], result: dict[str, Any]) -> tuple[Any, ...]:
     low, high = entry["intervals"]["accuracy"]
     rate = features["cost"]["images_per_second"]
     mark = "1" if versus is None else "=" if not versus["distinguishable"] else ""
-    p = None if versus is None else versus[_decisive(versus)]
+    p = None if versus is None else versus["p_adjusted"]
     return (
         mark,
         features["name"],
@@ -99,7 +99,3 @@ def _line(entry: dict[str, Any], result: dict[str, Any]) -> tuple[Any, ...]:
         features["cost"]["length"],
         f"{entry['costs']['fit_seconds']:.1f} s",
     )
-
-
-def _decisive(versus: dict[str, Any]) -> str:
-    return "mcnemar_holm" if versus["decided_by"] == "McNemar" else "bootstrap_holm"

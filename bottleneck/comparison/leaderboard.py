@@ -9,13 +9,11 @@ from numpy.typing import NDArray
 
 from bottleneck.comparison.alignment import Aligned
 from bottleneck.comparison.costs import Cost, pareto_front
-from bottleneck.comparison.metrics import Judgement, judge
 from bottleneck.comparison.outer import Predictions, Protocol
-from bottleneck.comparison.resampling import Draws, RowScores, bootstrap
-from bottleneck.comparison.statistics import holm, mcnemar
-
-ALPHA = 0.05
-"""Heads whose adjusted p-value against the best is not below it count as not distinguishable."""
+from bottleneck.judge.best import ALPHA, p_against_best
+from bottleneck.judge.paired import Difference, mcnemar
+from bottleneck.judge.resampling import drawn_means
+from bottleneck.judge.scores import Judgement, judge
 
 COSTS = ("milliseconds_per_image", "parameters", "length", "bytes_per_image", "fit_seconds")
 """Costs a Pareto front is drawn for; less is better."""
@@ -53,6 +51,7 @@ def make_contender(
         predictions.probabilities,
         aligned.classes,
         scores=predictions.scores,
+        groups=aligned.groups[protocol.judged],
     )
     return Contender(features, head, predictions, judgement)
 
@@ -67,8 +66,8 @@ def rank(
 ) -> list[tuple[Contender, dict[str, Any]]]:
     """Order heads by accuracy and test each against the best.
 
-    Where rows belong to groups, the bootstrap of whole groups decides what is distinguishable;
-    else McNemar's test, which takes rows as independent.
+    A max-type bootstrap, of whole groups where rows belong to groups, decides what is
+    distinguishable: see :func:`bottleneck.judge.best.p_against_best`.
 
     Returns
     -------
@@ -79,11 +78,8 @@ def rank(
     order = sorted(contenders, key=_best_first)
     truth = aligned.y[protocol.judged]
     groups = aligned.groups[protocol.judged]
-    scores = [_row_scores(truth, one) for one in order]
-    draws = bootstrap(
-        scores, len(aligned.classes), groups=groups, resamples=resamples, seed=protocol.seed
-    )
-    versus = _against_best(order, scores, draws, grouped=bool((groups >= 0).any()))
+    right = np.stack([one.predictions.predicted == truth for one in order], axis=1)
+    versus = _against_best(right, groups, resamples, protocol.seed)
     cost_lines = [_costs(one, costs) for one in order]
     fronts = {
         name: pareto_front(
@@ -105,7 +101,7 @@ def rank(
                 "chosen_by_fold": [dict(chosen) for chosen in one.predictions.chosen],
                 "cv": [dict(entry) for entry in one.predictions.final.cv],
                 **_scores(one.judgement),
-                "intervals": draws[i].intervals(),
+                "intervals": one.judgement.to_json()["intervals"],
                 "versus_best": versus[i],
                 "costs": cost_lines[i],
                 "pareto": [name for name in COSTS if fronts[name][i]],
@@ -136,50 +132,30 @@ def _scores(judgement: Judgement) -> dict[str, Any]:
     return {name: getattr(judgement, name) for name in names}
 
 
-def _row_scores(truth: NDArray[np.int64], one: Contender) -> RowScores:
-    rows = np.arange(len(truth))
-    shares, scores = one.predictions.probabilities, one.predictions.scores
-    losses = in_top_5 = None
-    if shares is not None:
-        # As in the log loss: a probability of zero would make it infinite.
-        losses = -np.log(np.maximum(shares[rows, truth], np.finfo(np.float64).eps))
-    if scores.shape[1] > 5:
-        ranked = scores if shares is None else shares
-        own = ranked[rows, truth][:, None]
-        before = (ranked > own) | ((ranked == own) & (np.arange(ranked.shape[1]) < truth[:, None]))
-        in_top_5 = before.sum(axis=1) < 5
-    return RowScores(truth, one.predictions.predicted, losses, in_top_5)
-
-
 def _against_best(
-    order: Sequence[Contender],
-    scores: Sequence[RowScores],
-    draws: Sequence[Draws],
-    *,
-    grouped: bool,
+    right: NDArray[np.bool_], groups: NDArray[np.integer[Any]], resamples: int, seed: int
 ) -> list[dict[str, Any] | None]:
-    best = order[0].judgement.accuracy
-    lines: list[dict[str, Any]] = []
-    for i in range(1, len(order)):
-        test = mcnemar(scores[0].right, scores[i].right)
-        difference = draws[0].difference(draws[i], best - order[i].judgement.accuracy)
+    """Compare every head, in the order of its accuracy, with the first."""
+    values = right.astype(np.float64)
+    draws = drawn_means(values, groups, resamples=resamples, seed=seed)
+    adjusted = p_against_best(right, 0, groups, resamples=resamples, seed=seed)
+    lines: list[dict[str, Any] | None] = [None]
+    for i in range(1, right.shape[1]):
+        test = mcnemar(right[:, 0], right[:, i])
+        mean = float(values[:, 0].mean() - values[:, i].mean())
         lines.append(
             {
-                "difference": difference.to_json(),
+                "difference": Difference.of(mean, draws[:, 0] - draws[:, i]).to_json(),
                 "only_best_right": test.only_first,
                 "only_this_right": test.only_second,
                 "mcnemar_exact": test.exact,
                 "mcnemar_mid_p": test.mid_p,
+                "p_adjusted": float(adjusted[i]),
+                "decided_by": "max-type bootstrap",
+                "distinguishable": bool(adjusted[i] < ALPHA),
             }
         )
-    mcnemar_holm = holm([line["mcnemar_mid_p"] for line in lines])
-    bootstrap_holm = holm([line["difference"]["p"] for line in lines])
-    for line, by_test, by_draws in zip(lines, mcnemar_holm, bootstrap_holm, strict=True):
-        line["mcnemar_holm"], line["bootstrap_holm"] = by_test, by_draws
-        decisive = by_draws if grouped else by_test
-        line["decided_by"] = "bootstrap of groups" if grouped else "McNemar"
-        line["distinguishable"] = bool(decisive < ALPHA)
-    return [None, *lines]
+    return lines
 
 
 def _costs(one: Contender, costs: Sequence[Cost]) -> dict[str, float | None]:

@@ -15,7 +15,7 @@ from bottleneck.comparison.alignment import Aligned, Features, align
 from bottleneck.comparison.costs import cost_of
 from bottleneck.comparison.findings import duplicate_sets, label_doubts, make_maps, mistakes
 from bottleneck.comparison.growth import growth
-from bottleneck.comparison.leaderboard import ALPHA, Contender, make_contender, rank
+from bottleneck.comparison.leaderboard import Contender, make_contender, rank
 from bottleneck.comparison.outer import (
     Protocol,
     make_protocol,
@@ -24,10 +24,11 @@ from bottleneck.comparison.outer import (
     select_on,
 )
 from bottleneck.comparison.projection import MapKind
-from bottleneck.comparison.resampling import LEVEL, RESAMPLES
 from bottleneck.comparison.selected import COMPARED_HEADS
 from bottleneck.errors import OptionError
 from bottleneck.extraction.progress import Progress, Silent
+from bottleneck.judge.best import ALPHA
+from bottleneck.judge.resampling import LEVEL, RESAMPLES
 from bottleneck.location import readable
 from bottleneck.manifest import SPLITS
 from bottleneck.store.runs import read_runs

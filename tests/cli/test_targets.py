@@ -181,7 +181,7 @@ def test_a_head_is_kept_when_judging_it_fails(cli, features, tmp_path, monkeypat
     def fails(*_, **__):
         raise HeadError("no judgement")
 
-    monkeypatch.setattr("bottleneck.comparison.judge_targets", fails)
+    monkeypatch.setattr("bottleneck.judge.judge_targets", fails)
     head = tmp_path / "red.head"
     result = cli("train", features, "-o", head, "--target", "red", "--head", "ridge")
     assert (result.code, Head.load(head).classes) == (1, ("red",))

@@ -43,7 +43,7 @@ def test_the_leaderboard(three):
         assert found["good", head]["accuracy"] > found["poor", head]["accuracy"] + 0.2
         versus = found["poor", head]["versus_best"]
         assert versus["distinguishable"]
-        assert versus["mcnemar_holm"] >= versus["mcnemar_mid_p"]
+        assert versus["p_adjusted"] < 0.05
         assert versus["difference"]["low"] > 0
     assert board[0]["versus_best"] is None
     for e in board:
@@ -124,9 +124,12 @@ def test_groups_never_straddle_the_outer_folds(blobs):
         assert len(np.unique(protocol.outer[aligned.groups == group])) == 1
     document = compare([path], heads=("ridge", "knn"), map="pca").to_json()
     assert document["data"]["groups"] == 60
-    assert {e["versus_best"]["decided_by"] for e in document["leaderboard"][1:]} == {
-        "bootstrap of groups"
-    }
+    # The judgement of `evaluate`, groups and all, is that of the leaderboard.
+    line = document["leaderboard"][0]
+    low, high = line["intervals"]["accuracy"]
+    share, n = line["accuracy"], 240
+    alone = 2 * 1.96 * (share * (1 - share) / n) ** 0.5
+    assert high - low > 1.2 * alone
 
 
 def test_order_of_files_and_rows_changes_nothing(blobs):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from bottleneck.comparison import judge_head
 from bottleneck.errors import OptionError
 from bottleneck.heads import Head, select
 from bottleneck.heads.calibration import fit_temperature, out_of_fold_scores, two_columns
@@ -12,6 +11,7 @@ from bottleneck.heads.catalogue import HEADS
 from bottleneck.heads.passes import passes
 from bottleneck.heads.rows import ArrayRows
 from bottleneck.heads.sweep import sweep
+from bottleneck.judge import judge_head
 
 
 def of_scores(scores, temperature):

@@ -8,7 +8,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from bottleneck.comparison import judge_head
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads import Head, folds
 from bottleneck.heads.imported import (
@@ -18,6 +17,7 @@ from bottleneck.heads.imported import (
     select_imported,
 )
 from bottleneck.heads.onnx import onnx_model
+from bottleneck.judge import judge_head
 
 
 def fit(digits, head, **settings):

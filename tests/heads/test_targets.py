@@ -17,7 +17,6 @@ from sklearn.metrics import (
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 
-from bottleneck.comparison import judge_targets
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads import (
     Head,
@@ -29,6 +28,7 @@ from bottleneck.heads import (
 from bottleneck.heads.onnx import write_onnx
 from bottleneck.heads.target_scores import average_precision, r2, r2_of_each
 from bottleneck.heads.target_selection import strata
+from bottleneck.judge import judge_targets
 
 LABELS = ("even", "round", "large")
 

@@ -8,7 +8,6 @@ function choose(i, scroll) {
   listeners.forEach((listen) => listen(board[i]));
   if (scroll) document.getElementById("classes").scrollIntoView();
 }
-const decisiveP = (versus) => (versus.decided_by === "McNemar" ? versus.mcnemar_holm : versus.bootstrap_holm);
 
 function drawVerdict() {
   const best = board[0], d = data.data;
@@ -64,10 +63,9 @@ function drawLeaderboard() {
     { name: "behind by", num: true, value: (e) => (e.versus_best ? e.versus_best.difference.mean : 0), cell: (e) => !e.versus_best ? "–"
       : h("span", { title: `95% interval ${percent(e.versus_best.difference.low)} to ${percent(e.versus_best.difference.high)}` },
         (100 * e.versus_best.difference.mean).toFixed(1)) },
-    { name: "p", num: true, value: (e) => (e.versus_best ? decisiveP(e.versus_best) : 2), down: true, cell: (e) => !e.versus_best ? "–"
-      : h("span", { title: `McNemar exact ${pValue(e.versus_best.mcnemar_exact)}, mid-p ${pValue(e.versus_best.mcnemar_mid_p)}, ` +
-        `Holm ${pValue(e.versus_best.mcnemar_holm)}; bootstrap ${pValue(e.versus_best.difference.p)}, Holm ${pValue(e.versus_best.bootstrap_holm)}` },
-        pValue(decisiveP(e.versus_best))) },
+    { name: "p", num: true, value: (e) => (e.versus_best ? e.versus_best.p_adjusted : 2), down: true, cell: (e) => !e.versus_best ? "–"
+      : h("span", { title: `for this pair alone: McNemar exact ${pValue(e.versus_best.mcnemar_exact)}, mid-p ${pValue(e.versus_best.mcnemar_mid_p)}; paired bootstrap ${pValue(e.versus_best.difference.p)}` },
+        pValue(e.versus_best.p_adjusted)) },
     ...["macro_f1", "balanced_accuracy", "top_5_accuracy"].map((name) => ({
       name: { macro_f1: "macro F1", balanced_accuracy: "balanced", top_5_accuracy: "top 5" }[name], num: true, down: true,
       value: (e) => e[name], cell: (e) => h("span", { title: interval(e, name, percent) }, percent(e[name])) })),
@@ -107,7 +105,7 @@ function drawLeaderboard() {
   down = true;
   headers[sorted].setAttribute("aria-sort", "descending");
   section("board", ["Leaderboard", "Leaderboard"],
-    "Sorted by accuracy; a click on a heading sorts by it, a click on a name takes a closer look below. p is adjusted for the number of tests (Holm).",
+    "Sorted by accuracy; a click on a heading sorts by it, a click on a name takes a closer look below. p is adjusted for the number of entries, and for the best having been picked on the same images.",
     h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Leaderboard" }, grid));
 }
 
@@ -221,7 +219,8 @@ function drawLayers() {
     const best = board.find((e) => own.some((one) => one.i === e.features));
     const ties = own.filter((one) => board.some((e) => e.features === one.i && (e === board[0] || !e.versus_best.distinguishable)));
     const words = `The best output is ${data.features[best.features].output} (${percent(best.accuracy)})` +
-      (best === board[0] && ties.length ? `; the first that cannot be told apart from it is ${ties[0].output}.` : ".");
+      (best === board[0] && ties.length && ties[0].output !== data.features[best.features].output
+        ? `; the earliest that cannot be told apart from it is ${ties[0].output}.` : ".");
     section("layers", ["How many layers to reuse", "Layers"], `Outputs of ${own[0].backbone}, in the order asked for.`,
       h("div", { class: "card" }, lines("Accuracy by layer", words, found,
         { low: 0, high: own.length - 1, name: "output", room: 40, ticks: own.map((_, i) => i),

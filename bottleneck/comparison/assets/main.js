@@ -23,8 +23,8 @@ function drawMethod() {
       ? `There is no test split, so every image is predicted by a head that was selected and fitted without its fold (${d.folds} outer folds), its strength chosen by cross-validation inside the rest.`
       : `Heads were selected by ${d.folds}-fold cross-validation on the ${whole(d.train)} training images and asked once about the ${whole(d.judged)} test images.`,
     `All features share the same images, splits and folds (seed ${d.seed}). ${out ? `Left out everywhere: ${out}.` : "No image was left out."}` + (d.validation ? ` ${whole(d.validation)} validation images were left alone.` : ""),
-    `Intervals are ${level}% percentile intervals of ${whole(data.resamples)} bootstrap draws of the judged images${d.groups ? ", whole groups at a time" : ""}; the calibration error has none, because resampling only adds to it.`,
-    `Each entry is tested against the best by McNemar's test (mid-p) and by a paired bootstrap of the difference; p-values are adjusted by Holm's method, and ${data.alpha} divides. ${d.groups ? "Because images come in groups, the bootstrap of groups decides." : "McNemar's test decides."} "Not distinguishable" does not mean equal: more images may tell.`,
+    `Intervals are ${level}%: Wilson's for shares of images${d.groups ? ", which count as many images as their groups are worth" : ""}, the same from the variance of the mean for means over classes, and ${whole(data.resamples)} bootstrap draws of the judged images for the log loss; the calibration error has none, because resampling only adds to it.`,
+    `Each entry is tested against the best by a max-type bootstrap of ${d.groups ? "whole groups" : "images"}: every draw picks its own best, so that having picked the best on these images is paid for, and ${data.alpha} divides. "Not distinguishable" does not mean equal: more images may tell.`,
     "The best of many on the same images looks a little better than it is. When it matters, confirm it on images that took no part here.",
     ...d.notes,
   ];

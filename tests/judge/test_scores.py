@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from bottleneck.comparison import ClassJudgement, judge
+from bottleneck.judge import ClassJudgement, judge
 from bottleneck.errors import HeadError
 
 
@@ -125,7 +125,7 @@ def test_top_5_accuracy():
     assert judge([0, 1], [0, 1], None, ("a", "b"), scores=np.eye(2)).top_5_accuracy is None
 
 
-def test_intervals_are_those_of_resampled_rows():
+def test_intervals_agree_with_resampled_rows_away_from_the_ends():
     from sklearn.metrics import balanced_accuracy_score, f1_score
 
     rng = np.random.default_rng(0)

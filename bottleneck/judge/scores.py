@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bottleneck.comparison.bootstrap import bootstrap_intervals
 from bottleneck.errors import HeadError
+from bottleneck.judge.intervals import RowScores, class_intervals
+from bottleneck.judge.resampling import Groups
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Judgement:
         Share of rows whose class is among the five of the highest score; None for five
         classes or fewer, or without scores.
     intervals : mapping of str to (low, high)
-        95% bootstrap intervals of ``accuracy``, ``balanced_accuracy`` and ``macro_f1``.
+        95% intervals, see :func:`bottleneck.judge.intervals.class_intervals`.
     """
 
     rows: int
@@ -116,6 +117,7 @@ def judge(
     *,
     unknown: Sequence[str] = (),
     scores: ArrayLike | None = None,
+    groups: Groups | None = None,
 ) -> Judgement:
     """Judge predictions by scikit-learn's metrics.
 
@@ -131,6 +133,9 @@ def judge(
         Those of ``classes`` the head never saw, to be named in the result.
     scores : array of float, shape (n, len(classes)), optional
         What classes are ranked by; the probabilities by default.
+    groups : array of int, shape (n,), optional
+        Rows of one group are not independent: intervals take groups as wholes. -1 for a row of
+        its own.
 
     Raises
     ------
@@ -148,12 +153,15 @@ def judge(
     )
     confusion = confusion_matrix(truth, predicted, labels=codes)
     columns = zip(classes, precision, recall, f1, support, strict=True)
+    losses = None if probabilities is None else _log_losses(truth, probabilities, len(classes))
+    in_top_5 = _in_top_5(truth, probabilities if scores is None else scores)
+    rows = RowScores(truth, predicted, losses, in_top_5)
     return Judgement(
         rows=len(truth),
         accuracy=float(np.mean(truth == predicted)),
         balanced_accuracy=float(np.nanmean(recall)),
         macro_f1=float(np.nanmean(f1)),
-        log_loss=None if probabilities is None else _log_loss(truth, probabilities, len(classes)),
+        log_loss=None if losses is None else float(losses.mean()),
         per_class=tuple(
             ClassJudgement(name, _number(p), _number(r), _number(f), int(n))
             for name, p, r, f, n in columns
@@ -163,8 +171,8 @@ def judge(
         calibration_error=None
         if probabilities is None
         else _calibration_error(truth, predicted, np.asarray(probabilities, np.float64)),
-        top_5_accuracy=_top_5(truth, probabilities if scores is None else scores),
-        intervals=bootstrap_intervals(np.asarray(confusion, np.int64)),
+        top_5_accuracy=None if in_top_5 is None else float(in_top_5.mean()),
+        intervals=class_intervals(rows, len(classes), groups),
     )
 
 
@@ -191,9 +199,9 @@ def _codes(
     return truth, predicted
 
 
-def _log_loss(truth: NDArray[np.int64], probabilities: ArrayLike, n_classes: int) -> float:
-    from sklearn.metrics import log_loss
-
+def _log_losses(
+    truth: NDArray[np.int64], probabilities: ArrayLike, n_classes: int
+) -> NDArray[np.float64]:
     given = np.asarray(probabilities, np.float64)
     if given.shape != (len(truth), n_classes):
         raise HeadError(
@@ -201,8 +209,11 @@ def _log_loss(truth: NDArray[np.int64], probabilities: ArrayLike, n_classes: int
         )
     if not np.all((given >= 0) & (given <= 1)) or not np.allclose(given.sum(axis=1), 1, atol=1e-5):
         raise HeadError("expected probabilities from 0 to 1 whose rows sum to one")
-    given = given / given.sum(axis=1, keepdims=True)
-    return float(log_loss(truth, given, labels=np.arange(n_classes)))
+    own = given[np.arange(len(truth)), truth] / given.sum(axis=1)
+    # As scikit-learn does: a probability of zero would make the loss infinite.
+    tiny = np.finfo(np.float64).eps
+    losses: NDArray[np.float64] = -np.log(np.clip(own, tiny, 1 - tiny))
+    return losses
 
 
 def _calibration_error(
@@ -214,7 +225,7 @@ def _calibration_error(
     return float(np.abs(gap).sum() / len(truth))
 
 
-def _top_5(truth: NDArray[np.int64], scores: ArrayLike | None) -> float | None:
+def _in_top_5(truth: NDArray[np.int64], scores: ArrayLike | None) -> NDArray[np.bool_] | None:
     if scores is None:
         return None
     given = np.asarray(scores, np.float64)
@@ -223,7 +234,8 @@ def _top_5(truth: NDArray[np.int64], scores: ArrayLike | None) -> float | None:
     own = given[np.arange(len(truth)), truth][:, None]
     # Of equal scores the first classes rank higher, as in predictions.
     before = (given > own) | ((given == own) & (np.arange(given.shape[1]) < truth[:, None]))
-    return float(np.mean(before.sum(axis=1) < 5))
+    found: NDArray[np.bool_] = before.sum(axis=1) < 5
+    return found
 
 
 def _number(value: float) -> float | None:

@@ -1,6 +1,5 @@
-"""Paired tests between two heads judged on the same rows, and their correction for many tests."""
+"""Paired comparisons of two heads judged on the same rows."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,31 +56,6 @@ def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> McNemar:
     # With equal counts both tails hold the middle: twice the tail less its probability is 1.
     mid_p = 1.0 if b == c else 2 * tail - observed
     return McNemar(b, c, exact, mid_p)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values of several tests, so that the chance of any false alarm stays in bounds.
-
-    S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
-    Statistics 6, 1979: the smallest is multiplied by their number m, the next by m - 1, and so
-    on, none below one before it, all at most 1.
-
-    Parameters
-    ----------
-    p_values : sequence of float
-        In any order.
-
-    Returns
-    -------
-    list of float
-        In the same order.
-    """
-    raw = np.asarray(p_values, np.float64)
-    order = np.argsort(raw, kind="stable")
-    steps = raw[order] * np.arange(len(raw), 0, -1)
-    adjusted = np.empty(len(raw))
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return [float(value) for value in adjusted]
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from bottleneck.comparison import judge_head
 from bottleneck.errors import HeadError
 from bottleneck.heads import Head, select
+from bottleneck.judge import judge_head
 from bottleneck.recipe import Recipe
 
 CENTRES = {"cat": (-4.0, 0.0), "dog": (4.0, 0.0), "owl": (0.0, 5.0)}

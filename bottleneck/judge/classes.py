@@ -5,13 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bottleneck.comparison.metrics import Judgement, judge
 from bottleneck.errors import HeadError
 from bottleneck.heads.rows import Rows
 from bottleneck.heads.saved import Head
+from bottleneck.judge.resampling import Groups
+from bottleneck.judge.scores import Judgement, judge
 
 
-def judge_head(head: Head, X: ArrayLike | Rows, y: ArrayLike, classes: Sequence[str]) -> Judgement:
+def judge_head(
+    head: Head,
+    X: ArrayLike | Rows,
+    y: ArrayLike,
+    classes: Sequence[str],
+    groups: Groups | None = None,
+) -> Judgement:
     """Judge a head on rows whose labels are another file's codes.
 
     Classes are matched by name: a file with other or fewer classes numbers them otherwise.
@@ -29,6 +36,8 @@ def judge_head(head: Head, X: ArrayLike | Rows, y: ArrayLike, classes: Sequence[
         Codes, indices into ``classes``; unlabelled rows are left out by the caller.
     classes : sequence of str
         The file's class names.
+    groups : array of int, shape (n,), optional
+        Rows of one group are not independent; -1 for a row of its own.
 
     Raises
     ------
@@ -58,4 +67,5 @@ def judge_head(head: Head, X: ArrayLike | Rows, y: ArrayLike, classes: Sequence[
         (*head.classes, *unknown),
         unknown=unknown,
         scores=scores,
+        groups=groups,
     )

@@ -6,7 +6,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bottleneck.comparison.bootstrap import LEVEL, RESAMPLES
 from bottleneck.errors import HeadError
 from bottleneck.heads.rows import Rows
 from bottleneck.heads.saved import Head
@@ -15,6 +14,14 @@ from bottleneck.heads.target_scores import (
     average_precision,
     mean_average_precision,
     r2_of_each,
+)
+from bottleneck.judge.resampling import (
+    FEWEST_UNITS,
+    RESAMPLES,
+    Groups,
+    drawn_counts,
+    percentile_interval,
+    units_of,
 )
 
 _WORK = 200_000_000
@@ -31,7 +38,12 @@ _Judged: TypeAlias = tuple[dict[str, Any], tuple[str, ...], _Score]
 
 
 def judge_targets(
-    head: Head, X: ArrayLike | Rows, Y: ArrayLike, *, intervals: bool = True
+    head: Head,
+    X: ArrayLike | Rows,
+    Y: ArrayLike,
+    *,
+    groups: Groups | None = None,
+    intervals: bool = True,
 ) -> dict[str, Any]:
     """Judge a head of labels or numbers.
 
@@ -43,6 +55,8 @@ def judge_targets(
         Features; rows of a file are read block by block.
     Y : array, shape (n, targets)
         The targets of ``head.classes``, in that order; nothing missing.
+    groups : array of int, shape (n,), optional
+        Rows of one group are drawn together; -1 for a row of its own.
     intervals : bool
         Whether to draw rows again for ``intervals``, which may take some seconds.
 
@@ -70,12 +84,15 @@ def judge_targets(
             hint="See `bottleneck info` for the splits and how many rows are done.",
         )
     if head.task == "numbers":
-        found, names, score = _numbers(head, truth.astype(np.float64), head.predict(X))
-        return found | ({"intervals": _intervals(truth.shape, names, score)} if intervals else {})
-    if not np.isin(truth, (0, 1)).all():
+        judged = _numbers(head, truth.astype(np.float64), head.predict(X))
+    elif np.isin(truth, (0, 1)).all():
+        judged = _labels(head, truth.astype(np.uint8), head.scores(X))
+    else:
         raise HeadError(f"expected labels of 0 and 1 for {', '.join(head.classes)}")
-    found, names, score = _labels(head, truth.astype(np.uint8), head.scores(X))
-    return found | ({"intervals": _intervals(truth.shape, names, score)} if intervals else {})
+    found, names, score = judged
+    if intervals:
+        found["intervals"] = _intervals(truth.shape, groups, names, score)
+    return found
 
 
 def _numbers(head: Head, truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> _Judged:
@@ -149,29 +166,22 @@ def _labels(head: Head, truth: NDArray[np.uint8], scores: NDArray[np.float64]) -
 
 
 def _intervals(
-    shape: tuple[int, ...],
-    names: Sequence[str],
-    score: _Score,
+    shape: tuple[int, ...], groups: Groups | None, names: Sequence[str], score: _Score
 ) -> dict[str, list[float] | None]:
-    """Give percentile intervals of scores, from rows drawn with replacement.
+    """Give percentile intervals of scores; fewer draws where rows times targets are many.
 
-    As :mod:`bottleneck.comparison.bootstrap`; fewer draws where rows times targets are many.
+    None where so few rows or groups are independent that draws say nothing.
     """
     n, targets = shape
-    rng = np.random.default_rng(0)
-    draws = int(np.clip(_WORK // (n * targets), _FEWEST, RESAMPLES))
-    scores = np.array(
-        [
-            score(np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64))
-            for _ in range(draws)
-        ]
-    )
-    tail = 100 * (1 - LEVEL) / 2
+    if units_of(n, groups).max() + 1 < FEWEST_UNITS:
+        return dict.fromkeys(names)
+    resamples = int(np.clip(_WORK // (n * targets), _FEWEST, RESAMPLES))
+    blocks = drawn_counts(n, groups, resamples=resamples)
+    scores = np.array([score(weights) for counts in blocks for weights in counts])
     found: dict[str, list[float] | None] = {}
     for name, column in zip(names, scores.T, strict=True):
-        known = column[~np.isnan(column)]
-        ends = np.percentile(known, [tail, 100 - tail]) if len(known) else None
-        found[name] = None if ends is None else [float(end) for end in ends]
+        ends = percentile_interval(column)
+        found[name] = None if ends is None else list(ends)
     return found
 
 

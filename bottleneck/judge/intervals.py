@@ -1,0 +1,173 @@
+"""Confidence intervals of scores of classes, right also near 0 and 100% and for tiny classes.
+
+A percentile bootstrap of an accuracy has no width where every row is right, and covers far less
+than it claims near there. So shares of rows get Wilson's interval, with the number of rows that
+the groups are worth; means over classes get the same from the variance of the mean.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.judge.resampling import (
+    FEWEST_UNITS,
+    LEVEL,
+    Groups,
+    drawn_means,
+    percentile_interval,
+    units_of,
+)
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class RowScores:
+    """What the scores of one head are made of, row by row.
+
+    Parameters
+    ----------
+    truth, predicted : ndarray of int64, shape (n,)
+        Codes.
+    log_losses : ndarray of float64, shape (n,), or None
+        Negative log probability of the true class.
+    in_top_5 : ndarray of bool, shape (n,), or None
+        Whether the true class is among the five of the highest scores.
+    """
+
+    truth: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    log_losses: NDArray[np.float64] | None = None
+    in_top_5: NDArray[np.bool_] | None = None
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether each row is right, shape (n,)."""
+        return np.equal(self.truth, self.predicted)
+
+
+def class_intervals(
+    rows: RowScores, n_classes: int, groups: Groups | None = None, *, seed: int = 0
+) -> dict[str, Interval]:
+    """Give a 95% interval of every score that has a valid one.
+
+    Parameters
+    ----------
+    rows : RowScores
+        One head on the judged rows.
+    n_classes : int
+        Codes are below it.
+    groups : ndarray of int, shape (n,), optional
+        Rows of one group belong together; -1 for a row of its own.
+    seed : int
+        Of the draws for the log loss.
+
+    Returns
+    -------
+    dict of str to (low, high)
+        ``accuracy``, ``top_5_accuracy``, ``balanced_accuracy``, ``macro_f1``, ``log_loss``.
+        The log loss has none where fewer than ten rows or groups are independent; of a single
+        group every share is possible, from 0 to 1. The calibration error never has one: it is
+        a sum of absolute values, and resampling only ever adds to it.
+    """
+    units = units_of(len(rows.truth), groups)
+    n_units = int(units.max()) + 1
+    found = {"accuracy": share_interval(rows.right, units)}
+    if rows.in_top_5 is not None:
+        found["top_5_accuracy"] = share_interval(rows.in_top_5, units)
+    found |= _means_over_classes(rows, n_classes, units)
+    if rows.log_losses is not None and n_units >= FEWEST_UNITS:
+        draws = drawn_means(rows.log_losses[:, None], groups, seed=seed)
+        if (interval := percentile_interval(draws)) is not None:
+            found["log_loss"] = interval
+    return found
+
+
+def share_interval(holds: NDArray[np.bool_], units: NDArray[np.int64]) -> Interval:
+    """Give Wilson's interval of a share of rows.
+
+    E. Wilson, Probable Inference, the Law of Succession, and Statistical Inference, JASA 22,
+    1927. Where rows come in groups, they count as fewer: as many as would have the variance of
+    the groups' sums, and the quantile is Student's (E. Korn and B. Graubard, Confidence
+    intervals for proportions with small expected number of positive counts, Survey
+    Methodology 24, 1998).
+
+    Parameters
+    ----------
+    holds : ndarray of bool, shape (n,)
+        What the share is of.
+    units : ndarray of int, shape (n,)
+        What is independent, from 0 on: :func:`~bottleneck.judge.resampling.units_of`.
+    """
+    return _wilson(float(np.mean(holds)), len(holds) / _design_effect(holds, units), units)
+
+
+def _design_effect(holds: NDArray[np.bool_], units: NDArray[np.int64]) -> float:
+    """Return how many rows tell as much of a share as one independent row does; at least 1."""
+    n, n_units, share = len(holds), int(units.max()) + 1, float(np.mean(holds))
+    if n_units == n:
+        return 1.0
+    if share in (0.0, 1.0):  # nothing says how alike the rows of a group are: as alike as can be
+        return n / n_units
+    variance = _variance_of_sum((holds - share) / n, units)
+    return max(1.0, variance / (share * (1 - share) / n))
+
+
+def _means_over_classes(
+    rows: RowScores, n_classes: int, units: NDArray[np.int64]
+) -> dict[str, Interval]:
+    """Give intervals of the balanced accuracy and the macro F1.
+
+    The variance is that of the linear part of the score (the delta method), at least that of
+    shares shrunk away from 0 and 1 by a right and a wrong row each: where a class has no error
+    among few rows, the rows themselves have no spread.
+    """
+    right = rows.right
+    support = np.bincount(rows.truth, minlength=n_classes)
+    called = np.bincount(rows.predicted, minlength=n_classes)
+    hits = np.bincount(rows.truth[right], minlength=n_classes)
+    effect = _design_effect(right, units)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall, f1 = hits / support, 2 * hits / (support + called)
+    found = {}
+    by_truth = (right - recall[rows.truth]) / support[rows.truth]
+    by_both = (2 * right - f1[rows.truth]) / (support + called)[rows.truth] - (
+        f1[rows.predicted] / (support + called)[rows.predicted]
+    )
+    for name, scores, linear in (
+        ("balanced_accuracy", recall, by_truth),
+        ("macro_f1", f1, by_both),
+    ):
+        known = ~np.isnan(scores)
+        count = int(known.sum())
+        seen = known & (support > 0)
+        n = support[seen] / effect
+        shrunk = (scores[seen] * n + 1) / (n + 2)
+        least = float(np.sum(shrunk * (1 - shrunk) / n)) / count**2
+        variance = max(_variance_of_sum(linear / count, units), least)
+        middle = float(shrunk.sum()) / count
+        worth = middle * (1 - middle) / variance
+        found[name] = _wilson(float(np.nanmean(scores)), worth, units)
+    return found
+
+
+def _variance_of_sum(parts: NDArray[np.float64], units: NDArray[np.int64]) -> float:
+    """Estimate the variance of a sum over rows whose units are independent."""
+    sums = np.bincount(units, parts)
+    return float(np.sum((sums - sums.mean()) ** 2)) * len(sums) / max(len(sums) - 1, 1)
+
+
+def _wilson(share: float, n: float, units: NDArray[np.int64]) -> Interval:
+    from scipy.special import ndtri, stdtrit
+
+    level, n_units = 1 - (1 - LEVEL) / 2, int(units.max()) + 1
+    grouped = n_units < len(units)
+    if grouped and n_units == 1:  # nothing is known of how groups differ
+        return 0.0, 1.0
+    z = float(stdtrit(n_units - 1, level) if grouped else ndtri(level))
+    width = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    low = (share + z**2 / (2 * n) - width) / (1 + z**2 / n)
+    high = (share + z**2 / (2 * n) + width) / (1 + z**2 / n)
+    # Rounding must not put the share itself outside.
+    return max(0.0, min(float(low), share)), min(1.0, max(float(high), share))
