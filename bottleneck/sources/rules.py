@@ -8,6 +8,7 @@ import math
 import numbers
 import os
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -89,47 +90,49 @@ def label_of(value: object, where: str) -> str | None:
         For what is no one label: several values, as one-hot labels are, a fraction, an infinite
         number, bytes that are no text, or something else.
     """
-    if isinstance(value, str):
-        return _label_of_text(value)
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
-    if value is None:
-        return None
+    if isinstance(value, list | tuple):
+        return _label_of_items(value, where)
     if isinstance(value, bytes | bytearray | memoryview):
         try:
-            return _label_of_text(bytes(value).decode("utf-8"))
+            value = bytes(value).decode("utf-8")
         except UnicodeDecodeError as error:
             raise ManifestError(
                 f"{where}: expected a label, got bytes that are not UTF-8 text: "
-                f"{bytes(value)[:20]!r}",
+                f"{_shown(bytes(value)[:20])}",
                 hint="Write class names as UTF-8, or numbers as numbers.",
             ) from error
-    if isinstance(value, str | bool | numbers.Integral):
-        return _label_of_text(str(value))
-    if isinstance(value, float | Decimal):
-        if math.isnan(value):
-            return None
-        if math.isinf(value) or value != int(value):
-            raise ManifestError(
-                f"{where}: expected a label, got the number {value}",
-                hint="Classes are texts or whole numbers. A number to be predicted is a target: "
-                "extract --target COLUMN.",
-            )
-        return _label_of_text(str(int(value)))
-    if isinstance(value, list | tuple):
-        if len(value) == 1:
-            return label_of(value[0], where)
-        if not value:
-            return None
-        raise ManifestError(
-            f"{where}: expected one label per image, got {len(value)} values: {_shown(value)}",
-            hint="Store one-hot labels as the number of the class (argmax). Several labels of an "
-            "image are targets: extract --target COLUMN.",
-        )
+    elif isinstance(value, float | Decimal):
+        value = _whole(value, where)
+    if value is None or isinstance(value, str | bool | numbers.Integral):
+        return None if value is None else _label_of_text(str(value))
     raise ManifestError(
         f"{where}: expected a label, got {type(value).__name__} {_shown(value)}",
         hint="Classes are texts or whole numbers.",
     )
+
+
+def _label_of_items(values: Sequence[object], where: str) -> str | None:
+    if len(values) > 1:
+        raise ManifestError(
+            f"{where}: expected one label per image, got {len(values)} values: {_shown(values)}",
+            hint="Store one-hot labels as the number of the class (argmax). Several labels of an "
+            "image are targets: extract --target COLUMN.",
+        )
+    return label_of(values[0], where) if values else None
+
+
+def _whole(value: float | Decimal, where: str) -> int | None:
+    if math.isnan(value):
+        return None
+    if math.isinf(value) or value != int(value):
+        raise ManifestError(
+            f"{where}: expected a label, got the number {value}",
+            hint="Classes are texts or whole numbers. A number to be predicted is a target: "
+            "extract --target COLUMN.",
+        )
+    return int(value)
 
 
 def _label_of_text(text: str) -> str | None:
