@@ -1,6 +1,7 @@
 """What features cost: to make, to keep and to learn from; and which are worth their cost."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,8 +18,13 @@ class Cost:
     Parameters
     ----------
     images_per_second : float or None
-        At extraction, by the longest run in the log beside the file; None without a log.
-        With several outputs they were made together, at this rate.
+        Through the network alone, by the run in the log beside the file that computed most
+        images; None without a log. Rows taken over, decoding and other networks of the same
+        pass play no part. Logs of before these were told apart give the rate of the whole run.
+        Several outputs of a network are made together, at this rate.
+    decode_milliseconds_per_image : float or None
+        What reading and decoding an image took, of one worker; None where no run of the log
+        computed (nearly) all it read. The same for all networks of a pass.
     device, machine : str or None
         Where that was measured.
     batch_size : int or None
@@ -32,6 +38,7 @@ class Cost:
     """
 
     images_per_second: float | None
+    decode_milliseconds_per_image: float | None
     device: str | None
     machine: str | None
     batch_size: int | None
@@ -47,29 +54,57 @@ class Cost:
 def cost_of(features: Features) -> Cost:
     """Collect what is known of the cost of some features."""
     store = features.store
-    runs = [run for run in read_runs(store.path) if _is_measured(run)]
-    longest = max(runs, key=lambda run: run["images"], default=None)
-    machine = longest.get("machine") if longest else None
+    logged = read_runs(store.path)
+    measured = [run for run in logged if _positive(run, "computed", "forward_seconds")]
+    # Without any, what older versions wrote: images over seconds of all that the run did.
+    older = [run for run in logged if "computed" not in run]
+    whole = [run for run in older if _positive(run, "images", "images_per_second")]
+    if measured:
+        longest = max(measured, key=lambda run: run["computed"])
+        rate = longest["computed"] / longest["forward_seconds"]
+    else:
+        longest = max(whole, key=lambda run: run["images"], default={})
+        rate = longest.get("images_per_second")
+    machine = longest.get("machine")
     try:
         parameters = backbones.get(store.recipe.backbone).params
     except BackboneError:
         parameters = None
     return Cost(
-        images_per_second=float(longest["images_per_second"]) if longest else None,
+        images_per_second=None if rate is None else float(rate),
+        decode_milliseconds_per_image=_decode_milliseconds(measured),
         device=str(longest.get("device")) if longest else None,
         machine=f"{machine['processor']}, {machine['cores']} cores"
         if isinstance(machine, dict) and {"processor", "cores"} <= machine.keys()
         else None,
-        batch_size=longest.get("batch_size") if longest else None,
+        batch_size=longest.get("batch_size"),
         parameters=parameters,
         length=features.dim,
         bytes_per_image=features.dim * store.dtype.itemsize,
     )
 
 
-def _is_measured(run: dict[str, Any]) -> bool:
-    values = (run.get("images"), run.get("images_per_second"))
-    return all(isinstance(value, int | float) and value > 0 for value in values)
+def _decode_milliseconds(runs: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return what decoding an image takes, by the longest run that decoded for all its rows.
+
+    A run that took rows over, or copied them, read fewer images than it has rows, or more than
+    it computed: what the seconds are to be divided by is not known then.
+    """
+    fitting = [
+        run
+        for run in runs
+        if _positive(run, "images", "decode_seconds") and run["computed"] >= 0.9 * run["images"]
+    ]
+    longest = max(fitting, key=lambda run: run["images"], default=None)
+    return None if longest is None else 1000 * longest["decode_seconds"] / longest["images"]
+
+
+def _positive(run: Mapping[str, Any], *names: str) -> bool:
+    values = [run.get(name) for name in names]
+    return all(
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+        for value in values
+    )
 
 
 def pareto_front(points: Sequence[tuple[float | None, float]]) -> list[bool]:
