@@ -12,6 +12,7 @@ from bottleneck.sources.blob import Blob, Window
 
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
+_PIECE = 1 << 20
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -47,7 +48,7 @@ class Member:
 
 
 def read_members(blob: Blob, window: Window) -> Iterator[Member]:
-    """Yield the members of a tar in their order.
+    """Yield the members of a tar in their order, and of tars that follow it in the same file.
 
     Raises
     ------
@@ -58,6 +59,7 @@ def read_members(blob: Blob, window: Window) -> Iterator[Member]:
     position = 0
     long: dict[str, str] = {}
     shared: dict[str, str] = {}
+    _refuse_compressed(blob)
     while True:
         if position + _BLOCK > blob.size:
             raise SourceError(
@@ -67,7 +69,11 @@ def read_members(blob: Blob, window: Window) -> Iterator[Member]:
             )
         block = window.read(position, _BLOCK)
         if block == _ZEROS:
-            return
+            # `cat a.tar b.tar` leaves the end mark of the first in the middle.
+            position = _skip_zeros(blob, position)
+            if position + _BLOCK > blob.size:
+                return
+            block, long, shared = window.read(position, _BLOCK), {}, {}
         _check_header(block, blob, position)
         kind = block[156:157]
         size = _number(block[124:136], blob, position)
@@ -101,13 +107,28 @@ def read_members(blob: Blob, window: Window) -> Iterator[Member]:
             long = {}
 
 
-def _check_header(block: bytes, blob: Blob, position: int) -> None:
+def _refuse_compressed(blob: Blob) -> None:
+    start = blob.read(0, min(blob.size, 6))
     for magic, format in _COMPRESSED.items():
-        if position == 0 and block.startswith(magic):
+        if start.startswith(magic):
             raise SourceError(
                 f"{blob.name} is compressed by {format}: its members cannot be read one by one",
                 hint="Unpack it to a plain .tar; images gain nothing by being compressed twice.",
             )
+
+
+def _skip_zeros(blob: Blob, position: int) -> int:
+    """Return the offset of the next block that is not all zeros, or where the blocks end."""
+    while position + _BLOCK <= blob.size:
+        piece = blob.read(position, min(_PIECE, blob.size - position))
+        ahead = len(piece) - len(piece.lstrip(b"\0"))
+        if ahead < len(piece):
+            return position + ahead // _BLOCK * _BLOCK
+        position += ahead
+    return blob.size
+
+
+def _check_header(block: bytes, blob: Blob, position: int) -> None:
     try:
         recorded = int(block[148:156].strip(b"\0 ") or b"-1", 8)
     except ValueError:
