@@ -14,20 +14,18 @@ from bottleneck.sources import open_source
 
 def write_zip(path, members, *, total=None, comment=b""):
     """Write a stored zip without 64-bit fields: ``members`` are (raw name, extra, data)."""
-    central = b""
-    with path.open("wb") as out:
-        for raw, extra, data in members:
-            sizes = (zlib.crc32(data), len(data), len(data), len(raw))
-            at = out.tell()
-            out.write(struct.pack("<4s5H3I2H", b"PK\3\4", 20, 0, 0, 0, 0, *sizes, 0) + raw + data)
-            central += struct.pack(
-                "<4s6H3I5H2I",
-                *(b"PK\1\2", 20, 20, 0, 0, 0, 0, *sizes, len(extra), 0, 0, 0, 0, at),
-            )
-            central += raw + extra
-        count = len(members) if total is None else total
-        end = (0, 0, count, count, len(central), out.tell(), len(comment))
-        out.write(central + struct.pack("<4s4H2IH", b"PK\5\6", *end) + comment)
+    out, central = bytearray(), bytearray()
+    for raw, extra, data in members:
+        sizes = (zlib.crc32(data), len(data), len(data), len(raw))
+        at = len(out)
+        out += struct.pack("<4s5H3I2H", b"PK\3\4", 20, 0, 0, 0, 0, *sizes, 0) + raw + data
+        central += struct.pack(
+            "<4s6H3I5H2I", *(b"PK\1\2", 20, 20, 0, 0, 0, 0, *sizes, len(extra), 0, 0, 0, 0, at)
+        )
+        central += raw + extra
+    count = len(members) if total is None else total
+    end = (0, 0, count, count, len(central), len(out), len(comment))
+    path.write_bytes(out + central + struct.pack("<4s4H2IH", b"PK\5\6", *end) + comment)
 
 
 def test_a_zip_of_more_members_than_its_count_can_say_is_read_to_its_end(tmp_path):
