@@ -1,4 +1,4 @@
-"""What tar and zip share: which members are images, their order, labels and splits."""
+"""What tar and zip share: the order of their members, labels and splits."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -9,13 +9,8 @@ from bottleneck.errors import ManifestError
 from bottleneck.manifest import Manifest, natural_order
 from bottleneck.packed import PackedStrings
 from bottleneck.sources.layout import find_layout
-from bottleneck.sources.rules import ENDINGS_HINT, is_hidden, is_image_name
+from bottleneck.sources.rules import ENDINGS_HINT
 from bottleneck.sources.shards import Shard
-
-
-def is_archived_image(path: str) -> bool:
-    """Whether a member is an image: by its ending, and where neither it nor a folder is hidden."""
-    return is_image_name(path.rpartition("/")[2]) and not is_hidden(path)
 
 
 def sort_members(

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.manifest import Manifest
+from bottleneck.sources.listing import Listing
 
 
 class Source(Protocol):
@@ -20,10 +21,13 @@ class Source(Protocol):
         What people call it: the path or URL that was given.
     manifest : Manifest
         One row per image.
+    listing : Listing
+        What was left out when the images were listed.
     """
 
     name: str
     manifest: Manifest
+    listing: Listing
 
     def __len__(self) -> int:
         """Return the number of images."""

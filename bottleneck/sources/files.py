@@ -8,6 +8,7 @@ from pathlib import Path
 from bottleneck.errors import ImageError
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.manifest import Manifest
+from bottleneck.sources.listing import Listing
 from bottleneck.status import RowStatus
 
 
@@ -22,10 +23,15 @@ class FileSource:
         Folder that keys are relative to.
     manifest : Manifest
         The images.
+    listing : Listing, optional
+        What was left out.
     """
 
-    def __init__(self, name: str, base: Path, manifest: Manifest) -> None:
+    def __init__(
+        self, name: str, base: Path, manifest: Manifest, listing: Listing | None = None
+    ) -> None:
         self.name = name
+        self.listing = listing or Listing()
         self.base = base
         self.manifest = manifest
 

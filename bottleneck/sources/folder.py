@@ -7,6 +7,7 @@ from bottleneck.errors import ManifestError, SourceError
 from bottleneck.manifest import Manifest, natural_key, natural_sort
 from bottleneck.sources.files import FileSource
 from bottleneck.sources.layout import find_layout
+from bottleneck.sources.listing import Tally
 from bottleneck.sources.rules import ENDINGS_HINT, is_hidden_name, is_image_name
 
 
@@ -35,13 +36,14 @@ def open_folder(path: str) -> FileSource:
         When it, or a folder below it, cannot be listed.
     """
     root = Path(path)
-    keys = _list_images(root)
+    tally = Tally()
+    keys = _list_images(root, tally)
     if not keys:
         raise NoImagesError(
             f"expected images below {path}, found none",
             hint=ENDINGS_HINT,
         )
-    return FileSource(path, root, label_by_folder(keys, path))
+    return FileSource(path, root, label_by_folder(keys, path), tally.finish())
 
 
 def label_by_folder(keys: list[str], name: str) -> Manifest:
@@ -55,7 +57,7 @@ def label_by_folder(keys: list[str], name: str) -> Manifest:
     )
 
 
-def _list_images(root: Path) -> list[str]:
+def _list_images(root: Path, tally: Tally) -> list[str]:
     """List image paths relative to ``root``, in natural order, folder by folder."""
     keys: list[str] = []
     # Depth first with an explicit stack, so that neither depth nor width costs recursion.
@@ -63,7 +65,7 @@ def _list_images(root: Path) -> list[str]:
     visited: set[tuple[int, int]] = set()
     while stack:
         prefix, folder = stack.pop()
-        images, folders = _scan(folder, visited)
+        images, folders = _scan(folder, visited, tally)
         natural_sort(images)
         keys += [prefix + name for name in images]
         folders.sort(key=natural_key, reverse=True)
@@ -71,7 +73,7 @@ def _list_images(root: Path) -> list[str]:
     return keys
 
 
-def _scan(folder: str, visited: set[tuple[int, int]]) -> tuple[list[str], list[str]]:
+def _scan(folder: str, visited: set[tuple[int, int]], tally: Tally) -> tuple[list[str], list[str]]:
     images: list[str] = []
     folders: list[str] = []
     try:
@@ -87,6 +89,8 @@ def _scan(folder: str, visited: set[tuple[int, int]]) -> tuple[list[str], list[s
                     images.append(entry.name)
                 elif not is_hidden_name(entry.name) and entry.is_dir():
                     folders.append(entry.name)
+                else:
+                    tally.leave_out(entry.name)
     except OSError as error:
         raise SourceError(
             f"cannot list the folder {folder}: {error.strerror}",

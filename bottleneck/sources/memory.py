@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bottleneck.errors import SourceError
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.manifest import Manifest
+from bottleneck.sources.listing import Listing
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -25,6 +26,7 @@ class PixelSource:
     def __init__(self, images: Sequence[Pixels]) -> None:
         self.name = "arrays"
         self.manifest = Manifest.build([str(row) for row in range(len(images))])
+        self.listing = Listing()
         self._images = images
 
     def __len__(self) -> int:

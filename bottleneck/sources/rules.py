@@ -70,6 +70,11 @@ def is_image_name(name: str) -> bool:
     return suffix(name) in IMAGE_SUFFIXES and not is_hidden_name(name)
 
 
+def is_image_key(path: str) -> bool:
+    """Whether a path relative to its source is an image's, and nothing in it hidden."""
+    return is_image_name(path.rpartition("/")[2]) and not is_hidden(path)
+
+
 def label_of(value: object, where: str) -> str | None:
     """Return what a value says of an image's class: a text, or None for no label.
 
@@ -95,12 +100,12 @@ def label_of(value: object, where: str) -> str | None:
     if isinstance(value, list | tuple):
         return _label_of_items(value, where)
     if isinstance(value, bytes | bytearray | memoryview):
+        raw = bytes(value)
         try:
-            value = bytes(value).decode("utf-8")
+            value = raw.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ManifestError(
-                f"{where}: expected a label, got bytes that are not UTF-8 text: "
-                f"{_shown(bytes(value)[:20])}",
+                f"{where}: expected a label, got bytes that are not UTF-8 text: {_shown(raw[:20])}",
                 hint="Write class names as UTF-8, or numbers as numbers.",
             ) from error
     elif isinstance(value, float | Decimal):

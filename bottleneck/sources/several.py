@@ -12,6 +12,7 @@ from bottleneck.errors import ManifestError
 from bottleneck.fingerprint import fingerprint
 from bottleneck.manifest import concatenate
 from bottleneck.sources.base import Source
+from bottleneck.sources.listing import join
 
 
 class SeveralSources:
@@ -39,6 +40,7 @@ class SeveralSources:
                 "or list all images in one CSV.",
             )
         self.manifest = concatenate([source.manifest for source in sources], prefixes)
+        self.listing = join(source.listing for source in sources)
         self._ends = list(accumulate(len(source.manifest) for source in sources))
 
     def __len__(self) -> int:

@@ -15,6 +15,7 @@ from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedStrings
 from bottleneck.sources.blob import Blob, open_blob
 from bottleneck.sources.layout import split_of_name
+from bottleneck.sources.listing import Listing
 
 _ASKED_AT_ONCE = 16
 
@@ -125,13 +126,21 @@ class Sharded:
         The containers, each with a stamp.
     counts : sequence of int
         Images in each.
+    listing : Listing, optional
+        What was left out.
     """
 
     def __init__(
-        self, name: str, manifest: Manifest, parts: Sequence[Stamped], counts: Sequence[int]
+        self,
+        name: str,
+        manifest: Manifest,
+        parts: Sequence[Stamped],
+        counts: Sequence[int],
+        listing: Listing | None = None,
     ) -> None:
         self.name = name
         self.manifest = manifest
+        self.listing = listing or Listing()
         self._parts = tuple(parts)
         self._starts = [sum(counts[:i]) for i in range(len(counts))]
 

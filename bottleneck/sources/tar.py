@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from bottleneck.errors import ImageError, SourceError
 from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedBuilder
-from bottleneck.sources.archive import archive_manifest, is_archived_image, sort_members
+from bottleneck.sources.archive import archive_manifest, sort_members
 from bottleneck.sources.blob import Window, listing
-from bottleneck.sources.rules import is_hidden
+from bottleneck.sources.listing import Listing, Tally
+from bottleneck.sources.rules import is_hidden, is_image_key
 from bottleneck.sources.shards import Shard, Sharded
 from bottleneck.sources.tar_members import Member, read_members
 from bottleneck.status import RowStatus
@@ -46,6 +47,8 @@ class TarSource(Sharded):
         Where each image's bytes are in its file.
     odd : dict of int to str
         Rows that are no plain files, and what they are.
+    listing : Listing, optional
+        What was left out.
     """
 
     def __init__(
@@ -58,8 +61,9 @@ class TarSource(Sharded):
         offsets: NDArray[np.uint64],
         sizes: NDArray[np.uint64],
         odd: dict[int, str],
+        listing: Listing | None = None,
     ) -> None:
-        super().__init__(name, manifest, [shard.blob for shard in shards], counts)
+        super().__init__(name, manifest, [shard.blob for shard in shards], counts, listing)
         self._blobs = [shard.blob for shard in shards]
         self._offsets = offsets
         self._sizes = sizes
@@ -120,7 +124,16 @@ def open_tar(name: str, shards: Sequence[Shard]) -> TarSource:
         offsets, sizes = offsets[order], sizes[order]
         odd = {int(new): odd[old] for new, old in enumerate(order.tolist()) if old in odd}
     manifest = archive_manifest(name, shards, counts, names, labels)
-    return TarSource(name, manifest, shards, counts, offsets=offsets, sizes=sizes, odd=odd)
+    return TarSource(
+        name,
+        manifest,
+        shards,
+        counts,
+        offsets=offsets,
+        sizes=sizes,
+        odd=odd,
+        listing=index.tally.finish(),
+    )
 
 
 @dataclass
@@ -134,6 +147,7 @@ class _Index:
     labels: dict[tuple[str, bool], int] = field(default_factory=dict)
     odd: dict[int, str] = field(default_factory=dict)
     captions: bool = False
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def has_labels(self) -> bool:
@@ -166,9 +180,13 @@ class _Index:
             self.codes.append(self._code(label, from_text))
         if links or orphans:
             names = {row: self.names[row] for row in range(first, len(self.names))}
+            taken = set()
             for row, name in names.items() if orphans else ():
-                if self.codes[row] < 0:
-                    self.codes[row] = self._code(*orphans.get(_stem(name), (None, False)))
+                if self.codes[row] < 0 and (stem := _stem(name)) in orphans:
+                    self.codes[row] = self._code(*orphans[stem])
+                    taken.add(stem)
+            if len(taken) < len(orphans):
+                self.tally.reasons["label without an image"] += len(orphans) - len(taken)
             self._resolve(links, {name: row for row, name in names.items()}, shard)
 
     def _resolve(
@@ -205,8 +223,9 @@ class _Index:
                 yield from self._finish(sample, images, found, orphans)
                 sample, images, found = key, [], {}
             if is_hidden(member.name):
+                self.tally.leave_out(member.name)
                 continue
-            if is_archived_image(member.name) and member.kind != "other":
+            if is_image_key(member.name) and member.kind != "other":
                 images.append(member)
                 continue
             stem, ending = posixpath.splitext(member.name)
@@ -215,6 +234,8 @@ class _Index:
                 found.setdefault(stem, {})[ending] = _label(text, ending, member, shard)
                 if ending == ".txt" and ("\n" in text or len(text) > _LONGEST_LABEL):
                     self.captions = True
+            elif member.kind == "file":
+                self.tally.leave_out(member.name)
         yield from self._finish(sample, images, found, orphans)
 
     def _finish(
@@ -230,6 +251,8 @@ class _Index:
         labels = {stem: best for stem, texts in found.items() if (best := _best(texts))}
         plain = [image for image in images if posixpath.splitext(image.name)[0] == sample]
         # Beside 7.jpg and 7.cls, a 7.mask.png is something about the image and not another one.
+        if plain and len(plain) < len(images):
+            self.tally.reasons["image beside a labelled one"] += len(images) - len(plain)
         for image in plain or images:
             label = labels.get(_stem(image.name)) or labels.get(sample) or (None, False)
             yield image, *label

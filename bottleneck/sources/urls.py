@@ -12,8 +12,9 @@ from bottleneck.manifest import Manifest, natural_sort
 from bottleneck.sources.base import Source
 from bottleneck.sources.files import FileSource, read_file
 from bottleneck.sources.folder import NoImagesError, label_by_folder
+from bottleneck.sources.listing import Listing, left_out
 from bottleneck.sources.remote import describe, fetch, filesystem, find, stamp_of
-from bottleneck.sources.rules import ENDINGS_HINT, is_hidden, is_image_name
+from bottleneck.sources.rules import ENDINGS_HINT, is_hidden, is_image_key
 
 _ASKED_AT_ONCE = 16
 
@@ -32,12 +33,20 @@ class UrlSource:
     listed : tuple of (str, bool), optional
         The folder or pattern that lists them, and whether it is a pattern: a stamp is then one
         listing and not a question for each image.
+    listing : Listing, optional
+        What was left out.
     """
 
     def __init__(
-        self, name: str, base: str, manifest: Manifest, listed: tuple[str, bool] | None = None
+        self,
+        name: str,
+        base: str,
+        manifest: Manifest,
+        listed: tuple[str, bool] | None = None,
+        listing: Listing | None = None,
     ) -> None:
         self.name = name
+        self.listing = listing or Listing()
         self.base = base
         self.manifest = manifest
         self._listed = listed
@@ -115,7 +124,8 @@ def open_url_images(url: str, pattern: bool = False) -> UrlSource:
         When there is no image.
     """
     base = fixed_part(url) if pattern else url.rstrip("/")
-    keys = [key for key in list_keys(url, pattern) if is_image_name(posixpath.basename(key))]
+    names = _list_names(url, pattern)
+    keys = [key for key in names if is_image_key(key)]
     if not keys:
         raise NoImagesError(
             f"expected images at {url}, found none",
@@ -123,7 +133,8 @@ def open_url_images(url: str, pattern: bool = False) -> UrlSource:
         )
     natural_sort(keys)
     manifest = label_by_folder(keys, url)
-    return UrlSource(base if pattern else url, base, manifest, (url, pattern))
+    listing = left_out(key for key in names if not is_image_key(key))
+    return UrlSource(base if pattern else url, base, manifest, (url, pattern), listing)
 
 
 def list_keys(url: str, pattern: bool = False) -> list[str]:
@@ -131,10 +142,13 @@ def list_keys(url: str, pattern: bool = False) -> list[str]:
 
     Hidden ones are left out.
     """
+    return [key for key in _list_names(url, pattern) if not is_hidden(key)]
+
+
+def _list_names(url: str, pattern: bool) -> list[str]:
     base = fixed_part(url) if pattern else url.rstrip("/")
     root = filesystem(base)[1].rstrip("/")
-    keys = [name.removeprefix(root).lstrip("/") for name in find(url, pattern)]
-    return [key for key in keys if not is_hidden(key)]
+    return [name.removeprefix(root).lstrip("/") for name in find(url, pattern)]
 
 
 def fixed_part(pattern: str) -> str:

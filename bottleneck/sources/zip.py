@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from bottleneck.errors import ImageError, SourceError
 from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedBuilder
-from bottleneck.sources.archive import archive_manifest, is_archived_image, sort_members
+from bottleneck.sources.archive import archive_manifest, sort_members
 from bottleneck.sources.blob import listing
+from bottleneck.sources.listing import Listing, Tally
+from bottleneck.sources.rules import is_image_key
 from bottleneck.sources.shards import Shard, Sharded
 from bottleneck.sources.zip_directory import LOCAL_HEADER, Entry, read_directory
 from bottleneck.status import RowStatus
@@ -44,6 +46,8 @@ class ZipSource(Sharded):
         Images in each.
     entries : ndarray of ENTRY, shape (n,)
         Where each image is and how it is packed.
+    listing : Listing, optional
+        What was left out.
     """
 
     def __init__(
@@ -53,8 +57,10 @@ class ZipSource(Sharded):
         shards: Sequence[Shard],
         counts: Sequence[int],
         entries: NDArray[np.void],
+        *,
+        listing: Listing | None = None,
     ) -> None:
-        super().__init__(name, manifest, [shard.blob for shard in shards], counts)
+        super().__init__(name, manifest, [shard.blob for shard in shards], counts, listing)
         self._blobs = [shard.blob for shard in shards]
         self._entries = entries
 
@@ -112,20 +118,24 @@ def open_zip(name: str, shards: Sequence[Shard]) -> ZipSource:
     names = PackedBuilder()
     rows = array("B")
     counts = []
+    tally = Tally()
     for shard in shards:
         count = 0
         with listing():
             for entry in read_directory(shard.blob):
-                if is_archived_image(entry.name):
+                if is_image_key(entry.name):
                     _refuse_encrypted(entry, shard)
                     names.append(entry.name)
                     rows.frombytes(_ROW.pack(*entry.place))
                     count += 1
+                elif not entry.name.endswith("/"):
+                    tally.leave_out(entry.name)
         counts.append(count)
     sorted_names, order = sort_members(names.finish(), counts)
     entries = np.frombuffer(rows, ENTRY)
     manifest = archive_manifest(name, shards, counts, sorted_names, None)
-    return ZipSource(name, manifest, shards, counts, entries if order is None else entries[order])
+    places = entries if order is None else entries[order]
+    return ZipSource(name, manifest, shards, counts, places, listing=tally.finish())
 
 
 _ROW = struct.Struct("<QQQIHH")

@@ -16,6 +16,7 @@ from bottleneck.extraction import Embedder
 from bottleneck.images import Geometry
 from bottleneck.manifest import Manifest
 from bottleneck.recipe import Recipe
+from bottleneck.sources.listing import Listing
 from bottleneck.status import RowStatus
 
 SIDE = 16
@@ -133,6 +134,7 @@ class WorldSource:
     def __init__(self, world, version):
         self.name = "world"
         self.manifest = world.manifest
+        self.listing = Listing()
         self._world = world
         self._version = version
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from bottleneck.judge import ClassJudgement, judge
 from bottleneck.errors import HeadError
+from bottleneck.judge import ClassJudgement, judge
 
 
 def test_by_hand():
