@@ -1,5 +1,6 @@
 """Weights from ``.keras`` archives: the backbone may be all of it, have a head, or lie inside."""
 
+import struct
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ def is_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as file:
             return {"config.json", "metadata.json"} <= set(file.namelist())
-    except (OSError, zipfile.BadZipFile, ValueError):
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, struct.error):
         return path.suffix == ".keras"
 
 

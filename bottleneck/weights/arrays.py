@@ -1,7 +1,9 @@
 """``.npz`` and ``.safetensors``: tensors called ``layer/role``."""
 
 import json
+import lzma
 import math
+import struct
 import tokenize
 import zipfile
 import zlib
@@ -29,7 +31,8 @@ _MOST_COMPRESSED: Final = 64
 
 _ERRORS: Final = (
     *(ValueError, KeyError, TypeError, EOFError, OverflowError, MemoryError, SyntaxError),
-    *(NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+    *(NotImplementedError, RuntimeError, OSError, struct.error, tokenize.TokenError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
 """What NumPy and zipfile raise on bytes that make no sense."""
 

@@ -1,8 +1,10 @@
 """One door for every kind of weights file; the content decides, never the name."""
 
 import io
+import lzma
 import mmap
 import re
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -16,6 +18,12 @@ from bottleneck.weights.layout import TAKEN, Weights, damaged
 
 _MOST_COMPRESSED: Final = 64
 _SMALL: Final = 1 << 20
+
+_BAD_ZIP: Final = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError),
+    *(NotImplementedError, RuntimeError, ValueError, KeyError, OverflowError, struct.error),
+)
+"""What zipfile raises on bytes that make no sense; RuntimeError where they are encrypted."""
 
 
 def is_weights(source: str | Path) -> bool:
@@ -40,7 +48,7 @@ def _zip_holds_weights(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, NotImplementedError):
+    except _BAD_ZIP:
         return False
     kerass = any(name.endswith(".weights.h5") for name in names)
     return kerass or (bool(names) and all(name.endswith(".npy") for name in names))
@@ -128,7 +136,7 @@ def _read_zip(path: Path) -> Weights:
                 )
             with archive.open(inner) as member:
                 data = _bounded(member, path)
-    except (zipfile.BadZipFile, OSError, zlib.error, EOFError, NotImplementedError) as error:
+    except _BAD_ZIP as error:
         if isinstance(error, WeightsError):
             raise
         raise damaged(path, f"a damaged archive ({error}).") from error
