@@ -222,10 +222,18 @@ class EvaluateOptions(Options):
 
 @dataclass(frozen=True)
 class PredictOptions(Options):
-    """A head and images to labels."""
+    """A head and images, or their features, to labels."""
 
     head: Annotated[One, _HEAD_FILE]
-    sources: Annotated[Paths, _SOURCES]
+    sources: Annotated[
+        Paths,
+        Option(
+            "Images as for `extract`, or feature files, of which nothing is computed again.",
+            metavar="SOURCE...",
+            role="images",
+            argument=True,
+        ),
+    ]
     _: KW_ONLY
     output: Annotated[
         One | None,
@@ -235,6 +243,17 @@ class PredictOptions(Options):
         Literal["csv", "jsonl", "json"] | None,
         Option("By default what the output's ending says, else csv."),
     ] = None
+    top_k: Annotated[
+        int | Literal["all"] | None,
+        Option(
+            "Also the N likeliest classes, or the probability of every class.",
+            metavar="N|all",
+            least=1,
+        ),
+    ] = None
+    full_paths: Annotated[
+        bool, Option("Name images by paths and URLs that open from everywhere.")
+    ] = False
     weights: Annotated[
         One | None, Option("Where the backbone's weights are now.", metavar="PATH")
     ] = None

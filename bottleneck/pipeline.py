@@ -17,6 +17,7 @@ from bottleneck.location import is_url
 from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions, TrainOptions
 from bottleneck.progress import Progress
 from bottleneck.sources import open_source
+from bottleneck.store.features import feature_files
 from bottleneck.writing import prepare_output, write_text
 
 STEPS = ("extract", "train", "evaluate", "predict", "compare")
@@ -230,7 +231,7 @@ def _stamps(named: NamedStep) -> dict[str, str]:
         name, role, value = option.name, option.about.role, options[option.name]
         files = value if isinstance(value, tuple) else (value,) if value else ()
         if role == "images":
-            inputs[name] = open_source(value, getattr(step, "targets", ())).stamp() if value else ""
+            inputs[name] = _stamp_images(named, name, files)
         elif role == "reads":
             inputs[name] = " ".join(_stamp_input(named, name, file) for file in files)
         if role:
@@ -239,6 +240,12 @@ def _stamps(named: NamedStep) -> dict[str, str]:
         "inputs": fingerprint(inputs),
         "options": fingerprint({"version": __version__, "run": named.kind, **options}),
     }
+
+
+def _stamp_images(named: NamedStep, name: str, given: Sequence[str]) -> str:
+    if feature_files(given):
+        return " ".join(_stamp_input(named, name, file) for file in given)
+    return open_source(given, getattr(named.step, "targets", ())).stamp() if given else ""
 
 
 def _stamp_input(named: NamedStep, name: str, path: str) -> str:

@@ -105,7 +105,8 @@ def predict(options: PredictOptions) -> "Predicted":
     """Label images, by exactly the recipe of the features the head was trained on.
 
     Each image is a row of key, label, probability (where the head has any) and error. Without an
-    output the rows are the result's ``records``.
+    output the rows are the result's ``records``. Features that are stored already are taken as
+    they are, if they are of that recipe. A prediction into a file that is stopped is resumed.
     """
     from bottleneck.api.prediction import label_images
 

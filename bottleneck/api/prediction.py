@@ -1,30 +1,34 @@
-"""Put a saved head to work on new images."""
+"""Put a saved head to work on new images, or on features that were stored before."""
 
-import csv
-import json
-import sys
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bottleneck.api.record_files import Listed, Records, printed, resumed
+from bottleneck.api.records import Block, Labelling
 from bottleneck.cores import available_cores
 from bottleneck.declare import listed
+from bottleneck.errors import OptionError
 from bottleneck.extraction.plan import MaxFailed, Plan
-from bottleneck.location import readable
+from bottleneck.fingerprint import fingerprint
+from bottleneck.location import is_url, readable
 from bottleneck.options import PredictOptions
-from bottleneck.targets import column_names
-from bottleneck.writing import prepare_output, written_whole
+from bottleneck.status import RowStatus
+from bottleneck.writing import prepare_output
 
 if TYPE_CHECKING:
-    from bottleneck.extraction.embedder import EmbeddedBatch
     from bottleneck.heads.saved import Head
+    from bottleneck.sources import Source
+    from bottleneck.store import FeatureStore
 
-COLUMNS = ("key", "label", "probability", "error")
+_BLOCK_ROWS = 4096
+"""Stored rows that are read and predicted at once."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,29 @@ class Predicted:
         return f"<Predicted {self.document['rows']} images, {self.document['failed']} failed>"
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """What is to be predicted.
+
+    Parameters
+    ----------
+    count : int
+        Rows.
+    identity : callable
+        Makes a text that changes with the list, the images or the features.
+    blocks : callable
+        Yields the rows from one on, in order.
+    """
+
+    count: int
+    identity: Callable[[], str]
+    blocks: Callable[[int], Iterator[Block]]
+
+
 def label_images(options: PredictOptions) -> Predicted:
     """Predict; see :func:`bottleneck.predict`."""
-    from bottleneck.decode.watch import Watch
-    from bottleneck.extraction import rebuild_embedder
     from bottleneck.heads import Head
-    from bottleneck.sources import open_source
+    from bottleneck.store.features import feature_files
 
     progress = options.progress
     allowed = MaxFailed.parse(str(options.max_failed))
@@ -64,165 +85,165 @@ def label_images(options: PredictOptions) -> Predicted:
         inputs = options.paths("reads", "images")
         place = prepare_output(options.output, kind="other", inputs=inputs)
     head = Head.load(options.head)
+    labelling = Labelling(head, options.top_k)
+    seconds: defaultdict[str, float] = defaultdict(float)
+    files = feature_files(listed(options.sources))
+    rows = _stored(head, files, options) if files else _images(head, options, seconds)
+    kept = Listed() if options.output is None else None
+    taken = failed = 0
+    with _place(kept, place, labelling, rows, options) as records:
+        before, failed = records.done, records.failed
+        progress.begin(rows.count - before, before)
+        try:
+            for block in rows.blocks(before):
+                for record in labelling.records(block):
+                    records.write(record)
+                taken += len(block.keys)
+                failed += len(block.errors)
+                progress.advance(taken, failed, seconds)
+        finally:
+            progress.end()
+    document = {
+        "output": None if place is None else str(options.output),
+        "rows": rows.count,
+        "already_done": before,
+        "failed": failed,
+        "too_many_failed": allowed.exceeded(failed, rows.count),
+    }
+    return Predicted(document, None if kept is None else kept.records)
+
+
+def _place(
+    kept: Listed | None,
+    place: Path | None,
+    labelling: Labelling,
+    rows: _Rows,
+    options: PredictOptions,
+) -> AbstractContextManager[Records]:
+    if kept is not None:
+        return nullcontext(kept)
+    if place is None:
+        return printed(options.format, labelling)
+    identity = fingerprint(
+        {
+            "head": hashlib.sha256(Path(options.head).read_bytes()).hexdigest(),
+            "rows": rows.identity(),
+            "top_k": options.top_k,
+            "full_paths": options.full_paths,
+        }
+    )
+    return resumed(place, options.format, labelling, identity=identity, progress=options.progress)
+
+
+def _images(head: "Head", options: PredictOptions, seconds: defaultdict[str, float]) -> _Rows:
+    """Return images as rows: each goes through the recipe of the head's features."""
+    from bottleneck.decode.watch import Watch
+    from bottleneck.extraction import rebuild_embedder
+    from bottleneck.sources import open_source
+
+    progress = options.progress
     source = open_source(listed(options.sources))
+    name = _full_paths(source) if options.full_paths else source.manifest.keys.__getitem__
     embedder = rebuild_embedder(
         head.recipe,
         owner=str(options.head),
         weights=None if options.weights is None else str(options.weights),
         runtime=options.runtime,
     )
-    notes = head.require_features(embedder.recipe, head.output, embedder.dims[head.output])
-    for note in notes:
+    for note in head.require_features(embedder.recipe, head.output, embedder.dims[head.output]):
         progress.note(note)
-    n_rows, failed = len(source.manifest), 0
-    plan, workers = Plan(np.zeros(n_rows, np.uint8)), options.workers or available_cores()
-    seconds: defaultdict[str, float] = defaultdict(float)
-    records: list[dict[str, Any]] | None = [] if options.output is None else None
-    progress.begin(n_rows, 0)
-    try:
-        targets = () if head.task == "classes" else head.classes
-        with _open_output(place, options.format, targets, records) as write:
-            finished = 0
-            for batch in embedder.stream(
-                source,
-                plan.batches(options.batch_size, workers),
-                workers=workers,
-                worker_kind="auto",
-                seconds=seconds,
-                watch=Watch(
-                    name=source.manifest.keys.__getitem__,
-                    note=progress.note,
-                ),
-            ):
-                for record in _records(head, batch, source.manifest.keys):
-                    write(record)
-                failed += len(batch.failures)
-                finished += len(batch.rows) + len(batch.failures)
-                progress.advance(finished, failed, seconds)
-    finally:
-        progress.end()
-    document = {
-        "output": None if place is None else str(options.output),
-        "rows": n_rows,
-        "failed": failed,
-        "too_many_failed": allowed.exceeded(failed, n_rows),
-    }
-    return Predicted(document, records)
+    workers = options.workers or available_cores()
 
-
-def _records(head: "Head", batch: "EmbeddedBatch", keys: Any) -> Iterator[dict[str, Any]]:
-    """Yield a batch's rows in order, good and bad ones in their places."""
-    X = batch.features[head.output]
-
-    def name(row: int) -> str:
-        return readable(keys[row])
-
-    if head.task != "classes":
-        return _target_records(head, batch, name)
-    probabilities = head.predict_proba(X)
-    records: dict[int, dict[str, Any]] = {}
-    for i, (row, code) in enumerate(zip(batch.rows.tolist(), head.predict(X), strict=True)):
-        probability = None if probabilities is None else round(float(probabilities[i, code]), 6)
-        records[row] = dict(
-            zip(COLUMNS, (name(row), head.classes[code], probability, None), strict=True)
-        )
-    for failure in batch.failures:
-        error = f"{failure.status.label}: {failure.message}"
-        records[failure.row] = dict(
-            zip(COLUMNS, (name(failure.row), None, None, error), strict=True)
-        )
-    return (records[row] for row in sorted(records))
-
-
-def _target_records(
-    head: "Head", batch: "EmbeddedBatch", name: Callable[[int], str]
-) -> Iterator[dict[str, Any]]:
-    """Yield rows with a value for every target: a label's probability, or a number.
-
-    The labels that hold are also written as the list that `extract --target` reads.
-    """
-    X = batch.features[head.output]
-    predicted = head.predict(X)
-    values = head.predict_proba(X) if head.task == "labels" else predicted
-    assert values is not None
-    plain = float if head.task == "numbers" else _six_digits
-    labels = _label_names(head.classes)
-    records: dict[int, dict[str, Any]] = {}
-    for i, row in enumerate(batch.rows.tolist()):
-        label = None
-        if head.task == "labels":
-            holds = [one for one, flag in zip(labels, predicted[i], strict=True) if flag]
-            label = "|".join(holds) or "|"  # a cell without anything is no value
-        found = dict(zip(head.classes, map(plain, values[i]), strict=True))
-        fixed = dict(zip(COLUMNS, (name(row), label, None, None), strict=True))
-        records[row] = {**fixed, "values": found}
-    for failure in batch.failures:
-        error = f"{failure.status.label}: {failure.message}"
-        fixed = dict(zip(COLUMNS, (name(failure.row), None, None, error), strict=True))
-        records[failure.row] = {**fixed, "values": None}
-    return (records[row] for row in sorted(records))
-
-
-def _six_digits(probability: float) -> float:
-    return float(f"{probability:.6g}")
-
-
-def _label_names(targets: Sequence[str]) -> list[str]:
-    """Return labels without their list's name, unless there are several lists to tell apart."""
-    short = [name.partition("/")[2] or name for name in targets]
-    lists = {name.partition("/")[0] for name in targets if "/" in name}
-    return short if len(lists) < 2 and len(set(short)) == len(short) else list(targets)
-
-
-@contextmanager
-def _open_output(
-    path: Path | None,
-    format: str | None,
-    targets: Sequence[str],
-    records: list[dict[str, Any]] | None,
-) -> Iterator[Callable[[dict[str, Any]], Any]]:
-    """Open the place rows go to: a list, a file that is written whole, or standard output."""
-    if records is not None:
-        yield records.append
-        return
-    if format is None:
-        ending = path.suffix.lower().lstrip(".") if path else ""
-        format = ending if ending in ("jsonl", "json") else "csv"
-    if path is None:
-        with _row_writer(sys.stdout, format, targets) as write:
-            yield write
-        sys.stdout.flush()
-        return
-    with (
-        written_whole(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as stream,
-        _row_writer(stream, format, targets) as write,
-    ):
-        yield write
-
-
-@contextmanager
-def _row_writer(stream: IO[str], format: str, targets: Sequence[str]) -> Iterator[Any]:
-    if format == "csv":
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow([*COLUMNS, *column_names(targets)])
-
-        def write_line(record: dict[str, Any]) -> None:
-            values = record.get("values") or {}
-            table.writerow(
-                [*(record[name] for name in COLUMNS), *(values.get(name) for name in targets)]
+    def blocks(start: int) -> Iterator[Block]:
+        status = np.full(len(source.manifest), RowStatus.PENDING, np.uint8)
+        status[:start] = RowStatus.DONE
+        for batch in embedder.stream(
+            source,
+            Plan(status).batches(options.batch_size, workers),
+            workers=workers,
+            worker_kind="auto",
+            seconds=seconds,
+            watch=Watch(name=source.manifest.keys.__getitem__, note=progress.note),
+        ):
+            errors = {f.row: f"{f.status.label}: {f.message}" for f in batch.failures}
+            rows = sorted([*batch.rows.tolist(), *errors])
+            yield Block(
+                keys={row: readable(name(row)) for row in rows},
+                good=batch.rows.tolist(),
+                X=batch.features[head.output],
+                errors=errors,
             )
 
-        yield write_line
-    elif format == "jsonl":
-        yield lambda record: stream.write(json.dumps(record) + "\n")
-    else:
-        separator = "[\n"
+    return _Rows(len(source.manifest), source.stamp, blocks)
 
-        def write(record: dict[str, Any]) -> None:
-            nonlocal separator
-            stream.write(separator + json.dumps(record))
-            separator = ",\n"
 
-        yield write
-        stream.write("[]\n" if separator == "[\n" else "\n]\n")
+def _stored(head: "Head", files: Sequence[Path], options: PredictOptions) -> _Rows:
+    """Return the rows of feature files, one file behind the other; nothing is computed again."""
+    from bottleneck.store import FeatureStore
+
+    if options.full_paths:
+        raise OptionError(
+            f"expected images for --full-paths, got the features {files[0]}",
+            hint="A feature file knows its images by their keys; leave it out.",
+        )
+    stores = [FeatureStore.open(path) for path in files]
+    for store in stores:
+        output = head.output if head.output in store.outputs else store.output_name()
+        for note in head.require_features(store.recipe, output, store.outputs[output]):
+            options.progress.note(note)
+    prefixes = [f"{path.name}/" if len(files) > 1 else "" for path in files]
+
+    def blocks(start: int) -> Iterator[Block]:
+        for store, prefix in zip(stores, prefixes, strict=True):
+            first, start = min(start, len(store)), max(0, start - len(store))
+            for begin in range(first, len(store), _BLOCK_ROWS):
+                yield _stored_block(store, head, begin, prefix)
+
+    identities = [[s.manifest_sha256, s.identity_sha256, s.status.tobytes().hex()] for s in stores]
+    return _Rows(sum(map(len, stores)), lambda: fingerprint(identities), blocks)
+
+
+def _stored_block(store: "FeatureStore", head: "Head", begin: int, prefix: str) -> Block:
+    rows = range(begin, min(begin + _BLOCK_ROWS, len(store)))
+    good = [row for row in rows if store.status[row] == RowStatus.DONE]
+    errors = {
+        row: RowStatus(store.status[row]).label
+        if store.status[row] != RowStatus.PENDING
+        else "pending: not extracted yet"
+        for row in rows
+        if store.status[row] != RowStatus.DONE
+    }
+    X = np.asarray(store.features(head.output)[np.array(good, np.int64)])
+    keys = {row: readable(prefix + store.keys[row]) for row in rows}
+    return Block(keys, good, X, errors)
+
+
+def _full_paths(source: "Source") -> Callable[[int], str]:
+    """Return what names a row's image so that it opens from everywhere."""
+    from bottleneck.sources import FileSource, SeveralSources
+    from bottleneck.sources.urls import UrlSource
+
+    if isinstance(source, FileSource):
+        return lambda row: str(source.path(row).absolute())
+    if isinstance(source, UrlSource):
+
+        def location(row: int) -> str:
+            found = source.location(row)
+            return found if is_url(found) else str(Path(found).absolute())
+
+        return location
+    if isinstance(source, SeveralSources):
+        parts = [(one, _full_paths(one)) for one in source.sources]
+
+        def of_part(row: int) -> str:
+            for one, name in parts:
+                if row < len(one):
+                    return name(row)
+                row -= len(one)
+            raise IndexError(row)
+
+        return of_part
+    raise OptionError(
+        f"expected images in files of their own for --full-paths, got {source.name}",
+        hint="Images inside of a file have no path; leave it out.",
+    )

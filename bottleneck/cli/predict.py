@@ -17,7 +17,9 @@ from bottleneck.options import PredictOptions
 def command(as_json: bool, quiet: bool, **options: Any) -> None:
     """Label images, by exactly the recipe of the features the head was trained on.
 
-    Each image is a row of key, label, probability (where the head has any) and error.
+    Each image is a row of key, label, probability (where the head has any) and error. Of feature
+    files nothing is computed again. With -o, a prediction that was stopped is resumed by the same
+    command.
     """
     if as_json and options["format"] not in (None, "json"):
         raise OptionError(f"expected --json or --format {options['format']}, got both")

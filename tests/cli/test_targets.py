@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fakes import write_png
 
-from bottleneck.api.prediction import _label_names
+from bottleneck.api.records import label_names
 from bottleneck.errors import HeadError
 from bottleneck.heads import Head
 from bottleneck.store import FeatureStore
@@ -218,10 +218,10 @@ def test_a_target_named_as_a_column_that_is_there_anyway(cli, table, tmp_path):
 
 
 def test_labels_of_several_lists_keep_their_lists_name():
-    assert _label_names(["tags/cat", "tags/dog", "dark"]) == ["cat", "dog", "dark"]
+    assert label_names(["tags/cat", "tags/dog", "dark"]) == ["cat", "dog", "dark"]
     several = ["seen/cat", "heard/cat", "dark"]
-    assert _label_names(several) == several
-    assert _label_names(["tags/dark", "dark"]) == ["tags/dark", "dark"]
+    assert label_names(several) == several
+    assert label_names(["tags/dark", "dark"]) == ["tags/dark", "dark"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,171 @@
+"""What a head says of a row: the record that ``predict`` writes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.errors import HeadError, OptionError
+from bottleneck.targets import column_names
+
+if TYPE_CHECKING:
+    from bottleneck.heads.saved import Head
+
+COLUMNS = ("key", "label", "probability", "error")
+
+TopK: TypeAlias = int | Literal["all"] | None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some rows of what is predicted.
+
+    Parameters
+    ----------
+    keys : mapping of int to str
+        Names of the rows, in their order.
+    good : sequence of int
+        The rows that have features.
+    X : ndarray, shape (len(good), dim)
+        Their features.
+    errors : mapping of int to str
+        Why the others have none.
+    """
+
+    keys: Mapping[int, str]
+    good: Sequence[int]
+    X: NDArray[np.floating[Any]]
+    errors: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """A head, and how much it says of a row.
+
+    Parameters
+    ----------
+    head : Head
+        The head.
+    top_k : int or "all", optional
+        How many classes to rank, or the probability of every one.
+    """
+
+    head: "Head"
+    top_k: TopK = None
+
+    def __post_init__(self) -> None:
+        if self.top_k is None:
+            return
+        if self.head.task != "classes":
+            raise OptionError(
+                f"expected no --top-k for a head of {self.head.task}, got {self.top_k}",
+                hint="It writes a value for every target anyway.",
+            )
+        if self.top_k == "all" and not self._has_probabilities:
+            raise HeadError(
+                f"expected a head with probabilities for --top-k all, got {self.head.kind}",
+                hint="Train it with --calibrate, or take --top-k N, which ranks by its scores.",
+            )
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of a table, in order; :meth:`cells` fills them."""
+        return [*COLUMNS, *self._ranked_columns, *column_names(self._named)]
+
+    def cells(self, record: Mapping[str, Any]) -> list[Any]:
+        """Lay a record out as a line of a table."""
+        ranked: list[Any] = []
+        for place in (record.get("top") or [])[1:]:
+            ranked += [place["label"], place["probability"]]
+        ranked += [None] * (len(self._ranked_columns) - len(ranked))
+        values = record.get("values") or record.get("probabilities") or {}
+        fixed = [record[name] for name in COLUMNS]
+        return [*fixed, *ranked, *(values.get(name) for name in self._named)]
+
+    def records(self, block: Block) -> Iterator[dict[str, Any]]:
+        """Yield a record for each row, in order, good and bad ones in their places."""
+        if self.head.task == "classes":
+            found = dict(zip(block.good, self._classes(block.X), strict=True))
+        else:
+            found = dict(zip(block.good, self._targets(block.X), strict=True))
+        empty = dict.fromkeys(self._more)
+        for row, key in block.keys.items():
+            told = found.get(row, {"label": None, "probability": None, **empty})
+            record = {"key": key, **told, "error": block.errors.get(row)}
+            yield {name: record[name] for name in (*COLUMNS, *self._more)}
+
+    @property
+    def _more(self) -> tuple[str, ...]:
+        """Names in a record behind the four that are always there."""
+        if self.head.task != "classes":
+            return ("values",)
+        return () if self.top_k is None else ("probabilities" if self.top_k == "all" else "top",)
+
+    @property
+    def _ranked_columns(self) -> list[str]:
+        if not isinstance(self.top_k, int):
+            return []
+        places = range(2, min(self.top_k, len(self.head.classes)) + 1)
+        return [f"{name}_{place}" for place in places for name in ("label", "probability")]
+
+    @property
+    def _named(self) -> tuple[str, ...]:
+        """Classes or targets with a column of their own."""
+        return self.head.classes if self.head.task != "classes" or self.top_k == "all" else ()
+
+    @property
+    def _has_probabilities(self) -> bool:
+        return self.head.predict_proba(np.zeros((1, self.head.dim), np.float32)) is not None
+
+    def _classes(self, X: NDArray[np.floating[Any]]) -> Iterator[dict[str, Any]]:
+        names, probabilities = self.head.classes, self.head.predict_proba(X)
+        places = self.top_k if isinstance(self.top_k, int) else 0
+        scores = self.head.scores(X) if places else None
+        for i, code in enumerate(self.head.predict(X)):
+            of_row = None if probabilities is None else probabilities[i]
+
+            def place(code: int, of_row: Any = of_row) -> dict[str, Any]:
+                probability = None if of_row is None else round(float(of_row[code]), 6)
+                return {"label": names[code], "probability": probability}
+
+            told = place(code)
+            if scores is not None:
+                # The class that is predicted leads, also where another has the same score.
+                order = [code, *(c for c in np.argsort(-scores[i], kind="stable") if c != code)]
+                told["top"] = [place(c) for c in order[:places]]
+            elif self.top_k == "all":
+                assert of_row is not None
+                told["probabilities"] = dict(zip(names, map(_six_digits, of_row), strict=True))
+            yield told
+
+    def _targets(self, X: NDArray[np.floating[Any]]) -> Iterator[dict[str, Any]]:
+        """Yield a value for every target: a label's probability, or a number.
+
+        The labels that hold are also written as the list that `extract --target` reads.
+        """
+        head = self.head
+        predicted = head.predict(X)
+        values = head.predict_proba(X) if head.task == "labels" else predicted
+        assert values is not None
+        plain = float if head.task == "numbers" else _six_digits
+        labels = label_names(head.classes)
+        for i in range(len(predicted)):
+            label = None
+            if head.task == "labels":
+                holds = [one for one, flag in zip(labels, predicted[i], strict=True) if flag]
+                label = "|".join(holds) or "|"  # a cell without anything is no value
+            of_row = dict(zip(head.classes, map(plain, values[i]), strict=True))
+            yield {"label": label, "probability": None, "values": of_row}
+
+
+def label_names(targets: Sequence[str]) -> list[str]:
+    """Return labels without their list's name, unless there are several lists to tell apart."""
+    short = [name.partition("/")[2] or name for name in targets]
+    lists = {name.partition("/")[0] for name in targets if "/" in name}
+    return short if len(lists) < 2 and len(set(short)) == len(short) else list(targets)
+
+
+def _six_digits(probability: float) -> float:
+    return float(f"{probability:.6g}")
