@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bottleneck.location import readable
 from bottleneck.manifest import SPLITS, UNLABELLED, Manifest, split_code
 from bottleneck.sources.base import Source
+from bottleneck.sources.listing import Listing
 from bottleneck.targets import MISSING
 
 _FIRST_CLASSES = 6
@@ -39,6 +40,8 @@ class Survey:
         Groups of rows that belong together.
     targets : mapping of str to int
         Images that have a value, by target.
+    listing : Listing
+        What was left out, by ending and by reason.
     first : tuple of dict
         The first rows: key, label, split, group.
     warnings : tuple of str
@@ -52,6 +55,7 @@ class Survey:
     splits: Mapping[str, int]
     groups: int
     targets: Mapping[str, int]
+    listing: Listing
     first: tuple[dict[str, str | None], ...]
     warnings: tuple[str, ...]
 
@@ -82,6 +86,7 @@ class Survey:
                 name: int(np.count_nonzero(_known(targets.columns([name]))))
                 for name in targets.names
             },
+            listing=source.listing,
             first=tuple(_row(manifest, row) for row in range(min(rows, len(manifest)))),
             warnings=tuple(_warnings(manifest, counts[1:].tolist())),
         )
@@ -101,11 +106,13 @@ class Survey:
             told.append(f"{_count(self.groups, 'group', 'groups')} of images that stay together")
         if self.targets:
             told.append(f"targets, with the images that have a value{_some(self.targets)}")
-        return told
+        return told + self.listing.lines()
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return asdict(self)
+        fields = asdict(self)
+        listing = fields.pop("listing")
+        return {**fields, "left_out": listing}
 
 
 def _known(column: NDArray[Any]) -> NDArray[np.bool_]:

@@ -582,6 +582,16 @@ def test_extract_says_first_what_it_found(cli, colours, tmp_path):
     ]
 
 
+def test_what_is_left_out_is_told(cli, colours, tmp_path):
+    (colours / "train/red/scan.dcm").write_bytes(b"x")
+    (colours / "train/red/README").write_bytes(b"x")
+    err = cli("extract", colours, "-o", tmp_path / "f.h5").err.splitlines()
+    assert "left out by ending: .dcm 1, no ending 1" in err
+    assert "left out by ending: .dcm 1, no ending 1" in cli("extract", colours, "--dry-run").out
+    left_out = cli("extract", colours, "--dry-run", "--json").json["left_out"]
+    assert left_out["endings"] == {".dcm": 1, "": 1}
+
+
 def test_a_dry_run_only_looks(cli, colours, tmp_path):
     before = sorted(tmp_path.iterdir())
     told = cli("extract", colours, "--dry-run")

@@ -7,6 +7,7 @@ from fakes import write_png
 from bottleneck import api
 from bottleneck.manifest import Manifest
 from bottleneck.sources import Survey
+from bottleneck.sources.listing import Listing
 
 
 class Listed:
@@ -16,6 +17,7 @@ class Listed:
 
     def __init__(self, manifest):
         self.manifest = manifest
+        self.listing = Listing({".svg": 2}, {"hidden": 1}, ("understood so",))
 
 
 def survey_of(labels, splits=None, groups=None):
@@ -37,6 +39,11 @@ def test_counts_are_those_of_the_list():
         "splits": {"no split": 1, "train": 3, "val": 1, "test": 1},
         "groups": 2,
         "targets": {},
+        "left_out": {
+            "endings": {".svg": 2},
+            "reasons": {"hidden": 1},
+            "notes": ("understood so",),
+        },
         "first": (
             {"key": "0.png", "label": "cat", "split": "train", "group": "a"},
             {"key": "1.png", "label": "dog", "split": "train", "group": "a"},
@@ -49,6 +56,9 @@ def test_counts_are_those_of_the_list():
         "without a class: 1",
         "splits: no split 1, train 3, val 1, test 1",
         "2 groups of images that stay together",
+        "left out by ending: .svg 2",
+        "left out: hidden 1",
+        "understood so",
     ]
 
 
