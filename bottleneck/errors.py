@@ -30,7 +30,7 @@ class BottleneckError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions travel between worker processes; the keyword-only hint has to travel too.
-        return (_rebuild, (type(self), self.message, self.hint))
+        return (_rebuild, (type(self), self.message, self.hint), vars(self))
 
 
 def _rebuild(kind: type[BottleneckError], message: str, hint: str | None) -> BottleneckError:
@@ -85,7 +85,16 @@ class RuntimeUnavailableError(BottleneckError, ImportError):
 
 
 class DeviceMemoryError(BottleneckError, MemoryError):
-    """The device has not enough memory for a batch."""
+    """The device has not enough memory for a batch.
+
+    Attributes
+    ----------
+    images : int
+        How many images it was to compute, those included that a batch was padded with; 0 where
+        that is not known.
+    """
+
+    images = 0
 
 
 class WorkerError(BottleneckError, RuntimeError):

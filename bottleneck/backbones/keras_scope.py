@@ -22,6 +22,14 @@ _NOISE: Final = re.compile(
     rb"|To enable the following instructions:"
 )
 
+_MEMORY: Final = {
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+}
+"""Otherwise TensorFlow takes the whole card, and JAX three quarters of it. Set here for whoever
+computes, backbones and heads, before any of them is imported: later is too late. What the user
+has set stays."""
+
 BACKENDS: Final = ("tensorflow", "jax", "torch", "openvino")
 """What Keras can compute with."""
 
@@ -103,9 +111,8 @@ def _first_import(backend: str) -> Any:
     # Errors reach the user as Python exceptions; the C++ log would only repeat them.
     quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "0"
     os.environ["KERAS_BACKEND"] = backend
-    if backend == "tensorflow":
-        # Otherwise TensorFlow takes the whole card; later settings come too late.
-        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    for name, value in _MEMORY.items():
+        os.environ.setdefault(name, value)
     try:
         with _without_noise() if quiet else _as_it_is(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # other people's deprecations, at import

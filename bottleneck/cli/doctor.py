@@ -103,10 +103,28 @@ def _clash() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     from bottleneck import runtimes
 
-    found = runtimes.get().devices()
-    gpus = [name for name in found if name != "cpu"]
+    makers = runtimes.gpu_makers()
+    if makers:
+        yield Finding("ok", "GPUs of the system", ", ".join(makers))
+        for name in runtimes.installed():
+            if name not in runtimes.FIRST_ON_GPU:
+                yield Finding("note", f"{name} and GPUs", "has no use for one")
+            elif runtimes.sees_gpu(name):
+                yield Finding("ok", f"{name} and GPUs", "sees one")
+            else:
+                yield Finding("note", f"{name} and GPUs", "sees none")
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        yield Finding("note", "Apple's GPU", "not used: no runtime here computes on MPS")
+    gpus = [name for name in runtimes.get().devices() if name != "cpu"]
     if gpus:
         yield Finding("ok", "GPU", ", ".join(gpus))
+    elif makers:
+        yield Finding(
+            "problem",
+            "GPU",
+            f"the CPU is used, though there is one of {' and '.join(makers)}: install a framework "
+            "with its libraries, e.g. pip install 'bottleneck-features[gpu]'",
+        )
     else:
         yield Finding(
             "note", "GPU", "none: the CPU is used (pip install 'bottleneck-features[gpu]')"

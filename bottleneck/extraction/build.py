@@ -103,7 +103,7 @@ def rebuild_embedder(
         When this installation would compute something else, naming both values.
     """
     identity, precision = recipe.identity, recipe.execution["precision"]
-    if precision == "int8" or (precision == "tf32" and not runtimes.has_gpu()):
+    if precision == "int8" or (precision == "tf32" and "NVIDIA" not in runtimes.gpu_makers()):
         precision = "float32"
     if runtime == "auto":
         runtime = runtimes.choose(precision, before=recipe.execution.get("runtime"))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bottleneck.decode import shared
 from bottleneck.decode.child import Child
-from bottleneck.errors import WorkerError
+from bottleneck.errors import RuntimeUnavailableError, WorkerError
 from bottleneck.extraction.device_worker import Block, Load, Loaded
 from bottleneck.runtimes import Pending
 
@@ -86,6 +86,15 @@ class DeviceProcesses:
         """Begin to compute features, on the device whose turn it is."""
         return next(self._turns).submit(batch)
 
+    def pad_to(self, count: int) -> None:
+        """Have all devices pad; see :class:`bottleneck.runtimes.Padding`."""
+        for process in self._processes:
+            process.pad_to(count)
+
+    def forget_shapes(self) -> None:
+        """Have all devices pad to none of the batch sizes so far."""
+        self.pad_to(0)
+
     def close(self) -> None:
         """End the processes."""
         for process in self._processes:
@@ -125,6 +134,9 @@ class _Process:
         self._child.send((block, len(batch)))
         return Pending(images, partial(self._result, block, arrays, len(batch)))
 
+    def pad_to(self, count: int) -> None:
+        self._child.send((None, count))
+
     def _result(
         self, block: Block, arrays: "_Arrays", count: int
     ) -> dict[str, NDArray[np.float32]]:
@@ -157,6 +169,12 @@ class _Process:
                 f"the process of {self._name} has ended: {self._child.ended()}",
                 hint="What it had finished is safe: run the same command again to go on.",
             ) from error
+        if message == "error" and isinstance(content, RuntimeUnavailableError):
+            # There the GPU is the only one that is shown, so by another number.
+            raise RuntimeUnavailableError(
+                f"{self._name}, in a process that is shown nothing else: {content.message}",
+                hint=content.hint,
+            )
         if message == "error":
             raise content
         return content

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bottleneck.decode import shared
 from bottleneck.decode.child import die_with_parent, portable
 from bottleneck.errors import DeviceMemoryError
-from bottleneck.runtimes import CompiledBackbone, Overlapping
+from bottleneck.runtimes import CompiledBackbone, Overlapping, Padding
 
 _ALIGNMENT = 64
 
@@ -136,6 +136,9 @@ def _serve(connection: "Connection[Any, Any]", load: Load, memory_fd: int) -> No
         # Batches that wait are begun before the first one is waited for.
         while not begun or (len(begun) < in_flight and connection.poll()):
             block, count = connection.recv()
+            if block is None:
+                _pad(network, count)
+                continue
             if block.offset not in mapped:
                 mapped[block.offset] = block.map(memory_fd)
             images = mapped[block.offset][0][:count]
@@ -149,6 +152,16 @@ def _serve(connection: "Connection[Any, Any]", load: Load, memory_fd: int) -> No
         for place, feature in zip(mapped[offset][1], features.values(), strict=True):
             place[:count] = feature
         connection.send(("done", (offset, None)))
+
+
+def _pad(network: CompiledBackbone, count: int) -> None:
+    """Pad to so many images; 0: to none of the sizes so far."""
+    if not isinstance(network, Padding):
+        return
+    if count:
+        network.pad_to(count)
+    else:
+        network.forget_shapes()
 
 
 def _begin(

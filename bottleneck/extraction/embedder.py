@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
@@ -18,7 +18,7 @@ from bottleneck.extraction.device_processes import DeviceProcesses
 from bottleneck.extraction.forward import Forward, lagging
 from bottleneck.images import Geometry
 from bottleneck.recipe import Recipe
-from bottleneck.runtimes import CompiledBackbone
+from bottleneck.runtimes import CompiledBackbone, unused_gpu
 from bottleneck.sources import Source
 from bottleneck.status import RowStatus
 from bottleneck.store.format import FEATURE_DTYPES
@@ -74,6 +74,11 @@ class Embedder:
         if isinstance(self.network, DeviceProcesses):
             self.network.close()
 
+    def unused_gpu(self, asked: Sequence[str] = ()) -> str | None:
+        """Say that there is a GPU which it does not use; see :func:`runtimes.unused_gpu`."""
+        network = self.network
+        return unused_gpu(network.runtime, network.version, network.device, asked)
+
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the features."""
@@ -113,6 +118,7 @@ class Embedder:
         if first is None:
             return
         forward = Forward(self.network, self.dtype)
+        forward.expect(len(first))
         decoder = open_decoder(source, workers=workers, kind=worker_kind, watch=watch)
         slots = decode_stream(
             decoder,

@@ -136,6 +136,8 @@ def fill_stores(
         started = time.perf_counter()
         shared: defaultdict[str, float] = defaultdict(float)
         if len(plan):
+            for target in targets:
+                target.expect(min(max(sizes), len(plan)))
             progress.begin(len(plan), len(lacks) - int(np.count_nonzero(lacks)))
             try:
                 geometries = tuple(dict.fromkeys(embedder.geometry for _, embedder in outputs))

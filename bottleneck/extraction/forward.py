@@ -64,6 +64,15 @@ class Forward:
         self._waited = 0.0
         self._busy_before = self._busy() or 0.0
 
+    def expect(self, count: int) -> None:
+        """Say how many images a batch has at most.
+
+        A network for which each new shape is expensive then has one from the start, whatever the
+        first batches lack: images that failed, or that are known.
+        """
+        if isinstance(self._network, Padding):
+            self._network.pad_to(min(count, self.at_most or count))
+
     @property
     def own_seconds(self) -> float:
         """Seconds this network computed, whatever else ran beside it."""
@@ -113,43 +122,45 @@ class Forward:
                 with self._timed(seconds):
                     found.append(part.result())
                 continue
-            except DeviceMemoryError:
-                self._halve(len(part.batch))
-            # Outside, where the error no longer holds the memory of what failed.
-            found += self._in_parts(part.batch, seconds)
+            except DeviceMemoryError as error:
+                # Others on their way held memory too, so one image is tried by itself as well.
+                tried = max(len(part.batch), error.images)
+                self._take_fewer(max(1, tried // 2), tried)
+            # Outside, where the error no longer holds the memory of what failed. A copy, since
+            # what the batch lies in is the network's again from here on.
+            found += self._in_parts(part.batch.copy(), seconds)
         return self._joined(found)
 
     def _in_parts(
         self, pixels: NDArray[np.uint8], seconds: defaultdict[str, float]
     ) -> list[_Features]:
-        """Run the network over as many images at a time as it takes.
-
-        One image may have been padded to a batch; a pass after one that failed is not, so an
-        image counts as too large when it failed twice by itself.
-        """
+        """Run the network over as many images at a time as it takes."""
         found: list[_Features] = []
-        start, failed_alone = 0, False
+        start = 0
         while start < len(pixels):
             part = pixels[start : start + (self.at_most or len(pixels))]
             try:
                 with self._timed(seconds):
                     found.append(self._network(part))
-            except DeviceMemoryError:
-                if len(part) == 1 and failed_alone:
+            except DeviceMemoryError as error:
+                # A rest may have been padded: what did not fit is what was computed.
+                tried = max(len(part), error.images)
+                fewer = min(tried, self.at_most or tried) // 2
+                if fewer == 0:
                     raise
-                failed_alone = len(part) == 1
-                self._halve(len(part))
+                self._take_fewer(fewer, tried)
             else:
                 start += len(part)
-                failed_alone = False
         return found
 
-    def _halve(self, count: int) -> None:
-        """Take fewer images at a time, after so many were too many."""
-        fewer = max(1, count // 2)
-        if self.at_most is None or self.at_most > fewer:
-            self.at_most = fewer
-            self._note(f"out of memory with {count} images: now {fewer} at a time")
+    def _take_fewer(self, count: int, tried: int) -> None:
+        """Take no more images at a time, and pad to no more, after so many were too many."""
+        if self.at_most is None or self.at_most > count:
+            self.at_most = count
+            self._note(f"out of memory with {tried} images: now {count} at a time")
+        if isinstance(self._network, Padding):
+            self._network.forget_shapes()
+        self.expect(self.at_most)
 
     def _joined(self, found: Sequence[_Features]) -> Computed:
         blocks: dict[str, NDArray[np.floating[Any]]] = {}

@@ -84,12 +84,13 @@ def on_devices(
     order : NetworkOrder
         Its device is not looked at.
     devices : sequence of str
-        ``cpu`` or ``gpu:N``; the CPU may be named twice, which only a test wants.
+        ``cpu`` or ``gpu:N``. One may be named twice: two processes keep a large card busier, if
+        its memory holds both.
 
     Raises
     ------
     OptionError
-        For int8, which is calibrated in one process, and devices that make no sense.
+        For int8, which is calibrated in one process, and devices that there cannot be.
     """
     if order.precision == "int8":
         raise OptionError(
@@ -97,9 +98,6 @@ def on_devices(
             hint="OpenVINO computes int8 on all cores of the CPU already.",
         )
     gpus = [gpu_index(device) for device in devices]
-    numbers = [gpu for gpu in gpus if gpu is not None]
-    if len(set(numbers)) < len(numbers):
-        raise OptionError(f"Expected different GPUs. Received: {', '.join(devices)}.")
     # In its process a GPU is the only one, so that no framework takes memory on the others.
     processes = DeviceProcesses(
         [

@@ -102,6 +102,9 @@ def extract_many(options: ExtractOptions) -> list[ExtractResult]:
             )
             stack.callback(embedder.close)
             embedders.append(embedder)
+        idle = embedders[0].unused_gpu(listed(options.devices))
+        if idle:
+            progress.note(idle)
         results = fill_stores(
             source,
             list(zip(paths, embedders, strict=True)),

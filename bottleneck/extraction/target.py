@@ -112,6 +112,10 @@ class Target:
         """Say what it needs of decoders."""
         return Want(geometry, self._old.keys if self._old else None)
 
+    def expect(self, count: int) -> None:
+        """Say how many images a batch has at most; see :meth:`Forward.expect`."""
+        self._forward.expect(count)
+
     @property
     def computed(self) -> int:
         """How many images its network has computed: neither copied nor taken over."""

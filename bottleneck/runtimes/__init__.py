@@ -7,7 +7,17 @@ from importlib import import_module
 from typing import Final, cast
 
 from bottleneck.errors import OptionError, RuntimeUnavailableError
-from bottleneck.runtimes.choice import RUNTIMES, choose, has_gpu, installed, precisions
+from bottleneck.runtimes.choice import (
+    FIRST_ON_GPU,
+    RUNTIMES,
+    choose,
+    gpu_makers,
+    has_gpu,
+    installed,
+    precisions,
+    sees_gpu,
+    unused_gpu,
+)
 from bottleneck.runtimes.protocol import CompiledBackbone, Overlapping, Padding, Pending, Runtime
 
 NAMES: Final = ("auto", *RUNTIMES)
@@ -60,6 +70,7 @@ def get(name: str = "auto", precision: str = "float32") -> Runtime:
 
 
 __all__ = [
+    "FIRST_ON_GPU",
     "NAMES",
     "RUNTIMES",
     "CompiledBackbone",
@@ -69,7 +80,10 @@ __all__ = [
     "Runtime",
     "choose",
     "get",
+    "gpu_makers",
     "has_gpu",
     "installed",
     "precisions",
+    "sees_gpu",
+    "unused_gpu",
 ]

@@ -1,12 +1,13 @@
 """Which runtimes there are, which are installed, and which one ``auto`` takes."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,12 @@ FASTEST_ON_CPU: Final = ("openvino", "tensorflow", "torch", "jax")
 
 FIRST_ON_GPU: Final = ("tensorflow", "jax", "torch")
 """Not by rates: no GPU was measured. TensorFlow is what the ``gpu`` extra brings."""
+
+_NO_GPU: Final = 7
+"""The exit code of a framework that sees none; one that cannot be imported has another."""
+
+_ANSWER_SECONDS: Final = 120.0
+"""So long a framework may take to be imported and to look for GPUs."""
 
 
 def precisions(name: str) -> tuple[str, ...]:
@@ -40,8 +47,8 @@ def choose(
     """Name the runtime that ``auto`` stands for.
 
     A process has one Keras, on one framework, so what is imported already decides; then what
-    computed the features so far; then ``KERAS_BACKEND``; then a GPU and a framework that was
-    built for it; then what is fastest on a CPU. What cannot compute in the precision is left out.
+    computed the features so far; then ``KERAS_BACKEND``; then a GPU and a framework that sees it;
+    then what is fastest on a CPU. What cannot compute in the precision is left out.
 
     Parameters
     ----------
@@ -62,11 +69,17 @@ def choose(
     if wants_gpu:
         able = [name for name in able if name in FIRST_ON_GPU]
     seen = has_gpu() if not devices else wants_gpu
-    on_gpu = [name for name in FIRST_ON_GPU if seen and _built_for_gpu(name)]
-    wishes = [current_backend(), before, wanted_backend(), *on_gpu, *FASTEST_ON_CPU]
-    for wish in wishes:
-        if wish in able:
+    for wish in (current_backend(), before, wanted_backend()):
+        if wish is not None and wish in able:
             return wish
+    # Asked only now, one by one, as each answer takes seconds.
+    wishes: tuple[str, ...] = FIRST_ON_GPU if wants_gpu else FASTEST_ON_CPU
+    if seen:
+        asked: tuple[str, ...] = FIRST_ON_GPU
+        wishes = (*islice(filter(sees_gpu, (n for n in asked if n in able)), 1), *wishes)
+    for name in wishes:
+        if name in able:
+            return name
     fitting = [name for name in RUNTIMES if precision in precisions(name)]
     raise RuntimeUnavailableError(
         f"Expected a framework that computes in {precision}: {', '.join(fitting) or 'none does'}. "
@@ -75,21 +88,72 @@ def choose(
     )
 
 
+def gpu_makers() -> tuple[str, ...]:
+    """Name the makers of the GPUs that the system shows: ``NVIDIA``, ``AMD``; asks no framework."""
+    if sys.platform != "linux":
+        return ()
+    hidden = ("", "-1")
+    nvidia = any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
+    shown = {
+        "NVIDIA": nvidia and os.environ.get("CUDA_VISIBLE_DEVICES") not in hidden,
+        "AMD": Path("/dev/kfd").exists() and os.environ.get("HIP_VISIBLE_DEVICES") not in hidden,
+    }
+    return tuple(maker for maker, there in shown.items() if there)
+
+
 def has_gpu() -> bool:
-    """Whether the system shows an NVIDIA GPU; asks no framework."""
-    return sys.platform == "linux" and (
-        os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
-        and (any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists())
-    )
+    """Whether the system shows a GPU that frameworks compute on; asks none of them."""
+    return bool(gpu_makers())
 
 
 @cache
-def _built_for_gpu(name: str) -> bool:
-    if name == "jax":
-        return any(find_spec(f"jax_cuda{major}_plugin") is not None for major in (12, 13))
+def sees_gpu(name: str) -> bool:
+    """Ask a framework whether it sees a GPU, in a process of its own.
+
+    That it was built for one says little: its libraries may be missing, or be those of another
+    framework. And asked in this process it would be the one that this process has.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`RUNTIMES`.
+    """
+    program = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        f"from importlib import import_module\n"
+        f"found = import_module('bottleneck.runtimes.{name}').devices()\n"
+        f"sys.exit(0 if len(found) > 1 else {_NO_GPU})"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
     try:
-        if name == "torch":
-            return not version("torch").endswith("+cpu")
-        return find_spec("nvidia.cudnn") is not None and bool(version("tensorflow"))
-    except (PackageNotFoundError, ModuleNotFoundError):
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", program],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_ANSWER_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
         return False
+    return done.returncode == 0
+
+
+def unused_gpu(runtime: str, version: str, device: str, asked: Sequence[str] = ()) -> str | None:
+    """Say that the system has a GPU and the CPU computes; None where that is not so, or wanted.
+
+    Parameters
+    ----------
+    runtime, version, device : str
+        What computes, and on what; see :class:`bottleneck.runtimes.CompiledBackbone`.
+    asked : sequence of str
+        The devices that were asked for.
+    """
+    if device != "cpu" or "cpu" in asked or not has_gpu():
+        return None
+    maker = " and ".join(gpu_makers()) or "a"
+    return (
+        f"the CPU computes, though there is a GPU ({maker}): {runtime} {version} does not use it. "
+        "`bottleneck doctor` shows who sees it; --device cpu says that this is meant"
+    )

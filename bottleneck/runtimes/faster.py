@@ -46,10 +46,15 @@ def faster(
     return chosen
 
 
-def memory_file() -> Path:
-    """Return where choices are kept: in the user's folder for caches."""
+def cache_folder() -> Path:
+    """Return our place in the user's folder for caches."""
     folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(folder) / "bottleneck" / "faster.json"
+    return Path(folder) / "bottleneck"
+
+
+def memory_file() -> Path:
+    """Return where choices are kept."""
+    return cache_folder() / "faster.json"
 
 
 def _best(compute: Callable[[], Any], clock: Callable[[], float]) -> float:

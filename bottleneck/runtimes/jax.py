@@ -3,7 +3,6 @@
 Float32 means float32 on a GPU too: JAX would multiply matrices in TF32 there, and is told not to.
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ import numpy as np
 from bottleneck.backbones.builders import Backbone
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.spec import OutputSpec
+from bottleneck.runtimes.faster import cache_folder
 from bottleneck.runtimes.mixed import HALF, mixed
 from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
 from bottleneck.runtimes.place import gpu_index, no_such_gpu, require_gpu
@@ -58,6 +58,9 @@ def compile(
     jax = _import_jax()
     name, place = _place(jax, device)
     require_gpu(precision, name)
+    if name != "cpu":
+        # Not on a CPU: what was compiled for one may not run on another that shares the folder.
+        _remember_compilations(jax)
     products = "tensorfloat32" if precision == "tf32" else "highest"
     with isolated("jax") as keras:
         network = keras.Model(backbone.model.input, maps)
@@ -92,7 +95,6 @@ def compile(
         fetch=lambda features: [np.asarray(feature) for feature in features],
         pad=True,
         in_flight=1 if name == "cpu" else BATCHES_IN_FLIGHT,
-        out_of_memory=lambda error: "RESOURCE_EXHAUSTED" in str(error),
     )
 
 
@@ -109,12 +111,16 @@ def devices() -> list[str]:
 
 
 def _import_jax() -> Any:
-    # Otherwise JAX takes three quarters of the card at once.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     import_keras("jax")
     import jax
 
     return jax
+
+
+def _remember_compilations(jax: Any) -> None:
+    """Keep what XLA compiled for a GPU, for the next run; unless the user has said where."""
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "jax"))
 
 
 def _gpus(jax: Any) -> list[Any]:

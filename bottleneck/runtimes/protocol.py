@@ -104,6 +104,10 @@ class Overlapping(Protocol):
 class Padding(Protocol):
     """What a network can do that pads batches to sizes it has computed before."""
 
+    def pad_to(self, count: int) -> None:
+        """Pad smaller batches to so many images at least, if a new shape is expensive here."""
+        ...
+
     def forget_shapes(self) -> None:
         """Pad to none of the batch sizes so far; for after they were tried out."""
         ...

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import DeviceMemoryError
+from bottleneck.runtimes.memory import out_of_memory
 from bottleneck.runtimes.protocol import Pending, check_batch
 
 BATCHES_IN_FLIGHT: Final = 2
@@ -49,6 +50,9 @@ class CompiledStep:
         Makes the memory that batches on their way are copied from, of a shape.
     out_of_memory : callable
         Tells whether an exception means that the device's memory did not suffice.
+    release : callable
+        Gives the device memory back that a framework keeps; called before the first pass after
+        one that failed for want of it.
     details : mapping, optional
         What else the recipe is to say about the execution.
     forget : callable
@@ -72,7 +76,8 @@ class CompiledStep:
         pad: bool = False,
         in_flight: int = 1,
         buffer: Callable[[tuple[int, ...]], NDArray[np.uint8]] | None = None,
-        out_of_memory: Callable[[Exception], bool] = lambda error: False,
+        out_of_memory: Callable[[Exception], bool] = out_of_memory,
+        release: Callable[[], None] = lambda: None,
         details: Mapping[str, Any] | None = None,
         forget: Callable[[], None] = lambda: None,
         busy: Callable[[], float] | None = None,
@@ -92,6 +97,8 @@ class CompiledStep:
         self._buffer = buffer or (lambda shape: np.empty(shape, np.uint8))
         self._free: list[NDArray[np.uint8]] = []
         self._out_of_memory = out_of_memory
+        self._release = release
+        self._was_full = False
         self._forget = forget
         self._busy = busy
         self._largest = 0
@@ -107,7 +114,7 @@ class CompiledStep:
             return {name: np.empty((0, dim), np.float32) for name, dim in self.dims.items()}
         more = self._padded(len(batch)) - len(batch)
         images = np.pad(batch, [(0, more), (0, 0), (0, 0), (0, 0)]) if more else batch
-        return self._finish(self._start(images), len(batch))
+        return self._finish(self._start(images), len(batch), len(images))
 
     def submit(self, batch: NDArray[np.uint8]) -> Pending:
         """Begin to compute; see :class:`bottleneck.runtimes.protocol.Overlapping`."""
@@ -130,7 +137,7 @@ class CompiledStep:
             try:
                 if full is not None:
                     raise full
-                return self._finish(found, len(images))
+                return self._finish(found, len(images), count)
             finally:
                 self._free.append(buffer)
 
@@ -140,6 +147,10 @@ class CompiledStep:
     def busy_seconds(self) -> float | None:
         """Seconds the device has computed so far; None where only who waits can tell."""
         return self._busy() if self._busy else None
+
+    def pad_to(self, count: int) -> None:
+        """Pad to at least so many images; see :class:`bottleneck.runtimes.protocol.Padding`."""
+        self._largest = max(self._largest, count)
 
     def forget_shapes(self) -> None:
         """Pad to none of the batch sizes so far; for after they were tried out."""
@@ -161,13 +172,16 @@ class CompiledStep:
 
     def _start(self, batch: NDArray[np.uint8]) -> Any:
         with self._full_memory_told(len(batch)):
+            if self._was_full:
+                self._release()
+                self._was_full = False
             started = time.perf_counter()
             images = self._transfer(batch)
             self.transfer_seconds += time.perf_counter() - started
             return self._compute(images)
 
-    def _finish(self, found: Any, count: int) -> dict[str, NDArray[np.float32]]:
-        with self._full_memory_told(count):
+    def _finish(self, found: Any, count: int, computed: int) -> dict[str, NDArray[np.float32]]:
+        with self._full_memory_told(computed):
             features = self._fetch(found)
         return {
             name: np.asarray(feature, np.float32)[:count]
@@ -182,8 +196,11 @@ class CompiledStep:
             if not self._out_of_memory(error):
                 raise
             self._largest = 0  # smaller batches are not to be padded to this one
-            raise DeviceMemoryError(
+            self._was_full = True
+            full = DeviceMemoryError(
                 f"{self.device} has not enough memory for {count} images of {self._size} pixels",
                 hint="--batch-size auto finds what fits; a smaller --size takes less.",
-                # Its frames would keep what the failed pass had computed on the device.
-            ) from error.with_traceback(None)
+            )
+            full.images = count
+            # Its frames would keep what the failed pass had computed on the device.
+            raise full from error.with_traceback(None)

@@ -114,7 +114,6 @@ def compile(
         dims=output_dims(maps, outputs),
         size=backbone.size,
         in_flight=BATCHES_IN_FLIGHT,
-        out_of_memory=lambda error: isinstance(error, tf.errors.ResourceExhaustedError),
         details=details,
     )
     compute = partial(_on, tf.device, place, function)
@@ -171,9 +170,14 @@ def _faster_on_gpu(
         function = tf.function(forward, input_signature=[images], jit_compile=xla, autograph=False)
 
         def call(batch: Any) -> Sequence[Any]:
-            # The switch is the process's, so it is set for each pass.
-            tf.config.experimental.enable_tensor_float_32_execution(tf32)
-            found: Sequence[Any] = function(batch)
+            # The switch is the process's, so it is set for each pass, and put back.
+            switch = tf.config.experimental
+            before = switch.tensor_float_32_execution_enabled()
+            switch.enable_tensor_float_32_execution(tf32)
+            try:
+                found: Sequence[Any] = function(batch)
+            finally:
+                switch.enable_tensor_float_32_execution(before)
             return found
 
         return call

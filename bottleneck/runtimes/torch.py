@@ -5,7 +5,8 @@ layout that PyTorch calls ``channels_last``, so nothing is copied. Batches of an
 same per image; none is padded. Float32 means float32 on a GPU too, not TF32.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from bottleneck.backbones.builders import Backbone
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.spec import OutputSpec
+from bottleneck.runtimes.memory import out_of_memory
 from bottleneck.runtimes.mixed import HALF, mixed
 from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
 from bottleneck.runtimes.place import gpu_index, no_such_gpu, require_gpu
@@ -70,11 +72,9 @@ def compile(
         network = network.to(place).eval()
 
     def forward(pixels: Any) -> tuple[Any, ...]:
-        if place != "cpu":
-            # The switches are the process's, so they are set for each pass.
-            torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-            torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        with torch.inference_mode(), keras.device(place):
+        # The switches are the process's, so they are set for each pass, and put back.
+        products = nullcontext() if place == "cpu" else _tf32(torch, precision == "tf32")
+        with products, torch.inference_mode(), keras.device(place):
             images = preprocessed(keras.ops, pixels, backbone.spec.preprocess)
             return pooled_outputs(keras.ops, network(images, training=False), outputs)
 
@@ -91,8 +91,33 @@ def compile(
         fetch=way.fetch,
         in_flight=way.in_flight,
         buffer=way.buffer,
-        out_of_memory=lambda error: isinstance(error, torch.cuda.OutOfMemoryError),
+        release=way.release,
     )
+
+
+@contextmanager
+def _tf32(torch: Any, wanted: bool) -> Iterator[None]:
+    """Let products be rounded to TF32, or not; afterwards the switches are as they were.
+
+    Since PyTorch 2.9 each kind of operation has its ``fp32_precision``. Once somebody has set
+    one, reading the older switches raises, and setting them may change nothing.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    convolution = getattr(cudnn, "conv", None)
+    if hasattr(matmul, "fp32_precision") and hasattr(convolution, "fp32_precision"):
+        switches = [(matmul, "fp32_precision"), (convolution, "fp32_precision")]
+        value: str | bool = "tf32" if wanted else "ieee"
+    else:
+        switches = [(matmul, "allow_tf32"), (cudnn, "allow_tf32")]
+        value = wanted
+    before = [getattr(owner, name) for owner, name in switches]
+    try:
+        for owner, name in switches:
+            setattr(owner, name, value)
+        yield
+    finally:
+        for (owner, name), was in zip(switches, before, strict=True):
+            setattr(owner, name, was)
 
 
 class _OnCpu:
@@ -113,6 +138,9 @@ class _OnCpu:
     def fetch(self, features: Any) -> list[NDArray[Any]]:
         return [feature.numpy() for feature in features]
 
+    def release(self) -> None:
+        """Nothing is kept."""
+
 
 class _OnGpu:
     """The way of a batch through a GPU: copies in both directions run beside what is computed.
@@ -129,10 +157,20 @@ class _OnGpu:
         self._copies = torch.cuda.Stream(place)
 
     def buffer(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        pinned: NDArray[np.uint8] = self._torch.empty(
-            shape, dtype=self._torch.uint8, pin_memory=True
-        ).numpy()
-        return pinned
+        return np.asarray(self._pinned(shape, self._torch.uint8).numpy())
+
+    def _pinned(self, shape: Any, dtype: Any) -> Any:
+        try:
+            return self._torch.empty(shape, dtype=dtype, pin_memory=True)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+        # There is only so much memory that is not moved; from any other, copies wait.
+        return self._torch.empty(shape, dtype=dtype)
+
+    def release(self) -> None:
+        """Give back what the framework keeps of the device's memory for later."""
+        self._torch.cuda.empty_cache()
 
     def transfer(self, batch: NDArray[np.uint8]) -> Any:
         pixels = self._torch.from_numpy(batch if batch.flags.writeable else batch.copy())
@@ -146,9 +184,12 @@ class _OnGpu:
         pixels.record_stream(stream)  # not to be used again before it is computed
         found = []
         for feature in self._forward(pixels):
-            host = self._torch.empty(feature.shape, dtype=feature.dtype, pin_memory=True)
+            host = self._pinned(feature.shape, feature.dtype)
             found.append(host.copy_(feature, non_blocking=True))
-        return found, stream.record_event()
+        # One that waits sleeps: the core it would spin on decodes images.
+        done = self._torch.cuda.Event(blocking=True)
+        done.record(stream)
+        return found, done
 
     def fetch(self, started: Any) -> list[NDArray[Any]]:
         found, done = started
@@ -167,8 +208,10 @@ def devices() -> list[str]:
     import_keras("torch")
     import torch
 
+    # AMD's GPUs answer to the same functions.
+    kind = ", ROCm" if getattr(torch.version, "hip", None) else ""
     gpus = range(torch.cuda.device_count())
-    return ["cpu", *(f"gpu:{i} ({torch.cuda.get_device_name(i)})" for i in gpus)]
+    return ["cpu", *(f"gpu:{i} ({torch.cuda.get_device_name(i)}{kind})" for i in gpus)]
 
 
 def _place(torch: Any, device: str | None) -> str:

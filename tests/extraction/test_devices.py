@@ -127,6 +127,51 @@ def test_what_a_process_raises_is_raised(processes, pixels):
         processes(Order(Wrong))(pixels)
 
 
+class Padded(MeanBackbone):
+    """Says by its features what it was padded to."""
+
+    def __init__(self):
+        super().__init__(dims={"size": 1})
+        self.least = 0
+
+    def pad_to(self, count):
+        self.least = max(self.least, count)
+
+    def forget_shapes(self):
+        self.least = 0
+
+    def __call__(self, batch):
+        return {"size": np.full((len(batch), 1), max(len(batch), self.least), np.float32)}
+
+
+def test_all_devices_pad_alike(processes, pixels):
+    network = processes(Order(Padded), Order(Padded))
+    network.pad_to(8)
+    assert [network(pixels[:3])["size"][0, 0] for _ in range(3)] == [8, 8, 8]
+    network.forget_shapes()  # after larger batches were tried
+    assert [network(pixels[:3])["size"][0, 0] for _ in range(3)] == [3, 3, 3]
+
+
+class Blind:
+    def __call__(self):
+        raise RuntimeUnavailableError("Expected the device gpu:0. Received: none.", hint="x")
+
+
+def test_a_gpu_that_is_not_seen_is_named_as_it_was_asked_for(processes):
+    with pytest.raises(RuntimeUnavailableError, match=r"^gpu:1, .*gpu:0. Received: none"):
+        processes(Order(), Blind())
+
+
+def test_two_processes_on_one_device(pixels):
+    network = DeviceProcesses([("gpu:0", Order()), ("gpu:0", Order())], [os.environ] * 2)
+    try:
+        assert network.device == "gpu:0"
+        for _ in range(3):
+            np.testing.assert_allclose(network(pixels)["mean"], pixels.mean((1, 2)), rtol=1e-6)
+    finally:
+        network.close()
+
+
 def test_a_process_that_ends_is_told_by_its_device(processes, photos, run):
     network = processes(Order(), Order(Deadly))
     with pytest.raises(WorkerError, match="the process of gpu:1 has ended: SIGKILL") as caught:
@@ -147,8 +192,6 @@ def order(**changes):
 
 
 def test_devices_that_make_no_sense():
-    with pytest.raises(OptionError, match="different GPUs"):
-        on_devices(order(), ["gpu:1", "gpu:1"])
     with pytest.raises(OptionError, match="'tpu'"):
         on_devices(order(), ["cpu", "tpu"])
     with pytest.raises(OptionError, match="one device for int8"):

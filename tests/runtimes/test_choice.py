@@ -16,13 +16,13 @@ from bottleneck.runtimes import choice
 def machine(monkeypatch):
     """Pretend that some frameworks are installed, and nothing is imported yet."""
 
-    def pretend(*installed, imported=None, wanted=None, gpu=False, for_gpu=()):
+    def pretend(*installed, imported=None, wanted=None, gpu=False, sees=()):
         monkeypatch.setattr(choice, "installed", lambda: installed)
         monkeypatch.setattr(runtimes, "installed", lambda: installed)
         monkeypatch.setattr(choice, "current_backend", lambda: imported)
         monkeypatch.setattr(choice, "wanted_backend", lambda: wanted)
         monkeypatch.setattr(choice, "has_gpu", lambda: gpu)
-        monkeypatch.setattr(choice, "_built_for_gpu", for_gpu.__contains__)
+        monkeypatch.setattr(choice, "sees_gpu", sees.__contains__)
 
     return pretend
 
@@ -36,9 +36,11 @@ def machine(monkeypatch):
         (("jax",), {}, "float32", "jax"),
         (("tensorflow", "jax", "openvino"), {"imported": "jax"}, "float32", "jax"),
         (("tensorflow", "jax", "openvino"), {"wanted": "tensorflow"}, "float32", "tensorflow"),
-        (("tensorflow", "openvino"), {"gpu": True, "for_gpu": ("tensorflow",)}, "float32",
+        (("tensorflow", "openvino"), {"gpu": True, "sees": ("tensorflow",)}, "float32",
          "tensorflow"),
-        (("tensorflow", "torch"), {"gpu": True, "for_gpu": ("torch",)}, "float32", "torch"),
+        (("tensorflow", "torch"), {"gpu": True, "sees": ("torch",)}, "float32", "torch"),
+        (("tensorflow", "jax", "torch"), {"gpu": True, "sees": ("torch", "jax")}, "float32",
+         "jax"),
         (("tensorflow", "openvino"), {"gpu": True}, "float32", "openvino"),
         (("tensorflow", "openvino"), {"wanted": "tensorflow"}, "int8", "openvino"),
     ],
@@ -59,7 +61,7 @@ def test_auto(machine, installed, options, precision, expected):
     ],
 )
 def test_auto_looks_at_the_devices(machine, gpu, devices, expected):
-    machine("tensorflow", "openvino", gpu=gpu, for_gpu=("tensorflow",))
+    machine("tensorflow", "openvino", gpu=gpu, sees=("tensorflow",))
     assert runtimes.choose(devices=devices) == expected
 
 
@@ -98,6 +100,69 @@ def test_devices_by_name(device, expected):
     assert gpu_index(device) == expected
     with pytest.raises(OptionError, match="'tpu'"):
         gpu_index("tpu")
+
+
+def test_a_framework_is_asked_in_a_process_of_its_own(monkeypatch):
+    asked = []
+
+    def run(command, **options):
+        asked.append((command[-1], options["env"]))
+        return subprocess.CompletedProcess(command, codes.pop())
+
+    monkeypatch.setattr(choice.subprocess, "run", run)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    codes = [-11, 1, 7, 0]  # crashed, not to be imported, sees none; sees one
+    for expected in (True, False, False, False):
+        choice.sees_gpu.cache_clear()
+        assert choice.sees_gpu("torch") is expected
+    assert choice.sees_gpu("torch") is False  # remembered
+    assert len(asked) == 4
+    assert "bottleneck.runtimes.torch" in asked[0][0]
+    assert "KERAS_BACKEND" not in asked[0][1]
+    choice.sees_gpu.cache_clear()
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
+def test_what_a_framework_really_says():
+    """OpenVINO computes on the CPU alone, whatever machine this is."""
+    choice.sees_gpu.cache_clear()
+    assert not choice.sees_gpu("openvino")
+
+
+def test_nobody_is_asked_without_a_gpu(machine, monkeypatch):
+    machine("tensorflow", "jax")
+    monkeypatch.setattr(choice, "sees_gpu", None)
+    assert runtimes.choose() == "tensorflow"
+    machine("tensorflow", "jax", gpu=True, imported="jax")
+    monkeypatch.setattr(choice, "sees_gpu", None)
+    assert runtimes.choose() == "jax"
+
+
+def test_gpus_of_the_system(monkeypatch, tmp_path):
+    monkeypatch.setattr(choice.sys, "platform", "linux")
+    for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "dev").mkdir()
+    monkeypatch.setattr(choice, "Path", lambda path: tmp_path / path.lstrip("/"))
+    assert runtimes.gpu_makers() == ()
+    (tmp_path / "dev/nvidia0").touch()
+    assert runtimes.gpu_makers() == ("NVIDIA",)
+    (tmp_path / "dev/kfd").touch()
+    assert runtimes.gpu_makers() == ("NVIDIA", "AMD")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert runtimes.gpu_makers() == ("AMD",)
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "")
+    assert not runtimes.has_gpu()
+
+
+def test_a_gpu_that_is_not_used_is_told(monkeypatch):
+    monkeypatch.setattr(choice, "gpu_makers", lambda: ("NVIDIA",))
+    told = runtimes.unused_gpu("tensorflow", "2.21", "cpu")
+    assert "the CPU computes, though there is a GPU (NVIDIA): tensorflow 2.21" in told
+    assert runtimes.unused_gpu("tensorflow", "2.21", "gpu:0") is None
+    assert runtimes.unused_gpu("tensorflow", "2.21", "cpu", ["cpu"]) is None
+    monkeypatch.setattr(choice, "gpu_makers", lambda: ())
+    assert runtimes.unused_gpu("tensorflow", "2.21", "cpu") is None
 
 
 @pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")

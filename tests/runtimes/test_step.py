@@ -1,11 +1,14 @@
 """What the compiled pass of every runtime does around its one function."""
 
+from collections import defaultdict
+
 import numpy as np
 import pytest
 
 from bottleneck.errors import DeviceMemoryError
-from bottleneck.extraction.forward import best_batch_size
+from bottleneck.extraction.forward import Forward, best_batch_size
 from bottleneck.runtimes import Overlapping
+from bottleneck.runtimes.memory import out_of_memory
 from bottleneck.runtimes.step import CompiledStep
 
 
@@ -49,6 +52,83 @@ def test_shapes_that_were_tried_are_forgotten():
     tried = max(shapes)
     function(pixels(3))
     assert shapes[-1] == 3 < tried
+
+
+def test_one_shape_from_the_start():
+    """The first batches may lack images that failed or are known; none of them is compiled for."""
+    shapes = []
+
+    def compute(batch):
+        shapes.append(len(batch))
+        return [batch.mean((1, 2))]
+
+    forward = Forward(step(compute), np.dtype(np.float32), at_most=16)
+    forward.expect(100)
+    for count in (13, 14, 15, 16, 1):
+        batch = pixels(count)
+        found = forward(batch, defaultdict(float))[0]["mean"]
+        np.testing.assert_allclose(found, batch.mean((1, 2)), rtol=1e-6)
+    assert shapes == [16] * 5
+
+
+def test_a_padded_rest_is_halved_by_what_was_computed():
+    """One image padded to eight is not one image that does not fit."""
+    shapes = []
+
+    def compute(batch):
+        shapes.append(len(batch))
+        if len(batch) > 3:
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return [batch.mean((1, 2))]
+
+    notes = []
+    forward = Forward(step(compute), np.dtype(np.float32), at_most=8, note=notes.append)
+    forward.expect(8)
+    batch = pixels(1)
+    found = forward(batch, defaultdict(float))[0]["mean"]
+    np.testing.assert_allclose(found, batch.mean((1, 2)), rtol=1e-6)
+    assert shapes == [8, 4, 2]
+    assert notes == [
+        "out of memory with 8 images: now 4 at a time",
+        "out of memory with 4 images: now 2 at a time",
+    ]
+
+
+def test_what_a_framework_keeps_is_given_back_before_the_next_try():
+    log = []
+
+    def compute(batch):
+        log.append(len(batch))
+        if len(batch) > 4:
+            raise RuntimeError("CUDA error: out of memory")
+        return [batch.mean((1, 2))]
+
+    forward = Forward(step(compute, release=lambda: log.append("release")), np.dtype(np.float32))
+    forward(pixels(8), defaultdict(float))
+    assert log == [8, "release", 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried ..."), True),
+        (type("AcceleratorError", (RuntimeError,), {})("CUDA error: out of memory"), True),
+        (type("ResourceExhaustedError", (Exception,), {})("failed"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("No algorithm worked! Error messages: ..."), True),
+        (RuntimeError("HIP out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: failed to allocate 2.00GiB"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying"), True),
+        (MemoryError(), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), False),
+        (ValueError("shapes do not match"), False),
+    ],
+)
+def test_kinds_of_full_memory(error, expected):
+    assert out_of_memory(error) is expected
 
 
 def test_any_shape():
