@@ -1,7 +1,7 @@
 """Pixel arrays that are stored as arrays: NPY, NPZ, HDF5, IDX."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedStrings
 from bottleneck.sources.blob import Blob
 from bottleneck.sources.memory import Pixels
+from bottleneck.sources.rules import label_of
 from bottleneck.sources.shards import Sharded
 
 _PAIRS = (
@@ -257,22 +258,25 @@ def _labels(arrays: Sequence[LabelledArray]) -> Iterator[str | None]:
 
 
 def label_names(labels: NDArray[Any], rows: int, name: str) -> Iterator[str | None]:
-    """Yield class names of an array of numbers or texts; negative numbers are unlabelled.
+    """Yield the class of each value of an array, None for no label.
 
     Raises
     ------
     ManifestError
-        When there is not one label per image.
+        When there is not one label per image, or one is no label.
     """
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.shape != (rows,) or labels.dtype.kind not in "uiSUOTb":
+    if labels.shape[:1] != (rows,) or labels.size != rows:
+        one_hot = labels.ndim == 2 and len(labels) == rows
         raise ManifestError(
-            f"expected {rows} labels, one per image, numbers or texts, got {labels.dtype} of "
-            f"shape {labels.shape} in {name}"
+            f"expected {rows} labels, one per image, got {labels.dtype} of shape "
+            f"{labels.shape} in {name}",
+            hint="One-hot labels: save labels.argmax(axis=1)." if one_hot else None,
         )
-    for label in labels.tolist():
-        if isinstance(label, int):
-            yield str(int(label)) if label >= 0 else None
-        else:
-            yield label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
+    known: dict[Hashable, str | None] = {}
+    for row, value in enumerate(labels.ravel().tolist()):
+        if not isinstance(value, Hashable):
+            yield label_of(value, f"{name}, row {row}")
+            continue
+        if value not in known:
+            known[value] = label_of(value, f"{name}, row {row}")
+        yield known[value]

@@ -4,8 +4,9 @@ The wire format is that of Protocol Buffers (developers.google.com/protocol-buff
 the messages are those of ``tensorflow/core/example/feature.proto``.
 """
 
+import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
@@ -36,21 +37,34 @@ class Feature:
         The first value's bytes, or the packed list of numbers.
     number : int
         The first value of integers that are not packed.
+    more : bool
+        Whether there are other values behind it, or behind the packed list.
     """
 
     kind: str
     offset: int = 0
     length: int = 0
     number: int | None = None
+    more: bool = False
 
-    def first_int(self, data: Bytes) -> int | None:
-        """Return the first integer, None if there is none."""
-        if self.kind != "int" or (self.number is None and not self.length):
-            return None
-        value = self.number
-        if value is None:
-            value, _ = _varint(data, self.offset, self.offset + self.length)
-        return value - (1 << 64) if value >> 63 else value
+    def first_two(self, data: Bytes) -> list[int | float]:
+        """Return the first numbers, at most two: enough to see whether it is one."""
+        found: list[int | float] = []
+        if self.kind == "float":
+            packed = data.read(self.offset, min(8, self.length // 4 * 4))
+            found += struct.unpack(f"<{len(packed) // 4}f", packed)
+        elif self.number is not None:
+            found.append(_signed(self.number))
+        elif self.kind == "int":
+            position, stop = self.offset, self.offset + self.length
+            while position < stop and len(found) < 2:
+                value, position = _varint(data, position, stop)
+                found.append(_signed(value))
+        return found + found[-1:] if self.more else found
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
 
 
 def read_features(data: Bytes, start: int, stop: int) -> dict[str, Feature]:
@@ -93,12 +107,17 @@ def _entry(data: Bytes, start: int, stop: int) -> tuple[str, Feature]:
 
 
 def _first(data: Bytes, kind: str, start: int, stop: int) -> Feature:
+    found: Feature | None = None
     for number, wire, begin, end in _fields(data, start, stop):
-        if number == 1 and wire == _LENGTH:
-            return Feature(kind, begin, end - begin)
-        if number == 1 and wire == _VARINT:
-            return Feature(kind, number=_varint(data, begin, end)[0])
-    return Feature("empty")
+        if number != 1:
+            continue
+        if found is not None:
+            return replace(found, more=True)
+        if wire == _VARINT:
+            found = Feature(kind, number=_varint(data, begin, end)[0])
+        else:
+            found = Feature(kind, begin, end - begin)
+    return found or Feature("empty")
 
 
 def _fields(data: Bytes, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:

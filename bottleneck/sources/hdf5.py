@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import h5py
@@ -78,11 +78,23 @@ class Hdf5File:
                 ) from error
 
     def load(self, dataset: str) -> NDArray[Any]:
-        """Return a whole dataset."""
+        """Return a whole dataset.
+
+        Raises
+        ------
+        SourceError
+            When it cannot be read: damaged, or packed by a filter that is not installed.
+        """
         with self._lock:
-            values = np.asarray(self._open()[dataset][()])
-            self._close()
-            return values
+            try:
+                return np.asarray(self._open()[dataset][()])
+            except OSError as error:
+                raise SourceError(
+                    f"{self.name}::{dataset} cannot be read: {error}",
+                    hint="If a filter is missing: pip install hdf5plugin, or h5repack the file.",
+                ) from error
+            finally:
+                self._close()
 
     def datasets(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
         """Return shape and type of each dataset.
@@ -93,11 +105,6 @@ class Hdf5File:
             When HDF5 cannot open the file, or it holds features and no images.
         """
         found: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
-
-        def visit(name: str, item: object) -> None:
-            if isinstance(item, h5py.Dataset) and item.shape is not None:
-                found[name] = (item.shape, item.dtype)
-
         with self._lock:
             try:
                 file = self._open()
@@ -106,7 +113,11 @@ class Hdf5File:
                         f"{self.name} is a feature file, expected images",
                         hint="bottleneck info shows what it is; train and export read it.",
                     )
-                file.visititems(visit)
+                found = {
+                    name: (item.shape, item.dtype)
+                    for name, item in _datasets(file)
+                    if item.shape is not None
+                }
                 self._close()  # opened again by the one who reads
             except SourceError:
                 self._close()
@@ -114,6 +125,16 @@ class Hdf5File:
             except OSError as error:
                 raise SourceError(f"{self.name} is not a readable HDF5 file: {error}") from error
         return found
+
+    def distinct(self, names: Sequence[str]) -> list[str]:
+        """Return the first name of each dataset: links give it several."""
+        found: dict[tuple[int, int], str] = {}
+        with self._lock:
+            for name in names:
+                info = h5py.h5o.get_info(self._open()[name].id)
+                found.setdefault((info.fileno, info.addr), name)
+            self._close()
+        return list(found.values())
 
     def stamp(self) -> str:
         """Return the stamp of the file."""
@@ -130,6 +151,23 @@ class Hdf5File:
             place = BlobFile(self._blob) if is_url(self.name) else self.name
             self._opened = (os.getpid(), h5py.File(place, "r", rdcc_nbytes=_CHUNK_CACHE))
         return self._opened[1]
+
+
+def _datasets(group: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Yield names and datasets as they can be called: through links too, of any kind.
+
+    ``visititems`` of h5py passes over soft and external links.
+    """
+    for name in group:
+        try:
+            item = group[name]
+        except (KeyError, OSError):
+            continue  # a link to what is not there
+        if isinstance(item, h5py.Dataset):
+            yield name, item
+        elif isinstance(item, h5py.Group) and item not in (group, *above):
+            for inner, dataset in _datasets(item, (group, *above)):
+                yield f"{name}/{inner}", dataset
 
 
 class DatasetRows:
@@ -188,7 +226,8 @@ def open_hdf5(name: str, shards: Sequence[Shard], part: str = "") -> ArraySource
                     f"{file.name} has no dataset {wanted!r}",
                     hint=f"It has: {', '.join(datasets) or 'none'}",
                 )
-        for key in [images] if images else choose_images(datasets, file.name):
+        chosen = [images] if images else choose_images(datasets, file.name)
+        for key in file.distinct(chosen):
             beside = labels or labels_beside(key, datasets)
             found.append(
                 LabelledArray(

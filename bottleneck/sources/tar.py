@@ -15,13 +15,10 @@ from bottleneck.packed import PackedBuilder
 from bottleneck.sources.archive import archive_manifest, sort_members
 from bottleneck.sources.blob import Window, listing
 from bottleneck.sources.listing import Listing, Tally
-from bottleneck.sources.rules import is_hidden, is_image_key
+from bottleneck.sources.rules import LABEL_SUFFIXES, is_hidden, is_image_key, label_of, suffix
 from bottleneck.sources.shards import Shard, Sharded
 from bottleneck.sources.tar_members import Member, read_members
 from bottleneck.status import RowStatus
-
-_SIDECARS = (".cls", ".json", ".txt")
-"""Members that may name the class of the image of the same name, the first that there is."""
 
 _JSON_LABELS = ("label", "class", "class_name", "cls", "category")
 _LONGEST_LABEL = 100
@@ -228,12 +225,17 @@ class _Index:
             if is_image_key(member.name) and member.kind != "other":
                 images.append(member)
                 continue
-            stem, ending = posixpath.splitext(member.name)
-            if ending in _SIDECARS and member.kind == "file":
-                text = window.read(member.offset, member.size).decode("utf-8", "replace").strip()
-                found.setdefault(stem, {})[ending] = _label(text, ending, member, shard)
-                if ending == ".txt" and ("\n" in text or len(text) > _LONGEST_LABEL):
-                    self.captions = True
+            stem, ending = _stem(member.name), suffix(member.name)
+            if ending in LABEL_SUFFIXES and member.kind == "file":
+                data = window.read(member.offset, member.size)
+                where = f"{shard.blob.name}: {member.name!r} at offset {member.offset}"
+                if ending == ".txt":
+                    text = data.decode("utf-8", "replace").strip()
+                    self.captions |= "\n" in text or len(text) > _LONGEST_LABEL
+                    label = label_of(text[: _LONGEST_LABEL + 1], where)
+                else:
+                    label = (_label_in_json if ending == ".json" else _label_in_cls)(data, where)
+                found.setdefault(stem, {})[ending] = label or ""
             elif member.kind == "file":
                 self.tally.leave_out(member.name)
         yield from self._finish(sample, images, found, orphans)
@@ -261,25 +263,34 @@ class _Index:
 
 
 def _best(texts: dict[str, str]) -> tuple[str, bool] | None:
-    for ending in _SIDECARS:
+    for ending in LABEL_SUFFIXES:
         if texts.get(ending):
             return texts[ending], ending == ".txt"
     return None
 
 
-def _label(text: str, ending: str, member: Member, shard: Shard) -> str:
-    if ending != ".json":
-        return text if len(text) <= _LONGEST_LABEL else ""
-    try:
-        value = json.loads(text)
-    except ValueError as error:
+def _label_in_cls(data: bytes, where: str) -> str | None:
+    label = label_of(data, where)
+    if label is not None and (len(label) > _LONGEST_LABEL or "\n" in label):
         raise SourceError(
-            f"{shard.blob.name}: {member.name!r} at offset {member.offset} is not valid JSON: "
-            f"{error}"
-        ) from error
+            f"{where}: expected the name or number of a class, got {len(data)} bytes of text",
+            hint="One line of at most 100 letters is a class; keep other texts in .txt.",
+        )
+    return label
+
+
+def _label_in_json(data: bytes, where: str) -> str | None:
+    """Return the label in a JSON text: its own value, or the first that one of its names has."""
+    try:
+        value = json.loads(data.decode("utf-8-sig"))
+    except ValueError as error:
+        raise SourceError(f"{where} is not valid JSON: {error}") from error
     if isinstance(value, dict):
-        value = next((value[name] for name in _JSON_LABELS if name in value), None)
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+        named = (label_of(value[name], where) for name in _JSON_LABELS if name in value)
+        return next((label for label in named if label is not None), None)
+    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        return None  # boxes or other things in the image
+    return label_of(value, where)
 
 
 def _stem(name: str) -> str:

@@ -18,6 +18,7 @@ from bottleneck.packed import PackedBuilder
 from bottleneck.sources.blob import Blob, Window, listing
 from bottleneck.sources.crc32c import masked_crc32c
 from bottleneck.sources.example_proto import Feature, MalformedError, read_features
+from bottleneck.sources.rules import label_of
 from bottleneck.sources.shards import Shard, Sharded, row_keys
 from bottleneck.status import RowStatus
 
@@ -157,8 +158,9 @@ class _Index:
             self.records.extend((offset, length))
             placed = (image.offset - start, image.length) if image else (_NOT_THERE, 0)
             self.images.extend(placed)
-            text = _text(features, self.text, window)
-            code = _text(features, self.label, window)
+            where = f"{blob.name}, the record at offset {offset}"
+            text = _label(features, self.text, window, where)
+            code = _label(features, self.label, window, where)
             label = (text or code, code)
             self.codes.append(self.labels.setdefault(label, len(self.labels)) if label[0] else -1)
             self.names.append(_text(features, _NAMES, window))
@@ -175,6 +177,12 @@ class _Index:
                 )
             self.found = names[0]
         image = features.get(self.found)
+        if image is not None and image.kind == "bytes" and image.more:
+            raise SourceError(
+                f"{blob.name}, the record at offset {offset}: expected one image in "
+                f"{self.found!r}, got several",
+                hint="Write a record for each.",
+            )
         return image if image is not None and image.kind == "bytes" else None
 
     def class_names(self) -> list[str]:
@@ -224,15 +232,27 @@ def _cut_short(blob: Blob, offset: int, expected: int) -> SourceError:
     )
 
 
-def _text(features: dict[str, Feature], names: Sequence[str], window: Window) -> str:
-    """Return the first of some features that there is, as text; numbers below zero are none."""
+def _label(features: dict[str, Feature], names: Sequence[str], window: Window, where: str) -> str:
+    """Return what the first of some features that has a value says of the class."""
     for name in names:
-        value = features.get(name)
-        if value is None:
+        feature = features.get(name)
+        if feature is None or feature.kind == "empty":
             continue
-        if value.kind == "bytes":
-            return window.read(value.offset, value.length).decode("utf-8", "replace")
-        number = value.first_int(window)
-        if number is not None:
-            return str(number) if number >= 0 else ""
+        values: list[object] = [*feature.first_two(window)]
+        if feature.kind == "bytes":
+            values = [window.read(feature.offset, feature.length)] * (1 + feature.more)
+        label = label_of(values, f"{where}, feature {name!r}")
+        return "" if label is None else label
+    return ""
+
+
+def _text(features: dict[str, Feature], names: Sequence[str], window: Window) -> str:
+    """Return the first of some features that there is, as text."""
+    for name in names:
+        feature = features.get(name)
+        if feature is None or feature.kind == "empty":
+            continue
+        if feature.kind == "bytes":
+            return window.read(feature.offset, feature.length).decode("utf-8", "replace")
+        return "".join(map(str, feature.first_two(window)[:1]))
     return ""

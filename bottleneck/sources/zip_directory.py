@@ -101,8 +101,7 @@ def _name(raw: bytes, flags: int, extra: bytes) -> str:
         return raw.decode("utf-8", "surrogateescape")
     for kind, value in _extra_fields(extra):
         # APPNOTE 4.6.9: void where the name was changed after it was written.
-        marked = kind == _UNICODE_PATH and value[:1] == b"\1" and len(value) > 5
-        if marked and struct.unpack_from("<I", value, 1)[0] == zlib.crc32(raw):
+        if kind == _UNICODE_PATH and value[:5] == struct.pack("<BI", 1, zlib.crc32(raw)):
             return value[5:].decode("utf-8", "surrogateescape")
     try:
         return raw.decode("utf-8")
