@@ -304,7 +304,7 @@ def huggingface(root, samples):
 
 
 def encode_example(features):
-    """Serialise an Example by hand: {name: bytes or int}."""
+    """Serialise an Example by hand: {name: bytes, int, or (kind, packed values)}."""
 
     def varint(value):
         out = bytearray()
@@ -320,6 +320,8 @@ def encode_example(features):
     for name, value in features.items():
         if isinstance(value, bytes):
             feature = field_(1, field_(1, value))
+        elif isinstance(value, tuple):
+            feature = field_(value[0], field_(1, value[1]))
         else:
             feature = field_(3, field_(1, varint(value)))
         entries += field_(1, field_(1, name.encode()) + field_(2, feature))

@@ -55,7 +55,8 @@ def test_tfrecords_of_tensorflow_itself(tmp_path, samples):
         for i, (sample, code) in enumerate(zip(samples, codes, strict=True)):
             values = {
                 "image/encoded": sample.data,
-                "image/class/label": [code, 5],
+                "image/class/label": [code],
+                "image/classes": [code, 5],
                 "image/filename": b"%d.png" % i,
                 "image/object/bbox/xmin": 0.5,
                 "image/nothing": [],
@@ -68,12 +69,14 @@ def test_tfrecords_of_tensorflow_itself(tmp_path, samples):
             assert {k: f.kind for k, f in found.items()} == {
                 "image/encoded": "bytes",
                 "image/class/label": "int",
+                "image/classes": "int",
                 "image/filename": "bytes",
                 "image/object/bbox/xmin": "float",
                 "image/nothing": "empty",
                 "wide": "int",
             }
             assert found["image/class/label"].first_two(Reader(record)) == [code]
+            assert found["image/classes"].first_two(Reader(record)) == [code, 5]
     source = open_source([str(path)])
     assert [source.read(row) for row in range(len(source))] == [s.data for s in samples]
     manifest = source.manifest
