@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bottleneck.api.holdout import held_out
 from bottleneck.errors import HeadError
 from bottleneck.manifest import SPLITS
@@ -53,6 +56,11 @@ def judge(options: EvaluateOptions) -> Judged:
     for note in head.require_features(store.recipe, output, store.outputs[output]):
         progress.note(note)
     split, rows = _choose_rows(options.split, head, store, progress)
+    seen = _trained_on(head, store, split, rows)
+    others_only = options.split not in ("train", "all") and not seen.all()
+    if others_only:
+        rows = rows.take(~seen)
+    _note_trained_on(int(seen.sum()), len(seen), others_only, progress)
     if not len(rows.rows):
         raise HeadError(
             f"expected labelled rows with features in the split {split!r} of {store.path}, "
@@ -78,6 +86,8 @@ def judge(options: EvaluateOptions) -> Judged:
         "failed_rows_skipped": rows.failed,
         "unlabelled_rows_skipped": rows.unlabelled,
         "pending_rows_skipped": rows.pending,
+        "trained_rows_skipped": int(seen.sum()) if others_only else 0,
+        "trained_rows_included": 0 if others_only else int(seen.sum()),
     }
     if place:
         write_text(place, json.dumps(document, indent=2) + "\n")
@@ -104,14 +114,39 @@ def _choose_rows(
         return "all", rows
     # Where values are missing decides which rows are labelled, and so which are held out.
     if targets and head.report.get("targets_sha256") != store.targets_sha256:
-        progress.note(
-            "other targets than in training: no hold-out is used, and the head may have been "
-            "trained on these rows: expect flattery"
-        )
+        progress.note("other targets than in training: no hold-out is used")
         return "all", rows
     if rule:
         asked_for = rule.get("targets") or targets
         mask = held_out(store, rule["fraction"], rule["seed"], asked_for)
         return "holdout", rows.take(mask[rows.rows])
-    progress.note("these rows include those the head was trained on: expect flattery")
     return "all", rows
+
+
+def _trained_on(
+    head: "Head", store: "FeatureStore", split: str, rows: "RowChoice"
+) -> NDArray[np.bool_]:
+    """Find the rows that the head was fitted on: shape (len(rows.rows),)."""
+    same_list = head.report.get("manifest_sha256") == store.manifest_sha256
+    if split == "holdout":
+        return np.zeros(len(rows.rows), np.bool_)
+    if same_list and store.splits.any():
+        # The file says it; an image that is in two splits is a leak, which `compare` lists.
+        found: NDArray[np.bool_] = store.splits[rows.rows] == SPLITS.index("train")
+        return found
+    if head.trained_on is not None:
+        return head.trained_on.among(store, rows.rows)
+    # An older head says only which list it was trained on.
+    return np.full(len(rows.rows), same_list)
+
+
+def _note_trained_on(seen: int, of: int, others_only: bool, progress: Progress) -> None:
+    if not seen:
+        return
+    if others_only:
+        progress.note(f"left out {seen} of {of} rows that the head was trained on")
+    else:
+        progress.note(
+            f"the head was trained on {seen} of these {of} rows, whose scores say nothing of new "
+            "images: expect flattery"
+        )

@@ -54,6 +54,7 @@ def fit_head(options: TrainOptions) -> Trained:
     """Train; see :func:`bottleneck.train`."""
     from bottleneck.heads import Head
     from bottleneck.heads.rows import rows_of
+    from bottleneck.heads.training_rows import TrainingRows
     from bottleneck.store import FeatureStore
 
     progress = options.progress
@@ -84,6 +85,7 @@ def fit_head(options: TrainOptions) -> Trained:
         fitted,
         recipe=store.recipe,
         output=output,
+        trained_on=TrainingRows.of(store, train.rows),
         left_out=left_out,
         manifest_sha256=store.manifest_sha256,
         **({"targets_sha256": store.targets_sha256} if names else {}),

@@ -13,6 +13,7 @@ import numpy as np
 from bottleneck.backbones import pairing, rescaling
 from bottleneck.backbones.renames import as_keras_names
 from bottleneck.backbones.spec import BackboneSpec
+from bottleneck.backbones.table import TABLE
 from bottleneck.errors import WeightsError
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.weights import TAKEN, read, release_of
@@ -129,7 +130,10 @@ def _read_named(model: Any, path: Path, spec: BackboneSpec) -> int | None:
             path,
             spec,
             f"{release.file} of {release.label}, weights of {release.backbone}.",
-            hint=f"It is another network, whose features differ: use -b {release.backbone}.",
+            hint=f"Use -b {release.backbone}."
+            if release.backbone in {one.name for one in TABLE}
+            else "It is a network of its own, which the catalogue does not have: its features "
+            "would be wrong in this one.",
         )
     try:
         pairing.fill(pairing.pair(model, as_keras_names(found, spec.family), chained=found.chained))

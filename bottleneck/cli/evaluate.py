@@ -31,9 +31,10 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
     if as_json:
         print_json(result)
         return
+    trained = result["trained_rows_included"]
     print_lines(
         f"{result['head']} ({params(result['best'])}) on {result['rows']} rows, "
-        f"split {result['split']}",
+        f"split {result['split']}" + (f", {trained} of them trained on" if trained else ""),
     )
     (_print_classes if result["task"] == "classes" else _print_targets)(result)
 

@@ -17,6 +17,7 @@ from bottleneck.heads.archive import read_head, write_head
 from bottleneck.heads.catalogue import HEADS, TASKS, Classifier, Task, strength
 from bottleneck.heads.features import BLOCK_ROWS, as_feature_rows, require_finite
 from bottleneck.heads.rows import FloatArray, Rows
+from bottleneck.heads.training_rows import TrainingRows
 from bottleneck.heads.weights import damaged, estimator_of, imported_estimator, weights_of
 from bottleneck.recipe import Recipe
 
@@ -47,6 +48,9 @@ class Head:
         the caller adds (rows left out, the manifest's fingerprint, the hold-out, the test).
     task : {"classes", "labels", "numbers"}
         What it predicts: one class, labels of which any may hold, or numbers.
+    trained_on : TrainingRows, optional
+        What it was fitted on, so that it is not judged by the same rows; None of heads that
+        were saved without.
     """
 
     kind: str
@@ -57,9 +61,18 @@ class Head:
     dim: int
     report: Mapping[str, Any]
     task: Task = "classes"
+    trained_on: TrainingRows | None = None
 
     @classmethod
-    def of(cls, fitted: "Fitted", *, recipe: Recipe, output: str, **about: Any) -> "Head":
+    def of(
+        cls,
+        fitted: "Fitted",
+        *,
+        recipe: Recipe,
+        output: str,
+        trained_on: TrainingRows | None = None,
+        **about: Any,
+    ) -> "Head":
         """Make a head of what :func:`~bottleneck.heads.select` found.
 
         Parameters
@@ -70,6 +83,8 @@ class Head:
             Recipe of the feature file.
         output : str
             Name of the output the features came from.
+        trained_on : TrainingRows, optional
+            The rows it was fitted on.
         **about
             More JSON values for the report: ``left_out``, ``manifest_sha256``, ``holdout``,
             ``test``.
@@ -82,6 +97,7 @@ class Head:
             output=output,
             dim=fitted.dim,
             task=fitted.task,
+            trained_on=trained_on,
             report={**fitted.report(), **about, "versions": _versions(fitted.engine)},
         )
 
@@ -234,12 +250,15 @@ class Head:
             "report": dict(self.report),
             "recipe": json.loads(self.recipe.to_json()),
         }
+        arrays: dict[str, NDArray[Any]] = {}
+        if self.trained_on is not None:
+            arrays |= self.trained_on.arrays()
         if self.kind in HEADS:
-            write_head(Path(path), description, weights_of(self.estimator))
+            write_head(Path(path), description, arrays | weights_of(self.estimator))
             return
         from bottleneck.heads.imported import dump
 
-        write_head(Path(path), description, {}, dump(self.estimator))
+        write_head(Path(path), description, arrays, dump(self.estimator))
 
     @classmethod
     def load(cls, path: Path | str) -> "Head":
@@ -254,6 +273,7 @@ class Head:
         description, arrays, whole = read_head(path)
         try:
             kind, report = str(description["kind"]), dict(description["report"])
+            trained_on = TrainingRows.taken_from(arrays)
             task = _task(description.get("task", "classes"))
             head = cls(
                 kind=kind,
@@ -266,6 +286,7 @@ class Head:
                 dim=int(description["dim"]),
                 report=report,
                 task=task,
+                trained_on=trained_on,
             )
             repr(head)
         except (KeyError, TypeError, ValueError) as error:

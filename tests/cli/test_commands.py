@@ -436,8 +436,36 @@ def test_holdout_is_for_the_images_of_training_only(cli, colours, tmp_path):
     write_png(flat / "red" / "new.png", np.zeros((5, 5, 3)))
     cli("extract", flat, "-o", tmp_path / "g.h5", "-q")
     judged = cli("evaluate", tmp_path / "h", tmp_path / "g.h5", "--json")
-    assert (judged.json["split"], judged.json["rows"]) == ("all", 61)
+    # 45 were trained on: what is left are the 15 of the hold-out and the new one.
+    assert (judged.json["split"], judged.json["rows"]) == ("all", 16)
+    assert (judged.json["trained_rows_skipped"], judged.json["trained_rows_included"]) == (45, 0)
     assert "the hold-out is not used" in judged.err
+    assert "left out 45 of 61 rows that the head was trained on" in judged.err
+    everything = cli("evaluate", tmp_path / "h", tmp_path / "g.h5", "--split", "all", "--json")
+    assert (everything.json["rows"], everything.json["trained_rows_included"]) == (61, 45)
+    assert "trained on 45 of these 61 rows" in everything.err
+    own = cli("evaluate", tmp_path / "h", tmp_path / "f.h5", "--split", "all", "--json")
+    assert (own.json["rows"], own.json["trained_rows_included"]) == (60, 45)
+
+
+def test_rows_of_training_are_known_whatever_became_of_the_file(cli, colours, tmp_path):
+    """Grown, under other names, with a test split: an image that was trained on stays known."""
+    flat = flat_copy(colours, tmp_path / "flat")
+    cli("extract", flat, "-o", tmp_path / "f.h5", "-q")
+    cli("train", tmp_path / "f.h5", "-o", tmp_path / "h", "-q")
+    rng = np.random.default_rng(5)
+    renamed = tmp_path / "renamed" / "test"
+    for folder in sorted(flat.iterdir()):
+        for i, path in enumerate(sorted(folder.iterdir())):
+            target = renamed / folder.name / f"other{i}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+        write_png(renamed / folder.name / "new.png", rng.integers(0, 256, (9, 9, 3)))
+    classes = len(list(flat.iterdir()))
+    cli("extract", tmp_path / "renamed", "-o", tmp_path / "g.h5", "-q")
+    judged = cli("evaluate", tmp_path / "h", tmp_path / "g.h5", "--json").json
+    assert (judged["split"], judged["rows"]) == ("test", classes)
+    assert judged["trained_rows_skipped"] == 60
 
 
 def test_an_empty_holdout_keeps_the_head(cli, colours, tmp_path):
