@@ -26,7 +26,6 @@ _SPLIT_NAMES = {
     "val": 2,
     "valid": 2,
     "validation": 2,
-    "dev": 2,
     "test": 3,
     "testing": 3,
 }

@@ -1,10 +1,13 @@
 """A folder of images: a class per folder, with or without splits above, or flat."""
 
 import os
+import posixpath
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bottleneck.errors import ManifestError, SourceError
-from bottleneck.manifest import Manifest, natural_key, natural_sort
+from bottleneck.location import is_url
+from bottleneck.manifest import SPLITS, Manifest, natural_key, natural_sort, split_code
 from bottleneck.sources.files import FileSource
 from bottleneck.sources.layout import find_layout
 from bottleneck.sources.listing import Tally
@@ -43,18 +46,38 @@ def open_folder(path: str) -> FileSource:
             f"expected images below {path}, found none",
             hint=ENDINGS_HINT,
         )
-    return FileSource(path, root, label_by_folder(keys, path), tally.finish())
+    return FileSource(path, root, label_by_folder(keys, path, path), tally.finish())
 
 
-def label_by_folder(keys: list[str], name: str) -> Manifest:
-    """Make the manifest of paths relative to a folder: labels and splits are folders in them."""
-    layout = find_layout(keys, name)
+def label_by_folder(
+    paths: Sequence[str], name: str, folder: str, keys: Sequence[str] | None = None
+) -> Manifest:
+    """Make the manifest of images in a folder: labels and splits are the folders in their paths.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Relative to the folder.
+    name : str
+        The source, for messages.
+    folder : str
+        Path or URL of the folder: where no folder in it names splits, its own name may.
+    keys : sequence of str, optional
+        What the images are called, where that is not their path.
+    """
+    layout = find_layout(paths, name)
+    own_name = posixpath.basename(folder.rstrip("/") if is_url(folder) else absolute(folder))
+    own = SPLITS[split_code(own_name) or 0]
+    splits: Iterable[str] | None = None
+    if layout.has_splits or own:
+        splits = (layout.split(path) or own for path in paths)
     # Labels and splits are read off the keys twice over rather than kept: less memory.
-    return Manifest.build(
-        keys,
-        labels=map(layout.label, keys),
-        splits=map(layout.split, keys) if layout.has_splits else None,
-    )
+    return Manifest.build(keys or paths, labels=map(layout.label, paths), splits=splits)
+
+
+def absolute(path: str) -> str:
+    """Return a path from the root, without ``.`` and ``..``; links are left as they are."""
+    return posixpath.normpath(posixpath.join(Path.cwd().as_posix(), path))
 
 
 def _list_images(root: Path, tally: Tally) -> list[str]:

@@ -1,7 +1,7 @@
 """What the folders in an image's path mean: its class, and above it perhaps its split."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bottleneck.errors import ManifestError
@@ -102,3 +102,11 @@ def split_of_name(name: str) -> str:
     words = re.split(r"[^A-Za-z]+", name)
     found = {code for word in words if word and (code := split_code(word))}
     return SPLITS[found.pop()] if len(found) == 1 else ""
+
+
+def common_folder(folders: Sequence[str]) -> str:
+    """Return the folder that all of some folders are in, or are."""
+    split = [folder.split("/") for folder in folders]
+    shortest = min(map(len, split))
+    same = next((i for i in range(shortest) if len({parts[i] for parts in split}) > 1), shortest)
+    return "/".join(split[0][:same])

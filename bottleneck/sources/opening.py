@@ -1,7 +1,6 @@
 """From what people type to a source."""
 
 import errno
-import glob
 import posixpath
 import re
 from collections.abc import Sequence
@@ -18,13 +17,17 @@ from bottleneck.sources.files import FileSource
 from bottleneck.sources.folder import NoImagesError, label_by_folder, open_folder
 from bottleneck.sources.idx import open_idx
 from bottleneck.sources.kinds import CONTAINERS, kind_of, one_kind
+from bottleneck.sources.layout import common_folder
+from bottleneck.sources.listing import Listing, left_out
 from bottleneck.sources.npy import open_npy, open_npz
 from bottleneck.sources.parquet import open_parquet
+from bottleneck.sources.patterns import match
 from bottleneck.sources.several import SeveralSources
-from bottleneck.sources.shards import common_folder, open_shards
+from bottleneck.sources.shards import open_shards
 from bottleneck.sources.table import open_csv
 from bottleneck.sources.tar import open_tar
 from bottleneck.sources.tfrecord import open_tfrecord
+from bottleneck.sources.together import GivenFolder, together
 from bottleneck.sources.urls import fixed_part, list_keys, located, open_url_images, single_files
 from bottleneck.sources.zip import open_zip
 
@@ -70,26 +73,16 @@ def open_source(given: Sequence[str], targets: Sequence[str] = ()) -> Source:
     RuntimeUnavailableError
         When a package is missing; names the extra that brings it.
     """
-    opened: list[Source | _Given] = []
-    files: list[str] = []
-    for text in map(_without_scheme, given):
-        found = _open_one(text, targets)
-        if isinstance(found, str):
-            files.append(found)
-            continue
-        if isinstance(found, _Given):
-            same = [
-                other
-                for other in opened
-                if isinstance(other, _Given)
-                and (other.kind, other.part) == (found.kind, found.part)
-            ]
-            if same:
-                same[0].texts += found.texts
-                same[0].locations += found.locations
-                continue
-        opened.append(found)
-    sources = [_open_containers(one, targets) if isinstance(one, _Given) else one for one in opened]
+    opened, files = _open_all(given, targets)
+    folders = together([one for one in opened if isinstance(one, GivenFolder)])
+    sources: list[Source] = []
+    for one in opened:
+        if isinstance(one, _Given):
+            sources.append(_open_containers(one, targets))
+        elif not isinstance(one, GivenFolder):
+            sources.append(one)
+        elif folders:  # several as one stand where the first of them stood
+            sources.append(folders.pop(0))
     if files:
         sources.append(single_files(files))
     for source in sources if targets else ():
@@ -101,8 +94,43 @@ def open_source(given: Sequence[str], targets: Sequence[str] = ()) -> Source:
     return sources[0] if len(sources) == 1 else SeveralSources(sources)
 
 
-def _open_one(text: str, targets: Sequence[str]) -> Source | _Given | str:
-    """Open a source; containers are only told, and an image is given back as it is."""
+def _open_all(
+    given: Sequence[str], targets: Sequence[str]
+) -> tuple[list[Source | GivenFolder | _Given], list[str]]:
+    """Open what was given in order, containers of one kind put together; and name the images."""
+    opened: list[Source | GivenFolder | _Given] = []
+    files: list[str] = []
+    waiting = [_without_scheme(text) for text in reversed(given)]
+    while waiting:
+        found = _open_one(waiting.pop(), targets)
+        if isinstance(found, str):
+            files.append(found)
+        elif isinstance(found, list):  # folders that a pattern stands for
+            waiting += reversed(found)
+        elif isinstance(found, _Given) and (same := _same_kind(opened, found)):
+            same.texts += found.texts
+            same.locations += found.locations
+        else:
+            opened.append(found)
+    return opened, files
+
+
+def _same_kind(opened: Sequence[object], found: _Given) -> _Given | None:
+    return next(
+        (
+            one
+            for one in opened
+            if isinstance(one, _Given) and (one.kind, one.part) == (found.kind, found.part)
+        ),
+        None,
+    )
+
+
+def _open_one(text: str, targets: Sequence[str]) -> Source | GivenFolder | _Given | str | list[str]:
+    """Open a source; containers are only told, and an image is given back as it is.
+
+    For a pattern that matches folders only, they are given back, as a shell would.
+    """
     if re.match(r"(s3|gs|gcs|https?|memory):/[^/]", text):
         raise SourceError(
             f"expected a URL with two slashes, got {text}",
@@ -145,7 +173,8 @@ def _is_there(location: str) -> bool:
     return is_url(location) and not any(letter in location for letter in "*[")
 
 
-def _open_pattern(text: str, names: list[str], part: str) -> Source | _Given:
+def _open_pattern(text: str, names: list[str], part: str) -> Source | _Given | list[str]:
+    folders: list[str] = []
     if is_url(text):
         if len(names) == 1 and kind_of(names[0]) == "image":
             return open_url_images(names[0], pattern=True)
@@ -158,18 +187,27 @@ def _open_pattern(text: str, names: list[str], part: str) -> Source | _Given:
     else:
         found = []
         for name in names:
-            matches = glob.glob(name, recursive=True) if has_wildcard(name) else [name]  # noqa: PTH207
-            found += [match for match in matches if not Path(match).is_dir()]
+            if has_wildcard(name):
+                inside, below = match(name)
+                found += inside
+                folders += below
+            else:
+                (folders if Path(name).is_dir() else found).append(name)
     if any(map(has_wildcard, names)):
         found = list(dict.fromkeys(found))
         natural_sort(found)
     images = [name for name in found if kind_of(name) == "image"]
     if images:
-        return _open_images(images, list(map(fixed_part, names)), text)
+        reasons = {"folder beside the images": len(folders)} if "**" not in text and folders else {}
+        others = left_out(name for name in found if kind_of(name) != "image")
+        listing = Listing(others.endings, {**others.reasons, **reasons})
+        return _open_images(images, list(map(fixed_part, names)), text, listing)
     kind = one_kind(found)
     if kind is not None:
         of_kind = [name for name in found if kind_of(name) == kind]
         return _Given(kind, part, [text], of_kind)
+    if folders and "**" not in text:
+        return list(dict.fromkeys(folders))
     if found:
         kinds = sorted({str(kind_of(name) or "unknown") for name in found})
         raise SourceError(
@@ -183,23 +221,23 @@ def _open_pattern(text: str, names: list[str], part: str) -> Source | _Given:
     )
 
 
-def _open_images(images: list[str], folders: list[str], text: str) -> Source:
+def _open_images(images: list[str], folders: list[str], text: str, listing: Listing) -> Source:
     """Make a source of images that a pattern names; folders tell classes as in a folder."""
     base = common_folder(folders) if len(set(folders)) > 1 else folders[0]
     keys = [name.removeprefix(base).lstrip("/") if base else name for name in images]
-    manifest = label_by_folder(keys, text)
+    manifest = label_by_folder(keys, text, base)
     if is_url(text):
-        return located(text, base, manifest)
+        return located(text, base, manifest, listing)
     for name in images:
         if not Path(name).exists() and not Path(name).is_symlink():
             raise SourceError(f"there is no file {name}")
-    return FileSource(base or "files", Path(base), manifest)
+    return FileSource(base or "files", Path(base), manifest, listing)
 
 
-def _open_local_folder(path: str) -> Source | _Given:
+def _open_local_folder(path: str) -> GivenFolder | _Given:
     """Open a folder of images, or else of containers of one kind."""
     try:
-        return open_folder(path)
+        return GivenFolder(path, open_folder(path))
     except NoImagesError:
         names = [file.name for file in Path(path).iterdir() if not file.name.startswith(".")]
         kind = one_kind(names)
@@ -210,9 +248,9 @@ def _open_local_folder(path: str) -> Source | _Given:
         return _Given(kind, "", [path], inside)
 
 
-def _open_remote_folder(url: str) -> Source | _Given:
+def _open_remote_folder(url: str) -> GivenFolder | _Given:
     try:
-        return open_url_images(url)
+        return GivenFolder(url, open_url_images(url))
     except NoImagesError:
         names = [key for key in list_keys(url) if "/" not in key]
         kind = one_kind(names)

@@ -14,20 +14,12 @@ from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedStrings
 from bottleneck.sources.blob import Blob, open_blob
-from bottleneck.sources.layout import split_of_name
+from bottleneck.sources.layout import common_folder, split_of_name
 from bottleneck.sources.listing import Listing
 
 _ASKED_AT_ONCE = 16
 
 _ENDING = re.compile(r"(\.(tar|zip|parquet|pq|tfrecords?|npy|npz|h5|hdf5?))$", re.I)
-
-
-def common_folder(folders: Sequence[str]) -> str:
-    """Return the folder that all of some folders are in, or are."""
-    split = [folder.split("/") for folder in folders]
-    shortest = min(map(len, split))
-    same = next((i for i in range(shortest) if len({parts[i] for parts in split}) > 1), shortest)
-    return "/".join(split[0][:same])
 
 
 @dataclass(frozen=True)

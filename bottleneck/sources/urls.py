@@ -11,7 +11,8 @@ from bottleneck.location import is_url
 from bottleneck.manifest import Manifest, natural_sort
 from bottleneck.sources.base import Source
 from bottleneck.sources.files import FileSource, read_file
-from bottleneck.sources.folder import NoImagesError, label_by_folder
+from bottleneck.sources.folder import NoImagesError, absolute, label_by_folder
+from bottleneck.sources.layout import common_folder
 from bottleneck.sources.listing import Listing, left_out
 from bottleneck.sources.remote import describe, fetch, filesystem, find, stamp_of
 from bottleneck.sources.rules import ENDINGS_HINT, is_hidden, is_image_key
@@ -100,17 +101,26 @@ class UrlSource:
         return b"%d %d" % (facts.st_size, facts.st_mtime_ns)
 
 
-def located(name: str, base: str, manifest: Manifest) -> Source:
+def located(name: str, base: str, manifest: Manifest, listing: Listing | None = None) -> Source:
     """Make the source of a table of paths: files, or objects as soon as there is a URL."""
     if is_url(base) or any(is_url(key) for key in manifest.keys):
-        return UrlSource(name, base, manifest)
-    return FileSource(name, Path(base), manifest)
+        return UrlSource(name, base, manifest, listing=listing)
+    return FileSource(name, Path(base), manifest, listing)
 
 
 def single_files(paths: Sequence[str]) -> Source:
-    """Make a source of images named one by one; each key is the path or URL as given."""
+    """Make a source of images named one by one; each key is the path or URL as given.
+
+    Folders behind what their paths have in common name classes and splits, as they do in the
+    folder that holds them.
+    """
     keys = [path if is_url(path) else Path(path).as_posix() for path in paths]
-    return located("files", "", Manifest.build(keys))
+    whole = [key if is_url(key) else absolute(key) for key in keys]
+    folder = common_folder([posixpath.dirname(path) for path in whole])
+    if any(map(is_url, keys)) and folder.count("/") < 2:  # different servers have no folder
+        return located("files", "", Manifest.build(keys))
+    inside = [path[len(folder) :].lstrip("/") for path in whole]
+    return located("files", "", label_by_folder(inside, "the files", folder, keys))
 
 
 def open_url_images(url: str, pattern: bool = False) -> UrlSource:
@@ -132,7 +142,7 @@ def open_url_images(url: str, pattern: bool = False) -> UrlSource:
             hint=ENDINGS_HINT,
         )
     natural_sort(keys)
-    manifest = label_by_folder(keys, url)
+    manifest = label_by_folder(keys, url, base)
     listing = left_out(key for key in names if not is_image_key(key))
     return UrlSource(base if pattern else url, base, manifest, (url, pattern), listing)
 

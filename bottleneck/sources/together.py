@@ -1,0 +1,65 @@
+"""Folders given one by one, as a shell writes ``photos/*`` out: read as what holds them."""
+
+import posixpath
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bottleneck.location import is_url
+from bottleneck.manifest import split_code
+from bottleneck.sources.base import Source
+from bottleneck.sources.folder import absolute, label_by_folder
+from bottleneck.sources.layout import common_folder
+from bottleneck.sources.listing import join
+from bottleneck.sources.urls import located
+
+
+@dataclass(frozen=True)
+class GivenFolder:
+    """A folder of images as it was given.
+
+    Parameters
+    ----------
+    path : str
+        Its path or URL, as given.
+    source : Source
+        Its images, with keys relative to it.
+    """
+
+    path: str
+    source: Source
+
+
+def together(folders: Sequence[GivenFolder]) -> list[Source]:
+    """Return folders as one source where their names say something of the images in them.
+
+    So they do where they are splits (``d/train d/test``) or folders in splits
+    (``d/train/cat d/test/cat``), and where folders beside one another hold images themselves, with
+    no class folder between (``photos/cat photos/dog``). Then keys, labels and splits are those of
+    the folder that holds them. Otherwise each is a source of its own.
+    """
+    if len(folders) > 1:
+        paths = [f.path.rstrip("/") if is_url(f.path) else absolute(f.path) for f in folders]
+        holder = common_folder([posixpath.dirname(path) for path in paths])
+        names = [path[len(holder) :].lstrip("/") for path in paths]
+        if len(set(names)) == len(names) and (
+            all(split_code(name.partition("/")[0]) for name in names)
+            or all(
+                "/" not in name and _is_flat(folder.source)
+                for name, folder in zip(names, folders, strict=True)
+            )
+        ):
+            keys = [f"{name}/{key}" for name, key in _keys(names, folders)]
+            manifest = label_by_folder(keys, holder, holder)
+            listing = join(folder.source.listing for folder in folders)
+            return [located(holder, holder, manifest, listing)]
+    return [folder.source for folder in folders]
+
+
+def _keys(names: Sequence[str], folders: Sequence[GivenFolder]) -> Iterator[tuple[str, str]]:
+    for name, folder in zip(names, folders, strict=True):
+        for key in folder.source.manifest.keys:
+            yield name, key
+
+
+def _is_flat(source: Source) -> bool:
+    return any("/" not in key for key in source.manifest.keys)
