@@ -33,7 +33,9 @@ class Listing:
         """Return what to tell people, a line for each kind; none where nothing was left out."""
         found = []
         if self.endings:
-            by_count = sorted(self.endings.items(), key=lambda item: (-item[1], item[0]))
+            by_count = sorted(
+                self.endings.items(), key=lambda item: (not item[0], -item[1], item[0])
+            )
             shown = [f"{name or 'no ending'} {count}" for name, count in by_count[:_MOST_SHOWN]]
             if rest := by_count[_MOST_SHOWN:]:
                 shown.append(f"others {sum(count for _, count in rest)}")

@@ -56,7 +56,7 @@ def test_what_is_left_out_is_counted_by_ending(make, tmp_path):
         {".svg": 2, ".dcm": 1, "": 1, "longer endings": 1}, {"hidden": 2}
     )
     assert source.listing.lines() == [
-        "left out by ending: .svg 2, no ending 1, .dcm 1, longer endings 1",
+        "left out by ending: .svg 2, .dcm 1, longer endings 1, no ending 1",
         "left out: hidden 2",
     ]
 

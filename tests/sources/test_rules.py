@@ -89,7 +89,7 @@ def test_names_of_splits():
         1: ("train", "TRAIN", "training", "training_set", "train2017", "trainset", "train-images"),
         2: ("val", "valid", "validation", "val2017", "validation_set"),
         3: ("test", "testing", "test_set", "Test Images", "test2015"),
-        None: ("trains", "testbed", "training_day", "valley", "training_1", "test1", "dev", "set", "2017"),
+        None: ("trains", "testbed", "training_day", "valley", "training_1", "test1", "dev", "2017"),
     }.items():
         assert {name: split_code(name) for name in names} == dict.fromkeys(names, code)
 
