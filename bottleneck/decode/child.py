@@ -1,7 +1,9 @@
 """Programs of ours in processes of their own, which end when this one does.
 
 They are started afresh (no forks of this process, which has the threads and the memory of the
-network) and belong to a process group of their own, so that Ctrl-C reaches the parent alone.
+network). A signal that ends commands, given to a whole group of processes or to all of a service
+or a container, is the parent's alone to answer: the children are in a group of their own, and hold
+such signals off. The parent ends them, and so does its own end.
 """
 
 import contextlib
@@ -11,10 +13,12 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Final
+
+_ENDING: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 
 
 class Child:
@@ -50,14 +54,15 @@ class Child:
         path = [place or str(os.getcwd()) for place in sys.path]  # noqa: PTH109
         program = f"import sys; sys.path[:] = {path!r}; import {module} as m; m.main()"
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", program, *map(str, given)],
-                pass_fds=given,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                process_group=0,
-                env=environment,
-            )
+            with _held_off():
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-c", program, *map(str, given)],
+                    pass_fds=given,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    process_group=0,
+                    env=environment,
+                )
         finally:
             theirs.close()
             os.close(life)
@@ -86,6 +91,20 @@ class Child:
         # One that waits for a dead disk cannot even be killed; it must not hold us up.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1)
+
+
+@contextlib.contextmanager
+def _held_off() -> Iterator[None]:
+    """Hold off the signals that end commands: what is started inside never gets them.
+
+    A handler of the child's own would come too late, after Python has started. Here they are
+    delivered afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def die_with_parent(life_fd: int) -> None:

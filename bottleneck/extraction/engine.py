@@ -161,6 +161,10 @@ def fill_stores(
                         shared=shared,
                         progress=progress,
                     )
+            except KeyboardInterrupt:
+                # What was computed is in the files; the summary says how far it came.
+                for target in targets:
+                    target.tally.interrupted = True
             finally:
                 progress.end()
         took = time.perf_counter() - started
@@ -262,6 +266,10 @@ def _stream(
                 last = slot.count if w == len(targets) - 1 else 0
                 yield w, target.begin(slot, w, job.wants[w].geometry), last
 
+    def interrupt() -> None:
+        for target in targets:
+            target.tally.interrupted = True
+
     def report() -> None:
         # A row counts once it is durable in every file.
         nonlocal reported
@@ -292,13 +300,16 @@ def _stream(
                     streamed += finished
                     failed = max(target.tally.failed for target in targets)
                     report()
-            for target, writer in zip(targets, writers, strict=True):
-                started = time.perf_counter()
-                writer.commit()
-                target.seconds["write"] += time.perf_counter() - started
         except KeyboardInterrupt:
-            for target in targets:
-                target.tally.interrupted = True
+            interrupt()
+        for target, writer in zip(targets, writers, strict=True):
+            started = time.perf_counter()
+            try:
+                writer.commit()
+            except KeyboardInterrupt:
+                interrupt()
+                writer.commit()
+            target.seconds["write"] += time.perf_counter() - started
     report()
 
 

@@ -76,6 +76,32 @@ def test_a_hang_costs_its_image_and_is_named_before(trapped, monkeypatch):
     }
 
 
+def test_signals_that_end_commands_are_the_parents_alone(trapped, capfd):
+    """As ``kill -- -GROUP``, a service manager or a container give them to every process."""
+    source = trapped()
+    decoder = start(source)
+    workers = [worker._process for worker in decoder._team]
+    # Before Python has started in them, while they start, and while they decode.
+    for delay in (0.0, 0.05, 0.2):
+        time.sleep(delay)
+        for worker in workers:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                worker.send_signal(number)
+    status, pixels, _ = run(decoder)
+    assert set(status.values()) == {RowStatus.DONE}
+    assert_exact(source, pixels)
+    # Nobody was replaced; at the end the parent ended them, and they said nothing.
+    ends = {worker.wait(timeout=5) for worker in workers}
+    assert ends <= {-signal.SIGKILL, -signal.SIGIO}
+    assert capfd.readouterr().err == ""
+
+
+def test_the_parent_gets_its_signals_after_a_worker_has_started(trapped):
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    start(trapped()).close()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
 def test_a_worker_that_others_kill_costs_nothing(trapped):
     source = trapped()
     decoder = start(source)
