@@ -303,8 +303,9 @@ class CompareOptions(Options):
     seed: Annotated[int, Option("Decides folds and draws.")] = 0
     resamples: Annotated[int, Option("Draws of the bootstrap.", metavar="N")] = 2000
     near: Annotated[
-        float, Option("From which images count as near duplicates.", metavar="COSINE")
-    ] = 0.9
+        float | None,
+        Option("From which images count as near duplicates; from the data.", metavar="COSINE"),
+    ] = None
     map: Annotated[
         Literal["auto", "pca", "umap"],
         Option("Maps of the features; auto adds UMAP where its extra is installed."),

@@ -68,14 +68,23 @@ def print_comparison(result: dict[str, Any]) -> None:
         if len(result["leaderboard"]) > 1
         else None,
         f"likely label errors: {doubts['likely']}" if doubts["likely"] else None,
-        f"duplicates: {sets['exact']} exact, {sets['near']} near sets; {sets['leaks']} across "
-        f"training and test ({sets['leaked_rows']} test images)"
-        if sets["sets"]
-        else None,
+        _duplicates(sets),
         f"wrote {result['output']}, {result['page']['bytes'] / 1e6:.1f} MB"
         if result["page"]
         else None,
     )
+
+
+def _duplicates(found: dict[str, Any]) -> str | None:
+    """Say which images occur twice, and what was not looked for."""
+    if not found["searched_near"]:
+        near = "nearly equal ones not looked for (too many images)"
+    elif found["exact"] or found["near"]:
+        near = f"{found['near']} near sets"
+    else:
+        return None
+    leaks = f"; {found['leaks']} across training and test ({found['leaked_rows']} test images)"
+    return f"duplicates: {found['exact']} exact, {near}" + (leaks if found["test_split"] else "")
 
 
 def _line(entry: dict[str, Any], result: dict[str, Any]) -> tuple[Any, ...]:

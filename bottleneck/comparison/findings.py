@@ -1,6 +1,7 @@
 """What a comparison finds in the data: mistakes, doubtful labels, duplicates, leaks, a map."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 from bottleneck.comparison.alignment import Aligned, Features
 from bottleneck.comparison.duplicates import (
     MOST_ROWS,
-    Duplicates,
-    exact_duplicates,
+    NearDuplicates,
+    exact_sets,
+    keep_together,
     near_duplicates,
 )
 from bottleneck.comparison.label_errors import doubt_labels
@@ -26,6 +28,12 @@ MOST_MISTAKES = 400
 MOST_DOUBTS = 200
 MOST_SETS = 200
 """Sets of duplicates listed; leaks come first."""
+
+MOST_LEAKED = 200
+"""Leaked test images listed with the training image behind each, the most similar first."""
+
+MOST_IMAGES = 24
+"""Images listed of a set: test images first where it is a leak, but some of either side."""
 
 
 def mistakes(aligned: Aligned, protocol: Protocol, one: Contender) -> dict[str, Any]:
@@ -95,60 +103,182 @@ def label_doubts(aligned: Aligned, probabilities: NDArray[np.float64], by: str) 
     }
 
 
-def duplicate_sets(aligned: Aligned, features: Features, threshold: float) -> dict[str, Any]:
-    """List images that occur more than once, those across training and test rows first.
+@dataclass(frozen=True, eq=False)
+class Twins:
+    """Images that occur more than once.
 
     Parameters
     ----------
-    features : Features
-        Decide what is nearly the same.
-    threshold : float
-        Least cosine of centred features.
+    exact : ndarray of int64, shape (n,)
+        Number of the set of equal files of each row, -1 for none.
+    near : NearDuplicates or None
+        Nearly equal ones; None where there are too many rows to look.
+    features : str
+        Which features decided what is nearly equal.
+    threshold : float or None
+        Least cosine as asked for; None where it is from the data.
+    """
+
+    exact: NDArray[np.int64]
+    near: NearDuplicates | None
+    features: str
+    threshold: float | None
+
+    def groups(self, aligned: Aligned, n_folds: int) -> NDArray[np.int32]:
+        """Return which rows belong to one fold: groups and duplicates, joined."""
+        sets = [self.exact] if self.near is None else [self.exact, self.near.sets]
+        return keep_together(aligned.groups, sets, n_folds)
+
+
+def find_twins(aligned: Aligned, threshold: float | None) -> Twins:
+    """Look for images that occur more than once.
+
+    The longest features decide (the first of several), before anything is judged: so folds are
+    the same for all that is compared.
+
+    Parameters
+    ----------
+    threshold : float or None
+        Least cosine of centred features; None takes it from the data.
+    """
+    features = max(aligned.features, key=lambda one: one.dim)
+    near = None
+    if len(aligned.y) <= MOST_ROWS:
+        near = near_duplicates(
+            features.take(np.arange(len(aligned.y))),
+            aligned.y,
+            train=_of_split(aligned, "train"),
+            test=_of_split(aligned, "test"),
+            threshold=threshold,
+        )
+    return Twins(exact_sets(aligned.digests), near, features.name, threshold)
+
+
+def duplicate_sets(aligned: Aligned, twins: Twins) -> dict[str, Any]:
+    """List images that occur more than once, those across training and test rows first.
 
     Returns
     -------
     dict
-        ``threshold``, ``searched_near``, ``exact`` and ``near`` (sets), ``leaks`` (sets across
-        training and test rows), ``leaked_rows`` (judged rows in such sets), ``conflicts`` (sets
-        with several labels), and ``sets``: of each ``images``, ``exact``, ``similarity``,
-        ``leak`` and ``conflict``.
+        ``threshold`` (the least cosine asked for, or null: from the data), ``least_cosine`` (the
+        smallest and the largest that rows needed), ``features``, ``searched_near``, ``exact``
+        and ``near`` (sets), ``test_split`` (whether there are test rows and training rows),
+        ``leaks`` (sets across them), ``leaked_rows`` (test rows that equal or nearly equal a
+        training row), ``conflicts`` (sets with several labels); ``sets``: of each ``images``,
+        ``size``, ``exact``, ``similarity``, ``leak`` and ``conflict``; ``leaked``: of each leaked
+        ``image`` the ``nearest`` training image, its ``similarity`` and how many are ``as_near``;
+        ``sets_left_out`` and ``leaked_left_out``: how many more there are than are listed.
     """
-    exact = exact_duplicates(aligned.digests)
-    searched = len(aligned.y) <= MOST_ROWS
-    everything = np.arange(len(aligned.y))
-    near = near_duplicates(features.take(everything), threshold) if searched else []
-    known = {one.rows for one in exact}
-    # A near set that is only the exact one again says nothing new.
-    found = [*exact, *(one for one in near if not _covered(one, known))]
-    test = aligned.splits == SPLITS.index("test")
-    lines = [_set_line(aligned, one, test) for one in found]
+    train, test = _of_split(aligned, "train"), _of_split(aligned, "test")
+    exact, near = twins.exact, twins.near
+    lines = _set_lines(aligned, exact, None, train, test)
+    if near is not None:
+        lines += _set_lines(aligned, _news(near.sets, exact), near.similarity, train, test)
     lines.sort(key=lambda line: (not line["leak"], not line["exact"], -line["similarity"]))
-    leaked = {i for line in lines if line["leak"] for i in line["images"] if test[i]}
+    leaked = _leaked(exact, near, train, test)
     return {
-        "threshold": threshold,
-        "searched_near": searched,
+        "threshold": twins.threshold,
+        "least_cosine": None
+        if near is None
+        else [float(near.least.min()), float(near.least.max())],
+        "features": twins.features,
+        "searched_near": near is not None,
         "exact": sum(line["exact"] for line in lines),
         "near": sum(not line["exact"] for line in lines),
+        "test_split": bool(train.any() and test.any()),
         "leaks": sum(line["leak"] for line in lines),
         "leaked_rows": len(leaked),
         "conflicts": sum(line["conflict"] for line in lines),
         "sets": lines[:MOST_SETS],
+        "sets_left_out": max(0, len(lines) - MOST_SETS),
+        "leaked": leaked[:MOST_LEAKED],
+        "leaked_left_out": max(0, len(leaked) - MOST_LEAKED),
     }
 
 
-def _covered(one: Duplicates, exact: set[tuple[int, ...]]) -> bool:
-    return any(set(one.rows) <= set(rows) for rows in exact)
+def _of_split(aligned: Aligned, name: str) -> NDArray[np.bool_]:
+    chosen: NDArray[np.bool_] = aligned.splits == SPLITS.index(name)
+    return chosen
 
 
-def _set_line(aligned: Aligned, one: Duplicates, test: NDArray[np.bool_]) -> dict[str, Any]:
-    rows = np.array(one.rows)
-    return {
-        "images": [int(row) for row in rows],
-        "exact": one.exact,
-        "similarity": one.similarity,
-        "leak": bool(test[rows].any() and not test[rows].all()),
-        "conflict": len(np.unique(aligned.y[rows])) > 1,
-    }
+def _news(near: NDArray[np.int64], exact: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the near sets without those that are one exact set again."""
+    rows = np.flatnonzero(near >= 0)
+    least = np.full(int(near.max(initial=-1)) + 1, np.iinfo(np.int64).max)
+    most = np.full(len(least), -1)
+    np.minimum.at(least, near[rows], exact[rows])
+    np.maximum.at(most, near[rows], exact[rows])
+    again = (least == most) & (least >= 0)
+    return np.where((near >= 0) & ~again[near], near, -1) if len(again) else near
+
+
+def _set_lines(
+    aligned: Aligned,
+    sets: NDArray[np.int64],
+    similarity: NDArray[np.float32] | None,
+    train: NDArray[np.bool_],
+    test: NDArray[np.bool_],
+) -> list[dict[str, Any]]:
+    rows = np.flatnonzero(sets >= 0)
+    rows = rows[np.argsort(sets[rows], kind="stable")]
+    if not len(rows):
+        return []
+    lines = []
+    for own in np.split(rows, np.flatnonzero(np.diff(sets[rows])) + 1):
+        leak = bool(test[own].any() and train[own].any())
+        lines.append(
+            {
+                "images": _shown(own, test if leak else None),
+                "size": len(own),
+                "exact": similarity is None,
+                "similarity": 1.0 if similarity is None else float(similarity[own].min()),
+                "leak": leak,
+                "conflict": len(np.unique(aligned.y[own])) > 1,
+            }
+        )
+    return lines
+
+
+def _shown(rows: NDArray[np.int64], test: NDArray[np.bool_] | None) -> list[int]:
+    """Return the rows of a set to list: of a leak some of either side."""
+    if len(rows) > MOST_IMAGES and test is not None:
+        sides = [rows[test[rows]], rows[~test[rows]]]
+        short = min(MOST_IMAGES // 2, len(sides[0]), len(sides[1]))
+        rows = np.concatenate([sides[0][: max(short, MOST_IMAGES - len(sides[1]))], sides[1]])
+    return [int(row) for row in rows[:MOST_IMAGES]]
+
+
+def _leaked(
+    exact: NDArray[np.int64],
+    near: NearDuplicates | None,
+    train: NDArray[np.bool_],
+    test: NDArray[np.bool_],
+) -> list[dict[str, Any]]:
+    """List the test rows with a training row behind them, the most similar first."""
+    equal = np.bincount(exact[train & (exact >= 0)], minlength=int(exact.max(initial=0)) + 1)
+    first = np.full(len(equal), -1)
+    behind = np.flatnonzero(train & (exact >= 0))[::-1]
+    first[exact[behind]] = behind
+    lines = []
+    for row in np.flatnonzero(test).tolist():
+        same = int(equal[exact[row]]) if exact[row] >= 0 else 0
+        close = 0 if near is None else int(near.train_rows[row])
+        if not same and not close:
+            continue
+        nearest, similarity = (
+            (int(first[exact[row]]), 1.0)
+            if same or near is None
+            else (int(near.nearest_train[row]), float(near.train_similarity[row]))
+        )
+        lines.append(
+            {
+                "image": row,
+                "nearest": nearest,
+                "similarity": similarity,
+                "as_near": max(same, close),
+            }
+        )
+    return sorted(lines, key=lambda line: -line["similarity"])
 
 
 def make_maps(

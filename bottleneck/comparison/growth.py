@@ -39,7 +39,7 @@ def growth(
     train = protocol.train
     keys = [aligned.keys[i] for i in train]
     y = np.unique(aligned.y[train], return_inverse=True)[1].astype(np.int64)
-    fold = folds(keys, aligned.y[train], aligned.groups[train], protocol.n_folds, protocol.seed)
+    fold = folds(keys, aligned.y[train], protocol.groups[train], protocol.n_folds, protocol.seed)
     least = int(np.bincount(y).min()) * (protocol.n_folds - 1) // protocol.n_folds
     shots = [count for count in SHOTS if count <= max(1, least)]
     rows = features.take(train)

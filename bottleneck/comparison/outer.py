@@ -34,6 +34,9 @@ class Protocol:
         Outer fold of each row, for nested cross-validation, where ``judged`` is ``train``.
     n_folds, seed : int
         Of the inner selection (and of the outer folds).
+    groups : ndarray of int32, shape (all rows,)
+        Which rows no fold tears apart, -1 for rows that are alone: groups, and images that
+        occur more than once.
     """
 
     kind: str
@@ -42,6 +45,7 @@ class Protocol:
     outer: NDArray[np.int32] | None
     n_folds: int
     seed: int
+    groups: NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +76,23 @@ class Predictions:
     seconds: float
 
 
-def make_protocol(aligned: Aligned, *, n_folds: int = 5, seed: int = 0) -> Protocol:
+def make_protocol(
+    aligned: Aligned,
+    *,
+    n_folds: int = 5,
+    seed: int = 0,
+    groups: NDArray[np.int32] | None = None,
+) -> Protocol:
     """Decide who learns and who judges.
 
     Rows of the split ``val`` are left alone. Without any splits, all rows do both in turn.
+
+    Parameters
+    ----------
+    aligned : Aligned
+    n_folds, seed : int
+    groups : ndarray of int32, shape (n,), optional
+        Which rows no fold tears apart; by default the groups of the files.
 
     Raises
     ------
@@ -90,12 +107,13 @@ def make_protocol(aligned: Aligned, *, n_folds: int = 5, seed: int = 0) -> Proto
             "expected rows of the split 'train' with features in all files, found none",
             hint="`bottleneck info` shows the splits of a file.",
         )
+    groups = aligned.groups if groups is None else groups
     if len(test):
-        return Protocol("test split", train, test, None, n_folds, seed)
+        return Protocol("test split", train, test, None, n_folds, seed, groups)
     keys = [aligned.keys[i] for i in train]
     # Not the folds of the inner selection: those are dealt anew among the rows that are left.
-    outer = folds(keys, aligned.y[train], aligned.groups[train], n_folds, seed + 1)
-    return Protocol("nested cross-validation", train, train, outer, n_folds, seed)
+    outer = folds(keys, aligned.y[train], groups[train], n_folds, seed + 1)
+    return Protocol("nested cross-validation", train, train, outer, n_folds, seed, groups)
 
 
 def predict_outer(
@@ -142,7 +160,7 @@ def select_on(
         aligned.classes,
         head=head,
         keys=[aligned.keys[i] for i in positions],
-        groups=aligned.groups[positions],
+        groups=protocol.groups[positions],
         n_folds=0 if grid is not None and len(grid) == 1 else protocol.n_folds,
         seed=protocol.seed,
         grid=grid,
@@ -165,7 +183,7 @@ def out_of_fold(
         Probabilities.
     """
     everything = np.arange(len(aligned.y))
-    fold = folds(aligned.keys, aligned.y, aligned.groups, protocol.n_folds, protocol.seed)
+    fold = folds(aligned.keys, aligned.y, protocol.groups, protocol.n_folds, protocol.seed)
     found = np.zeros((len(everything), len(aligned.classes)))
     for i in range(protocol.n_folds):
         inside, outside = everything[fold != i], everything[fold == i]

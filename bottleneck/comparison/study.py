@@ -13,7 +13,13 @@ import numpy as np
 from bottleneck import __version__
 from bottleneck.comparison.alignment import Aligned, Features, align
 from bottleneck.comparison.costs import cost_of
-from bottleneck.comparison.findings import duplicate_sets, label_doubts, make_maps, mistakes
+from bottleneck.comparison.findings import (
+    duplicate_sets,
+    find_twins,
+    label_doubts,
+    make_maps,
+    mistakes,
+)
 from bottleneck.comparison.growth import growth
 from bottleneck.comparison.leaderboard import Contender, make_contender, rank
 from bottleneck.comparison.outer import (
@@ -34,12 +40,6 @@ from bottleneck.manifest import SPLITS
 from bottleneck.store.runs import read_runs
 
 DEFAULT_HEADS = ("logreg", "ridge", "knn")
-
-NEAR = 0.9
-"""Cosine of centred features from which images count as near duplicates. Measured on the sample
-with EfficientNet-Lite0: copies at twice the size are at 0.96 or more (19 in 20 of them), JPEG
-copies of quality 95 at 0.93 (the images are tiny: photographs lose less), while of 1,000
-different images the two closest pairs are at 0.90 and 0.92."""
 
 _MOST_MAPS = 6
 
@@ -90,7 +90,7 @@ def compare(
     cv: int = 5,
     seed: int = 0,
     resamples: int = RESAMPLES,
-    near: float = NEAR,
+    near: float | None = None,
     map: MapKind = "auto",
     progress: Progress | None = None,
 ) -> Comparison:
@@ -113,8 +113,8 @@ def compare(
         Decides folds and draws.
     resamples : int
         Draws of the bootstrap.
-    near : float
-        Least cosine of near duplicates.
+    near : float, optional
+        Least cosine of near duplicates; by default from the data.
     map : {"auto", "pca", "umap"}
         Which maps.
     progress : Progress, optional
@@ -131,7 +131,9 @@ def compare(
     aligned = align(features, outputs)
     for note in aligned.notes:
         progress.note(note)
-    protocol = make_protocol(aligned, n_folds=cv, seed=seed)
+    progress.stage("images that occur more than once")
+    twins = find_twins(aligned, near)
+    protocol = make_protocol(aligned, n_folds=cv, seed=seed, groups=twins.groups(aligned, cv))
     contenders, curves = [], []
     for i, one in enumerate(aligned.features):
         for head in heads:
@@ -141,10 +143,9 @@ def compare(
             if head == heads[0]:
                 curve, shots = growth(aligned, one, head, protocol, predictions.final.best)
                 curves.append({"features": i, "head": head, "curve": curve, "shots": shots})
-    progress.stage("statistics, label errors, duplicates, maps")
+    progress.stage("statistics, label errors, maps")
     costs = [cost_of(one) for one in aligned.features]
     ranked = rank(contenders, aligned, protocol, costs, resamples=resamples)
-    best = ranked[0][0]
     judge_of_labels, by = _label_judge(ranked, aligned, protocol)
     most = [one.features for one, _ in ranked]
     mapped = list(dict.fromkeys(most))[:_MOST_MAPS]
@@ -166,7 +167,7 @@ def compare(
         ],
         "curves": curves,
         "label_errors": label_doubts(aligned, judge_of_labels, by),
-        "duplicates": duplicate_sets(aligned, aligned.features[best.features], near),
+        "duplicates": duplicate_sets(aligned, twins),
         "map": make_maps(aligned, aligned.features, mapped, map, seed),
         "seconds": round(time.perf_counter() - started, 3),
     }
@@ -174,7 +175,7 @@ def compare(
     return Comparison(document, aligned, tuple(images) or _logged_sources(aligned))
 
 
-def _check(heads: Sequence[str], cv: int, resamples: int, near: float) -> None:
+def _check(heads: Sequence[str], cv: int, resamples: int, near: float | None) -> None:
     for head in heads:
         if head not in COMPARED_HEADS:
             raise OptionError(f"expected heads of {', '.join(COMPARED_HEADS)}, got {head!r}")
@@ -189,7 +190,7 @@ def _check(heads: Sequence[str], cv: int, resamples: int, near: float) -> None:
         raise OptionError(f"expected 2 or more folds, got {cv}")
     if resamples < 100:
         raise OptionError(f"expected 100 draws or more for intervals, got {resamples}")
-    if not 0 < near <= 1:
+    if near is not None and not 0 < near <= 1:
         raise OptionError(f"expected a cosine above 0 and at most 1 for near, got {near:g}")
 
 
@@ -258,6 +259,8 @@ def _images(document: Mapping[str, Any], aligned: Aligned) -> dict[str, dict[str
     wanted: dict[int, None] = {}
     for one in document["duplicates"]["sets"]:
         wanted.update(dict.fromkeys(one["images"]))
+    for one in document["duplicates"]["leaked"]:
+        wanted.update(dict.fromkeys([one["image"], one["nearest"]]))
     wanted.update(dict.fromkeys(row["image"] for row in document["label_errors"]["rows"]))
     for line in document["leaderboard"]:
         wanted.update(dict.fromkeys(row["image"] for row in line["mistakes"]["rows"]))
@@ -288,5 +291,6 @@ def _command(
     for output in outputs:
         parts += ["--feature", output]
     for name, value in options.items():
-        parts += [f"--{name}", f"{value:g}"]
+        if value is not None:
+            parts += [f"--{name}", f"{value:g}"]
     return shlex.join(parts)

@@ -8,9 +8,10 @@ import pytest
 
 from bottleneck import compare
 from bottleneck.comparison.alignment import align
-from bottleneck.comparison.findings import duplicate_sets
+from bottleneck.comparison.findings import duplicate_sets, find_twins
 from bottleneck.comparison.outer import make_protocol, predict_outer
 from bottleneck.errors import HeadError, OptionError
+from bottleneck.store import FeatureStore
 from bottleneck.store.runs import append_run, read_runs
 
 
@@ -167,7 +168,7 @@ def test_duplicates_across_training_and_test_are_leaks(blobs):
     path = blobs("x.h5", digests=digests, noise=1)
     aligned = align([path])
     assert [int(aligned.splits[i]) for i in (0, 30)] == [3, 1]
-    found = duplicate_sets(aligned, aligned.features[0], 0.9999)
+    found = duplicate_sets(aligned, find_twins(aligned, 0.9999))
     assert (found["exact"], found["near"], found["leaks"], found["leaked_rows"]) == (1, 0, 1, 1)
     assert found["sets"][0]["images"] == [0, 30]
     assert found["sets"][0]["exact"]
@@ -177,18 +178,76 @@ def test_duplicates_across_training_and_test_are_leaks(blobs):
     X[37] = X[24] * 1.001
 
     class Planted:
+        name, dim = "planted", 12
+
         def take(self, chosen):
             from bottleneck.heads.rows import ArrayRows
 
             return ArrayRows(X[chosen])
 
-    unknown = replace(aligned, digests=np.zeros_like(digests))
-    found = duplicate_sets(unknown, Planted(), 0.9999)
+    unknown = replace(aligned, digests=np.zeros_like(digests), features=(Planted(),))
+    found = duplicate_sets(unknown, find_twins(unknown, 0.9999))
     (line,) = found["sets"]
     assert line["images"] == [24, 37]
     assert line["leak"]
     assert line["conflict"]
     assert not line["exact"]
+
+
+def test_an_image_and_its_copy_are_in_one_fold(blobs):
+    """Copies under labels that mean nothing: apart, the nearest neighbour would know them."""
+    n = 240
+    classes = ("a", "b")
+    rng = np.random.default_rng(3)
+    labels = [classes[i] for i in rng.integers(0, 2, n // 2)] * 2
+    digests = rng.integers(0, 256, (n, 16), np.uint8)
+    digests[:60] = digests[120:180]  # half of them as equal files, half by their features
+    path = blobs("x.h5", n=n, classes=classes, labels=labels, split=False, digests=digests, seed=1)
+    half = rng.normal(size=(n // 2, 12))
+    copied = np.vstack([half, half + 0.002 * rng.normal(size=half.shape)])
+    offset = FeatureStore.open(path).layout.features["avg"].offset
+    with path.open("r+b") as stream:
+        stream.seek(offset)
+        stream.write(copied.astype(np.float32).tobytes())
+    aligned = align([path])
+    twins = find_twins(aligned, None)
+    assert twins.near.sets.max() + 1 == n // 2
+    protocol = make_protocol(aligned, groups=twins.groups(aligned, 5))
+    assert (protocol.outer[: n // 2] == protocol.outer[n // 2 :]).all()
+    document = compare([path], heads=("knn",), map="pca").to_json()
+    assert document["leaderboard"][0]["accuracy"] < 0.65
+    assert document["data"]["groups"] == 0
+    found = document["duplicates"]
+    assert not found["test_split"]
+    assert (found["leaks"], found["leaked_rows"], found["leaked"]) == (0, 0, [])
+    assert (found["exact"], found["near"]) == (60, 60)
+
+
+def test_what_is_not_listed_is_counted(blobs, monkeypatch):
+    digests = np.random.default_rng(5).integers(0, 256, (240, 16), np.uint8)
+    for row in (6, 12, 18, 30):
+        digests[row + np.arange(6)] = digests[:6]  # six sets of a test row and four others
+    digests[36:100] = digests[36]
+    aligned = align([blobs("x.h5", digests=digests, noise=1)])
+    monkeypatch.setattr("bottleneck.comparison.findings.MOST_SETS", 4)
+    monkeypatch.setattr("bottleneck.comparison.findings.MOST_LEAKED", 5)
+    monkeypatch.setattr("bottleneck.comparison.findings.MOST_ROWS", 239)
+    found = duplicate_sets(aligned, find_twins(aligned, None))
+    assert not found["searched_near"]
+    assert (found["exact"], found["leaks"], len(found["sets"])) == (7, 7, 4)
+    assert found["sets_left_out"] == 3
+    test = aligned.splits == 3
+    behind = [
+        (digests[~test & (aligned.splits == 1)] == digests[i]).all(axis=1).sum() for i in range(240)
+    ]
+    assert found["leaked_rows"] == sum(test[i] and behind[i] > 0 for i in range(240))
+    assert found["leaked_left_out"] == found["leaked_rows"] - 5
+    assert all(one["as_near"] == behind[one["image"]] for one in found["leaked"])
+    monkeypatch.setattr("bottleneck.comparison.findings.MOST_SETS", 100)
+    listed = duplicate_sets(aligned, find_twins(aligned, None))["sets"]
+    (large,) = [one for one in listed if one["size"] == 64]
+    assert len(large["images"]) == 24
+    assert {int(aligned.splits[i]) for i in large["images"]} == {1, 3}
 
 
 def test_cost_comes_from_the_longest_run(blobs):

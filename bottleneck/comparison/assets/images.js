@@ -218,14 +218,20 @@ function drawLabels() {
 
 function drawDuplicates() {
   const found = data.duplicates;
-  const lead = `${plural(found.exact, "set")} of equal files, ${plural(found.near, "set")} of nearly equal images (cosine of centred features ${found.threshold} or more` +
-    (found.searched_near ? "). " : "; not searched, too many images). ") +
-    (found.leaks ? `${plural(found.leaks, "set")} cross from training to test: ${plural(found.leaked_rows, "test image")} flatter every score above.` : "None crosses from training to test.");
+  const cosines = found.least_cosine && [...new Set(found.least_cosine.map((c) => c.toFixed(3)))].join(" to ");
+  const lead = `${plural(found.exact, "set")} of equal files` + (found.searched_near
+    ? `, ${plural(found.near, "set")} of nearly equal images: their features on ${found.features} are alike as those of different images hardly ever are ` +
+      `(cosine of at least ${cosines}, ${found.threshold === null ? "from the data" : "as asked for"}). `
+    : "; nearly equal images were not looked for, there are too many. ") +
+    (!found.test_split ? "Duplicates are in one fold, so none is judged by a head that learnt it."
+      : found.leaked_rows ? `${plural(found.leaked_rows, "test image")} are training images again: they flatter every score above.`
+      : found.searched_near ? "None crosses from training to test." : "No equal files cross from training to test.");
   const item = (set) => h("li", {},
     set.leak && [h("span", { class: "tag warn" }, "leak: in training and test"), " "], h("span", { class: "tag" }, set.exact ? "equal files" : `cosine ${set.similarity.toFixed(3)}`),
     set.conflict && [" ", h("span", { class: "tag warn" }, "labels differ")],
     h("ul", {}, set.images.slice(0, 12).map((row) => h("li", {}, picture(row, 48), h("div", {}, className(image(row).label), image(row).split && ` (${image(row).split})`, keyLine(row))))),
-    set.images.length > 12 && h("p", { class: "soft" }, `and ${set.images.length - 12} more`));
-  section("duplicates", ["Duplicates and leaks", "Duplicates"], lead, found.sets.length > 0 && h("ul", { class: "sets" }, found.sets.slice(0, 60).map(item)),
-    found.sets.length > 60 && h("p", { class: "soft" }, `${found.sets.length - 60} more sets are in the JSON.`));
+    set.size > 12 && h("p", { class: "soft" }, `and ${whole(set.size - 12)} more`));
+  const most = Math.min(60, found.sets.length), rest = found.exact + found.near - most;
+  section("duplicates", ["Duplicates and leaks", "Duplicates"], lead, found.sets.length > 0 && h("ul", { class: "sets" }, found.sets.slice(0, most).map(item)),
+    rest > 0 && h("p", { class: "soft" }, `${whole(rest)} more sets are not shown here; the JSON lists ${whole(found.sets.length)} of them, leaks first.`));
 }
