@@ -27,6 +27,7 @@ from bottleneck.errors import OptionError
 from bottleneck.progress import SILENT, Progress
 
 Role = Literal["reads", "writes", "images"]
+Holds = Literal["head", "features", "images"]
 
 _KINDS: Mapping[type, str] = {
     bool: "true or false",
@@ -52,6 +53,8 @@ class Option:
         The smallest value.
     role : {"reads", "writes", "images"}, optional
         For paths: of files that are read, of files that are made, or where images are.
+    holds : {"head", "features", "images"}, optional
+        What the file is expected to hold, where only that will do.
     argument : bool
         Without a flag on the command line.
     commas : bool
@@ -63,6 +66,7 @@ class Option:
     metavar: str | None = None
     least: float | None = None
     role: Role | None = None
+    holds: Holds | None = None
     argument: bool = False
     commas: bool = False
 

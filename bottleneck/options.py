@@ -32,8 +32,10 @@ _PRECISION = Option("Arithmetic of the network.")
 _SIZE = Option("Side of the input in pixels; the backbone's own.", metavar="N", least=1)
 _MAX_FAILED = Option("More failed images than this exit with 3.", metavar="N|P%")
 _WORKERS = Option("Processes or threads that decode; one per core.", metavar="N", least=1)
-_FEATURES = Option("The feature file.", metavar="FEATURES.h5", role="reads", argument=True)
-_HEAD_FILE = Option("The head's file.", metavar="HEAD", role="reads", argument=True)
+_FEATURES = Option(
+    "The feature file.", metavar="FEATURES.h5", role="reads", holds="features", argument=True
+)
+_HEAD_FILE = Option("The head's file.", metavar="HEAD", role="reads", holds="head", argument=True)
 _TARGETS = Option(
     "Column of the table to keep for `train --target`; repeatable.", ("--target",), "COLUMN"
 )
@@ -41,6 +43,7 @@ _SOURCES = Option(
     "Folders, tables, image files, archives, arrays, URLs: docs/sources.md.",
     metavar="SOURCE...",
     role="images",
+    holds="images",
     argument=True,
 )
 
@@ -231,6 +234,7 @@ class PredictOptions(Options):
             "Images as for `extract`, or feature files, of which nothing is computed again.",
             metavar="SOURCE...",
             role="images",
+            holds="images",
             argument=True,
         ),
     ]
@@ -273,6 +277,7 @@ class CompareOptions(Options):
             "Feature files over the same images.",
             metavar="A.h5 B.h5 ...",
             role="reads",
+            holds="features",
             argument=True,
         ),
     ]
@@ -318,7 +323,13 @@ class MergeOptions(Options):
 
     inputs: Annotated[
         Paths,
-        Option("Feature files.", metavar="A.h5 B.h5 ...", role="reads", argument=True),
+        Option(
+            "Feature files.",
+            metavar="A.h5 B.h5 ...",
+            role="reads",
+            holds="features",
+            argument=True,
+        ),
     ]
     output: Annotated[One, Option("The joined file.", ("-o", "--output"), "ALL.h5", role="writes")]
     _: KW_ONLY

@@ -7,6 +7,7 @@ needs is imported when it is called.
 
 from typing import TYPE_CHECKING
 
+from bottleneck.api.given import require_kinds
 from bottleneck.declare import listed, takes
 from bottleneck.errors import OptionError
 from bottleneck.options import (
@@ -65,6 +66,7 @@ def extract_many(options: ExtractOptions) -> "list[ExtractResult]":
     """
     from bottleneck import extraction
 
+    require_kinds(options, "extract")
     return extraction.extract_many(options)
 
 
@@ -89,6 +91,7 @@ def train(options: TrainOptions) -> "Trained":
     """
     from bottleneck.api.training import fit_head
 
+    require_kinds(options, "train")
     return fit_head(options)
 
 
@@ -97,6 +100,7 @@ def evaluate(options: EvaluateOptions) -> "Judged":
     """Judge a head on stored features of the same recipe."""
     from bottleneck.api.evaluation import judge
 
+    require_kinds(options, "evaluate")
     return judge(options)
 
 
@@ -110,6 +114,7 @@ def predict(options: PredictOptions) -> "Predicted":
     """
     from bottleneck.api.prediction import label_images
 
+    require_kinds(options, "predict")
     return label_images(options)
 
 
@@ -123,6 +128,7 @@ def compare(options: CompareOptions) -> "Comparison":
     """
     from bottleneck.api.comparing import compare_files
 
+    require_kinds(options, "compare")
     return compare_files(options)
 
 
@@ -135,6 +141,7 @@ def merge(options: MergeOptions) -> "MergeResult":
     """
     from bottleneck.store.merge import merge as merge_files
 
+    require_kinds(options, "merge")
     return merge_files(
         listed(options.inputs), options.output, concatenate_lists=options.concatenate
     )
@@ -181,6 +188,7 @@ def neighbors(options: NeighborsOptions) -> "list[Neighbor]":
     """
     from bottleneck.comparison.neighbors import neighbors as search
 
+    require_kinds(options, "neighbors")
     return search(
         options.features,
         options.image,

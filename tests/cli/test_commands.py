@@ -637,3 +637,29 @@ def test_a_dry_run_only_looks(cli, colours, tmp_path):
         "key": "test/blue/0.png", "label": "blue", "split": "test", "group": None,
     }  # fmt: skip
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_swapped_arguments_are_told_with_the_right_order(cli, features, head, colours, tmp_path):
+    right = f"The head comes first: bottleneck evaluate {head} {features}"
+    swapped = cli("evaluate", features, head)
+    assert swapped.code == 2
+    assert swapped.err.splitlines() == [f"error: expected a head, got features: {features}", right]
+    swapped = cli("predict", colours, head)
+    assert swapped.code == 2
+    assert swapped.err.splitlines() == [
+        f"error: expected a head, got a folder: {colours}",
+        f"The head comes first: bottleneck predict {head} {colours}",
+    ]
+    for arguments in (
+        ("train", head, "-o", tmp_path / "x"),
+        ("compare", features, head),
+        ("merge", features, head, "-o", tmp_path / "x.h5"),
+    ):
+        refused = cli(*arguments)
+        assert refused.code == 2
+        assert f"error: expected a feature file, got a head: {head}" in refused.err
+        assert "bottleneck extract" in refused.err
+    refused = cli("extract", head, "-o", tmp_path / "x.h5")
+    assert refused.code == 2
+    assert f"expected images, got a head: {head}" in refused.err
+    assert not list(tmp_path.glob("x*"))

@@ -1,0 +1,63 @@
+"""Files given in the place of others: told before any work, with the order that was meant."""
+
+from pathlib import Path
+
+from bottleneck.declare import Options, declared, listed
+from bottleneck.errors import OptionError
+from bottleneck.writing import kind_of
+
+_WANTED = {"head": "a head", "features": "a feature file", "images": "images"}
+
+_NAMED = {"head": "a head", "features": "features", "folder": "a folder"}
+
+_FROM = {
+    "head": "A head is what `bottleneck train FEATURES.h5 -o HEAD` writes.",
+    "features": "A feature file is what `bottleneck extract SOURCE -o FEATURES.h5` writes.",
+    "images": "A head labels images: bottleneck predict HEAD SOURCE",
+}
+
+
+def require_kinds(options: Options, command: str) -> None:
+    """Refuse a head where features or images are expected, and anything else in place of a head.
+
+    Parameters
+    ----------
+    options : Options
+        What was given.
+    command : str
+        Of which command, to write it as it should be.
+
+    Raises
+    ------
+    OptionError
+        Naming what was expected, what was given, and the right order if two were swapped.
+    """
+    fields = [option for option in declared(type(options)) if option.about.holds]
+    given = {option.name: listed(getattr(options, option.name) or ()) for option in fields}
+    for option in fields:
+        wanted = option.about.holds
+        for path in given[option.name]:
+            found = _found(path)
+            if found is None or (found == "head") == (wanted == "head"):
+                continue
+            arguments = [one for o in fields if o.about.argument for one in given[o.name]]
+            heads = [one for one in arguments if _found(one) == "head"]
+            hint = _FROM[str(wanted)]
+            if len(heads) == 1 and any(o.about.holds == "head" for o in fields):
+                others = [one for one in arguments if one not in heads]
+                hint = f"The head comes first: bottleneck {command} {' '.join(heads + others)}"
+            raise OptionError(
+                f"expected {_WANTED[str(wanted)]}, got {_NAMED[found]}: {path}", hint=hint
+            )
+
+
+def _found(path: str) -> str | None:
+    """Tell what is at a path, as far as it matters here; None for anything else."""
+    place = Path(path)
+    try:
+        if place.is_dir():
+            return "folder"
+        kind = kind_of(place) if place.is_file() else None
+    except OSError:
+        return None
+    return kind if kind in ("head", "features") else None
