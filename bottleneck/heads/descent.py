@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from bottleneck.heads.curvature import diagonal
 from bottleneck.heads.lockstep import solve, with_curvature
 from bottleneck.heads.losses import Loss
 from bottleneck.heads.passes import passes
@@ -72,6 +73,9 @@ class Descent:
                 gap=self.gap,
                 max_iter=self.max_iter,
                 curvature=curvature,
+                nearby=diagonal(run, weighting, loss, stack.columns)
+                if curvature is None and not self.standardize
+                else None,
             )
         if not np.isfinite(found.objective):
             raise ValueError("expected finite features, the objective became NaN or infinite")
@@ -91,8 +95,9 @@ class Descent:
         if not found.converged:
             warnings.warn(
                 f"stopped after {found.iterations} steps: gradient {found.gradient_norm:.2e} "
-                f"(tol {self.tol:g}), objective {found.objective:.8g}, about {found.gap:.1e} "
-                f"above the minimum; raise max_iter or standardize the features",
+                f"(tol {self.tol:g}), objective {found.objective:.8g}, at most "
+                f"{found.duality_gap:.1e} above the minimum; raise max_iter or standardize the "
+                f"features",
                 ConvergenceWarning,
                 stacklevel=4,
             )

@@ -5,13 +5,13 @@ A problem begins where the ones before point to, and with what their solver lear
 curvature: the Hessians differ by the change of the penalty, which is known.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.heads.curvature import WORTH_ROWS, Curvature, Inverse
+from bottleneck.heads.curvature import WORTH_ROWS, Curvature, Inverse, Local
 from bottleneck.heads.lbfgs import MEMORY, Lbfgs, Vector
 from bottleneck.heads.stack import Problem, Solution, Stack
 
@@ -64,15 +64,23 @@ class _Terms:
     gap: float
     max_iter: int
     memory: int
+    penalised: Vector
 
     def begin(
         self,
         x: Vector,
+        problem: Problem,
         scale: Inverse | None = None,
         pairs: Sequence[tuple[Vector, Vector]] = (),
     ) -> Lbfgs:
         return Lbfgs(
-            x, tolerance=self.reach, gap=self.gap, scale=scale, pairs=pairs, memory=self.memory
+            x,
+            tolerance=self.reach,
+            gap=self.gap,
+            convexity=problem.penalty * self.penalised,
+            scale=scale,
+            pairs=pairs,
+            memory=self.memory,
         )
 
 
@@ -83,7 +91,7 @@ class _Walk:
     problems: Sequence[Problem]
     solver: Lbfgs
     fallback: Lbfgs | None = None
-    nearby: Callable[[float], Inverse] | None = None
+    nearby: Local | None = None
     rounds: int = 0
     past: list[tuple[float, Vector]] = field(default_factory=list)
     found: list[Solution] = field(default_factory=list)
@@ -98,7 +106,7 @@ class _Guide:
 
     def __init__(self, stack: Stack, curvature: Curvature) -> None:
         self._stack, self._curvature = stack, curvature
-        self._known: dict[float, tuple[int, Callable[[float], Inverse]]] = {}
+        self._known: dict[float, tuple[int, Local]] = {}
 
     def strength(self, problem: Problem) -> float:
         """Return penalty times weight: 1 / C, the same for portions of any size."""
@@ -140,6 +148,7 @@ def solve(
     max_iter: int,
     start: Sequence[NDArray[np.float64]] | None = None,
     curvature: Curvature | None = None,
+    nearby: Local | None = None,
 ) -> list[list[Solution]]:
     """Solve all problems, those of each path one after the other, all paths in step.
 
@@ -159,6 +168,8 @@ def solve(
         Where each path begins; zero by default.
     curvature : Curvature, optional
         Estimates the solvers' inverse Hessians; made of the stack's scaling and rotation.
+    nearby : callable, optional
+        Without one: from a penalty to the solvers' inverse Hessian, the same throughout.
 
     Returns
     -------
@@ -174,13 +185,21 @@ def solve(
         gap=gap,
         max_iter=max_iter,
         memory=max(10, min(MEMORY, _PAIR_BYTES // (16 * width * len(paths)))),
+        penalised=stack.penalised(np.ones(width)),
     )
     starts = (
         [np.zeros(width) for _ in paths]
         if start is None
         else [stack.turned(weights.ravel(), stack.scaling.turn).ravel() for weights in start]
     )
-    walks = [_Walk(path, terms.begin(x)) for path, x in zip(paths, starts, strict=True)]
+    walks = [
+        _Walk(
+            path,
+            terms.begin(x, path[0], None if nearby is None else nearby(path[0].penalty)),
+            nearby=nearby,
+        )
+        for path, x in zip(paths, starts, strict=True)
+    ]
     waiting = list(walks)
     at_once = max(1, _MAX_COLUMNS // stack.columns)
     while waiting:
@@ -220,7 +239,7 @@ def _advance(walk: _Walk, stack: Stack, terms: _Terms) -> None:
         scale = None if walk.nearby is None else walk.nearby(problem.penalty)
         # Value and gradient of the new problem at the old solution need no pass.
         pull = stack.penalised(solver.x)
-        here = terms.begin(solver.x, scale, pairs)
+        here = terms.begin(solver.x, problem, scale, pairs)
         here.tolerance = terms.tolerance
         gradient = solver.gradient + change * pull
         here.tell(
@@ -232,7 +251,7 @@ def _advance(walk: _Walk, stack: Stack, terms: _Terms) -> None:
         if not here.done:
             ahead = _extrapolated(walk.past, float(np.log(problem.penalty)))
             if here.size > _NEAR * terms.tolerance and ahead is not solver.x:
-                walk.solver, walk.fallback = terms.begin(ahead, scale, pairs), here
+                walk.solver, walk.fallback = terms.begin(ahead, problem, scale, pairs), here
             return
 
 

@@ -56,14 +56,18 @@ class Swept:
         """Say which strengths were left before they converged."""
         counts: Counter[float] = Counter()
         worst: dict[float, float] = {}
+        above: dict[float, float] = {}
         for found in self.solutions:
             for value, one in zip(values, found, strict=True):
                 if not one.converged:
                     counts[value] += 1
                     worst[value] = max(worst.get(value, 0.0), one.gradient_norm)
+                    share = one.duality_gap / one.objective
+                    above[value] = max(above.get(value, 0.0), share)
         return [
             f"{what}, C={value:g}, {count} of {len(self.solutions)} fits: stopped at a gradient "
-            f"of {worst[value]:.1e}, not {TOLERANCE:g}"
+            f"of {worst[value]:.1e} (tolerance {TOLERANCE:g}), at most {above[value]:.1g} of the "
+            f"objective above the minimum"
             for value, count in sorted(counts.items())
         ]
 

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.linear_model import RidgeClassifier as SklearnRidgeClassifier
 from sklearn.pipeline import make_pipeline
@@ -85,20 +86,65 @@ def test_a_far_class_leaves_the_discriminant_its_digits(far: float) -> None:
     np.testing.assert_allclose(ours.priors_, peer.priors_)
 
 
-@pytest.mark.parametrize(("scale", "C"), [(1e-5, 1e10), (1e-4, 1e8), (1.0, 1.0)])
-def test_converged_means_near_the_minimum(scale: float, C: float) -> None:
-    X, y = blobs(300, 10, 2, 1.0)
-    X *= scale
-    peer = SklearnSVC(C=C, dual=False, tol=1e-10, max_iter=100_000, fit_intercept=False).fit(X, y)
-    ours = LinearSVC(C=C, fit_intercept=False).fit(X, y)
+def newton(X: NDArray[Any], t: NDArray[Any], C: float, penalty: NDArray[Any]) -> float:
+    """The least ``C * sum of squared hinges + penalty . w^2 / 2``, by Newton's method."""
+    w = np.zeros(X.shape[1])
 
-    def objective(head: Any) -> float:
-        margin = np.maximum(0, 1 - np.where(y == 1, 1, -1) * head.decision_function(X))
-        size = (head.coef_**2).sum()
-        return float(C * (margin**2).sum() + size / 2)
+    def objective(w: NDArray[Any]) -> float:
+        return float(C * (np.maximum(0, 1 - t * (X @ w)) ** 2).sum() + penalty @ w**2 / 2)
 
+    for _ in range(200):
+        short = 1 - t * (X @ w)
+        inside = short > 0
+        gradient = -2 * C * X[inside].T @ (t * short)[inside] + penalty * w
+        hessian = 2 * C * X[inside].T @ X[inside] + np.diag(penalty)
+        step, size = -np.linalg.solve(hessian, gradient), 1.0
+        while size > 1e-9 and objective(w + size * step) >= objective(w):
+            size /= 2
+        if size <= 1e-9:
+            break
+        w = w + size * step
+    return objective(w)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("apart", [0.3, 3.0])
+@pytest.mark.parametrize(
+    ("scale", "C"), [(1e-5, 1e10), (1e-4, 1e8), (1e-2, 1e4), (1.0, 1.0), (1.0, 1e4), (100.0, 1.0)]
+)
+def test_converged_means_near_the_minimum(
+    scale: float, C: float, apart: float, fit_intercept: bool
+) -> None:
+    X, y = blobs(300, 10, 2, apart)
+    t = np.where(y == 1, 1.0, -1.0)
+    ours = LinearSVC(C=C, fit_intercept=fit_intercept).fit(X * scale, y)
+    margin = np.maximum(0, 1 - t * ours.decision_function(X * scale))
+    weights = np.append(ours.coef_, ours.intercept_)
+    reached = C * (margin**2).sum() + weights @ weights / 2
+    # Weights of the features as drawn, so that the peer's sums are well conditioned.
+    columns = np.hstack([X, np.ones((300, 1))]) if fit_intercept else X
+    penalty = np.append(np.full(10, scale**-2), 1.0)[: columns.shape[1]]
+    least = newton(columns, t, C, penalty)
     assert ours.converged_
-    assert objective(ours) <= 1.001 * objective(peer)
+    assert 1 - 1e-6 <= reached / least <= 1.001
+
+
+def test_the_minimum_of_newton_is_that_of_scikit_learn() -> None:
+    X, y = blobs(300, 10, 2, 0.3)
+    t = np.where(y == 1, 1.0, -1.0)
+    peer = SklearnSVC(C=1.0, dual=False, tol=1e-12, max_iter=100_000).fit(X, y)
+    weights = np.append(peer.coef_, peer.intercept_)
+    theirs = (np.maximum(0, 1 - t * peer.decision_function(X)) ** 2).sum() + weights @ weights / 2
+    columns = np.hstack([X, np.ones((300, 1))])
+    assert newton(columns, t, 1.0, np.ones(11)) == pytest.approx(theirs, rel=1e-6)
+
+
+@pytest.mark.parametrize("C", [1.0, 1e3, 1e7])
+def test_where_the_minimum_is_out_of_reach_that_is_said(C: float) -> None:
+    X, y = blobs(300, 10, 2, 3.0)
+    with pytest.warns(ConvergenceWarning, match="above the minimum"):
+        ours = LinearSVC(C=C, max_iter=2).fit(X, y)
+    assert not ours.converged_
 
 
 @pytest.mark.parametrize("at", [0, 150, 599])
