@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from bottleneck import backbones
@@ -15,6 +16,7 @@ from bottleneck.errors import ImageError
 from bottleneck.extraction.build import build_embedder
 from bottleneck.extraction.plan import Plan
 from bottleneck.images import ResizeRule
+from bottleneck.images.colour import to_eight_bit
 from bottleneck.manifest import Manifest
 from bottleneck.options import BATCH_SIZE
 from bottleneck.sources import FileSource, PixelSource, Source
@@ -99,8 +101,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
 
         Parameters
         ----------
-        X : sequence of str, Path or ndarray
-            Paths of image files, or pixels (uint8 or uint16, greyscale, RGB or RGBA).
+        X : sequence of str, Path, ndarray or PIL.Image.Image
+            Paths of image files, pixels (uint8 or uint16, greyscale, RGB or RGBA), or PIL images
+            of any mode, whose colours are taken as those of a file.
 
         Returns
         -------
@@ -135,7 +138,12 @@ def _as_source(images: Sequence[Any]) -> Source:
     if all(isinstance(image, str | Path) for image in images):
         # Rows are numbered, not named: the same file may be given twice.
         return _Paths([Path(image) for image in images])
-    return PixelSource(images)
+    return PixelSource([_pixels(image) for image in images])
+
+
+def _pixels(image: Any) -> Any:
+    """Return a PIL image's colours, whatever its mode; anything else as it is."""
+    return np.asarray(to_eight_bit(image)) if isinstance(image, Image.Image) else image
 
 
 def _name(image: Any, row: int) -> str:
