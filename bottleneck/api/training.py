@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from bottleneck.api.training_rows import (
     judged_rows,
     mask_of_test,
@@ -73,6 +75,7 @@ def fit_head(options: TrainOptions) -> Trained:
     if names and options.head.lower() == "logreg":
         require_labels_to_judge_by(store, held, names)
     _note_left_out(train, progress)
+    progress.stage(f"fitting {options.head} on {len(train.rows)} rows")
     fitted = fit(rows_of(store, output, train.rows), train, names or store.classes)
     for note in fitted.notes:
         progress.note(note)
@@ -108,6 +111,7 @@ def fit_head(options: TrainOptions) -> Trained:
         "shots": [dict(point) for point in fitted.shots],
         "temperature": fitted.temperature,
         "test": judged,
+        "baseline": None if names else _baseline(store, train, test),
         "seconds": round(fitted.seconds, 3),
         "rows": fitted.rows,
         "features": fitted.dim,
@@ -120,6 +124,19 @@ def fit_head(options: TrainOptions) -> Trained:
         "feature": output,
     }
     return Trained(head, document)
+
+
+def _baseline(
+    store: "FeatureStore", train: "RowChoice", test: "RowChoice | None"
+) -> dict[str, Any]:
+    """Say how often the commonest class of the training rows is right, as the head is judged."""
+    commonest = int(np.bincount(train.y).argmax())
+    judged = train if test is None else test
+    return {
+        "class": store.classes[commonest],
+        "accuracy": float(np.mean(judged.y == commonest)),
+        "rows": len(judged.y),
+    }
 
 
 def _rule(options: TrainOptions, targets: tuple[str, ...]) -> dict[str, Any] | None:

@@ -57,6 +57,7 @@ def print_comparison(result: dict[str, Any]) -> None:
         ],
         [_line(entry, result) for entry in result["leaderboard"]],
         right=["accuracy", "macro F1", "behind best", "p", "images/s", "length", "fit"],
+        dispensable=["macro F1", "length", "fit", "chosen", "p"],
     )
     near_best = [
         entry for entry in result["leaderboard"][1:] if not entry["versus_best"]["distinguishable"]

@@ -42,7 +42,7 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
 def _print_targets(result: dict[str, Any]) -> None:
     print_lines(
         target_summary(result["task"], result),
-        _intervals(result["intervals"], percent if result["task"] == "labels" else number),
+        *_intervals(result["intervals"], percent if result["task"] == "labels" else number),
         f"{result['failed_rows_skipped']} failed rows skipped"
         if result["failed_rows_skipped"]
         else None,
@@ -71,13 +71,14 @@ def _print_targets(result: dict[str, Any]) -> None:
 
 def _intervals(
     intervals: dict[str, list[float] | None], shown: Callable[[float | None], str]
-) -> str | None:
+) -> list[str]:
     known = [
-        f"{name.replace('_', ' ')} {shown(ends[0])} to {shown(ends[1])}"
+        f"{name.replace('_', ' ')} {write(ends[0])} to {write(ends[1])}"
         for name, ends in intervals.items()
         if ends is not None
+        for write in [number if name == "log_loss" else shown]  # no share
     ]
-    return f"95% intervals: {', '.join(known)}" if known else None
+    return ["95% intervals:", *(f"  {one}" for one in known)] if known else []
 
 
 def _print_classes(result: dict[str, Any]) -> None:
@@ -86,7 +87,7 @@ def _print_classes(result: dict[str, Any]) -> None:
         f"accuracy {percent(result['accuracy'])}, balanced "
         f"{percent(result['balanced_accuracy'])}, macro F1 {percent(result['macro_f1'])}"
         + (f", log loss {loss:.4f}" if loss is not None else ""),
-        _intervals(result["intervals"], percent),
+        *_intervals(result["intervals"], percent),
         ", ".join(
             f"{name.replace('_', ' ')} {percent(result[name])}"
             for name in ("top_5_accuracy", "calibration_error")

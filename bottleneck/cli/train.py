@@ -85,6 +85,9 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
         f"test {_summary(result['task'], test)} on {test['rows']} rows"
         if test
         else "no test rows: give --holdout 0.2, or images with a test split",
+        f"always saying {baseline['class']} would give {percent(baseline['accuracy'])}"
+        if (baseline := result["baseline"])
+        else None,
         f"saved {result['output']}",
     )
 

@@ -663,3 +663,25 @@ def test_swapped_arguments_are_told_with_the_right_order(cli, features, head, co
     assert refused.code == 2
     assert f"expected images, got a head: {head}" in refused.err
     assert not list(tmp_path.glob("x*"))
+
+
+def test_intervals_of_a_loss_are_no_shares(cli, features, head):
+    ends = cli("evaluate", head, features, "--json").json["intervals"]["log_loss"]
+    shown = cli("evaluate", head, features).out.splitlines()
+    assert "95% intervals:" in shown
+    assert f"  log loss {ends[0]:.4g} to {ends[1]:.4g}" in shown
+    assert max(map(len, shown)) <= 80
+
+
+def test_train_says_what_the_commonest_class_is_worth(cli, colours, tmp_path):
+    for i in range(0, 20, 4):
+        (colours / f"test/green/{i}.png").unlink()
+    for i in (1, 2, 3):
+        (colours / f"train/green/{i}.png").unlink()
+        (colours / f"train/blue/{i}.png").unlink()
+    cli("extract", colours, "-o", tmp_path / "f.h5", "-q")
+    trained = cli("train", tmp_path / "f.h5", "-o", tmp_path / "h", "--json")
+    assert trained.json["baseline"] == {"class": "red", "accuracy": 0.5, "rows": 10}
+    assert "fitting logreg on 39 rows" in trained.err
+    shown = cli("train", tmp_path / "f.h5", "-o", tmp_path / "h2").out
+    assert "always saying red would give 50.0%" in shown
