@@ -245,6 +245,12 @@ def claim(descriptor: int, path: Path) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> StoreError:
+    if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+        return StoreError(
+            f"expected a file system with locks in {path.parent}, got {error.strerror}",
+            hint="Without locks two runs could write one file: write to a local folder, and copy "
+            "the file afterwards.",
+        )
     return StoreError(
         f"cannot write in {path.parent}: {error.strerror or error}",
         hint="Mend the disk or free some space, or write to another folder.",

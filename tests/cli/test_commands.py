@@ -685,3 +685,17 @@ def test_train_says_what_the_commonest_class_is_worth(cli, colours, tmp_path):
     assert "fitting logreg on 39 rows" in trained.err
     shown = cli("train", tmp_path / "f.h5", "-o", tmp_path / "h2").out
     assert "always saying red would give 50.0%" in shown
+
+
+def test_a_file_system_without_locks_is_told_as_such(cli, colours, tmp_path, monkeypatch):
+    import errno
+    import fcntl
+
+    def refuse(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    refused = cli("extract", colours, "-o", tmp_path / "f.h5")
+    assert refused.code == 1
+    assert "expected a file system with locks" in refused.err
+    assert "write to a local folder" in refused.err
