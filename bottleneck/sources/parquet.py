@@ -2,15 +2,19 @@
 
 import posixpath
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bottleneck.errors import ImageError, ManifestError, RuntimeUnavailableError, SourceError
+from bottleneck.location import is_url
 from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedBuilder
 from bottleneck.sources.base import Source
-from bottleneck.sources.blob import listing
+from bottleneck.sources.blob import listing, open_blob
+from bottleneck.sources.rules import label_of
 from bottleneck.sources.shards import Shard, Sharded, row_keys
 from bottleneck.sources.target_columns import ITEM, TargetColumns
 from bottleneck.status import RowStatus
@@ -36,6 +40,8 @@ class ParquetSource(Sharded):
         Rows of each.
     reader : RowGroupReader
         Of the column of images.
+    paths : RowGroupReader, optional
+        Of the column of paths, for rows whose image is a file beside the table.
     """
 
     def __init__(
@@ -44,10 +50,14 @@ class ParquetSource(Sharded):
         manifest: Manifest,
         shards: Sequence[Shard],
         counts: Sequence[int],
+        *,
         reader: Any,
+        paths: Any = None,
     ) -> None:
         super().__init__(name, manifest, [shard.blob for shard in shards], counts)
         self._reader = reader
+        self._paths = paths
+        self._files = [shard.blob.name for shard in shards]
 
     def read(self, row: int) -> bytes:
         """Return an image's bytes.
@@ -55,13 +65,25 @@ class ParquetSource(Sharded):
         Raises
         ------
         ImageError
-            ``MISSING`` where the file is gone or the row has no image, ``UNREADABLE`` where its
-            row group is damaged.
+            ``MISSING`` where the file is gone or the row has neither an image nor a path
+            to one, ``UNREADABLE`` where its row group is damaged.
         """
-        image: bytes | None = self._reader.read(*self.locate(row))
-        if image is None:
+        file, inside = self.locate(row)
+        image: bytes | None = self._reader.read(file, inside)
+        if image is not None:
+            return image
+        path = self._paths.read(file, inside) if self._paths else None
+        if not path:
             raise ImageError(RowStatus.MISSING, "the row has no image in it")
-        return image
+        if not (is_url(path) or posixpath.isabs(path)):
+            path = posixpath.join(posixpath.dirname(self._files[file]), path)
+        try:
+            blob = open_blob(path)
+        except SourceError as error:
+            raise ImageError(
+                RowStatus.MISSING, f"the row has no image in it but a path: {error.message}"
+            ) from error
+        return blob.read(0, blob.size)
 
 
 def open_parquet(
@@ -96,8 +118,13 @@ def open_parquet(
         When there is no row, or a path appears twice.
     """
     try:
-        from bottleneck.sources.parquet_columns import choose_columns
-        from bottleneck.sources.row_groups import RowGroupReader, open_file, plan_groups
+        from bottleneck.sources.parquet_columns import choose_columns, is_target_only
+        from bottleneck.sources.row_groups import (
+            RowGroupReader,
+            first_value,
+            open_file,
+            plan_groups,
+        )
     except ImportError as error:
         raise RuntimeUnavailableError(
             f"reading {name} needs pyarrow, which is not installed",
@@ -106,20 +133,27 @@ def open_parquet(
     columns: Columns | None = None
     table = _Table(PackedBuilder(), array("i"), array("i"), array("i"), {}, {}, {})
     asked: TargetColumns | None = None
-    counts, groups = [], []
+    counts, groups, path_groups = [], [], []
     for shard in shards:
         with listing(), open_file(shard.blob) as file:
-            columns = columns or choose_columns(file.schema_arrow, shard.blob.name, part)
+            columns = columns or choose_columns(
+                file.schema_arrow, shard.blob.name, part, partial(first_value, file)
+            )
             asked = asked or TargetColumns(targets, file.schema_arrow.names, name)
+            if columns.label in asked.names and is_target_only(
+                file.schema_arrow.field(columns.label).type
+            ):
+                columns = replace(columns, label="")
             missing = columns.missing(file.schema_arrow.names, asked.names)
             if missing:
                 raise SourceError(
                     f"{shard.blob.name}: expected the columns of {shards[0].blob.name}, "
                     f"{missing!r} is missing among {', '.join(file.schema_arrow.names)}"
                 )
-            _read_table(file, columns, table, asked)
+            _read_table(file, shard.blob.name, columns, table, asked)
             counts.append(file.metadata.num_rows)
             groups.append(plan_groups(file.metadata, columns.leaf))
+            path_groups.append(plan_groups(file.metadata, columns.path))
     assert columns is not None
     assert asked is not None
     names = table.paths.finish()
@@ -144,8 +178,10 @@ def open_parquet(
     manifest = replace(manifest, targets=asked.finish())
     if not columns.leaf:
         return of_paths(manifest)
-    reader = RowGroupReader([shard.blob for shard in shards], groups, columns.leaf)
-    return ParquetSource(name, manifest, shards, counts, reader)
+    blobs = [shard.blob for shard in shards]
+    reader = RowGroupReader(blobs, groups, columns.leaf)
+    paths = RowGroupReader(blobs, path_groups, columns.path) if columns.path else None
+    return ParquetSource(name, manifest, shards, counts, reader=reader, paths=paths)
 
 
 @dataclass
@@ -165,52 +201,91 @@ class _Table:
         return (listed[code] for code in codes)
 
 
-def _read_table(file: Any, columns: "Columns", table: _Table, asked: TargetColumns) -> None:
+def _read_table(
+    file: Any, name: str, columns: "Columns", table: _Table, asked: TargetColumns
+) -> None:
+    from bottleneck.sources.parquet_columns import class_labels
+
     wanted = [n for n in (columns.path, columns.label, columns.split, columns.group) if n]
-    wanted += [name for name in asked.names if name not in wanted]
+    wanted += [one for one in asked.names if one not in wanted]
     if not columns.path:
         for _ in range(file.metadata.num_rows):
             table.paths.append("")
     if not wanted:
         return
+    # Files of one table may number their classes each in its own way.
+    classes = class_labels(file.schema_arrow)
+    of_lists = class_labels(file.schema_arrow, lists=True)
+    meant = [
+        (columns.label, table.label_codes, table.labels),
+        (columns.split, table.split_codes, table.splits),
+        (columns.group, table.group_codes, table.groups),
+    ]
+    known: dict[tuple[str, Hashable], str] = {}
+    row = 0
     for batch in file.iter_batches(_ROWS_AT_ONCE, columns=wanted, use_threads=False):
         if columns.path:
-            for path in _leaf(batch, columns.path).to_pylist():
-                text = str(path or "")
+            for i, value in enumerate(_leaf(batch, columns.path).to_pylist()):
+                path = _path(value, f"{name}, column {columns.path!r}, row {row + i}")
                 # ./a//b is a/b, as in a CSV table.
-                plain = not columns.leaf and ("./" in text or "//" in text) and "://" not in text
-                table.paths.append(posixpath.normpath(text) if plain else text)
-        for column, codes, names in (
-            (columns.label, table.label_codes, table.labels),
-            (columns.split, table.split_codes, table.splits),
-            (columns.group, table.group_codes, table.groups),
-        ):
-            if column:
-                known = columns.classes if column == columns.label else ()
-                for value in _leaf(batch, column).to_pylist():
-                    text = _name(value, known)
-                    codes.append(names.setdefault(text, len(names)))
+                plain = not columns.leaf and ("./" in path or "//" in path) and "://" not in path
+                table.paths.append(posixpath.normpath(path) if plain else path)
+        for column, codes, names in meant:
+            for i, value in enumerate(_leaf(batch, column).to_pylist() if column else ()):
+                cell = (column, value if isinstance(value, Hashable) else repr(value))
+                text = known.get(cell)
+                if text is None:
+                    where = f"{name}, column {column!r}, row {row + i}"
+                    text = known[cell] = _class_name(value, classes.get(column, ()), where)
+                codes.append(names.setdefault(text, len(names)))
         for place, column in enumerate(asked.names):
-            known = columns.label_names.get(column, ())
-            for value in _leaf(batch, column).to_pylist():
-                asked.append(place, _cell(value, known))
+            for i, value in enumerate(_leaf(batch, column).to_pylist()):
+                where = f"{name}, column {column!r}, row {row + i}"
+                asked.append(place, _cell(value, of_lists.get(column, ()), where))
+        row += batch.num_rows
 
 
-def _cell(value: Any, known: tuple[str, ...]) -> str:
+def _path(value: Any, where: str) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise ManifestError(
+        f"{where}: expected a path, got {type(value).__name__} {value!r}",
+        hint="Save the column as texts.",
+    )
+
+
+def _cell(value: Any, known: tuple[str, ...], where: str) -> str:
     """Write a value as a CSV table has it; a list with :data:`ITEM` behind every item."""
     if isinstance(value, list):
-        return ITEM + "".join(f"{_name(item, known)}{ITEM}" for item in value if item is not None)
+        return ITEM + "".join(f"{_class_name(item, known, where)}{ITEM}" for item in value
+                              if item is not None)  # fmt: skip
     if isinstance(value, float):
         return repr(value)
-    return "" if value is None else str(value)
+    if value is None or isinstance(value, bool | int | str | Decimal):
+        return "" if value is None else str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    raise ManifestError(
+        f"{where}: expected a number, a flag or labels, got {type(value).__name__} {value!r}",
+        hint="Save the column as numbers, texts or lists of texts.",
+    )
 
 
-def _name(value: Any, classes: tuple[str, ...]) -> str:
-    if value is None or (isinstance(value, int) and value < 0):
-        return ""
-    if isinstance(value, int) and value < len(classes):
-        return classes[value]
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+def _class_name(value: Any, classes: tuple[str, ...], where: str) -> str:
+    """Return a label's text, empty for none; numbers are names where the schema has them."""
+    label = label_of(value, where)
+    if label is None or not classes or isinstance(value, str | bytes) or not label.isdecimal():
+        return label or ""
+    if int(label) >= len(classes):
+        raise ManifestError(
+            f"{where}: expected one of {len(classes)} classes that the schema names, got {label}",
+            hint="Write the table anew with the names of all classes.",
+        )
+    return classes[int(label)]
 
 
 def _leaf(batch: Any, column: str) -> Any:

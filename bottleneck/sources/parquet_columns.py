@@ -1,8 +1,7 @@
 """Which columns of a Parquet table hold images or paths, labels, splits and groups."""
 
-import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,14 @@ from bottleneck.errors import SourceError
 
 _PATHS = ("path", "file_name", "image_path", "filepath")
 _LABELS = ("label", "labels", "class", "target", "fine_label")
+
+
+_NOT_IMAGES = frozenset({"md5", "sha1", "sha256", "hash", "phash", "embedding", "features"})
+_SIGNATURES = (
+    *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM"),
+    *(b"\xff\x4f\xff\x51", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
+)
+"""What most images begin with."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +33,6 @@ class Columns:
         Path of the images' names or places, ``image.path``.
     label, split, group : str
         Names of columns.
-    classes : tuple of str
-        Class names by label, where the schema has them.
-    label_names : mapping of str to tuple of str
-        The same for columns of lists of labels.
     """
 
     leaf: str
@@ -37,8 +40,6 @@ class Columns:
     label: str
     split: str
     group: str
-    classes: tuple[str, ...] = ()
-    label_names: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def missing(self, names: Sequence[str], targets: Sequence[str] = ()) -> str | None:
         """Return the first of them that is not among some names."""
@@ -47,8 +48,21 @@ class Columns:
         return next((top for top in tops if top not in names), None)
 
 
-def choose_columns(schema: Any, name: str, part: str = "") -> Columns:
+def choose_columns(
+    schema: Any, name: str, part: str = "", first: Callable[[str], bytes] = lambda _: b""
+) -> Columns:
     """Find the columns of a table that hold images or paths, labels, splits and groups.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        Of the table.
+    name : str
+        The file, for messages.
+    part : str
+        ``IMAGE`` or ``IMAGE,LABEL``, where the names do not tell.
+    first : callable
+        Returns the first value of a binary column, which tells images from hashes.
 
     Raises
     ------
@@ -64,7 +78,7 @@ def choose_columns(schema: Any, name: str, part: str = "") -> Columns:
                 leaves[field.name] = (
                     f"{field.name}.bytes", f"{field.name}.path" if "path" in inner else ""
                 )  # fmt: skip
-        elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        elif _is_binary(kind):
             leaves[field.name] = (field.name, "")
     image, _, label = part.partition(",")
     listed = ", ".join(f"{field.name} ({_type_name(field.type)})" for field in schema)
@@ -72,14 +86,14 @@ def choose_columns(schema: Any, name: str, part: str = "") -> Columns:
         if wanted not in schema.names:
             raise SourceError(f"{name} has no column {wanted!r}", hint=f"It has: {listed}")
     paths = [column for column in _PATHS if column in schema.names]
-    if not image and leaves:
-        image = next((n for n in ("image", "img", "jpg", "png") if n in leaves), "")
-        if not image and len(leaves) > 1:
+    if not image:
+        found = _image_column({n: leaf for n, (leaf, _) in leaves.items()}, bool(paths), first)
+        if found is None:
             raise SourceError(
                 f"cannot tell which column of {name} holds the images: {listed}",
                 hint=f"Name it: {name}::{next(iter(leaves))}",
             )
-        image = image or next(iter(leaves))
+        image = found
     if image and image not in leaves:
         raise SourceError(
             f"{name}: the column {image!r} holds no encoded images: {listed}",
@@ -91,10 +105,11 @@ def choose_columns(schema: Any, name: str, part: str = "") -> Columns:
             hint="Images are binary, or {bytes, path} as Hugging Face writes them; paths are "
             "texts in a column named path.",
         )
-    classes = _class_labels(schema)
-    usable = {f.name for f in schema if _is_plain(f.type)}
-    likely = [n for n in (*_LABELS, *(classes if len(classes) == 1 else ())) if n in usable]
-    label = label or (likely[0] if likely else "")
+    classes = class_labels(schema)
+    # A struct of bytes beside the images is another image, as a mask is, and no class.
+    usable = {f.name for f in schema if f.name not in leaves or _is_binary(f.type)} - {image}
+    named = [n for n in (*_LABELS, *(classes if len(classes) == 1 else ())) if n in usable]
+    label = label or (named[0] if named else "")
     leaf, path = leaves[image] if image else ("", paths[0])
     if image and not path and "path" in usable:
         path = "path"
@@ -104,12 +119,49 @@ def choose_columns(schema: Any, name: str, part: str = "") -> Columns:
         label=label,
         split="split" if "split" in usable else "",
         group="group" if "group" in usable else "",
-        classes=classes.get(label, ()),
-        label_names=_class_labels(schema, lists=True),
     )
 
 
-def _class_labels(schema: Any, *, lists: bool = False) -> dict[str, tuple[str, ...]]:
+def _image_column(
+    leaves: Mapping[str, str], has_paths: bool, first: Callable[[str], bytes]
+) -> str | None:
+    """Choose among columns of bytes: by name, or by what the first value begins with.
+
+    Hashes, features and thumbnails are bytes too. Empty where the paths are meant, None where
+    there is no telling.
+    """
+    likely = [n for n in leaves if n not in _LABELS and n.lower() not in _NOT_IMAGES]
+    named = next((n for n in ("image", "img", "jpg", "png") if n in likely), None)
+    if named or not likely:
+        return named or ""
+    if len(likely) == 1 and not has_paths:
+        return likely[0]
+    structs = [n for n in likely if leaves[n] != n]
+    sure = structs or [n for n in likely if _begins_like_an_image(first(leaves[n]))]
+    if len(sure) == 1:
+        return sure[0]
+    return None if sure or not has_paths else ""
+
+
+def is_target_only(kind: Any) -> bool:
+    """Whether a column that is asked for as a target cannot be the class as well."""
+    return bool(pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_nested(kind))
+
+
+def _is_binary(kind: Any) -> bool:
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _begins_like_an_image(value: bytes) -> bool:
+    return value.startswith(_SIGNATURES) or value[4:8] in (b"ftyp", b"jP  ")
+
+
+def class_labels(schema: Any, *, lists: bool = False) -> dict[str, tuple[str, ...]]:
     """Return the class names that Hugging Face's ``datasets`` leaves in the schema.
 
     With ``lists``, those of columns that hold lists of labels.
@@ -133,18 +185,6 @@ def _item(feature: Any) -> Any:
     if isinstance(feature, list) and len(feature) == 1:
         return feature[0]
     return feature.get("feature") if isinstance(feature, dict) else None
-
-
-def _is_plain(kind: Any) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(
-        pa.types.is_integer(kind)
-        or pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_string_view(kind)
-        or pa.types.is_boolean(kind)
-    )
 
 
 def _type_name(kind: Any) -> str:

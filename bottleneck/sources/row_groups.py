@@ -44,6 +44,16 @@ def open_file(blob: Blob) -> Any:
         raise SourceError(f"{blob.name} is not a readable Parquet file: {error}") from error
 
 
+def first_value(file: Any, leaf: str) -> bytes:
+    """Return the first value of a binary column that is not null, empty where all of some are."""
+    for batch in file.iter_batches(16, columns=[leaf], use_threads=False):
+        column = batch.column(0)
+        while pa.types.is_struct(column.type):
+            column = column.flatten()[0]
+        return next((bytes(value) for value in column.to_pylist() if value), b"")
+    return b""
+
+
 @dataclass(frozen=True)
 class Groups:
     """The row groups of a file.
