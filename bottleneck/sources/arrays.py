@@ -186,6 +186,13 @@ def require_pixels(rows: Rows) -> None:
             "Save (255 * x).round().astype('uint8') if they are 0..1.",
         )
     shape = rows.shape
+    if len(shape) == 3 and shape[2] in (1, 3, 4) and min(shape[:2]) > 4:
+        raise SourceError(
+            f"expected images of shape (n, height, width) or (n, height, width, channels), got "
+            f"{shape} in {rows.name}: one picture, or {shape[0]} grey ones of width {shape[2]}",
+            hint="One picture: save x[numpy.newaxis], or it as PNG. Grey ones: save "
+            "x[..., numpy.newaxis].",
+        )
     if len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3, 4)):
         return
     channels_first = len(shape) == 4 and shape[1] in (1, 3, 4)

@@ -104,21 +104,21 @@ def open_npz(name: str, shards: Sequence[Shard], part: str = "") -> ArraySource:
     """
     found = []
     for shard in shards:
-        members = _members(shard.blob)
+        opened = _members(shard.blob)
         images, _, labels = part.partition(",")
         for wanted in filter(None, (images, labels)):
-            if wanted not in members:
+            if wanted not in opened:
                 raise SourceError(
                     f"{shard.blob.name} has no array {wanted!r}",
-                    hint=f"It has: {', '.join(members) or 'none'}",
+                    hint=f"It has: {', '.join(opened) or 'none'}",
                 )
-        shapes = {key: (rows.shape, rows.dtype) for key, rows in members.items()}
+        shapes = {key: header for key, (_, header) in opened.items()}
         for key in [images] if images else choose_images(shapes, shard.blob.name):
-            beside = labels or labels_beside(key, members)
+            beside = labels or labels_beside(key, shapes)
             found.append(
                 LabelledArray(
-                    images=members[key],
-                    labels=members[beside] if beside else None,
+                    images=read_header(opened[key][0]),
+                    labels=read_header(opened[beside][0]) if beside else None,
                     prefix=f"{shard.prefix}{key}/",
                     split=split_of_name(key) or shard.split,
                 )
@@ -135,17 +135,7 @@ def read_header(blob: Blob) -> BlobRows:
         When it is none, holds Python objects, is in Fortran order or cut short.
     """
     with listing():
-        head = io.BytesIO(blob.read(0, min(blob.size, _LONGEST_HEADER)))
-        try:
-            version = np.lib.format.read_magic(head)
-            read = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, fortran, dtype = read(head)
-        except ValueError as error:
-            raise SourceError(f"{blob.name} is not a readable NPY file: {error}") from error
+        offset, shape, fortran, dtype = _parse_header(blob)
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         if dtype.hasobject or (fortran and len(shape) > 1) or not shape:
             raise SourceError(
@@ -153,16 +143,33 @@ def read_header(blob: Blob) -> BlobRows:
                 f"{'Fortran order' if fortran else f'{dtype} of shape {shape}'}",
                 hint="Save it anew with numpy.save(path, numpy.ascontiguousarray(x)).",
             )
-        if head.tell() + size > blob.size:
+        if offset + size > blob.size:
             raise SourceError(
-                f"{blob.name} is cut short: expected {size} bytes at offset {head.tell()}, "
+                f"{blob.name} is cut short: expected {size} bytes at offset {offset}, "
                 f"it ends at {blob.size}",
                 hint="Copy it again.",
             )
-    return BlobRows(blob, head.tell(), shape, dtype)
+    return BlobRows(blob, offset, shape, dtype)
 
 
-def _members(blob: Blob) -> dict[str, BlobRows]:
+def _parse_header(blob: Blob) -> tuple[int, tuple[int, ...], bool, np.dtype[Any]]:
+    """Return where the values begin, their shape, whether in Fortran order, and their type."""
+    head = io.BytesIO(blob.read(0, min(blob.size, _LONGEST_HEADER)))
+    try:
+        version = np.lib.format.read_magic(head)
+        read = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran, dtype = read(head)
+    except ValueError as error:
+        raise SourceError(f"{blob.name} is not a readable NPY file: {error}") from error
+    return head.tell(), shape, fortran, dtype
+
+
+def _members(blob: Blob) -> dict[str, tuple[Any, tuple[tuple[int, ...], np.dtype[Any]]]]:
+    """Return each array's bytes, shape and type; whether it can be read is asked when it is."""
     members = {}
     with listing():
         for entry in read_directory(blob):
@@ -179,7 +186,8 @@ def _members(blob: Blob) -> dict[str, BlobRows]:
                 inside = InflatedBlob(blob, RAW, name=name, size=size, offset=begin, length=packed)
             else:
                 raise SourceError(f"{name} is packed by method {method}, not stored or deflated")
-            members[entry.name.removesuffix(".npy")] = read_header(inside)
+            _, shape, _, dtype = _parse_header(inside)
+            members[entry.name.removesuffix(".npy")] = (inside, (shape, dtype))
     return members
 
 

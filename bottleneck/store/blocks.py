@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.errors import StoreError
 from bottleneck.store.damage import damage_explained
 
 Selection = int | np.integer[Any] | slice | NDArray[np.integer[Any]] | NDArray[np.bool_]
@@ -100,9 +101,21 @@ class StackedRows:
     ----------
     parts : sequence of ndarray, shape (n_i, dim)
         The arrays, usually memory maps.
+
+    Raises
+    ------
+    StoreError
+        When one has rows of another length: NumPy would repeat a single number.
     """
 
     def __init__(self, parts: Sequence[NDArray[Any]]) -> None:
+        for number, part in enumerate(parts):
+            if part.ndim != 2 or part.shape[1:] != parts[0].shape[1:] or part.dtype.kind != "f":
+                raise StoreError(
+                    f"expected parts of shape (rows, {', '.join(map(str, parts[0].shape[1:]))}) "
+                    f"and a float type, got {part.dtype} {part.shape} in part {number}",
+                    hint="All parts must come from one network.",
+                )
         self._parts = tuple(parts)
         self._ends = np.cumsum([len(part) for part in parts])
         self.shape: tuple[int, ...] = (int(self._ends[-1]), *parts[0].shape[1:])

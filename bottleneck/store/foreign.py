@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bottleneck.errors import ManifestError, RuntimeUnavailableError, StoreError
 from bottleneck.manifest import Manifest, natural_key
 from bottleneck.recipe import Recipe
+from bottleneck.sources.rules import label_of
 from bottleneck.status import RowStatus
 from bottleneck.store.blocks import Array2D, DatasetRows, StackedRows
 from bottleneck.store.contents import Contents, open_hdf5
@@ -60,7 +61,7 @@ def open_foreign(
     try:
         manifest = Manifest.build(
             columns.get("keys") or [str(row) for row in range(rows)],
-            columns.get("labels"),
+            _classes(columns.get("labels"), path),
             columns.get("splits"),
             columns.get("groups"),
         )
@@ -87,6 +88,13 @@ def open_foreign(
     )
 
 
+def _classes(labels: Sequence[Any] | None, path: Path) -> list[str | None] | None:
+    """Return what labels say, as those of images do: null, NaN and -1 are none."""
+    if labels is None:
+        return None
+    return [label_of(value, f"{path}, label of row {row}") for row, value in enumerate(labels)]
+
+
 _Columns = dict[str, Sequence[str] | None]
 
 
@@ -102,7 +110,7 @@ def _hdf5(
                 )
         columns: _Columns = {
             "keys": _strings(file[keys]) if keys else None,
-            "labels": _strings(file[labels]) if labels else None,
+            "labels": _labels(file[labels]) if labels else None,
             "splits": _strings(file[splits]) if splits else None,
         }
     return DatasetRows(path, features), columns
@@ -117,6 +125,13 @@ def _datasets(file: h5py.File) -> list[str]:
 
     file.visititems(visit)
     return names
+
+
+def _labels(dataset: h5py.Dataset) -> list[Any]:
+    values = dataset[()]
+    if values.ndim > 1 and values.size != len(values):
+        return list(values)  # refused: several values of a row
+    return list(values.ravel().tolist())
 
 
 def _strings(dataset: h5py.Dataset) -> list[str]:
@@ -174,7 +189,7 @@ def _clip_retrieval(path: Path, labels: str | None) -> tuple[Array2D, _Columns]:
     tables = _numbered(path / "metadata", "*.parquet")
     if not parts:
         raise StoreError(f"{path}: expected img_emb/*.npy, found none")
-    columns: dict[str, list[str]] = {}
+    columns: dict[str, list[Any]] = {}
     for table in tables:
         read = parquet.read_table(table)
         for name in ("image_path", *([labels] if labels else [])):
@@ -182,7 +197,8 @@ def _clip_retrieval(path: Path, labels: str | None) -> tuple[Array2D, _Columns]:
                 raise StoreError(
                     f"{table}: expected a column {name!r}, got {', '.join(read.column_names)}"
                 )
-            columns.setdefault(name, []).extend(str(v) for v in read.column(name).to_pylist())
+            values = read.column(name).to_pylist()
+            columns.setdefault(name, []).extend(values if name == labels else map(str, values))
     found: _Columns = {
         "keys": columns.get("image_path"),
         "labels": columns.get(labels) if labels else None,

@@ -247,3 +247,33 @@ def test_class_names_are_those_of_each_file(tmp_path):
     parquet.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "test.parquet")
     with pytest.raises(BottleneckError, match="row 2: expected one of 2 classes"):
         open_source(files)
+
+
+# arrays
+
+
+def test_arrays_beside_images_and_labels_do_not_matter(tmp_path, rng):
+    images = rng.integers(0, 256, (4, 8, 8, 3), np.uint8)
+    np.savez(
+        tmp_path / "a.npz",
+        images=images,
+        labels=np.arange(4),
+        n_classes=4,
+        names=np.array(["a", None], object),
+        weights=np.asfortranarray(np.ones((2, 3))),
+    )
+    source = open_source([str(tmp_path / "a.npz")])
+    assert labels_of(tmp_path / "a.npz") == ["0", "1", "2", "3"]
+    assert np.array_equal(source.read(3), images[3])
+
+
+def test_one_colour_picture_is_not_read_as_grey_ones(tmp_path):
+    picture = np.zeros((32, 48, 3), np.uint8)
+    np.save(tmp_path / "a.npy", picture)
+    np.savez(tmp_path / "a.npz", images=picture)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["images"] = picture
+    for name in ("a.npy", "a.npz", "a.h5"):
+        with pytest.raises(BottleneckError, match="one picture, or 32 grey ones") as caught:
+            open_source([str(tmp_path / name)])
+        assert "newaxis" in caught.value.hint

@@ -118,3 +118,31 @@ def test_the_independent_reader_agrees(make, fill):
         assert np.array_equal(file["digest"][:], digests)
         assert set(file["status"][:].tolist()) == {1}
         assert file["manifest/key_bytes"][:].tobytes().startswith(b"img0.pngimg1.png")
+
+
+def test_labels_that_say_nothing_are_no_classes(tmp_path, X):
+    labels = [0, 1, -1, 2, 0, 1, 2, -1, 0]
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["feats"] = X
+        file["y"] = labels
+        file["z"] = np.where(np.array(labels) < 0, np.nan, labels)
+        file["one_hot"] = np.eye(9)
+    for name in ("y", "z"):
+        store = FeatureStore.open(tmp_path / "x.h5", features="feats", labels=name)
+        assert store.classes == ("0", "1", "2")
+        assert store.labels.tolist() == labels
+    with pytest.raises(StoreError, match="expected one label per image"):
+        FeatureStore.open(tmp_path / "x.h5", features="feats", labels="one_hot")
+    np.save(tmp_path / "x.npy", X)
+    cells = "\n".join(f"{i}.png,{cell}" for i, cell in enumerate(["", "nan", "-1", *"123456"]))
+    (tmp_path / "x.csv").write_text("path,label\n" + cells)
+    store = FeatureStore.open(tmp_path / "x.npy", keys=str(tmp_path / "x.csv"))
+    assert store.labels.tolist() == [-1, -1, -1, 0, 1, 2, 3, 4, 5]
+
+
+def test_parts_of_another_width_are_refused(tmp_path, X):
+    (tmp_path / "img_emb").mkdir()
+    np.save(tmp_path / "img_emb" / "img_emb_0.npy", X)
+    np.save(tmp_path / "img_emb" / "img_emb_1.npy", X[:, :1])
+    with pytest.raises(StoreError, match=r"expected parts of shape \(rows, 4\).*in part 1"):
+        FeatureStore.open(tmp_path)
