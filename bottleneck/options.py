@@ -25,6 +25,11 @@ BATCH_SIZE = 32
 """Images per forward pass: on a CPU more brings nothing, and 32 of 224x224 are 5 MB."""
 
 _RUNTIME = Option("How the network is compiled.")
+_DEVICES = Option(
+    "cpu, gpu or gpu:N; repeat it for a process on each. The first GPU, else the CPU.",
+    ("--device",),
+    "NAME",
+)
 _FEATURE = Option("Output of the file, where it has several.", metavar="NAME")
 _CHOSEN_BACKBONE = Option("See `bottleneck backbones`.", ("-b", "--backbone"), "NAME")
 _BATCH_SIZE = Option("Images per forward pass.", metavar="N", least=1)
@@ -113,14 +118,7 @@ class ExtractOptions(Options):
         "float32"
     )
     runtime: Annotated[RuntimeName, _RUNTIME] = "auto"
-    devices: Annotated[
-        Names,
-        Option(
-            "cpu, gpu or gpu:N; repeat it for a process on each. The first GPU, else the CPU.",
-            ("--device",),
-            "NAME",
-        ),
-    ] = ()
+    devices: Annotated[Names, _DEVICES] = ()
     reuse: Annotated[
         Paths,
         Option(
@@ -264,6 +262,7 @@ class PredictOptions(Options):
     batch_size: Annotated[int, _BATCH_SIZE] = BATCH_SIZE
     workers: Annotated[int | None, _WORKERS] = None
     runtime: Annotated[RuntimeName, _RUNTIME] = "auto"
+    devices: Annotated[Names, _DEVICES] = ()
     max_failed: Annotated[str | int, _MAX_FAILED] = "10%"
 
 
@@ -423,10 +422,16 @@ class BenchOptions(Options):
     size: Annotated[int | None, _SIZE] = None
     precision: Annotated[Precision, _PRECISION] = "float32"
     runtime: Annotated[RuntimeName, _RUNTIME] = "auto"
+    devices: Annotated[Names, _DEVICES] = ()
     batch_sizes: Annotated[
-        int | Sequence[int],
-        Option("Batch sizes to try, repeatable.", ("--batch-size",), "N", least=1),
-    ] = (1, 8, 16, 32, 64)
+        int | Sequence[int] | None,
+        Option(
+            "Batch sizes to try, repeatable; up to 64, on GPUs up to 512.",
+            ("--batch-size",),
+            "N",
+            least=1,
+        ),
+    ] = None
     images: Annotated[int, Option("Read at most so many images.", metavar="N", least=1)] = 256
     seconds: Annotated[float, Option("Try each batch size so long.", metavar="S")] = 2.0
     workers: Annotated[int | None, _WORKERS] = None

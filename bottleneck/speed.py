@@ -1,9 +1,8 @@
 """How fast a backbone is on this machine: alone, and with everything around it."""
 
-import statistics
 import tempfile
-import time
 from collections import defaultdict
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +16,16 @@ from bottleneck.declare import listed
 from bottleneck.errors import OptionError
 from bottleneck.extraction import Embedder, build_embedder, extract_many
 from bottleneck.extraction.calibration import calibration_images
+from bottleneck.extraction.forward import pass_seconds
 from bottleneck.options import BenchOptions, ExtractOptions
 from bottleneck.runtimes import Padding
 from bottleneck.sources import Source, open_source
+
+BATCH_SIZES: Final = (1, 8, 16, 32, 64)
+"""What is tried on a CPU; beyond, nothing gets faster."""
+
+LARGER: Final = (128, 256, 512)
+"""What is tried besides on GPUs."""
 
 DRAWN_SIZE: Final = (375, 500)
 """Height and width of the pictures that are drawn where none are given, as ImageNet's mean."""
@@ -79,17 +85,17 @@ def measure(options: BenchOptions) -> BenchResult:
     Raises
     ------
     OptionError
-        Without a batch size.
+        For an empty list of batch sizes.
     BottleneckError
         As :func:`bottleneck.extract`.
     """
-    batch_sizes = options.batch_sizes
-    if isinstance(batch_sizes, int) or not batch_sizes:
-        raise OptionError(f"expected batch sizes to try, got {batch_sizes}")
+    sizes = options.batch_sizes
+    if isinstance(sizes, int) or (sizes is not None and not sizes):
+        raise OptionError(f"expected batch sizes to try, got {sizes}")
     seconds, images = options.seconds, options.images
     tell = options.progress.note
     workers = options.workers or available_cores()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         given = [*listed(options.sources)] or [str(draw_jpegs(Path(folder) / "drawn", images))]
         source = open_source(given)
         network: dict[str, Any] = {
@@ -98,11 +104,17 @@ def measure(options: BenchOptions) -> BenchResult:
             "size": options.size,
             "precision": options.precision,
             "runtime": options.runtime,
+            "devices": listed(options.devices),
         }
         tell(f"loading {options.backbone}")
         embedder = build_embedder(**network, calibration=partial(calibration_images, source))
+        stack.callback(embedder.close)
+        idle = embedder.unused_gpu(listed(options.devices))
+        if idle:
+            tell(idle)
+        larger = () if embedder.network.device == "cpu" else LARGER
         forward = {}
-        for batch_size in batch_sizes:
+        for batch_size in sizes or (*BATCH_SIZES, *larger):
             forward[batch_size] = forward_rate(embedder, batch_size, seconds)
             tell(f"network alone, batches of {batch_size}: {forward[batch_size]:.1f} images/s")
         best = max(forward.values())
@@ -140,18 +152,12 @@ def measure(options: BenchOptions) -> BenchResult:
 
 
 def forward_rate(embedder: Embedder, batch_size: int, seconds: float) -> float:
-    """Return the images per second of the network alone: the median of its batches."""
+    """Return the images per second of the network alone, fed as a run feeds it."""
     side = embedder.geometry.size
     batch = np.random.default_rng(0).integers(0, 256, (batch_size, side, side, 3), np.uint8)
     if isinstance(embedder.network, Padding):
         embedder.network.forget_shapes()
-    embedder.network(batch)  # compiles
-    took: list[float] = []
-    while len(took) < 5 or sum(took) < seconds:
-        started = time.perf_counter()
-        embedder.network(batch)
-        took.append(time.perf_counter() - started)
-    return batch_size / statistics.median(took)
+    return batch_size / pass_seconds(embedder.network, batch, seconds=seconds)
 
 
 def decode_rate(

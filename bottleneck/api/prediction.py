@@ -3,7 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,7 +149,11 @@ def _images(head: "Head", options: PredictOptions, seconds: defaultdict[str, flo
         owner=str(options.head),
         weights=None if options.weights is None else str(options.weights),
         runtime=options.runtime,
+        devices=listed(options.devices),
     )
+    idle = embedder.unused_gpu(listed(options.devices))
+    if idle:
+        progress.note(idle)
     for note in head.require_features(embedder.recipe, head.output, embedder.dims[head.output]):
         progress.note(note)
     workers = options.workers or available_cores()
@@ -157,22 +161,23 @@ def _images(head: "Head", options: PredictOptions, seconds: defaultdict[str, flo
     def blocks(start: int) -> Iterator[Block]:
         status = np.full(len(source.manifest), RowStatus.PENDING, np.uint8)
         status[:start] = RowStatus.DONE
-        for batch in embedder.stream(
-            source,
-            Plan(status).batches(options.batch_size, workers),
-            workers=workers,
-            worker_kind="auto",
-            seconds=seconds,
-            watch=Watch(name=source.manifest.keys.__getitem__, note=progress.note),
-        ):
-            errors = {f.row: f"{f.status.label}: {f.message}" for f in batch.failures}
-            rows = sorted([*batch.rows.tolist(), *errors])
-            yield Block(
-                keys={row: readable(name(row)) for row in rows},
-                good=batch.rows.tolist(),
-                X=batch.features[head.output],
-                errors=errors,
-            )
+        with closing(embedder):
+            for batch in embedder.stream(
+                source,
+                Plan(status).batches(options.batch_size, workers),
+                workers=workers,
+                worker_kind="auto",
+                seconds=seconds,
+                watch=Watch(name=source.manifest.keys.__getitem__, note=progress.note),
+            ):
+                errors = {f.row: f"{f.status.label}: {f.message}" for f in batch.failures}
+                rows = sorted([*batch.rows.tolist(), *errors])
+                yield Block(
+                    keys={row: readable(name(row)) for row in rows},
+                    good=batch.rows.tolist(),
+                    X=batch.features[head.output],
+                    errors=errors,
+                )
 
     return _Rows(len(source.manifest), source.stamp, blocks)
 

@@ -77,7 +77,12 @@ def build_embedder(
 
 
 def rebuild_embedder(
-    recipe: Recipe, *, owner: str, weights: str | None = None, runtime: str = "auto"
+    recipe: Recipe,
+    *,
+    owner: str,
+    weights: str | None = None,
+    runtime: str = "auto",
+    devices: Sequence[str] = (),
 ) -> Embedder:
     """Load and compile exactly what a recipe says.
 
@@ -96,6 +101,8 @@ def rebuild_embedder(
     runtime : str
         How the network is compiled; need not be what it was. ``auto``: as it was, where that
         can be had.
+    devices : sequence of str
+        What computes; see :func:`build_embedder`.
 
     Raises
     ------
@@ -106,7 +113,9 @@ def rebuild_embedder(
     if precision == "int8" or (precision == "tf32" and "NVIDIA" not in runtimes.gpu_makers()):
         precision = "float32"
     if runtime == "auto":
-        runtime = runtimes.choose(precision, before=recipe.execution.get("runtime"))
+        runtime = runtimes.choose(
+            precision, before=recipe.execution.get("runtime"), devices=devices
+        )
     embedder = _assemble(
         backbone=identity["backbone"],
         weights=weights or recipe.execution["weights"],
@@ -117,7 +126,7 @@ def rebuild_embedder(
         precision=precision,
         runtime=runtime,
         views=identity["views"],
-        devices=(),
+        devices=devices,
         calibration=None,
     )
     embedder.recipe.require_same_identity(

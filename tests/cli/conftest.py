@@ -56,7 +56,7 @@ def fake_backbone(monkeypatch):
         recipe = fake_recipe({"image": geometry.recipe()}, {"dtype": dtype, "precision": precision})
         return Embedder(recipe, geometry, OneOutput())
 
-    def rebuild(recipe, *, owner, weights=None, runtime="auto"):
+    def rebuild(recipe, *, owner, weights=None, runtime="auto", devices=()):
         image = recipe.identity["image"]
         geometry = Geometry(image["size"], image["resize"]["rule"])
         return Embedder(recipe, geometry, OneOutput())

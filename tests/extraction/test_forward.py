@@ -6,7 +6,7 @@ import pytest
 from fakes import MeanBackbone
 
 from bottleneck.errors import DeviceMemoryError
-from bottleneck.extraction.forward import Forward, best_batch_size, lagging
+from bottleneck.extraction.forward import Forward, best_batch_size, lagging, pass_seconds
 from bottleneck.runtimes import Pending
 
 
@@ -124,7 +124,7 @@ def test_time_on_the_way_to_the_device_is_told_apart(pixels):
     assert seconds["forward"] >= 0.1
 
 
-def timed(monkeypatch, seconds):
+def timed(monkeypatch, seconds, device="cpu"):
     """Let a pass of n images take a given time, and fail where none is given."""
 
     def took(network, pixels):
@@ -132,9 +132,9 @@ def timed(monkeypatch, seconds):
             raise DeviceMemoryError("full")
         return seconds[len(pixels)]
 
-    monkeypatch.setattr("bottleneck.extraction.forward._timed", took)
+    monkeypatch.setattr("bottleneck.extraction.forward.pass_seconds", took)
     notes = []
-    return best_batch_size(MeanBackbone(), 4, notes.append), notes
+    return best_batch_size(MeanBackbone(device=device), 4, notes.append), notes
 
 
 @pytest.mark.parametrize(
@@ -150,3 +150,66 @@ def test_the_batch_size_is_the_smallest_of_the_fastest(monkeypatch, seconds, bes
     chosen, notes = timed(monkeypatch, seconds)
     assert chosen == best
     assert notes[0].startswith(f"batch size {best} (measured")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "best"),
+    [
+        ({32: 0.032, 64: 0.064, 128: 0.1, 256: 0.19, 512: 0.38, 1024: 0.76}, 256),
+        ({16: 0.5, 32: 1.0}, 32),
+        ({8: 0.5, 16: 0.9}, 16),  # not 32, where a GPU begins
+        ({32: 0.032, 64: 0.064, 128: 0.128, 256: 0.01}, 32),  # once may be missed, not twice
+        ({}, 1),
+    ],
+)
+def test_the_batch_size_on_a_gpu(monkeypatch, seconds, best):
+    chosen, _ = timed(monkeypatch, seconds, "gpu:0")
+    assert chosen == best
+
+
+class Pipeline(MeanBackbone):
+    """A device that takes 10 ms per batch, whoever waits, and 10 ms of this thread to submit."""
+
+    in_flight = 2
+
+    def __init__(self):
+        super().__init__(device="gpu:0")
+        self.free_at, self.waiting = 0.0, 0
+
+    def __call__(self, batch):
+        return self.submit(batch).result()
+
+    def submit(self, batch):
+        time.sleep(0.01)
+        self.waiting += 1
+        self.free_at = ready = max(self.free_at, time.perf_counter()) + 0.01
+
+        def result():
+            self.waiting -= 1
+            time.sleep(max(0.0, ready - time.perf_counter()))
+            return {}
+
+        return Pending(batch, result)
+
+
+def test_a_pass_is_measured_as_a_run_has_it(pixels):
+    """One after the other it would take 20 ms."""
+    network = Pipeline()
+    assert pass_seconds(network, pixels, seconds=0.3) == pytest.approx(0.0105, rel=0.35)
+    assert network.waiting == 0
+
+
+def test_what_is_on_its_way_is_taken_when_memory_is_full(pixels):
+    class Full(Pipeline):
+        calls = 0
+
+        def submit(self, batch):
+            self.calls += 1
+            if self.calls > 4:
+                raise DeviceMemoryError("full")
+            return super().submit(batch)
+
+    network = Full()
+    with pytest.raises(DeviceMemoryError):
+        pass_seconds(network, pixels)
+    assert network.waiting == 0
