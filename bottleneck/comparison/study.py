@@ -134,10 +134,15 @@ def compare(
     progress.stage("images that occur more than once")
     twins = find_twins(aligned, near)
     protocol = make_protocol(aligned, n_folds=cv, seed=seed, groups=twins.groups(aligned, cv))
-    contenders, curves = [], []
+    contenders: list[Contender] = []
+    curves: list[dict[str, Any]] = []
+    total = len(aligned.features) * len(heads)
     for i, one in enumerate(aligned.features):
         for head in heads:
-            progress.stage(f"{one.name}: {head}")
+            done = len(contenders)
+            left = (time.perf_counter() - started) / max(done, 1) * (total - done)
+            eta = f", about {left:.0f} s left" if done else ""
+            progress.stage(f"{one.name}: {head} ({done + 1} of {total}{eta})")
             predictions = predict_outer(aligned, one, head, protocol)
             contenders.append(make_contender(aligned, protocol, i, head, predictions))
             if head == heads[0]:

@@ -110,6 +110,38 @@ def _header(path: str, names: list[str]) -> dict[str, int]:
     if "path" not in cleaned:
         raise ManifestError(
             f"{path}: expected a column named 'path', got {', '.join(names) or 'an empty file'}",
-            hint="The first line names the columns: path, and optionally label, split, group.",
+            hint=_header_hint(names),
         )
     return {name: cleaned.index(name) for name in _COLUMNS if name in cleaned}
+
+
+_MEANT = {
+    "path": (
+        "file",
+        "filename",
+        "file_name",
+        "filepath",
+        "file_path",
+        "image",
+        "img",
+        "url",
+        "name",
+    ),
+    "label": ("class", "category", "target", "y"),
+}
+"""How other programs call the columns."""
+
+
+def _header_hint(names: list[str]) -> str:
+    """Say what to change in a header without a path."""
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if any(mark in one for one in names):
+            return f"The cells seem to be separated by {name}: save the table with commas."
+    renames = [
+        f"{one.strip()} to {ours}"
+        for one in names
+        for ours, theirs in _MEANT.items()
+        if one.strip().lower() in theirs
+    ]
+    rule = "The first line names the columns: path, and optionally label, split, group."
+    return f"{rule} Rename {', '.join(renames)}." if renames else rule

@@ -27,7 +27,8 @@ def test_the_table_the_page_and_the_json_agree(cli, two, tmp_path):
     assert "45 to learn from, 15 to judge by: test split" in shown.out
     for word in ("s8", "s16", "ridge", "knn", "images/s", f"wrote {page}"):
         assert word in shown.out
-    assert "s8: ridge" in shown.err
+    assert "s8: ridge (1 of 4)" in shown.err
+    assert "s16: knn (4 of 4, about " in shown.err
     document = cli("compare", *two, *options, "--json", "-q").json
     assert [len(document[name]) for name in ("leaderboard", "features", "curves")] == [4, 2, 2]
     assert document["page"] is None
