@@ -1,6 +1,6 @@
 """How accuracy grows with the training rows, for every head that is compared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from bottleneck.comparison.outer import Protocol
 from bottleneck.heads.catalogue import head_spec
 from bottleneck.heads.curves import few_shots, learning_curve
 from bottleneck.heads.passes import passes
+from bottleneck.heads.rows import Rows
 from bottleneck.heads.splits import first_of_each_class, folds
 
 SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
@@ -42,18 +43,21 @@ def growth(
     fold = folds(keys, aligned.y[train], protocol.groups[train], protocol.n_folds, protocol.seed)
     least = int(np.bincount(y).min()) * (protocol.n_folds - 1) // protocol.n_folds
     shots = [count for count in SHOTS if count <= max(1, least)]
-    rows = features.take(train)
     if head == "knn":
         k = int(best["k"])
-        return _grow_neighbors(rows, y, keys, fold, k=k, shots=shots, seed=protocol.seed)
+
+        def take(chosen: NDArray[np.bool_]) -> Rows:
+            return features.take(train[chosen])
+
+        return _grow_neighbors(take, y, keys, fold, k=k, shots=shots, seed=protocol.seed)
     about: dict[str, Any] = {"spec": head_spec(head), "C": best["C"], "seed": protocol.seed}
-    with passes(rows) as run:
+    with passes(features.take(train)) as run:
         curve = learning_curve(run, y, keys, fold, shares=SHARES, **about)
         return curve, few_shots(run, y, keys, fold, shots=shots, repeats=_REPEATS, **about)
 
 
 def _grow_neighbors(
-    rows: Any,
+    take: Callable[[NDArray[np.bool_]], Rows],
     y: NDArray[np.int64],
     keys: Sequence[str],
     fold: NDArray[np.int32],
@@ -71,7 +75,12 @@ def _grow_neighbors(
         scores, sizes = [], []
         for i, draw in cases:
             members = first_of_each_class(keys, y, fold != i, of, seed=draw)
-            scores.append(neighbor_accuracy(rows, y, n_classes, members, judged=fold == i, k=k))
+            judged = fold == i
+            scores.append(
+                neighbor_accuracy(
+                    take(members), y[members], take(judged), y[judged], n_classes=n_classes, k=k
+                )
+            )
             sizes.append(int(members.sum()))
         return {
             name: value,

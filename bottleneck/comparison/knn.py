@@ -1,6 +1,7 @@
 """Nearest neighbours as a head to compare: how many of them is selected like a strength.
 
-The votes of 1, 3, ... neighbours are all counted from one search for the largest number.
+The votes of 1, 3, ... neighbours, in all folds, are counted from one search for the largest number.
+Rows are read block by block, so memory does not grow with them.
 """
 
 import time
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.comparison.selected import Selected
-from bottleneck.heads.rows import ArrayRows, Rows
+from bottleneck.heads.neighbors import nearest_rows
+from bottleneck.heads.rows import Rows
 from bottleneck.heads.splits import folds
 
 NEIGHBORS = (1, 3, 5, 9, 15, 25)
@@ -42,12 +44,16 @@ def select_neighbors(
     """
     start = time.perf_counter()
     fold = folds(keys, y, groups, n_folds, seed)
-    right = np.empty((n_folds, len(NEIGHBORS)))
-    matrix = _in_memory(rows)
-    for i in range(n_folds):
-        inside, outside = np.flatnonzero(fold != i), np.flatnonzero(fold == i)
-        votes = _votes(matrix[inside], y[inside], matrix[outside], n_classes, NEIGHBORS)
-        right[i] = [np.mean(vote.argmax(axis=1) == y[outside]) for vote in votes]
+    hits = np.zeros((n_folds, len(NEIGHBORS)))
+    # One search for all folds: nobody is a neighbour of the rows of its own fold.
+    k = min(max(NEIGHBORS), rows.shape[0])
+    for at, distances, numbers in nearest_rows(rows, rows, k, apart=fold):
+        here = slice(at, at + len(numbers))
+        for column, count in enumerate(NEIGHBORS):
+            shares = _shares(y[numbers[:, :count]], distances[:, :count], n_classes)
+            said = shares.argmax(axis=1) == y[here]
+            hits[:, column] += np.bincount(fold[here], said, minlength=n_folds)
+    right = hits / np.bincount(fold, minlength=n_folds)[:, None]
     mean = right.mean(axis=0)
     # Of equal ones the larger number: its votes are steadier.
     best = NEIGHBORS[len(NEIGHBORS) - 1 - int(np.argmax(mean[::-1] >= mean.max() - 1e-12))]
@@ -57,7 +63,10 @@ def select_neighbors(
     )
 
     def predict(asked: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        (shares,) = _votes(matrix, y, _in_memory(asked), n_classes, (best,))
+        shares = np.empty((asked.shape[0], n_classes))
+        k = min(best, rows.shape[0])
+        for at, distances, numbers in nearest_rows(rows, asked, k):
+            shares[at : at + len(numbers)] = _shares(y[numbers], distances, n_classes)
         return shares, shares
 
     return Selected(
@@ -72,39 +81,26 @@ def select_neighbors(
 def neighbor_accuracy(
     rows: Rows,
     y: NDArray[np.int64],
-    n_classes: int,
-    members: NDArray[np.bool_],
+    asked: Rows,
+    truth: NDArray[np.int64],
     *,
-    judged: NDArray[np.bool_],
+    n_classes: int,
     k: int,
 ) -> float:
     """Score the votes of some rows on others."""
-    matrix = _in_memory(rows)
-    inside, outside = np.flatnonzero(members), np.flatnonzero(judged)
-    (shares,) = _votes(matrix[inside], y[inside], matrix[outside], n_classes, (k,))
-    return float(np.mean(shares.argmax(axis=1) == y[outside]))
+    right = 0
+    for at, distances, numbers in nearest_rows(rows, asked, min(k, rows.shape[0])):
+        said = _shares(y[numbers], distances, n_classes).argmax(axis=1)
+        right += int((said == truth[at : at + len(said)]).sum())
+    return right / len(truth)
 
 
-def _votes(
-    X: NDArray[np.float32],
-    y: NDArray[np.int64],
-    asked: NDArray[np.float32],
-    n_classes: int,
-    numbers: Sequence[int],
-) -> list[NDArray[np.float64]]:
-    """Return each class's share among the nearest rows, for several numbers of them."""
-    from bottleneck.heads import KNeighbors
-
-    model = KNeighbors(max(numbers)).fit(ArrayRows(X), y)
-    _, nearest = model.kneighbors(ArrayRows(asked))
-    found = []
-    for k in numbers:
-        voted = y[nearest[:, :k]]
-        shares = np.zeros((len(voted), n_classes))
-        np.add.at(shares, (np.arange(len(voted))[:, None], voted), 1)
-        found.append(shares / voted.shape[1])
-    return found
-
-
-def _in_memory(rows: Rows) -> NDArray[np.float32]:
-    return np.array(rows.read(0, rows.shape[0], {}), np.float32)
+def _shares(
+    voted: NDArray[np.int64], distances: NDArray[np.float64], n_classes: int
+) -> NDArray[np.float64]:
+    """Return each class's share among the neighbours of each row; at infinity there are none."""
+    there = np.isfinite(distances)
+    votes = np.zeros((len(voted), n_classes))
+    np.add.at(votes, (np.arange(len(voted))[:, None], voted), there)
+    shares: NDArray[np.float64] = votes / there.sum(axis=1, keepdims=True)
+    return shares

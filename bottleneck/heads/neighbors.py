@@ -1,5 +1,6 @@
 """Nearest neighbours by exact search, block by block."""
 
+from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -76,42 +77,11 @@ class KNeighbors(StreamingClassifier):
         k = min(self.n_neighbors, self.rows_.shape[0])
         distances = np.empty((asked.shape[0], k))
         numbers = np.empty((asked.shape[0], k), np.int64)
-        with passes(self.rows_, threads=self.threads) as run:
-            for start in range(0, asked.shape[0], _QUERIES):
-                stop = min(start + _QUERIES, asked.shape[0])
-                queries = asked.read(start, stop, {}).astype(np.float64)
-                parts = self._search(run, queries, k)
-                total = parts[0]
-                for part in parts[1:]:
-                    _keep(total, np.hstack([total[0], part[0]]), np.hstack([total[1], part[1]]), k)
-                distances[start:stop], numbers[start:stop] = total
-        return np.sqrt(distances) if self.metric == "euclidean" else distances, numbers
-
-    def _search(self, run: Pass, queries: NDArray[np.float64], k: int) -> list[list[NDArray[Any]]]:
-        """Return the k nearest rows of each shard: lists of distances and numbers."""
-
-        def new() -> list[NDArray[Any]]:
-            return [np.empty((len(queries), 0)), np.empty((len(queries), 0), np.int64)]
-
-        def visit(
-            best: list[NDArray[Any]], start: int, stop: int, block: FloatArray, scratch: object
-        ) -> None:
-            distances = self._distances(queries, block)
-            numbers = np.broadcast_to(np.arange(start, stop), distances.shape)
-            _keep(best, np.hstack([best[0], distances]), np.hstack([best[1], numbers]), k)
-
-        return run.run(new, visit)
-
-    def _distances(self, queries: NDArray[np.float64], block: FloatArray) -> NDArray[np.float64]:
-        wide = block.astype(np.float64)
-        if self.metric == "cosine":
-            return 1 - _unit(queries) @ _unit(wide).T
-        squared: NDArray[np.float64] = np.einsum("qd,qd->q", queries, queries)[:, None] - 2 * (
-            queries @ wide.T
-        )
-        squared += np.einsum("rd,rd->r", wide, wide)
-        np.maximum(squared, 0, out=squared)
-        return squared
+        for start, near, rows in nearest_rows(
+            self.rows_, asked, k, metric=self.metric, threads=self.threads
+        ):
+            distances[start : start + len(near)], numbers[start : start + len(near)] = near, rows
+        return distances, numbers
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return each class's share among the neighbours, shape (n, classes)."""
@@ -126,6 +96,86 @@ class KNeighbors(StreamingClassifier):
         codes = self.predict_proba(X).argmax(axis=1)
         predicted: NDArray[Any] = self.classes_[codes]
         return predicted
+
+
+def nearest_rows(
+    rows: Rows,
+    asked: Rows,
+    k: int,
+    *,
+    metric: str = "cosine",
+    threads: int | None = None,
+    apart: NDArray[np.int32] | None = None,
+) -> Iterator[tuple[int, NDArray[np.float64], NDArray[np.int64]]]:
+    """Find the nearest rows of others, for some at a time: memory does not grow with either.
+
+    Parameters
+    ----------
+    rows, asked : Rows, shapes (n, d) and (m, d)
+    k : int
+        How many, n at most.
+    metric : {"cosine", "euclidean"}
+    threads : int, optional
+        Threads of a pass; one per core by default.
+    apart : ndarray of int32, shape (n,), optional
+        Where ``asked`` are the same rows: those of the same number are no neighbours.
+
+    Yields
+    ------
+    start : int
+        The first of the rows asked about.
+    distances : ndarray of float64, shape (rows, k)
+        Nearest first, of equal ones the first row; infinite where there are fewer than ``k``.
+    numbers : ndarray of int64, shape (rows, k)
+        Which rows.
+    """
+    with passes(rows, threads=threads) as run:
+        for start in range(0, asked.shape[0], _QUERIES):
+            stop = min(start + _QUERIES, asked.shape[0])
+            queries = asked.read(start, stop, {}).astype(np.float64)
+            same = None if apart is None else (apart[start:stop], apart)
+            parts = _search(run, queries, k, metric, same)
+            total = parts[0]
+            for part in parts[1:]:
+                _keep(total, np.hstack([total[0], part[0]]), np.hstack([total[1], part[1]]), k)
+            distances, numbers = total
+            yield start, np.sqrt(distances) if metric == "euclidean" else distances, numbers
+
+
+def _search(
+    run: Pass,
+    queries: NDArray[np.float64],
+    k: int,
+    metric: str,
+    apart: tuple[NDArray[np.int32], NDArray[np.int32]] | None,
+) -> list[list[NDArray[Any]]]:
+    """Return the k nearest rows of each shard: lists of distances and numbers."""
+
+    def new() -> list[NDArray[Any]]:
+        return [np.empty((len(queries), 0)), np.empty((len(queries), 0), np.int64)]
+
+    def visit(
+        best: list[NDArray[Any]], start: int, stop: int, block: FloatArray, scratch: object
+    ) -> None:
+        distances = _distances(queries, block, metric)
+        if apart is not None:
+            distances[apart[0][:, None] == apart[1][None, start:stop]] = np.inf
+        numbers = np.broadcast_to(np.arange(start, stop), distances.shape)
+        _keep(best, np.hstack([best[0], distances]), np.hstack([best[1], numbers]), k)
+
+    return run.run(new, visit)
+
+
+def _distances(queries: NDArray[np.float64], block: FloatArray, metric: str) -> NDArray[np.float64]:
+    wide = block.astype(np.float64)
+    if metric == "cosine":
+        return 1 - _unit(queries) @ _unit(wide).T
+    squared: NDArray[np.float64] = np.einsum("qd,qd->q", queries, queries)[:, None] - 2 * (
+        queries @ wide.T
+    )
+    squared += np.einsum("rd,rd->r", wide, wide)
+    np.maximum(squared, 0, out=squared)
+    return squared
 
 
 def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
