@@ -46,6 +46,9 @@ def open_foreign(
     if path.is_dir():
         array, columns = _clip_retrieval(path, labels)
     elif path.suffix == ".npy":
+        beside = path.with_suffix(".csv")
+        if keys is None and beside.exists():
+            keys = str(beside)
         array, columns = _open_npy(path), _table(keys)
     else:
         array, columns = _hdf5(path, features or "", keys, labels, splits)
@@ -157,7 +160,7 @@ def _table(path: str | None) -> _Columns:
     if path is None:
         return {}
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as stream:
+        with Path(path).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
             records = list(csv.DictReader(stream))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise StoreError(f"cannot read the table {path}: {error}") from error

@@ -74,7 +74,8 @@ class FeatureStore:
 
         - HDF5: ``features`` names a two-dimensional dataset, ``keys``, ``labels`` and
           ``splits`` one-dimensional ones (strings; labels also integers);
-        - ``.npy`` with a CSV table: ``keys`` is the table's path, with the columns of
+        - ``.npy`` with a CSV table: ``keys`` is the table's path (by default the ``.csv`` of
+          the same name beside it), with the columns of
           :func:`bottleneck.sources.table.open_csv`;
         - a folder as clip-retrieval writes it (``img_emb/*.npy``, ``metadata/*.parquet``);
           ``labels`` may name a column. Needs the extra ``parquet``.

@@ -146,3 +146,14 @@ def test_parts_of_another_width_are_refused(tmp_path, X):
     np.save(tmp_path / "img_emb" / "img_emb_1.npy", X[:, :1])
     with pytest.raises(StoreError, match=r"expected parts of shape \(rows, 4\).*in part 1"):
         FeatureStore.open(tmp_path)
+
+
+def test_the_table_of_the_same_name_is_found_and_its_keys_may_be_any_bytes(tmp_path, X):
+    np.save(tmp_path / "x.npy", X)
+    lines = b'path,label\n"a\rb.png",a\ncaf\xe9.png,b\n' + b"".join(
+        b"%d.png,a\n" % i for i in range(7)
+    )
+    (tmp_path / "x.csv").write_bytes(lines)
+    store = FeatureStore.open(tmp_path / "x.npy")
+    assert list(store.keys[:2]) == ["a\rb.png", b"caf\xe9.png".decode("utf-8", "surrogateescape")]
+    assert store.classes == ("a", "b")
