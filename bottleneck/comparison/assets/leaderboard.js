@@ -217,10 +217,10 @@ function drawLayers() {
         return { x, y: e.accuracy, low: e.intervals.accuracy[0], high: e.intervals.accuracy[1], text: `${one.output}: ${percent(e.accuracy)}` };
       }) }));
     const best = board.find((e) => own.some((one) => one.i === e.features));
-    const ties = own.filter((one) => board.some((e) => e.features === one.i && (e === board[0] || !e.versus_best.distinguishable)));
-    const words = `The best output is ${data.features[best.features].output} (${percent(best.accuracy)})` +
-      (best === board[0] && ties.length && ties[0].output !== data.features[best.features].output
-        ? `; the earliest that cannot be told apart from it is ${ties[0].output}.` : ".");
+    const next = board.find((e) => e.features !== best.features && own.some((one) => one.i === e.features));
+    const output = (e) => `${data.features[e.features].output} with ${e.head} (${percent(e.accuracy)})`;
+    const words = `The best layer is ${output(best)}, ${(100 * (best.accuracy - next.accuracy)).toFixed(1)} points ahead of the next, ${output(next)}` +
+      (best !== board[0] ? "." : next.versus_best.distinguishable ? "; the two are told apart." : "; these images cannot tell the two apart.");
     section("layers", ["How many layers to reuse", "Layers"], `Outputs of ${own[0].backbone}, in the order asked for.`,
       h("div", { class: "card" }, lines("Accuracy by layer", words, found,
         { low: 0, high: own.length - 1, name: "output", room: 40, ticks: own.map((_, i) => i),
