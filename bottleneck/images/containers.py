@@ -7,14 +7,19 @@ that Pillow only identifies (WMF, MPEG, GRIB, BUFR, HDF5), and scientific or thu
 without a dependable signature (SPIDER, IM, IPTC, McIDAS, GBR, DIB and others).
 """
 
-import io
 import struct
 from dataclasses import dataclass
 
 from PIL import Image, ImageFile
 
 from bottleneck.errors import ImageError
+from bottleneck.images.declared import AS_DECODED, Declared
 from bottleneck.images.failures import explain
+from bottleneck.images.jpeg import read_jpeg2000_header, read_jpeg_header
+from bottleneck.images.png import SIGNATURE as PNG
+from bottleneck.images.png import without_metadata_in_the_way
+from bottleneck.images.stream import ByteStream
+from bottleneck.images.tiff import prepare_tiff, read_tiff_header
 from bottleneck.status import RowStatus
 
 # The signature is long enough that a match means the format: a broken header is a broken file.
@@ -48,22 +53,6 @@ _UNREADABLE_KINDS = (
     (0, b"#?RADIANCE", "Radiance HDR"),
 )
 
-_BLOCK = 65536  # Pillow hands its decoders blocks of this many bytes
-
-
-class ByteStream(io.BytesIO):
-    """The bytes of one file, which remember whether more was asked for than there is."""
-
-    ran_out = False
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Read as :class:`io.BytesIO` does."""
-        chunk = super().read(size)
-        # A decoder that is fed block by block gets a short last block from every sound file.
-        if size is not None and size > len(chunk) and (size < _BLOCK or not chunk):
-            self.ran_out = True
-        return chunk
-
 
 @dataclass(frozen=True)
 class Opened:
@@ -72,6 +61,18 @@ class Opened:
     image: ImageFile.ImageFile
     container: str
     stream: ByteStream
+    declared: Declared = AS_DECODED
+
+
+def _read_header(container: str, data: bytes, stream: ByteStream) -> Declared:
+    # Formats whose header is read on its own: Pillow decodes some of their layouts wrongly.
+    if container == "TIFF":
+        return read_tiff_header(stream)
+    if container == "JPEG":
+        return read_jpeg_header(data)
+    if container == "JPEG2000":
+        return read_jpeg2000_header(data)
+    return AS_DECODED
 
 
 def open_container(data: bytes) -> Opened:
@@ -85,23 +86,25 @@ def open_container(data: bytes) -> Opened:
     if not data:
         raise ImageError(RowStatus.EMPTY, "the file has no bytes")
     Image.init()  # registers Pillow's plugins, once
-    stream = ByteStream(data)
     prefix = data[:16]
+    stream = ByteStream(without_metadata_in_the_way(data) if prefix[:8] == PNG else data)
     for container in (*_SIGNED, *_UNSIGNED):
         factory, accept = Image.OPEN.get(container, (None, None))
         # A plugin whose library is missing answers with a sentence instead of True.
         if factory is None or (accept and accept(prefix) is not True):
             continue
+        declared = _read_header(container, data, stream)
         stream.seek(0)
         stream.ran_out = False
         try:
             image = factory(stream, "")
+            prepare_tiff(image)
         except Exception as error:
             # Plugins raise anything on foreign bytes.
             if container in _SIGNED or (isinstance(error, _RECOGNISED) and not _is_text(data)):
                 raise explain(error, container, ended_early(data, container, stream)) from error
             continue
-        return Opened(image, container, stream)
+        return Opened(image, container, stream, declared)
     for offset, signature, kind in _UNREADABLE_KINDS:
         if data.startswith(signature, offset):
             raise ImageError(RowStatus.UNSUPPORTED, f"{kind} files are not read here")

@@ -192,7 +192,7 @@ def _decode(
     if opened.container == "PNG":
         _scale_png_key(image, bit_depth=data[24])
     orientation = _orientation(image)
-    picture = to_eight_bit(image)
+    picture = to_eight_bit(opened.declared.apply(_without_blank_alpha(image, opened.container)))
     if orientation in _TRANSPOSE:
         extent = _turn_extent(extent, picture.size, orientation)
         full = full[::-1] if orientation in _TURNED else full
@@ -232,6 +232,13 @@ def _scale_png_key(image: Image.Image, bit_depth: int) -> None:
         image.info["transparency"] = key * 255 // (2**bit_depth - 1)
     elif isinstance(key, tuple) and bit_depth == 16:
         image.info["transparency"] = tuple(sample >> 8 for sample in key)
+
+
+def _without_blank_alpha(image: Image.Image, container: str) -> Image.Image:
+    # 32-bit BMP and TGA often leave their fourth byte 0 and mean opaque, as all viewers take it.
+    if container in ("BMP", "TGA") and image.mode == "RGBA" and not image.getchannel("A").getbbox():
+        return image.convert("RGB")
+    return image
 
 
 def _orientation(image: Image.Image) -> int:

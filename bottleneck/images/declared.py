@@ -1,0 +1,62 @@
+"""What a header declares, and how loaded samples are brought to it.
+
+Pillow decodes some layouts to other values than their header means (a negative, 12 bits in the
+lower part of 16) and others wrongly. Each format with such layouts has a module that reads the
+header on its own: what is not known to be decoded right is refused by name, the rest says here
+what remains to be done.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from bottleneck.errors import ImageError
+from bottleneck.status import RowStatus
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What remains to be done to the samples that Pillow gives.
+
+    Parameters
+    ----------
+    top : int, optional
+        The sample that is white, where it is not the largest of the samples' type.
+    shift : int
+        Bits by which Pillow has moved the samples up.
+    negative : bool
+        Whether the samples are still those of a negative, 0 being white.
+    """
+
+    top: int | None = None
+    shift: int = 0
+    negative: bool = False
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        """Give a loaded image the values that its header means."""
+        if self.top is not None:
+            return self._rescaled(image, self.top)
+        if self.negative and image.mode == "F":
+            return Image.fromarray(np.float32(1) - np.asarray(image))
+        if self.negative:
+            return self._rescaled(image, 65535)
+        return image
+
+    def _rescaled(self, image: Image.Image, top: int) -> Image.Image:
+        samples = np.asarray(image).astype(np.int64) >> self.shift
+        if self.negative:
+            samples = top - samples
+        scaled = ((2 * samples * 255 + top) // (2 * top)).astype(np.uint8)
+        if scaled.ndim == 3 and scaled.shape[2] == 2:
+            return Image.merge("LA", [Image.fromarray(scaled[:, :, i].copy()) for i in (0, 1)])
+        return Image.fromarray(scaled)
+
+
+AS_DECODED = Declared()
+"""Pillow's samples are what the header means."""
+
+
+def unsupported(container: str, what: str) -> ImageError:
+    """Name a layout that is not decoded here; the file may be sound."""
+    return ImageError(RowStatus.UNSUPPORTED, f"{container}: {what} is not supported")
