@@ -29,7 +29,7 @@ def kind_of(location: str) -> str | None:
     name = posixpath.basename(location)
     if is_image_name(name):
         return "image"
-    if name.lower().endswith(".csv"):
+    if name.lower().endswith((".csv", ".tsv", ".txt")):
         return "CSV"
     return next((kind for kind, form in _COMPILED.items() if form.fullmatch(name)), None)
 

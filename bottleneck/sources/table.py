@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import posixpath
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from bottleneck.manifest import Manifest
 from bottleneck.sources.base import Source
 from bottleneck.sources.blob import listing
 from bottleneck.sources.remote import fetch
+from bottleneck.sources.rules import label_of
 from bottleneck.sources.target_columns import TargetColumns
 from bottleneck.sources.urls import located
 
@@ -43,18 +45,28 @@ def open_csv(path: str, targets: Sequence[str] = ()) -> Source:
     columns: dict[str, list[str]] = {}
     try:
         with _open_text(path) as stream:
-            reader = csv.reader(stream, strict=True)
+            first = stream.readline()
+            lines = itertools.chain([first] if first else [], stream)
+            separator = _separator(first)
+            reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
             header = next(reader, [])
             where = _header(path, header)
             columns = {name: [] for name in where}
-            known: dict[str, str] = {}  # one string per label, not one per row
+            known: dict[str, str] = {}  # one string per name, not one per row
             titles = [name.strip() for name in header]
             asked = TargetColumns(targets, titles, path)
             places = [titles.index(name) for name in asked.names]
             widest = max(*where.values(), *places, 0)
-            for cells in reader:
+            for raw in reader:
+                cells = [cell.strip() for cell in raw]
                 if not cells:
                     continue
+                if any(cells[len(titles) :]):
+                    raise ManifestError(
+                        f"{path}, line {reader.line_num}: expected {len(titles)} cells as the "
+                        f"first line has, got {len(cells)}: {raw!r}",
+                        hint=f"Put texts that hold {separator!r} in double quotes.",
+                    )
                 if len(cells) <= widest or not cells[where["path"]]:
                     raise ManifestError(
                         f"{path}, line {reader.line_num}: expected a path and {widest + 1} cells "
@@ -78,7 +90,9 @@ def open_csv(path: str, targets: Sequence[str] = ()) -> Source:
     try:
         manifest = Manifest.build(
             columns["path"],
-            columns.get("label"),
+            (label_of(cell, f"{path}, column 'label'") for cell in columns["label"])
+            if "label" in columns
+            else None,
             columns.get("split"),
             columns.get("group"),
         )
@@ -93,6 +107,11 @@ def _open_text(path: str) -> IO[str]:
         return Path(path).open(newline="", encoding="utf-8-sig")
     with listing():
         return io.TextIOWrapper(io.BytesIO(fetch(path)), newline="", encoding="utf-8-sig")
+
+
+def _separator(header: str) -> str:
+    """Return what separates the cells: what occurs most in the header, a comma where none does."""
+    return max(",;\t|", key=header.count)
 
 
 def _plain(path: str) -> str:

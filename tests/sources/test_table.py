@@ -67,3 +67,27 @@ def test_what_is_wrong_is_said_with_the_file(tmp_path, text, message):
 def test_text_that_is_not_utf8_is_refused(tmp_path):
     with pytest.raises(SourceError, match="not UTF-8"):
         open_source(table(tmp_path, "path\ncaf\xe9.jpg\n", encoding="latin-1"))
+
+
+def test_a_line_longer_than_the_header_is_refused(tmp_path):
+    for text in ("path,label\na.jpg,Smith, John\n", "path,label\na,b.jpg,dog\n"):
+        with pytest.raises(ManifestError, match=r"line 2: expected 2 cells .* got 3"):
+            open_source(table(tmp_path, text))
+    assert len(open_source(table(tmp_path, "path,label\na.jpg,cat,,\n"))) == 1
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_separators_blanks_and_cells_without_a_label(tmp_path, separator):
+    lines = ["path,label", "a.jpg , cat", " b.jpg,-1", "c.jpg,nan", "d.jpg,3.0", "e.jpg,3"]
+    text = "\n".join(line.replace(",", separator) for line in lines) + "\n"
+    manifest = open_source(table(tmp_path, text)).manifest
+    assert list(manifest.keys) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"]
+    assert manifest.classes == ("3", "cat")
+    assert manifest.labels.tolist() == [1, -1, -1, 0, 0]
+
+
+def test_tables_by_other_endings(tmp_path):
+    for ending in ("tsv", "txt"):
+        path = tmp_path / f"images.{ending}"
+        path.write_text("path\tlabel\na.jpg\tcat\n")
+        assert open_source([str(path)]).manifest.classes == ("cat",)
