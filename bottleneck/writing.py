@@ -122,3 +122,17 @@ def write_text(path: Path, text: str) -> None:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OptionError(f"cannot write {path}: {error.strerror}") from error
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """Write a line of a CSV table, ``None`` as an empty cell.
+
+    The ``csv`` module quotes a carriage return only where lines end with one, and its reader then
+    takes it for the end of the line: a file name may hold one.
+    """
+    texts = ("" if cell is None else str(cell) for cell in cells)
+    quoted = (
+        '"' + text.replace('"', '""') + '"' if any(c in text for c in '",\r\n') else text
+        for text in texts
+    )
+    return ",".join(quoted) + "\n"

@@ -1,6 +1,5 @@
 """Where the records of ``predict`` go: a list, standard output, or a file that can be resumed."""
 
-import csv
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from bottleneck.api.records import Labelling
 from bottleneck.errors import OptionError
 from bottleneck.progress import Progress
 from bottleneck.store import writer_lock
-from bottleneck.writing import written_whole
+from bottleneck.writing import csv_line, written_whole
 
 
 class Records(Protocol):
@@ -184,9 +183,8 @@ def _written(
     stream: IO[str], format: str, labelling: Labelling
 ) -> Iterator[Callable[[dict[str, Any]], Any]]:
     if format == "csv":
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(labelling.columns)
-        yield lambda record: table.writerow(labelling.cells(record))
+        stream.write(csv_line(labelling.columns))
+        yield lambda record: stream.write(csv_line(labelling.cells(record)))
     elif format == "jsonl":
         yield lambda record: stream.write(json.dumps(record) + "\n")
     else:

@@ -1,7 +1,9 @@
 """What a backbone is, as data: its input, its preprocessing, its features."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
+
+from bottleneck.errors import OptionError
 
 Pool = Literal["avg", "max", "avgmax", "gem", "none"]
 
@@ -84,4 +86,6 @@ class OutputSpec:
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.pool not in get_args(Pool):
+            raise OptionError(f"expected a pool of {', '.join(get_args(Pool))}, got {self.pool!r}")
         object.__setattr__(self, "name", f"{self.layer}.{self.pool}" if self.layer else self.pool)

@@ -4,7 +4,6 @@ Only finished rows go out, so rows are numbered anew; every format carries the k
 are read and written in blocks, so a file may be larger than memory (an index is built in it).
 """
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from bottleneck.manifest import SPLITS
 from bottleneck.store.export import ExportResult
 from bottleneck.store.reader import FeatureStore
 from bottleneck.targets import MISSING, column_names
-from bottleneck.writing import prepare_output, written_whole
+from bottleneck.writing import csv_line, prepare_output, written_whole
 
 Target = Literal["npy", "parquet", "usearch"]
 
@@ -128,12 +127,11 @@ def _write_npy(store: FeatureStore, name: str, rows: Any, path: Path) -> None:
 def _write_table(store: FeatureStore, rows: Any, path: Path) -> None:
     # Bytes of file names that are not UTF-8 go out as they are.
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow([*COLUMNS, *column_names(store.manifest.targets.names)])
+        stream.write(csv_line([*COLUMNS, *column_names(store.manifest.targets.names)]))
         for start in range(0, len(rows), _BLOCK_ROWS):
             block = rows[start : start + _BLOCK_ROWS]
             columns = [*_columns(store, block), *_target_cells(store, block)]
-            table.writerows(zip(*columns, strict=True))
+            stream.writelines(map(csv_line, zip(*columns, strict=True)))
 
 
 def _columns(store: FeatureStore, rows: Any) -> list[Sequence[str]]:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from bottleneck import backbones
-from bottleneck.errors import BackboneError
+from bottleneck.backbones.spec import OutputSpec
+from bottleneck.errors import BackboneError, OptionError
 
 
 def test_default_is_in_the_table_and_bundled() -> None:
@@ -66,3 +67,8 @@ def test_nothing_heavy_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_unknown_pool_is_refused_before_any_work() -> None:
+    with pytest.raises(OptionError, match=r"expected a pool of avg, max.*got 'mean'"):
+        OutputSpec(pool="mean")
