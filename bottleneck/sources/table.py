@@ -45,8 +45,8 @@ def open_csv(path: str, targets: Sequence[str] = ()) -> Source:
     columns: dict[str, list[str]] = {}
     try:
         with _open_text(path) as stream:
-            first = stream.readline()
-            lines = itertools.chain([first] if first else [], stream)
+            first = [line for line in (stream.readline(), stream.readline()) if line]
+            lines = itertools.chain(first, stream)
             separator = _separator(first)
             reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
             header = next(reader, [])
@@ -109,9 +109,9 @@ def _open_text(path: str) -> IO[str]:
         return io.TextIOWrapper(io.BytesIO(fetch(path)), newline="", encoding="utf-8-sig")
 
 
-def _separator(header: str) -> str:
-    """Return what separates the cells: what occurs most in the header, a comma where none does."""
-    return max(",;\t|", key=header.count)
+def _separator(first: list[str]) -> str:
+    """Return what separates the cells of the header and of the line below; a comma at a tie."""
+    return max(",;\t|", key=lambda mark: min((line.count(mark) for line in first), default=0))
 
 
 def _plain(path: str) -> str:
