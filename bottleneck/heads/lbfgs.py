@@ -30,7 +30,7 @@ _CERTAIN = 1e-3
 curvature says: ``gradient^2 / (2 convexity)`` bounds that. The model has only seen where steps
 went, and called 37 times the minimum of a squared hinge the end."""
 
-_NOTHING = 1e-20
+_NOTHING = 1e-30
 """A value that counts as zero: shares of it mean nothing where only an intercept can lower it
 further, as with rows of a single class."""
 

@@ -139,6 +139,14 @@ def test_the_minimum_of_newton_is_that_of_scikit_learn() -> None:
     assert newton(columns, t, 1.0, np.ones(11)) == pytest.approx(theirs, rel=1e-6)
 
 
+def test_a_small_objective_is_not_taken_for_the_minimum() -> None:
+    X, y = blobs(300, 10, 2, 3.0)
+    with pytest.warns(ConvergenceWarning):
+        ours = LinearSVC(C=1e10, max_iter=50).fit(X * 1e4, y)
+    assert ours.objective_ < 1e-19
+    assert not ours.converged_
+
+
 @pytest.mark.parametrize("C", [1.0, 1e3, 1e7])
 def test_where_the_minimum_is_out_of_reach_that_is_said(C: float) -> None:
     X, y = blobs(300, 10, 2, 3.0)
