@@ -56,9 +56,11 @@ def test_extract_prints_json_alone_and_no_noise(extracted):
     assert (document["rows"], document["ok"], document["failed"]) == (100, 100, 0)
     assert document["backbone"] == "efficientnet_lite0"
     assert document["outputs"] == {"avg": 1280}
-    assert all(line.startswith("100") or "images" in line for line in done.stderr.splitlines()), (
-        done.stderr
-    )
+    told = done.stderr.splitlines()
+    assert told[0].endswith("images: 100 images")
+    assert told[1].startswith("10 classes, 10 images each: ankle_boot,")
+    assert told[2] == "splits: train 70, test 30"
+    assert all(line.startswith("100") for line in told[3:]), done.stderr
     assert FeatureStore.open(file).complete
 
 
@@ -175,7 +177,10 @@ def started(source, output, **options):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         **options,
     )
-    process.stderr.readline()
+    # Before it come the lines on what was found; a finished file has nothing to do.
+    for line in process.stderr:
+        if line.endswith(b" to do\n"):
+            break
     return process
 
 
