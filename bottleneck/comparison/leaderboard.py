@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bottleneck.comparison.alignment import Aligned
 from bottleneck.comparison.costs import Cost, pareto_front
 from bottleneck.comparison.outer import Predictions, Protocol
-from bottleneck.judge.best import ALPHA, p_against_best
+from bottleneck.judge.best import ALPHA, p_of_draws
 from bottleneck.judge.paired import Difference, mcnemar
 from bottleneck.judge.resampling import drawn_means
 from bottleneck.judge.scores import Judgement, judge
@@ -67,7 +67,7 @@ def rank(
     """Order heads by accuracy and test each against the best.
 
     A max-type bootstrap, of whole groups where rows belong to groups, decides what is
-    distinguishable: see :func:`bottleneck.judge.best.p_against_best`.
+    distinguishable: see :mod:`bottleneck.judge.best`.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def _against_best(
     """Compare every head, in the order of its accuracy, with the first."""
     values = right.astype(np.float64)
     draws = drawn_means(values, groups, resamples=resamples, seed=seed)
-    adjusted = p_against_best(right, 0, groups, resamples=resamples, seed=seed)
+    adjusted = p_of_draws(values.mean(axis=0), draws, 0)
     lines: list[dict[str, Any] | None] = [None]
     for i in range(1, right.shape[1]):
         test = mcnemar(right[:, 0], right[:, i])

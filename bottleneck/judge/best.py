@@ -50,8 +50,24 @@ def p_against_best(
         Adjusted p-values; 1 for the best itself.
     """
     values = right.astype(np.float64)
-    observed = values.mean(axis=0)
     draws = drawn_means(values, groups, resamples=resamples, seed=seed)
+    return p_of_draws(values.mean(axis=0), draws, best)
+
+
+def p_of_draws(
+    observed: NDArray[np.float64], draws: NDArray[np.float64], best: int
+) -> NDArray[np.float64]:
+    """Do the same from draws at hand.
+
+    Parameters
+    ----------
+    observed : ndarray of float64, shape (heads,)
+        Accuracies on the rows themselves.
+    draws : ndarray of float64, shape (draws, heads)
+        Accuracies on each draw: :func:`~bottleneck.judge.resampling.drawn_means`.
+    best : int
+        The head picked as the best.
+    """
     centred = draws - draws.mean(axis=0)
     # The variance of a difference, from that of each and their covariance.
     covariance = np.atleast_2d(np.cov(draws, rowvar=False))
