@@ -6,8 +6,8 @@ import pytest
 from fakes import write_png
 
 from bottleneck.errors import ManifestError, PipelineError, TooManyFailuresError
-from bottleneck.extraction.progress import Silent
 from bottleneck.pipeline import load_pipeline, run_pipeline
+from bottleneck.progress import Silent
 
 PIPELINE = """
 [[step]]

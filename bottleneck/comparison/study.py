@@ -32,11 +32,11 @@ from bottleneck.comparison.outer import (
 from bottleneck.comparison.projection import MapKind
 from bottleneck.comparison.selected import COMPARED_HEADS
 from bottleneck.errors import OptionError
-from bottleneck.extraction.progress import Progress, Silent
 from bottleneck.judge.best import ALPHA
 from bottleneck.judge.resampling import LEVEL, RESAMPLES
 from bottleneck.location import readable
 from bottleneck.manifest import SPLITS
+from bottleneck.progress import Progress, Silent
 from bottleneck.store.runs import read_runs
 
 DEFAULT_HEADS = ("logreg", "ridge", "knn")

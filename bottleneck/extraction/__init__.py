@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 from bottleneck.extraction.build import build_embedder, rebuild_embedder
 from bottleneck.extraction.embedder import Embedder
 from bottleneck.extraction.engine import fill_store, fill_stores
-from bottleneck.extraction.progress import Progress, Silent
 from bottleneck.extraction.result import ExtractResult
 from bottleneck.extraction.run import extract_many
+from bottleneck.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from bottleneck.extraction.transformer import FeatureExtractor as FeatureExtractor

@@ -32,11 +32,11 @@ from bottleneck.extraction.plan import (
     require_same_recipe,
     waiting,
 )
-from bottleneck.extraction.progress import Progress
 from bottleneck.extraction.result import ExtractResult, summarise
 from bottleneck.extraction.target import Begun, Target
 from bottleneck.extraction.views import viewed
 from bottleneck.manifest import Manifest
+from bottleneck.progress import Progress
 from bottleneck.sources import Source
 from bottleneck.status import RowStatus
 from bottleneck.store import (

@@ -80,3 +80,17 @@ def colours(tmp_path):
             split = "test" if i % 4 == 0 else "train"
             write_png(root / split / name / f"{i}.png", pixels)
     return root
+
+
+@pytest.fixture
+def features(cli, colours, tmp_path):
+    """A feature file of the colours; with the fake backbone."""
+    assert cli("extract", colours, "-o", tmp_path / "f.h5", "-q").code == 0
+    return tmp_path / "f.h5"
+
+
+@pytest.fixture
+def head(cli, features, tmp_path):
+    """A head trained on it."""
+    assert cli("train", features, "-o", tmp_path / "logreg.head", "-q").code == 0
+    return tmp_path / "logreg.head"

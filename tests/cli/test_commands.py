@@ -15,18 +15,6 @@ from bottleneck.store import FeatureStore, writer_lock
 pytestmark = pytest.mark.usefixtures("fake_backbone")
 
 
-@pytest.fixture
-def features(cli, colours, tmp_path):
-    assert cli("extract", colours, "-o", tmp_path / "f.h5", "-q").code == 0
-    return tmp_path / "f.h5"
-
-
-@pytest.fixture
-def head(cli, features, tmp_path):
-    assert cli("train", features, "-o", tmp_path / "logreg.head", "-q").code == 0
-    return tmp_path / "logreg.head"
-
-
 def test_extract_json_is_one_document_with_the_fixed_keys(cli, colours, tmp_path):
     result = cli("extract", colours, "-o", tmp_path / "f.h5", "--json")
     assert result.code == 0

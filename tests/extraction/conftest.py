@@ -5,7 +5,7 @@ from fakes import fake_embedder
 
 from bottleneck.extraction import fill_store
 from bottleneck.extraction.plan import MaxFailed
-from bottleneck.extraction.progress import Silent
+from bottleneck.progress import Silent
 from bottleneck.sources import open_source
 from bottleneck.store import writer_lock
 

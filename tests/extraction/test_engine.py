@@ -9,8 +9,8 @@ from fakes import MeanBackbone, fake_embedder, write_png
 
 from bottleneck.errors import ImageError, ManifestError, RecipeMismatchError, StoreLockedError
 from bottleneck.extraction.plan import MaxFailed
-from bottleneck.extraction.progress import Silent
 from bottleneck.images import Geometry, decode
+from bottleneck.progress import Silent
 from bottleneck.sources import PixelSource, open_source
 from bottleneck.status import RowStatus
 from bottleneck.store import FeatureStore, failures_path, writer_lock

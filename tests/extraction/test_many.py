@@ -8,11 +8,11 @@ from PIL import Image
 from bottleneck.errors import OptionError
 from bottleneck.extraction import fill_stores
 from bottleneck.extraction.plan import MaxFailed
-from bottleneck.extraction.progress import Silent
 from bottleneck.extraction.views import viewed
 from bottleneck.heads.splits import folds
 from bottleneck.images import Drawing, Geometry, decode, decode_all, make_view
 from bottleneck.manifest import Manifest
+from bottleneck.progress import Silent
 from bottleneck.sources import open_source
 from bottleneck.status import RowStatus
 from bottleneck.store import FeatureStore
