@@ -4,7 +4,7 @@
 
 Each count runs in a process of its own, on small JPEGs that all differ, with the default backbone
 at a small size. Memory is that of the main process and its workers together, sampled from /proc
-(proportional: what they share counts once).
+(prosubsetal: what they share counts once).
 """
 
 import argparse
@@ -95,7 +95,7 @@ def measured(root, output, size):
 
 
 def together(pid):
-    """Proportional memory of a process and its children, MB."""
+    """Prosubsetal memory of a process and its children, MB."""
     total = 0.0
     for number in (pid, *children(pid)):
         try:

@@ -84,17 +84,18 @@ def sweep(path, rounds, measured):
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.preprocessing import StandardScaler
 
-    from bottleneck.heads import folds, selection
+    from bottleneck.heads import folds
+    from bottleneck.heads.selection import linear
 
     # A selection sweeps twice: folds and strengths, then the chosen strength on all rows.
-    swept, sweep_once = [], selection.sweep
+    swept, sweep_once = [], linear.sweep
 
     def timed_sweep(*arguments, **options):
         took, found = timed(lambda: sweep_once(*arguments, **options))
         swept.append(took)
         return found
 
-    selection.sweep = timed_sweep
+    linear.sweep = timed_sweep
     store, train, _ = load(path)
     fold = folds(train.keys, train.y, n_folds=5)
     Z = StandardScaler().fit_transform(train.X)

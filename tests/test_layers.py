@@ -36,9 +36,9 @@ HEAVY = {
     *("fsspec", "s3fs", "umap", "usearch"),
 }
 HOMES = {
-    "tensorflow": {"runtimes/tensorflow.py", "heads/keras_engine.py"},
-    "jax": {"runtimes/jax.py", "heads/keras_engine.py"},
-    "torch": {"runtimes/torch.py", "heads/keras_engine.py"},
+    "tensorflow": {"runtimes/tensorflow.py", "heads/solver/keras_engine.py"},
+    "jax": {"runtimes/jax.py", "heads/solver/keras_engine.py"},
+    "torch": {"runtimes/torch.py", "heads/solver/keras_engine.py"},
     "openvino": {"runtimes/openvino.py"},
     "nncf": {"runtimes/quantize.py"},
     "keras": {"runtimes/openvino.py", "backbones"},

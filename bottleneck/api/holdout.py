@@ -35,7 +35,7 @@ def held_out(
         True for test rows.
     """
     from bottleneck.heads import holdout
-    from bottleneck.heads.target_selection import strata
+    from bottleneck.heads.selection.targets import strata
     from bottleneck.manifest import UNLABELLED
     from bottleneck.targets import missing_rows
 

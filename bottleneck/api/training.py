@@ -15,7 +15,7 @@ from bottleneck.api.training_rows import (
 from bottleneck.declare import listed
 from bottleneck.errors import OptionError
 from bottleneck.heads.catalogue import head_spec
-from bottleneck.heads.grid import parse_counts, parse_grid
+from bottleneck.heads.selection.grid import parse_counts, parse_grid
 from bottleneck.options import TrainOptions
 from bottleneck.progress import Progress
 from bottleneck.writing import prepare_output
@@ -23,7 +23,7 @@ from bottleneck.writing import prepare_output
 if TYPE_CHECKING:
     from bottleneck.heads.rows import Rows
     from bottleneck.heads.saved import Head
-    from bottleneck.heads.selection import Fitted
+    from bottleneck.heads.selection.fitted import Fitted
     from bottleneck.store import FeatureStore, RowChoice
 
 _Fit: TypeAlias = "Callable[[Rows, RowChoice, tuple[str, ...]], Fitted]"
@@ -163,8 +163,8 @@ def _how_to_fit(options: TrainOptions) -> _Fit:
 def _network(options: TrainOptions) -> _Fit:
     """Check the options of the small network; return what fits it."""
     from bottleneck.heads import select_mlp
-    from bottleneck.heads.imported import parse_settings
-    from bottleneck.heads.mlp_selection import checked_settings
+    from bottleneck.heads.kinds.imported import parse_settings
+    from bottleneck.heads.selection.network import checked_settings
 
     settings = checked_settings(parse_settings(listed(options.settings)))
     _refuse_options_of_strengths(options)
@@ -192,7 +192,7 @@ def _refuse_options_of_strengths(options: TrainOptions) -> None:
 
 def _of_targets(options: TrainOptions) -> _Fit:
     """Check the options of a head of targets; return what fits it."""
-    from bottleneck.heads.target_selection import require_target_head, select_targets
+    from bottleneck.heads.selection.targets import require_target_head, select_targets
 
     head = options.head.lower()
     require_target_head(head)
@@ -254,7 +254,7 @@ def _listed(options: TrainOptions) -> _Fit:
 
 def _imported(options: TrainOptions) -> _Fit:
     """Check the options of a classifier given by its path; return what fits it."""
-    from bottleneck.heads.imported import parse_settings, require_savable, select_imported
+    from bottleneck.heads.kinds.imported import parse_settings, require_savable, select_imported
 
     settings = parse_settings(listed(options.settings))
     _refuse_options_of_strengths(options)

@@ -19,7 +19,7 @@ from bottleneck.comparison.label_errors import doubt_labels
 from bottleneck.comparison.leaderboard import Contender
 from bottleneck.comparison.outer import Protocol
 from bottleneck.comparison.projection import MAP_ROWS, MapKind, has_umap, pca_plane, umap_plane
-from bottleneck.heads.splits import shuffled_ranks
+from bottleneck.heads.selection.splits import shuffled_ranks
 from bottleneck.manifest import SPLITS
 
 MOST_MISTAKES = 400

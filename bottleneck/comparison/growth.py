@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from bottleneck.comparison.alignment import Aligned, Features
 from bottleneck.comparison.outer import Protocol
 from bottleneck.heads.catalogue import head_spec
-from bottleneck.heads.curves import few_shots, learning_curve
-from bottleneck.heads.passes import passes
 from bottleneck.heads.rows import Rows
-from bottleneck.heads.splits import first_of_each_class, folds
+from bottleneck.heads.selection.curves import few_shots, learning_curve
+from bottleneck.heads.selection.splits import first_of_each_class, folds
+from bottleneck.heads.solver.row_pass import passes
 
 SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
 """Shares of the training rows (of four folds in five)."""
@@ -33,9 +33,9 @@ def growth(
     Returns
     -------
     curve, shots : list of dict
-        As :func:`bottleneck.heads.curves.learning_curve` and
-        :func:`bottleneck.heads.curves.few_shots` make them: ``share`` or ``shots``, ``rows``,
-        ``mean`` and ``std`` of the accuracy.
+        As :func:`bottleneck.heads.selection.curves.learning_curve` and
+        :func:`bottleneck.heads.selection.curves.few_shots` make them: ``share`` or ``shots``,
+        ``rows``, ``mean`` and ``std`` of the accuracy.
     """
     train = protocol.train
     keys = [aligned.keys[i] for i in train]

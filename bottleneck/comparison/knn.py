@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.comparison.selected import Selected
-from bottleneck.heads.neighbors import nearest_rows
 from bottleneck.heads.rows import Rows
-from bottleneck.heads.splits import folds
+from bottleneck.heads.selection.splits import folds
+from bottleneck.heads.solver.neighbor_search import nearest_rows
 
 NEIGHBORS = (1, 3, 5, 9, 15, 25)
 """Numbers of neighbours tried."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bottleneck.comparison.alignment import Aligned, Features
 from bottleneck.comparison.selected import Selected, select_head
 from bottleneck.errors import HeadError
-from bottleneck.heads.splits import folds
+from bottleneck.heads.selection.splits import folds
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,45 +7,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bottleneck.heads.catalogue import HEAD_NAMES, HEADS, HeadSpec, head_spec
-from bottleneck.heads.grid import parse_grid
+from bottleneck.heads.selection.grid import parse_grid
 
 if TYPE_CHECKING:
-    from bottleneck.heads.discriminant import LinearDiscriminant as LinearDiscriminant
-    from bottleneck.heads.discriminant import NearestMean as NearestMean
-    from bottleneck.heads.linear import LinearSVC as LinearSVC
-    from bottleneck.heads.linear import LogisticRegression as LogisticRegression
-    from bottleneck.heads.mlp import MultilayerPerceptron as MultilayerPerceptron
-    from bottleneck.heads.mlp_selection import select_mlp as select_mlp
-    from bottleneck.heads.multilabel import (
+    from bottleneck.heads.kinds.knn import KNeighbors as KNeighbors
+    from bottleneck.heads.kinds.lda import LinearDiscriminant as LinearDiscriminant
+    from bottleneck.heads.kinds.logreg import LogisticRegression as LogisticRegression
+    from bottleneck.heads.kinds.logreg import (
         MultiLabelLogisticRegression as MultiLabelLogisticRegression,
     )
-    from bottleneck.heads.neighbors import KNeighbors as KNeighbors
-    from bottleneck.heads.ridge import RidgeClassifier as RidgeClassifier
-    from bottleneck.heads.ridge_regression import Ridge as Ridge
+    from bottleneck.heads.kinds.mlp import MultilayerPerceptron as MultilayerPerceptron
+    from bottleneck.heads.kinds.nearest_mean import NearestMean as NearestMean
+    from bottleneck.heads.kinds.ridge import Ridge as Ridge
+    from bottleneck.heads.kinds.ridge import RidgeClassifier as RidgeClassifier
+    from bottleneck.heads.kinds.svm import LinearSVC as LinearSVC
     from bottleneck.heads.saved import Head as Head
-    from bottleneck.heads.selection import Fitted as Fitted
-    from bottleneck.heads.selection import select as select
-    from bottleneck.heads.splits import folds as folds
-    from bottleneck.heads.splits import holdout as holdout
-    from bottleneck.heads.target_selection import select_targets as select_targets
+    from bottleneck.heads.selection.fitted import Fitted as Fitted
+    from bottleneck.heads.selection.linear import select as select
+    from bottleneck.heads.selection.network import select_mlp as select_mlp
+    from bottleneck.heads.selection.splits import folds as folds
+    from bottleneck.heads.selection.splits import holdout as holdout
+    from bottleneck.heads.selection.targets import select_targets as select_targets
 
 _HOME = {
-    "Fitted": "bottleneck.heads.selection",
+    "Fitted": "bottleneck.heads.selection.fitted",
     "Head": "bottleneck.heads.saved",
-    "KNeighbors": "bottleneck.heads.neighbors",
-    "LinearDiscriminant": "bottleneck.heads.discriminant",
-    "LinearSVC": "bottleneck.heads.linear",
-    "LogisticRegression": "bottleneck.heads.linear",
-    "MultiLabelLogisticRegression": "bottleneck.heads.multilabel",
-    "MultilayerPerceptron": "bottleneck.heads.mlp",
-    "NearestMean": "bottleneck.heads.discriminant",
-    "Ridge": "bottleneck.heads.ridge_regression",
-    "RidgeClassifier": "bottleneck.heads.ridge",
-    "folds": "bottleneck.heads.splits",
-    "holdout": "bottleneck.heads.splits",
-    "select": "bottleneck.heads.selection",
-    "select_mlp": "bottleneck.heads.mlp_selection",
-    "select_targets": "bottleneck.heads.target_selection",
+    "KNeighbors": "bottleneck.heads.kinds.knn",
+    "LinearDiscriminant": "bottleneck.heads.kinds.lda",
+    "LinearSVC": "bottleneck.heads.kinds.svm",
+    "LogisticRegression": "bottleneck.heads.kinds.logreg",
+    "MultiLabelLogisticRegression": "bottleneck.heads.kinds.logreg",
+    "MultilayerPerceptron": "bottleneck.heads.kinds.mlp",
+    "NearestMean": "bottleneck.heads.kinds.nearest_mean",
+    "Ridge": "bottleneck.heads.kinds.ridge",
+    "RidgeClassifier": "bottleneck.heads.kinds.ridge",
+    "folds": "bottleneck.heads.selection.splits",
+    "holdout": "bottleneck.heads.selection.splits",
+    "select": "bottleneck.heads.selection.linear",
+    "select_mlp": "bottleneck.heads.selection.network",
+    "select_targets": "bottleneck.heads.selection.targets",
 }
 
 __all__ = [

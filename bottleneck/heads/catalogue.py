@@ -74,25 +74,25 @@ class HeadSpec:
 
 
 def _logreg(params: Mapping[str, float]) -> Any:
-    from bottleneck.heads.linear import LogisticRegression
+    from bottleneck.heads.kinds.logreg import LogisticRegression
 
     return LogisticRegression(C=params["C"], standardize=True)
 
 
 def _svm(params: Mapping[str, float]) -> Any:
-    from bottleneck.heads.linear import LinearSVC
+    from bottleneck.heads.kinds.svm import LinearSVC
 
     return LinearSVC(C=params["C"], standardize=True)
 
 
 def _ridge(params: Mapping[str, float]) -> Any:
-    from bottleneck.heads.ridge import RidgeClassifier
+    from bottleneck.heads.kinds.ridge import RidgeClassifier
 
     return RidgeClassifier(alpha=params["alpha"], standardize=True)
 
 
 def _mlp(params: Mapping[str, float]) -> Any:
-    from bottleneck.heads.mlp import MultilayerPerceptron
+    from bottleneck.heads.kinds.mlp import MultilayerPerceptron
 
     return MultilayerPerceptron(**params)  # type: ignore[arg-type]
 

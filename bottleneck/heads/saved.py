@@ -22,7 +22,7 @@ from bottleneck.heads.weights import damaged, estimator_of, imported_estimator, 
 from bottleneck.recipe import Recipe
 
 if TYPE_CHECKING:
-    from bottleneck.heads.selection import Fitted
+    from bottleneck.heads.selection.fitted import Fitted
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -141,7 +141,7 @@ class Head:
         """
         temperature = self.report.get("temperature")
         if temperature is not None:
-            from bottleneck.heads.linear import probabilities as of_scores
+            from bottleneck.heads.kinds.estimator import probabilities as of_scores
 
             return of_scores(self.scores(X) / temperature)
         probabilities = getattr(self.estimator, "predict_proba", None)
@@ -256,7 +256,7 @@ class Head:
         if self.kind in HEADS:
             write_head(Path(path), description, arrays | weights_of(self.estimator))
             return
-        from bottleneck.heads.imported import dump
+        from bottleneck.heads.skops_file import dump
 
         write_head(Path(path), description, arrays, dump(self.estimator))
 

@@ -33,11 +33,11 @@ def linear_estimator(
     """
     estimator: Any
     if task == "labels":
-        from bottleneck.heads.multilabel import MultiLabelLogisticRegression
+        from bottleneck.heads.kinds.logreg import MultiLabelLogisticRegression
 
         estimator = MultiLabelLogisticRegression(C=best["C"], standardize=True)
     elif task == "numbers":
-        from bottleneck.heads.ridge_regression import Ridge
+        from bottleneck.heads.kinds.ridge import Ridge
 
         estimator = Ridge(alpha=best["alpha"], standardize=True)
     else:
@@ -120,7 +120,7 @@ def _network(best: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], path: 
 
 def imported_estimator(content: bytes, path: Path) -> Any:
     """Read a classifier that skops wrote; whatever it raises is damage."""
-    from bottleneck.heads.imported import load
+    from bottleneck.heads.skops_file import load
 
     try:
         return load(content)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from bottleneck.errors import HeadError
 from bottleneck.heads.rows import Rows
 from bottleneck.heads.saved import Head
-from bottleneck.heads.target_scores import (
+from bottleneck.heads.selection.target_scores import (
     Ranking,
     average_precision,
     mean_average_precision,

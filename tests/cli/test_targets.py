@@ -173,7 +173,7 @@ def columns_of(table, **changed):
 def test_wrong_labels_in_the_test_are_seen_before_the_fit(cli, table, tmp_path, monkeypatch):
     columns_of(table, dark=lambda i, row: "2" if i == 4 else row["dark"])
     assert cli("extract", table, "-o", tmp_path / "g.h5", *ALL, "-q").code == 0
-    monkeypatch.setattr("bottleneck.heads.target_selection.select_targets", None)
+    monkeypatch.setattr("bottleneck.heads.selection.targets.select_targets", None)
     result = cli("train", tmp_path / "g.h5", "-o", tmp_path / "x.head", "--target", "dark")
     assert result.code == 2
     assert "got 2 in target 'dark' of 'images/4.png', a row of the test" in result.err

@@ -7,7 +7,7 @@ import pytest
 
 from bottleneck.comparison.knn import NEIGHBORS, neighbor_accuracy, select_neighbors
 from bottleneck.heads.rows import ArrayRows
-from bottleneck.heads.splits import folds
+from bottleneck.heads.selection.splits import folds
 
 
 def select(X, y, n_folds=4, groups=None):

@@ -9,7 +9,7 @@ from bottleneck.errors import OptionError
 from bottleneck.extraction import fill_stores
 from bottleneck.extraction.plan import MaxFailed
 from bottleneck.extraction.views import viewed
-from bottleneck.heads.splits import folds
+from bottleneck.heads.selection.splits import folds
 from bottleneck.images import Drawing, Geometry, decode, decode_all, make_view
 from bottleneck.manifest import Manifest
 from bottleneck.progress import Silent

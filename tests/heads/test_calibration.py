@@ -6,11 +6,11 @@ from sklearn.metrics import log_loss
 
 from bottleneck.errors import OptionError
 from bottleneck.heads import Head, select
-from bottleneck.heads.calibration import fit_temperature, out_of_fold_scores, two_columns
 from bottleneck.heads.catalogue import HEADS
-from bottleneck.heads.passes import passes
 from bottleneck.heads.rows import ArrayRows
-from bottleneck.heads.sweep import sweep
+from bottleneck.heads.selection.calibration import fit_temperature, out_of_fold_scores, two_columns
+from bottleneck.heads.selection.sweep import sweep
+from bottleneck.heads.solver.row_pass import passes
 from bottleneck.judge import judge_head
 
 

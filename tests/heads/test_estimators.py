@@ -126,9 +126,9 @@ def test_the_curvature_only_changes_the_way(kind, standardize, monkeypatch):
         options = {"tol": 1e-7, "standardize": standardize, "C": 3.0}
         plain = kind(**options).fit(X_, y)
         with monkeypatch.context() as patch:
-            patch.setattr("bottleneck.heads.lockstep.WORTH_ROWS", 0)
+            patch.setattr("bottleneck.heads.solver.lockstep.WORTH_ROWS", 0)
             guided = kind(**options).fit(X_, y)
-            patch.setattr("bottleneck.heads.curvature._MAX_COUPLED", 0)
+            patch.setattr("bottleneck.heads.solver.curvature._MAX_COUPLED", 0)
             uncoupled = kind(**options).fit(X_, y)
             without = kind(fit_intercept=False, **options).fit(X_, y)
         if kind is LogisticRegression and classes == 10:
@@ -181,7 +181,7 @@ def test_linear_discriminant(shrinkage):
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("block", [64, 512])
 def test_nearest_neighbours(metric, block, monkeypatch):
-    monkeypatch.setattr("bottleneck.heads.passes.BLOCK_ROWS", block)
+    monkeypatch.setattr("bottleneck.heads.solver.row_pass.BLOCK_ROWS", block)
     ours = KNeighbors(7, metric=metric).fit(X[:400], Y[:400])
     peer = KNeighborsClassifier(7, metric=metric, algorithm="brute").fit(X[:400], Y[:400])
     distances, numbers = ours.kneighbors(X[400:])

@@ -25,11 +25,12 @@ from bottleneck.heads import (
     folds,
     select,
 )
-from bottleneck.heads.imported import parse_settings
-from bottleneck.heads.losses import logistic, logistic_each, softmax
-from bottleneck.heads.passes import passes
-from bottleneck.heads.portions import Weighting, standardise
+from bottleneck.heads.kinds.imported import parse_settings
 from bottleneck.heads.rows import ArrayRows
+from bottleneck.heads.solver.losses import logistic, logistic_each, softmax
+from bottleneck.heads.solver.row_pass import passes
+from bottleneck.heads.solver.scaling import standardise
+from bottleneck.heads.solver.weighting import Weighting
 
 
 def blobs(n: int, d: int, k: int, apart: float) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -235,7 +236,7 @@ class Unlabelled:
 
 
 def test_missing_labels_are_refused_with_what_to_do() -> None:
-    from bottleneck.heads.estimators import _require_labels
+    from bottleneck.heads.kinds.estimator import _require_labels
 
     labels = np.array([0, 1, -1, 1], np.int32)
     with pytest.raises(HeadError, match="1 of 4") as caught:

@@ -13,18 +13,19 @@ import pytest
 from bottleneck.backbones.keras_scope import import_training_keras
 from bottleneck.errors import OptionError
 from bottleneck.heads import Head, select, select_targets
-from bottleneck.heads.keras_engine import KerasEngine, _padded
-from bottleneck.heads.losses import LOGISTIC, LOGISTIC_EACH, SOFTMAX, SQUARED_HINGE
-from bottleneck.heads.passes import passes
-from bottleneck.heads.portions import Scaling, Weighting
-from bottleneck.heads.products import Work, numpy_engine
 from bottleneck.heads.rows import ArrayRows
+from bottleneck.heads.solver.engine import Work, numpy_engine
+from bottleneck.heads.solver.keras_engine import KerasEngine, _padded
+from bottleneck.heads.solver.losses import LOGISTIC, LOGISTIC_EACH, SOFTMAX, SQUARED_HINGE
+from bottleneck.heads.solver.row_pass import passes
+from bottleneck.heads.solver.scaling import Scaling
+from bottleneck.heads.solver.weighting import Weighting
 
 CASES = [(SOFTMAX, 10), (SQUARED_HINGE, 10), (SQUARED_HINGE, 1), (LOGISTIC, 1), (LOGISTIC_EACH, 3)]
 
 
 def work_of(loss, k, p, n, d, seed=0):
-    """Some problems over three portions, with weights of rows, and features to be shifted."""
+    """Some problems over three subsets, with weights of rows, and features to be shifted."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, d)).astype(np.float32) * 2 + 5
     y = rng.integers(0, 2, (n, k)) if loss.per_label else rng.integers(0, max(k, 2), n)
@@ -59,7 +60,7 @@ def compare_engines():
 @pytest.fixture(autouse=True)
 def _short_blocks(monkeypatch):
     """Blocks that do not divide the rows, so that the last one is padded."""
-    monkeypatch.setattr("bottleneck.heads.keras_engine.BLOCK_ROWS", 128)
+    monkeypatch.setattr("bottleneck.heads.solver.keras_engine.BLOCK_ROWS", 128)
 
 
 def test_sums_are_those_of_numpy():
@@ -68,7 +69,7 @@ def test_sums_are_those_of_numpy():
 
 
 def test_blocks_of_long_rows_are_shorter(monkeypatch):
-    monkeypatch.setattr("bottleneck.heads.keras_engine.BLOCK_BYTES", 7 * 20 * 4 + 3)
+    monkeypatch.setattr("bottleneck.heads.solver.keras_engine.BLOCK_BYTES", 7 * 20 * 4 + 3)
     X, work = work_of(SOFTMAX, 10, 3, n=300, d=20)
     with passes(ArrayRows(X)) as run:
         blocks = [(a, b, tuple(block.shape)) for a, b, block in KerasEngine()._blocks(run, work)]
@@ -160,7 +161,7 @@ def test_what_it_cannot_compute_is_refused(digits):
 def test_other_backends_agree(backend):
     pytest.importorskip(backend, reason="a backend of Keras; not a dependency")
     code = (
-        "import bottleneck.heads.keras_engine as e; e.BLOCK_ROWS = 128;"
+        "import bottleneck.heads.solver.keras_engine as e; e.BLOCK_ROWS = 128;"
         "from test_keras_engine import compare_engines;"
         "engine = compare_engines(); import sys;"
         "print(engine.backend, 'tensorflow' in sys.modules)"

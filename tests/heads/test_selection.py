@@ -7,9 +7,9 @@ from sklearn.svm import LinearSVC
 
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads import HEADS, folds, select
-from bottleneck.heads.passes import passes
 from bottleneck.heads.rows import ArrayRows, FileRows
-from bottleneck.heads.sweep import sweep
+from bottleneck.heads.selection.sweep import sweep
+from bottleneck.heads.solver.row_pass import passes
 
 GRID = (1e-3, 1e-2, 1e-1)
 
@@ -67,7 +67,7 @@ def test_strengths_along_a_path_end_where_each_alone_does(digits, kind, monkeypa
     values = np.logspace(-4, 1, 6)
     everyone = np.ones((1, len(digits.y)), bool)
     for least in (10**9, 0):
-        monkeypatch.setattr("bottleneck.heads.lockstep.WORTH_ROWS", least)
+        monkeypatch.setattr("bottleneck.heads.solver.lockstep.WORTH_ROWS", least)
         about = {"spec": HEADS[kind], "gap": 1e-7}
         with passes(ArrayRows(digits.X)) as opened:
             path = sweep(opened, digits.y, 10, everyone, values=values, **about)
@@ -236,7 +236,7 @@ def test_classes_without_rows_are_not_part_of_the_head(digits):
 
 
 def test_not_converged_is_noted_not_printed(digits, monkeypatch):
-    monkeypatch.setattr("bottleneck.heads.sweep.MAX_ITER", 2)
+    monkeypatch.setattr("bottleneck.heads.selection.sweep.MAX_ITER", 2)
     fitted = run(digits, grid=(0.1, 1.0), n_folds=3)
     assert any(
         note.startswith("cross-validation, C=0.1, 3 of 3 fits: stopped at a gradient of")

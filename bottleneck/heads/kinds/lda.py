@@ -1,0 +1,130 @@
+"""Linear discriminant analysis, from passes for the means and the products about them."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bottleneck.heads.features import BLOCK_ROWS
+from bottleneck.heads.kinds.estimator import LinearClassifier, probabilities
+from bottleneck.heads.rows import FloatArray
+from bottleneck.heads.solver.class_means import class_means, weights_of_classes
+from bottleneck.heads.solver.row_pass import Pass, passes, sum_of
+from bottleneck.heads.solver.scaling import require_range, standardise
+from bottleneck.heads.solver.weighting import Weighting
+
+
+class LinearDiscriminant(LinearClassifier):
+    """Linear discriminant analysis with one covariance for all classes.
+
+    As scikit-learn's ``LinearDiscriminantAnalysis(solver="lsqr")``: scores are
+    ``x' S^-1 m - m' S^-1 m / 2 + log prior`` with the (shrunk) covariance S within classes
+    (T. Hastie, R. Tibshirani and J. Friedman, The Elements of Statistical Learning, 2nd ed.,
+    section 4.3).
+
+    Parameters
+    ----------
+    shrinkage : float
+        Share, 0 to 1, by which the covariance is drawn to a multiple of the identity.
+    threads : int, optional
+        Threads of a pass; one per core by default.
+
+    Attributes
+    ----------
+    coef_, intercept_, classes_
+        See :class:`~bottleneck.heads.kinds.estimator.LinearClassifier`.
+    means_ : ndarray of float64, shape (classes, d)
+    priors_ : ndarray of float64, shape (classes,)
+        Share of each class in the weights of the rows.
+    """
+
+    means_: NDArray[np.float64]
+    priors_: NDArray[np.float64]
+
+    def __init__(
+        self,
+        shrinkage: float = 0.0,
+        *,
+        threads: int | None = None,
+    ) -> None:
+        self.shrinkage = shrinkage
+        self.threads = threads
+
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Solve, from passes for the centre, the class means and the products about those.
+
+        Parameters
+        ----------
+        X : array-like, h5py.Dataset or FeatureStore, shape (n, d)
+        y : array-like, shape (n,)
+        sample_weight : array-like, shape (n,), optional
+        """
+        if not 0 <= self.shrinkage <= 1:
+            raise ValueError(f"expected a shrinkage of 0 to 1, got {self.shrinkage!r}")
+        rows, codes, weights = self._begin(X, y, sample_weight)
+        k = len(self.classes_)
+        weighting = Weighting(codes, np.ones((1, len(codes)), bool), weights)
+        with passes(rows, threads=self.threads) as run:
+            centre = standardise(run, weighting).mean[0]
+            means = class_means(run, weighting, k, centre)
+            shift, covariance = _within(run, weighting, means)
+        require_range(float(np.abs(covariance).max()), rows.dtype)
+        weight = weights_of_classes(weighting, k)
+        self.priors_ = weight / weight.sum()
+        d = len(covariance)
+        spread = float(np.trace(covariance)) / d
+        covariance *= 1 - self.shrinkage
+        covariance[np.diag_indices(d)] += self.shrinkage * spread
+        self.means_ = means + shift
+        coef = np.asarray(np.linalg.lstsq(covariance, self.means_.T, rcond=None)[0].T, np.float64)
+        intercept = -0.5 * np.einsum("kd,kd->k", coef, self.means_) + np.log(self.priors_)
+        if k == 2:
+            coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+        self.coef_, self.intercept_ = coef, intercept
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return probabilities, float64 of shape (n, classes), rows summing to one."""
+        return probabilities(self.decision_function(X))
+
+    def predict_log_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the logarithms of :meth:`predict_proba`."""
+        return np.log(self.predict_proba(X))
+
+
+def _within(
+    run: Pass, weighting: Weighting, means: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what the class means are off by, and the covariance within classes.
+
+    Products are of differences from the row's own class mean, so that a class far from the
+    others costs no digits.
+    """
+    (k, d), dtype = means.shape, run.rows.dtype
+    bases = means.astype(dtype)
+
+    def new() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return np.zeros((k, d)), np.zeros((d, d))
+
+    def visit(
+        total: tuple[NDArray[np.float64], NDArray[np.float64]],
+        start: int,
+        stop: int,
+        block: FloatArray,
+        scratch: object,
+    ) -> None:
+        codes = weighting.y[start:stop]
+        weights = weighting.block(start, stop, dtype)[0]
+        own = block - bases[codes]
+        picked = np.zeros((k, len(block)), dtype)
+        picked[codes, np.arange(len(block))] = weights
+        total[0][...] += picked @ own
+        own *= np.sqrt(weights)[:, None]
+        total[1][...] += own.T @ own
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = run.run(new, visit, block_rows=BLOCK_ROWS, shards=1)
+    weight = weights_of_classes(weighting, k)
+    shift = sum_of(part[0] for part in parts) / weight[:, None]
+    scatter = sum_of(part[1] for part in parts) - (shift.T * weight) @ shift
+    return shift + bases - means, scatter / weight.sum()

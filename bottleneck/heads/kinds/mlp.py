@@ -1,0 +1,171 @@
+"""The classic bottleneck head: one hidden layer with dropout. Keras trains it, NumPy runs it."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bottleneck.heads.kinds.estimator import StreamingClassifier, probabilities
+from bottleneck.heads.rows import FloatArray, Rows
+from bottleneck.heads.selection.splits import holdout
+from bottleneck.heads.solver.row_pass import passes
+
+VALIDATION = 0.1
+"""Share of the training rows that tells when to stop."""
+
+
+class MultilayerPerceptron(StreamingClassifier):
+    """``Dense(hidden, relu), Dropout(dropout), Dense(classes, softmax)``, streamed.
+
+    Trained by Keras (whichever backend it uses) with Adam on the cross entropy, in shuffled
+    batches read from the rows; memory does not grow with their number. Features are standardised.
+    The weights of the epoch of the least loss on held-out rows are kept, on the features as they
+    are, so that predicting needs NumPy only.
+
+    Parameters
+    ----------
+    hidden : int
+        Units of the hidden layer.
+    dropout : float
+        Share of them left out in every training step, 0 or more and below 1.
+    epochs : int
+        Passes over the training rows at most.
+    lr : float
+        Learning rate of Adam.
+    batch_size : int
+        Rows per training step.
+    patience : int
+        Epochs without a smaller loss on the held-out rows, after which training ends.
+    seed : int
+        Decides first weights, order of the rows and dropout. On a CPU the same seed gives the
+        same head with the same versions of the libraries.
+    threads : int, optional
+        Threads that read rows for predicting; one per core by default.
+
+    Attributes
+    ----------
+    hidden_coef_, hidden_intercept_ : ndarray of float64, shapes (d, hidden) and (hidden,)
+    coef_, intercept_ : ndarray of float64, shapes (hidden, classes) and (classes,)
+    classes_ : ndarray, shape (classes,)
+    losses_ : list of float
+        Loss on the held-out rows after every epoch.
+    epoch_ : int
+        The epoch whose weights were kept, from 1.
+    """
+
+    hidden_coef_: NDArray[np.float64]
+    hidden_intercept_: NDArray[np.float64]
+    coef_: NDArray[np.float64]
+    intercept_: NDArray[np.float64]
+    losses_: list[float]
+    epoch_: int
+
+    def __init__(
+        self,
+        hidden: int = 256,
+        *,
+        dropout: float = 0.5,
+        epochs: int = 50,
+        lr: float = 1e-3,
+        batch_size: int = 256,
+        patience: int = 5,
+        seed: int = 0,
+        threads: int | None = None,
+    ) -> None:
+        self.hidden = hidden
+        self.dropout = dropout
+        self.epochs = epochs
+        self.lr = lr
+        self.batch_size = batch_size
+        self.patience = patience
+        self.seed = seed
+        self.threads = threads
+
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        *,
+        members: NDArray[np.bool_] | None = None,
+        held_out: NDArray[np.bool_] | None = None,
+    ) -> Self:
+        """Train.
+
+        Parameters
+        ----------
+        X : array-like, h5py.Dataset or FeatureStore, shape (n, d)
+        y : array-like, shape (n,)
+            Classes.
+        members : ndarray of bool, shape (n,), optional
+            Rows to use; all by default. The others are read past.
+        held_out : ndarray of bool, shape (n,), optional
+            Those of them that tell when to stop and are not learnt from; by default a tenth
+            of each class.
+
+        Raises
+        ------
+        ValueError
+            For options out of range, a single class, or no rows on either side.
+        """
+        from bottleneck.heads.kinds.mlp_training import train
+
+        counts = (self.hidden, self.epochs, self.batch_size, self.patience)
+        if not all(isinstance(count, int) and count >= 1 for count in counts):
+            raise ValueError(
+                "expected hidden, epochs, batch_size and patience to be whole numbers of 1 or "
+                f"more, got {', '.join(map(repr, counts))}"
+            )
+        if not (0 <= self.dropout < 1 and self.lr > 0):
+            raise ValueError(
+                f"expected a dropout of 0 or more and below 1 and lr above 0, got "
+                f"{self.dropout!r} and {self.lr!r}"
+            )
+        rows, codes, _ = self._begin(X, y, None)
+        used = np.ones(len(codes), bool) if members is None else members
+        if held_out is None:
+            at = np.flatnonzero(used)
+            held_out = np.zeros(len(codes), bool)
+            held_out[at] = holdout(
+                [str(i) for i in at], codes[at], None, fraction=VALIDATION, seed=self.seed
+            )
+        learnt, judged = used & ~held_out, used & held_out
+        if not learnt.any() or not judged.any():
+            raise ValueError("expected rows to learn from and rows to judge by, got too few")
+        train(self, rows, codes, learnt, judged)
+        return self
+
+    def forward(self, block: FloatArray) -> NDArray[np.float64]:
+        """Return logits, float64 of shape (n, classes), of features (n, d) as they are."""
+        hidden = block.astype(np.float64) @ self.hidden_coef_
+        hidden += self.hidden_intercept_
+        np.maximum(hidden, 0, out=hidden)
+        logits: NDArray[np.float64] = hidden @ self.coef_ + self.intercept_
+        return logits
+
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Return logits, float64 of shape (n, classes), also for two classes.
+
+        Parameters
+        ----------
+        X : array-like, h5py.Dataset or FeatureStore, shape (n, d)
+        """
+        return self._in_blocks(self._check_rows(X))
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return probabilities, float64 of shape (n, classes), rows summing to one."""
+        return probabilities(self.decision_function(X))
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the class of each row, shape (n,)."""
+        predicted: NDArray[Any] = self.classes_[self.decision_function(X).argmax(axis=1)]
+        return predicted
+
+    def _in_blocks(self, rows: Rows) -> NDArray[np.float64]:
+        logits = np.empty((rows.shape[0], len(self.intercept_)))
+
+        def visit(_: None, start: int, stop: int, block: FloatArray, scratch: object) -> None:
+            logits[start:stop] = self.forward(block)
+
+        with passes(rows, threads=self.threads) as run:
+            run.run(lambda: None, visit)
+        return logits

@@ -1,0 +1,1 @@
+"""How heads are chosen: splits of the rows, sweeps over strengths, estimates."""

@@ -1,0 +1,277 @@
+"""All subsets of the rows and all strengths at once, scored on the rows left out.
+
+The weights of all problems are stacked: a block of rows is read once per pass and multiplied
+with all of them. Ridge needs one pass for the moments of each fold; what a fold leaves is the
+whole less the fold.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.heads.catalogue import HeadSpec
+from bottleneck.heads.rows import FloatArray
+from bottleneck.heads.solver.curvature import WORTH_ROWS
+from bottleneck.heads.solver.gram import Moments, gram_moments
+from bottleneck.heads.solver.lockstep import solve, with_curvature
+from bottleneck.heads.solver.losses import LOGISTIC, LOGISTIC_EACH, SOFTMAX, SQUARED_HINGE
+from bottleneck.heads.solver.objective import Problem, Solution, StackedObjective
+from bottleneck.heads.solver.ridge_path import RidgePath
+from bottleneck.heads.solver.row_pass import Pass, sum_of
+from bottleneck.heads.solver.scaling import standardise
+from bottleneck.heads.solver.weighting import Weighting
+from bottleneck.heads.weights import linear_estimator
+
+TOLERANCE = 1e-4
+"""Largest component of the gradient to end at, as scikit-learn's default."""
+
+SCORING_GAP = 1e-5
+"""Share of the objective that heads which are only scored may leave to gain, where rows are few.
+With many rows :data:`TOLERANCE` decides alone, as in scikit-learn."""
+
+MAX_ITER = 5000
+
+
+@dataclass(frozen=True, eq=False)
+class Swept:
+    """What a sweep found.
+
+    Parameters
+    ----------
+    coef : ndarray of float64, shape (subsets, strengths, columns, d)
+        Heads on the features as they are.
+    intercept : ndarray of float64, shape (subsets, strengths, columns)
+    solutions : list of list of Solution
+        By subset and strength; empty for ridge.
+    """
+
+    coef: NDArray[np.float64]
+    intercept: NDArray[np.float64]
+    solutions: list[list[Solution]]
+
+    def notes(self, values: Sequence[float], what: str) -> list[str]:
+        """Say which strengths were left before they converged."""
+        counts: Counter[float] = Counter()
+        worst: dict[float, float] = {}
+        above: dict[float, float] = {}
+        for found in self.solutions:
+            for value, one in zip(values, found, strict=True):
+                if not one.converged:
+                    counts[value] += 1
+                    worst[value] = max(worst.get(value, 0.0), one.gradient_norm)
+                    share = one.duality_gap / one.objective
+                    above[value] = max(above.get(value, 0.0), share)
+        return [
+            f"{what}, C={value:g}, {count} of {len(self.solutions)} fits: stopped at a gradient "
+            f"of {worst[value]:.1e} (tolerance {TOLERANCE:g}), at most {above[value]:.1g} of the "
+            f"objective above the minimum"
+            for value, count in sorted(counts.items())
+        ]
+
+
+def sweep(
+    run: Pass,
+    y: NDArray[Any],
+    n_classes: int,
+    members: NDArray[np.bool_],
+    *,
+    spec: HeadSpec,
+    values: Sequence[float],
+    gap: float | None = None,
+    parts: NDArray[np.int32] | None = None,
+    start: Sequence[NDArray[np.float64]] | None = None,
+) -> Swept:
+    """Fit a head on every subset of the rows with every strength; features are standardised.
+
+    Parameters
+    ----------
+    run : Pass
+        The rows.
+    y : ndarray of int64, shape (n,); or shape (n, targets)
+        Codes from 0 to ``n_classes - 1``. Or several targets per row: labels of 0 and 1 for
+        logistic regression, numbers for ridge regression.
+    n_classes : int
+        Classes of every head, of which a subset may lack some; or targets.
+    members : ndarray of bool, shape (subsets, n)
+        Which rows belong to each subset.
+    spec : HeadSpec
+        The head.
+    values : sequence of float
+        Values of C, ascending.
+    gap : float
+        Share of the objective that may be left to gain; by default what is enough for scores.
+    parts : ndarray of int32, shape (n,), optional
+        Folds of which every subset is a union, for ridge.
+    start : sequence of ndarray of float64, shape (columns, d + 1), optional
+        Where to begin, for each subset.
+    """
+    if spec.name == "ridge":
+        return _sweep_ridge(run, y, n_classes, members, spec=spec, values=values, parts=parts)
+    weighting = Weighting(y, members)
+    if y.ndim == 2:
+        loss = LOGISTIC_EACH
+    else:
+        loss = SQUARED_HINGE if spec.name == "svm" else LOGISTIC if n_classes == 2 else SOFTMAX
+    stack = StackedObjective(
+        run=run,
+        loss=loss,
+        columns=loss.columns(n_classes),
+        weighting=weighting,
+        scaling=standardise(run, weighting),
+    )
+    paths = [
+        [Problem(subset, 1 / (value * total)) for value in values]
+        for subset, total in enumerate(weighting.totals)
+    ]
+    stack, curvature = with_curvature(stack)
+    if gap is None:
+        gap = SCORING_GAP if run.rows.shape[0] < WORTH_ROWS else np.inf
+    found = solve(
+        stack,
+        paths,
+        tolerance=TOLERANCE,
+        gap=gap,
+        max_iter=MAX_ITER,
+        start=start,
+        curvature=curvature,
+    )
+    return Swept(
+        np.stack([[one.coef for one in path] for path in found]),
+        np.stack([[one.intercept for one in path] for path in found]),
+        found,
+    )
+
+
+def _sweep_ridge(
+    run: Pass,
+    y: NDArray[Any],
+    n_classes: int,
+    members: NDArray[np.bool_],
+    *,
+    spec: HeadSpec,
+    values: Sequence[float],
+    parts: NDArray[np.int32] | None,
+) -> Swept:
+    everything = Weighting(y, np.ones((1, len(y)), bool))
+    centre = standardise(run, everything).mean[0]
+    alphas = [spec.parameters(value)["alpha"] for value in values]
+
+    def fit(moments: Moments) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        path = RidgePath.of(moments, standardize=True, numeric=y.ndim == 2)
+        return [path.solve(alpha) for alpha in alphas]
+
+    if parts is None:
+        found = [
+            fit(gram_moments(run, Weighting(y, member[None]), n_classes, centre)[0])
+            for member in members
+        ]
+    else:
+        folds = range(int(parts.max()) + 1)
+        of_folds = gram_moments(
+            run, Weighting(y, np.stack([parts == fold for fold in folds])), n_classes, centre
+        )
+
+        def left(member: NDArray[np.bool_]) -> Moments:
+            # Added up, not taken from the whole: a fold of large values would leave rounding.
+            first, *others = [of_folds[fold] for fold in folds if member[np.argmax(parts == fold)]]
+            for other in others:
+                first = first + other
+            return first
+
+        found = run.each(lambda member: fit(left(member)), list(members))
+    return Swept(
+        np.stack([[coef for coef, _ in subset] for subset in found]),
+        np.stack([[intercept for _, intercept in subset] for subset in found]),
+        [],
+    )
+
+
+def held_out_accuracy(
+    run: Pass,
+    y: NDArray[np.int64],
+    members: NDArray[np.bool_],
+    parts: NDArray[np.int32],
+    swept: Swept,
+) -> NDArray[np.float64]:
+    """Score every head on the rows it was not fitted on, apart for each fold, in one pass.
+
+    Parameters
+    ----------
+    run : Pass
+        The rows.
+    y : ndarray of int64, shape (n,)
+        Codes.
+    members : ndarray of bool, shape (subsets, n)
+        Rows the heads were fitted on.
+    parts : ndarray of int32, shape (n,)
+        Fold of each row.
+    swept : Swept
+        The heads.
+
+    Returns
+    -------
+    ndarray of float64, shape (subsets, strengths, folds)
+        Share of right rows; NaN where a fold has no row left out.
+    """
+    p, k, columns, d = swept.coef.shape
+    n_parts = int(parts.max()) + 1
+
+    def visit(
+        right: NDArray[np.float64], start: int, stop: int, block: FloatArray, scratch: object
+    ) -> None:
+        for subset in range(p):
+            left_out = np.flatnonzero(~members[subset, start:stop])
+            if not len(left_out):
+                continue
+            rows = block[left_out].astype(np.float64)
+            scores = rows @ swept.coef[subset].reshape(k * columns, d).T
+            scores += swept.intercept[subset].ravel()
+            codes = predicted_codes(scores.reshape(len(rows), k, columns))
+            correct = codes == y[start:stop][left_out, None]
+            part = parts[start:stop][left_out]
+            for i in range(k):
+                right[subset, i] += np.bincount(part, correct[:, i], minlength=n_parts)
+
+    total = sum_of(run.run(lambda: np.zeros((p, k, n_parts)), visit))
+    counts = np.stack([np.bincount(parts[~member], minlength=n_parts) for member in members])
+    with np.errstate(invalid="ignore"):
+        accuracy: NDArray[np.float64] = total / counts[:, None, :]
+    return accuracy
+
+
+def predicted_codes(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the winning code of scores (..., columns); one column is the score of code 1."""
+    if scores.shape[-1] == 1:
+        return (scores[..., 0] > 0).astype(np.int64)
+    codes: NDArray[np.int64] = scores.argmax(axis=-1)
+    return codes
+
+
+def unmoved_note(swept: Swept, values: Sequence[float]) -> list[str]:
+    """Note strengths whose heads are those of another one, because they met the tolerance."""
+    if not swept.solutions or len(values) < 2:
+        return []
+    same = [
+        at
+        for at in range(1, len(values))
+        if all(path[at].passes == 0 and path[at].iterations == 0 for path in swept.solutions)
+    ]
+    if not same:
+        return []
+    listed = ", ".join(f"{values[at]:g}" for at in same)
+    note = f"C={listed}: heads of the C before meet the tolerance ({TOLERANCE:g}), scores are equal"
+    return [note]
+
+
+def as_estimator(spec: HeadSpec, swept: Swept, params: Mapping[str, float]) -> Any:
+    """Make a fitted estimator of a sweep over one subset with one strength."""
+    estimator = linear_estimator(
+        spec.name, "classes", params, swept.coef[0, 0], swept.intercept[0, 0]
+    )
+    if swept.solutions:
+        estimator.take(swept.solutions[0][0])
+    return estimator

@@ -1,0 +1,1 @@
+"""How heads are fitted: passes over the rows, and the solvers that ask for them."""

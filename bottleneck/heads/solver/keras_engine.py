@@ -1,0 +1,248 @@
+"""The pass of stacked problems through Keras operations: TensorFlow, JAX or Torch, for a GPU.
+
+Blocks go to the backend's default device, where scores, losses and both products are computed
+in float32 (not in TensorFloat-32); the sums of each block come back and are added in float64. On
+a GPU the first blocks stay there for the next pass, as many as :data:`KEPT_BYTES` allow.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.backbones.keras_scope import import_training_keras
+from bottleneck.errors import OptionError
+from bottleneck.heads.rows import FloatArray
+from bottleneck.heads.solver.engine import Sums, Work
+from bottleneck.heads.solver.losses import Loss
+from bottleneck.heads.solver.row_pass import Pass
+
+BLOCK_ROWS = 8192
+"""Rows per block, at most."""
+
+BLOCK_BYTES = 40 << 20
+"""Bytes per block, at most: 8192 rows of 1280 float32, which keep a large device busy."""
+
+KEPT_BYTES = 4 << 30
+"""Bytes of features that may stay on a GPU between passes."""
+
+_Kernel: TypeAlias = Callable[[Any, Any, Any], tuple[Any, Any]]
+"""From ops, scores (k, p, rows) and targets (k, 1, rows) to losses (p, rows) and derivatives."""
+
+
+class KerasEngine:
+    """Does the work of a pass on Keras's backend. An engine belongs to one matrix of rows.
+
+    Attributes
+    ----------
+    backend : str
+        ``tensorflow``, ``jax`` or ``torch``.
+    device : {"GPU", "CPU"}
+        Where it computes.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        When Keras or its backend cannot be imported.
+    """
+
+    def __init__(self) -> None:
+        keras = import_training_keras()
+        self._ops = keras.ops
+        self.backend: str = keras.backend.backend()
+        self.device = "GPU" if _on_gpu(self.backend) else "CPU"
+        self._steps: dict[str, Any] = {}
+        self._kept: dict[int, Any] = {}
+        self._kept_for: bytes | None = None
+        self._room = KEPT_BYTES if self.device == "GPU" else 0
+
+    def __repr__(self) -> str:
+        return f"<KerasEngine {self.backend} on {self.device}, {len(self._kept)} blocks kept>"
+
+    def __call__(self, run: Pass, work: Work) -> Sums:
+        """Go through all rows once; see :class:`~bottleneck.heads.solver.engine.Engine`."""
+        if run.rows.dtype != np.float32:
+            raise OptionError(
+                f"expected float32 or float16 features for the Keras engine, got {run.rows.dtype}",
+                hint="The NumPy engine computes in float64.",
+            )
+        shift = work.scaling.shift
+        prepared = None if shift is None else shift.tobytes()
+        if self._kept_for != prepared:
+            self._kept.clear()
+            self._kept_for = prepared
+        run.count += 1
+        k, p, d = work.weights.shape
+        # Programs are compiled for shapes: problems are padded to few different numbers.
+        width = _padded(p)
+        weights = np.zeros((k, width, d), np.float32)
+        weights[:, :p] = work.weights
+        intercepts = np.zeros((k, width), np.float32)
+        intercepts[:, :p] = work.intercepts
+        with _full_float32(self.backend):
+            flat = self._ops.convert_to_tensor(weights.reshape(k * width, d))
+            added = self._ops.convert_to_tensor(intercepts)
+            step = self._step(work.loss)
+            loss, residual, raw = np.zeros(p), np.zeros((k, p)), np.zeros((k, p, d))
+            for start, stop, X in self._blocks(run, work):
+                rows = np.zeros((width, int(X.shape[0])), np.float32)
+                rows[:p, : stop - start] = work.row_weights(start, stop)
+                targets = np.zeros((k, rows.shape[1]), np.float32)
+                own = work.weighting.y[start:stop]
+                targets[:, : stop - start] = _TARGETS[work.loss.name](own, k)
+                found = step(flat, added, X, *map(self._ops.convert_to_tensor, (targets, rows)))
+                values = [np.asarray(self._ops.convert_to_numpy(part)) for part in found]
+                loss += values[0][:p]
+                residual += values[1][:, :p]
+                raw += values[2].reshape(k, width, d)[:, :p]
+        return loss, residual, raw.reshape(k * p, d)
+
+    def _blocks(self, run: Pass, work: Work) -> Iterator[tuple[int, int, Any]]:
+        """Yield runs of rows with their features on the device, padded to one length."""
+        n, d = run.rows.shape
+        size = min(n, BLOCK_ROWS, max(1, BLOCK_BYTES // (4 * d)))
+        scratch: dict[str, FloatArray] = {}
+        for start in range(0, n, size):
+            stop = min(start + size, n)
+            if start not in self._kept:
+                block = np.zeros((size, d), np.float32)
+                block[: stop - start] = work.scaling.prepare(run.rows.read(start, stop, scratch))
+                tensor = self._ops.convert_to_tensor(block)
+                if (len(self._kept) + 1) * block.nbytes > self._room:
+                    yield start, stop, tensor
+                    continue
+                self._kept[start] = tensor
+            yield start, stop, self._kept[start]
+
+    def _step(self, loss: Loss) -> Any:
+        """Return the program of a block, compiled where the backend compiles."""
+        if loss.name not in self._steps:
+            ops, kernel = self._ops, _KERNELS[loss.name]
+
+            def step(flat: Any, added: Any, X: Any, targets: Any, weights: Any) -> Any:
+                k, p = added.shape
+                scores = ops.matmul(flat, ops.transpose(X))
+                Z = ops.reshape(scores, (k, p, X.shape[0])) + added[:, :, None]
+                losses, derivatives = kernel(ops, Z, targets[:, None, :])
+                weighted = derivatives * weights
+                raw = ops.matmul(ops.reshape(weighted, (k * p, X.shape[0])), X)
+                return ops.sum(losses * weights, axis=1), ops.sum(weighted, axis=2), raw
+
+            self._steps[loss.name] = _compiled(step, self.backend)
+        return self._steps[loss.name]
+
+
+def _softmax(ops: Any, Z: Any, targets: Any) -> tuple[Any, Any]:
+    # As the NumPy engine: nothing small is the difference of two ones.
+    Z = Z - ops.max(Z, axis=0, keepdims=True)
+    own = ops.sum(Z * targets, axis=0)
+    mine, rest = ops.exp(own), ops.exp(Z) * (1 - targets)
+    others = ops.sum(rest, axis=0)
+    losses = ops.log1p(others + (mine - 1)) - own
+    return losses, (rest - targets * others) / (others + mine)
+
+
+def _logistic(ops: Any, Z: Any, targets: Any) -> tuple[Any, Any]:
+    sign = 1 - 2 * targets
+    return ops.sum(ops.softplus(sign * Z), axis=0), sign * ops.sigmoid(sign * Z)
+
+
+def _squared_hinge(ops: Any, Z: Any, targets: Any) -> tuple[Any, Any]:
+    beyond = ops.maximum(1 - targets * Z, 0.0)
+    return ops.sum(beyond * beyond, axis=0), -2 * targets * beyond
+
+
+_KERNELS: Mapping[str, _Kernel] = {
+    "softmax": _softmax,
+    "logistic": _logistic,
+    "logistic_each": _logistic,
+    "squared_hinge": _squared_hinge,
+}
+
+
+def _one_hot(y: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
+    """Return where columns stand for the row's class; one column stands for class 1."""
+    names = np.array([1]) if k == 1 else np.arange(k)
+    found: NDArray[np.bool_] = names[:, None] == y
+    return found
+
+
+_TARGETS: Mapping[str, Callable[[NDArray[Any], int], NDArray[Any]]] = {
+    "softmax": _one_hot,
+    "logistic": _one_hot,
+    "logistic_each": lambda y, k: y.T == 1,
+    "squared_hinge": lambda y, k: np.where(_one_hot(y, k), 1, -1),
+}
+
+
+def _padded(p: int) -> int:
+    """Round up to 1, 2, 4, 6, 8, 12, 16, 24, ...: at most half as much again."""
+    width = 1
+    while width < p:
+        width *= 2
+    return width // 4 * 3 if width > 4 and p <= width // 4 * 3 else width
+
+
+def _on_gpu(backend: str) -> bool:
+    """Whether the backend's default device is an accelerator."""
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_logical_devices("GPU"))
+    if backend == "jax":
+        import jax
+
+        return bool(jax.default_backend() != "cpu")
+    if backend == "torch":
+        import torch
+
+        return bool(torch.cuda.is_available())
+    return False
+
+
+def _compiled(step: Any, backend: str) -> Any:
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(step)
+    if backend == "jax":
+        import jax
+
+        return jax.jit(step)
+    if backend == "torch":
+        import torch
+
+        return torch.no_grad()(step)
+    return step
+
+
+@contextlib.contextmanager
+def _full_float32(backend: str) -> Iterator[None]:
+    """Multiply float32 as float32: TensorFloat-32 keeps three digits, gradients need more."""
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        before = tf.config.experimental.tensor_float_32_execution_enabled()
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+        try:
+            yield
+        finally:
+            tf.config.experimental.enable_tensor_float_32_execution(before)
+    elif backend == "jax":
+        import jax
+
+        with jax.default_matmul_precision("highest"):
+            yield
+    elif backend == "torch":
+        import torch
+
+        chosen = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(chosen)
+    else:
+        yield

@@ -1,0 +1,272 @@
+"""Many regularised linear problems solved in step: each block of rows is read once for all.
+
+Every subset of the rows follows its own path of penalties, from the strongest to the weakest.
+A problem begins where the ones before point to, and with what their solver learnt of the
+curvature: the Hessians differ by the change of the penalty, which is known.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.heads.solver.curvature import WORTH_ROWS, Curvature, Inverse, Local
+from bottleneck.heads.solver.lbfgs import MEMORY, Lbfgs, Vector
+from bottleneck.heads.solver.objective import Problem, Solution, StackedObjective
+
+GAP = 1e-7
+"""Share of the objective the quadratic model may still expect to gain at the end. The model
+knows few directions: the distance from the minimum was up to 200 times that (digits, C = 100),
+where `tol=1e-4` alone left 8%."""
+
+_MAX_COLUMNS = 2048
+"""Columns multiplied at once: their float64 sums take 20 MiB per 1280 features and shard."""
+
+_PAIR_BYTES = 256 << 20
+"""Memory of all solvers together, unless that is less than ten pairs each."""
+
+_REFRESH = frozenset({0, 8, 20, 50, 100, 200, 400, 800})
+"""Rounds of a problem at which the curvature is looked at anew: often while weights move far."""
+
+_NEAR = 2.0
+"""Gradients, in tolerances, up to which a problem begins where the last one ended."""
+
+_MARGIN = 0.8
+"""Share of the tolerance that solvers on a path go down to: the next problem may then be solved
+by the same weights, as it always is with penalties that hardly matter any more."""
+
+_FAR = 2.0
+"""Steps of the path (in log penalty) up to which it is extrapolated by one more."""
+
+
+def with_curvature(stack: StackedObjective) -> tuple[StackedObjective, Curvature | None]:
+    """Turn a stack's features to where its Hessians are nearly diagonal, if rows are many."""
+    if stack.run.rows.shape[0] < WORTH_ROWS:
+        return stack, None
+    curvature = Curvature(
+        stack.run.rows,
+        stack.weighting.y,
+        stack.loss,
+        mean=stack.scaling.mean[0],
+        scale=stack.scaling.scale[0],
+        fit_intercept=stack.fit_intercept,
+    )
+    return replace(stack, scaling=replace(stack.scaling, rotation=curvature.rotation)), curvature
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """When solvers end, and how much they remember."""
+
+    tolerance: float
+    reach: float
+    gap: float
+    max_iter: int
+    memory: int
+    penalised: Vector
+
+    def begin(
+        self,
+        x: Vector,
+        problem: Problem,
+        scale: Inverse | None = None,
+        pairs: Sequence[tuple[Vector, Vector]] = (),
+    ) -> Lbfgs:
+        return Lbfgs(
+            x,
+            tolerance=self.reach,
+            gap=self.gap,
+            convexity=problem.penalty * self.penalised,
+            scale=scale,
+            pairs=pairs,
+            memory=self.memory,
+        )
+
+
+@dataclass(eq=False)
+class _Walk:
+    """Where one path of problems has got to, and how the next one may go on from there."""
+
+    problems: Sequence[Problem]
+    solver: Lbfgs
+    fallback: Lbfgs | None = None
+    nearby: Local | None = None
+    rounds: int = 0
+    past: list[tuple[float, Vector]] = field(default_factory=list)
+    found: list[Solution] = field(default_factory=list)
+
+    @property
+    def problem(self) -> Problem:
+        return self.problems[len(self.found)]
+
+
+class _Guide:
+    """Inverse Hessians for all paths: one estimate serves every subset at a penalty."""
+
+    def __init__(self, stack: StackedObjective, curvature: Curvature) -> None:
+        self._stack, self._curvature = stack, curvature
+        self._known: dict[float, tuple[int, Local]] = {}
+
+    def strength(self, problem: Problem) -> float:
+        """Return penalty times weight: 1 / C, the same for subsets of any size."""
+        return float(f"{problem.penalty * self._stack.weighting.totals[problem.subset]:.9g}")
+
+    def look(self, walks: Sequence[_Walk]) -> None:
+        """Give solvers the estimate at their penalty, made anew where it is time."""
+        groups: dict[float, list[_Walk]] = {}
+        for walk in walks:
+            groups.setdefault(self.strength(walk.problem), []).append(walk)
+        due = {
+            at: max(walk.rounds for walk in group)
+            for at, group in groups.items()
+            if any(
+                walk.rounds in _REFRESH and walk.rounds > self._known.get(at, (-1,))[0]
+                for walk in group
+            )
+        }
+
+        def renew(at: float) -> None:
+            mean = np.mean([walk.solver.trial for walk in groups[at]], axis=0)
+            local = self._curvature.at(mean.reshape(self._stack.columns, -1))
+            self._known[at] = due[at], local
+
+        self._stack.run.each(renew, list(due))
+        for at, group in groups.items():
+            for walk in group:
+                if at in due or walk.rounds == 0:
+                    walk.nearby = self._known[at][1]
+                    walk.solver.scale = walk.nearby(walk.problem.penalty)
+
+
+def solve(
+    stack: StackedObjective,
+    paths: Sequence[Sequence[Problem]],
+    *,
+    tolerance: float,
+    gap: float = GAP,
+    max_iter: int,
+    start: Sequence[NDArray[np.float64]] | None = None,
+    curvature: Curvature | None = None,
+    nearby: Local | None = None,
+) -> list[list[Solution]]:
+    """Solve all problems, those of each path one after the other, all paths in step.
+
+    Parameters
+    ----------
+    stack : StackedObjective
+        What they share.
+    paths : sequence of sequence of Problem
+        Problems of one subset each, their penalties best falling.
+    tolerance : float
+        Largest component of the gradient to end at, as scikit-learn's ``tol``.
+    gap : float
+        Share of the objective that may be left to gain, by the solver's model.
+    max_iter : int
+        Steps of each solver at most.
+    start : sequence of ndarray of float64, shape (columns, d + 1), optional
+        Where each path begins; zero by default.
+    curvature : Curvature, optional
+        Estimates the solvers' inverse Hessians; made of the stack's scaling and rotation.
+    nearby : callable, optional
+        Without one: from a penalty to the solvers' inverse Hessian, the same throughout.
+
+    Returns
+    -------
+    list of list of Solution
+        As ``paths``.
+    """
+    width = stack.columns * (stack.run.rows.shape[1] + 1)
+    guide = None if curvature is None else _Guide(stack, curvature)
+    on_paths = any(len(path) > 1 for path in paths)
+    terms = _Terms(
+        tolerance=tolerance,
+        reach=tolerance * (_MARGIN if on_paths else 1),
+        gap=gap,
+        max_iter=max_iter,
+        memory=max(10, min(MEMORY, _PAIR_BYTES // (16 * width * len(paths)))),
+        penalised=stack.penalised(np.ones(width)),
+    )
+    starts = (
+        [np.zeros(width) for _ in paths]
+        if start is None
+        else [stack.turned(weights.ravel(), stack.scaling.turn).ravel() for weights in start]
+    )
+    walks = [
+        _Walk(
+            path,
+            terms.begin(x, path[0], None if nearby is None else nearby(path[0].penalty)),
+            nearby=nearby,
+        )
+        for path, x in zip(paths, starts, strict=True)
+    ]
+    waiting = list(walks)
+    at_once = max(1, _MAX_COLUMNS // stack.columns)
+    while waiting:
+        now = waiting[:at_once]
+        if guide is not None:
+            guide.look(now)
+        trials = np.stack([walk.solver.trial for walk in now])
+        values, gradients, sizes = stack.evaluate(
+            [walk.problem for walk in now], trials.reshape(len(now), stack.columns, -1)
+        )
+
+        def tell(at: int) -> None:
+            walk = now[at]  # noqa: B023
+            walk.rounds += 1
+            walk.solver.tell(float(values[at]), gradients[at].ravel(), float(sizes[at]))  # noqa: B023
+            if walk.fallback is not None and walk.solver.value > walk.fallback.value:
+                walk.solver = walk.fallback
+            walk.fallback = None
+            if walk.solver.done or walk.solver.iterations >= max_iter:
+                _advance(walk, stack, terms)
+
+        stack.run.each(tell, list(range(len(now))))
+        waiting = [walk for walk in waiting if len(walk.found) < len(walk.problems)]
+    return [walk.found for walk in walks]
+
+
+def _advance(walk: _Walk, stack: StackedObjective, terms: _Terms) -> None:
+    """Note the solution, and go on to the first problem that it does not also solve."""
+    while True:
+        solver, last = walk.solver, walk.problem
+        walk.found.append(stack.solution(last, solver, solver.converged))
+        walk.past.append((float(np.log(last.penalty)), solver.x))
+        if len(walk.found) == len(walk.problems):
+            return
+        problem, change = walk.problem, walk.problem.penalty - last.penalty
+        pairs = [(s, y + change * stack.penalised(s)) for s, y, _ in solver.pairs]
+        scale = None if walk.nearby is None else walk.nearby(problem.penalty)
+        # Value and gradient of the new problem at the old solution need no pass.
+        pull = stack.penalised(solver.x)
+        here = terms.begin(solver.x, problem, scale, pairs)
+        here.tolerance = terms.tolerance
+        gradient = solver.gradient + change * pull
+        here.tell(
+            solver.value + change / 2 * float(solver.x @ pull), gradient, stack.size(gradient)
+        )
+        here.evaluations = 0
+        here.tolerance = terms.reach
+        walk.solver, walk.rounds, walk.fallback = here, 0, None
+        if not here.done:
+            ahead = _extrapolated(walk.past, float(np.log(problem.penalty)))
+            if here.size > _NEAR * terms.tolerance and ahead is not solver.x:
+                walk.solver, walk.fallback = terms.begin(ahead, problem, scale, pairs), here
+            return
+
+
+def _extrapolated(past: Sequence[tuple[float, Vector]], at: float) -> Vector:
+    """Predict a path's weights: half way between its last line and its last parabola."""
+    (now, weights), *others = past[:-4:-1]
+    if not others or now == others[0][0] or not 0 < (at - now) / (now - others[0][0]) <= _FAR:
+        return weights
+    line = weights + (at - now) / (now - others[0][0]) * (weights - others[0][1])
+    if len(others) < 2 or others[1][0] in (now, others[0][0]):
+        return line
+    (b, at_b), (c, at_c) = others
+    parabola = (
+        (at - b) * (at - c) / ((now - b) * (now - c)) * weights
+        + (at - now) * (at - c) / ((b - now) * (b - c)) * at_b
+        + (at - now) * (at - b) / ((c - now) * (c - b)) * at_c
+    )
+    return (line + parabola) / 2

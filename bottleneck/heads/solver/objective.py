@@ -1,0 +1,218 @@
+"""Regularised linear problems whose losses and gradients come out of one pass over the rows.
+
+A problem minimises the mean weighted loss of a subset of the rows plus
+``penalty / 2 * |w|^2``; with ``penalty = 1 / (C * sum of weights)`` that is scikit-learn's
+objective ``C * sum of losses + |w|^2 / 2``, divided by ``C * sum of weights``.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.heads.rows import FloatArray
+from bottleneck.heads.solver.engine import Engine, Work, numpy_engine
+from bottleneck.heads.solver.lbfgs import Lbfgs, Vector
+from bottleneck.heads.solver.losses import Loss
+from bottleneck.heads.solver.row_pass import Pass
+from bottleneck.heads.solver.scaling import Scaling
+from bottleneck.heads.solver.weighting import Weighting
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem of the stack.
+
+    Parameters
+    ----------
+    subset : int
+        Which rows, scaled how.
+    penalty : float
+        Factor of ``|w|^2 / 2`` beside the mean loss.
+    """
+
+    subset: int
+    penalty: float
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """Where a problem's solver ended.
+
+    Parameters
+    ----------
+    weights : ndarray of float64, shape (columns, d + 1)
+        Of the scaled features; the intercept is the last column.
+    coef, intercept : ndarray of float64, shapes (columns, d) and (columns,)
+        The same head on the features as they are.
+    objective : float
+        Mean loss plus penalty.
+    gradient_norm : float
+        Largest component of the objective's gradient.
+    gap : float
+        Estimated distance of ``objective`` from the minimum, by the solver's quadratic model.
+    duality_gap : float
+        Upper bound of that distance (with the intercept's gradient at zero):
+        ``|gradient|^2 / (2 penalty)``.
+    iterations, passes : int
+        Steps of the solver, and passes over the rows.
+    converged : bool
+        Whether the tolerance was reached.
+    """
+
+    weights: NDArray[np.float64]
+    coef: NDArray[np.float64]
+    intercept: NDArray[np.float64]
+    objective: float
+    gradient_norm: float
+    gap: float
+    duality_gap: float
+    iterations: int
+    passes: int
+    converged: bool
+
+
+@dataclass(frozen=True, eq=False)
+class StackedObjective:
+    """Everything that problems of one stack share.
+
+    Parameters
+    ----------
+    run : Pass
+        The rows.
+    loss : Loss
+        The loss.
+    columns : int
+        Scores per row.
+    weighting : Weighting
+        Weights per subset.
+    scaling : Scaling
+        Standardisation per subset.
+    fit_intercept : bool
+        Whether there is an intercept.
+    intercept_scale : float
+        What the intercept's weight is multiplied by, as a feature of that constant value.
+    """
+
+    run: Pass
+    loss: Loss
+    columns: int
+    weighting: Weighting
+    scaling: Scaling
+    fit_intercept: bool = True
+    intercept_scale: float = 1.0
+
+    def evaluate(
+        self, problems: Sequence[Problem], weights: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Compute objectives and gradients of all problems in one pass.
+
+        Parameters
+        ----------
+        problems : sequence of Problem, length p
+            The problems.
+        weights : ndarray of float64, shape (p, columns, d + 1)
+            A point for each; the intercept is the last column.
+
+        Returns
+        -------
+        values : ndarray of float64, shape (p,)
+        gradients : ndarray of float64, shape (p, columns, d + 1)
+        sizes : ndarray of float64, shape (p,)
+            Largest component of each gradient, by the weights of the scaled features.
+        """
+        subset = np.array([problem.subset for problem in problems])
+        penalty = np.array([problem.penalty for problem in problems])
+        used, place = np.unique(subset, return_inverse=True)
+        total = self.weighting.totals[subset]
+        scale, offset = self.scaling.scale[subset], self.scaling.offset[subset]
+        d = weights.shape[2] - 1
+        straight = np.stack(self.run.each(self.scaling.turn_back, list(weights[:, :, :d])))
+        stacked, intercepts = self._fold(straight, weights[:, :, d], scale, offset)
+        k, p, _ = stacked.shape
+        work = Work(
+            loss=self.loss,
+            weights=stacked,
+            intercepts=intercepts,
+            weighting=Weighting(
+                self.weighting.y,
+                self.weighting.members[used],
+                self.weighting.row_weights,
+                None
+                if self.weighting.class_weights is None
+                else self.weighting.class_weights[used],
+            ),
+            place=place,
+            scaling=self.scaling,
+        )
+        engine: Engine = self.run.engine or numpy_engine
+        loss, residual, raw = engine(self.run, work)
+        gradients = np.zeros((p, k, d + 1))
+        # Gradients by the weights of the scaled features, from sums over rows as they are.
+        for i in range(p):
+            by_weight = raw.reshape(k, p, d)[:, i] - residual[:, i, None] * offset[i]
+            gradients[i, :, :d] = by_weight / (scale[i] * total[i])
+            if self.fit_intercept:
+                gradients[i, :, d] = residual[:, i] * self.intercept_scale / total[i]
+        penalised = weights if self.loss.penalise_intercept else weights[:, :, :d]
+        values = loss / total + 0.5 * penalty * np.einsum("pkd,pkd->p", penalised, penalised)
+        free = weights[:, :, d:] * (penalty[:, None, None] if self.loss.penalise_intercept else 0)
+        gradients[:, :, d:] += free
+        gradients[:, :, :d] += penalty[:, None, None] * straight
+        sizes: NDArray[np.float64] = np.abs(gradients).max(axis=(1, 2))
+        gradients[:, :, :d] = np.stack(self.run.each(self.scaling.turn, list(gradients[:, :, :d])))
+        return values, gradients, sizes
+
+    def _fold(
+        self,
+        straight: NDArray[np.float64],
+        free: NDArray[np.float64],
+        scale: NDArray[np.float64],
+        offset: NDArray[np.float64],
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return weights (columns, p, d) and intercepts (columns, p) for prepared blocks."""
+        dtype = self.run.rows.dtype
+        raw = straight / scale[:, None, :]
+        intercepts = free * self.intercept_scale - np.einsum("pkd,pd->pk", raw, offset)
+        return raw.astype(dtype).transpose(1, 0, 2), intercepts.astype(dtype).T
+
+    def penalised(self, flat: Vector) -> Vector:
+        """Return flat weights with those the penalty does not see set to zero."""
+        if self.loss.penalise_intercept:
+            return flat
+        weights = flat.reshape(self.columns, -1).copy()
+        weights[:, -1] = 0
+        return weights.ravel()
+
+    def size(self, flat: Vector) -> float:
+        """Return the largest component of a flat gradient, by the scaled features."""
+        return float(np.abs(self.turned(flat, self.scaling.turn_back)).max())
+
+    def turned(
+        self, flat: Vector, turn: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """Apply a turn to flat weights, leaving intercepts: shape (columns, d + 1)."""
+        weights = flat.reshape(self.columns, -1)
+        return np.concatenate([turn(weights[:, :-1]), weights[:, -1:]], axis=1)
+
+    def solution(self, problem: Problem, solver: Lbfgs, converged: bool) -> Solution:
+        """Describe where a solver ended."""
+        weights = self.turned(solver.x, self.scaling.turn_back)
+        if self.loss.coupled:  # adding a constant to all intercepts changes nothing
+            weights[:, -1] -= weights[:, -1].mean()
+        gradient = self.turned(solver.gradient, self.scaling.turn_back)
+        coef = weights[:, :-1] / self.scaling.scale[problem.subset]
+        intercept = weights[:, -1] * self.intercept_scale - coef @ self.scaling.mean[problem.subset]
+        return Solution(
+            weights=weights,
+            coef=coef,
+            intercept=intercept,
+            objective=solver.value,
+            gradient_norm=float(np.abs(gradient).max()),
+            gap=max(solver.expected, 0.0),
+            duality_gap=float((gradient**2).sum()) / (2 * problem.penalty),
+            iterations=solver.iterations,
+            passes=solver.evaluations,
+            converged=converged,
+        )

@@ -1,0 +1,196 @@
+"""Ridge regression: every strength from one eigendecomposition.
+
+With standardised features Z, weights S and targets T (numbers; or 1 for the row's class, else
+-1), the
+head minimises ``sum of s |t - z w - b|^2 + alpha |w|^2``. With ``Z'SZ = Q diag(l) Q'`` (Z and T
+centred) the solution is ``w = Q diag(1 / (l + alpha)) Q' Z'ST`` for every alpha. A row's
+leave-one-out prediction is ``(p - h t) / (1 - h)`` where p is its fitted value and
+``h = s (1 / sum(s) + z' Q diag(1 / (l + alpha)) Q' z)`` (R. D. Cook and S. Weisberg, Residuals
+and Influence in Regression, 1982; R. M. Rifkin and R. A. Lippert, Notes on Regularized Least
+Squares, MIT-CSAIL-TR-2007-025).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.heads.rows import FloatArray
+from bottleneck.heads.solver.gram import Moments
+from bottleneck.heads.solver.row_pass import Pass, sum_of
+from bottleneck.heads.solver.weighting import Weighting
+
+
+@dataclass(frozen=True, eq=False)
+class RidgePath:
+    """A decomposed ridge problem, ready to be solved for any alpha.
+
+    Parameters
+    ----------
+    mean, scale : ndarray of float64, shape (d,)
+        Standardisation.
+    values : ndarray of float64, shape (d,)
+        Eigenvalues of the standardised scatter.
+    vectors : ndarray of float64, shape (d, d)
+        Its eigenvectors, in columns.
+    projected : ndarray of float64, shape (d, columns)
+        Targets' products with the features, in the eigenvectors' basis.
+    target_mean : ndarray of float64, shape (columns,)
+        Mean targets.
+    numeric : bool
+        Whether targets are numbers, not classes.
+    total : float
+        Sum of weights.
+    fit_intercept : bool
+        Whether features and targets were centred.
+    """
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    values: NDArray[np.float64]
+    vectors: NDArray[np.float64]
+    projected: NDArray[np.float64]
+    target_mean: NDArray[np.float64]
+    total: float
+    fit_intercept: bool
+    numeric: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        moments: Moments,
+        *,
+        standardize: bool,
+        fit_intercept: bool = True,
+        numeric: bool = False,
+    ) -> "RidgePath":
+        """Decompose the problem of some rows.
+
+        Parameters
+        ----------
+        moments : Moments
+            Of the rows; about a centre of zero when features are not centred.
+        standardize : bool
+            Whether features are centred and divided by their standard deviations, as by a
+            scaler before the head.
+        fit_intercept : bool
+            Whether features and targets are centred.
+        numeric : bool
+            Whether the moments are of targets that are numbers, not of classes.
+        """
+        mean = moments.mean
+        centred = fit_intercept or standardize
+        scatter = moments.scatter() if centred else moments.gram
+        scale = moments.deviation() if standardize else np.ones_like(mean)
+        values, vectors = np.linalg.eigh(scatter / np.outer(scale, scale))
+        if numeric:
+            target_sum, products = moments.weight, moments.sums
+        else:
+            # Targets: 2 [class] - 1; two classes need one column, of the second.
+            chosen = slice(1, 2) if len(moments.weight) == 2 else slice(None)
+            target_sum = 2 * moments.weight[chosen] - moments.total
+            products = 2 * moments.sums[chosen] - moments.first
+        target_mean = target_sum / moments.total
+        if centred:
+            products = products - np.outer(target_mean, moments.first)
+        return cls(
+            mean=mean if centred else np.zeros_like(mean),
+            scale=scale,
+            values=np.maximum(values, 0),
+            vectors=vectors,
+            projected=vectors.T @ (products / scale).T,
+            target_mean=target_mean if fit_intercept else np.zeros_like(target_mean),
+            total=moments.total,
+            fit_intercept=fit_intercept,
+            numeric=numeric,
+        )
+
+    def _inverse(self, alpha: float) -> NDArray[np.float64]:
+        floor = len(self.values) * np.finfo(float).eps * self.values[-1]
+        shifted = self.values + alpha
+        return np.where(shifted > floor, 1 / np.maximum(shifted, np.finfo(float).tiny), 0.0)
+
+    def solve(self, alpha: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return coef (columns, d) and intercept (columns,) on the features as they are."""
+        weights = self.vectors @ (self._inverse(alpha)[:, None] * self.projected)
+        coef = weights.T / self.scale
+        return coef, self.target_mean - coef @ self.mean
+
+    def leave_one_out(
+        self, run: Pass, weighting: Weighting, alphas: Sequence[float]
+    ) -> "LeaveOneOut":
+        """Predict every row by the head fitted on all others, for every alpha, in one pass.
+
+        Parameters
+        ----------
+        run : Pass
+            The rows this problem was made of.
+        weighting : Weighting
+            Their weights; one subset.
+        alphas : sequence of float
+            Strengths.
+        """
+        d, dtype = run.rows.shape[1], run.rows.dtype
+        inverses = np.stack([self._inverse(alpha) for alpha in alphas])  # (a, d)
+        columns = self.projected.shape[1]
+        basis = (self.vectors / self.scale[:, None]).astype(dtype)
+        base = self.mean.astype(dtype)
+        heads = (inverses[:, :, None] * self.projected).transpose(1, 0, 2).reshape(d, -1)
+        heads, spread = heads.astype(dtype), inverses.T.astype(dtype)
+        intercept_share = 1 / self.total if self.fit_intercept else 0.0
+
+        def new() -> NDArray[np.float64]:
+            return np.zeros((3, len(alphas)))
+
+        def visit(
+            sums: NDArray[np.float64], start: int, stop: int, block: FloatArray, scratch: object
+        ) -> None:
+            weight = weighting.block(start, stop, np.dtype(np.float64))[0]
+            y = weighting.y[start:stop]
+            rotated = (block - base) @ basis
+            fitted = (rotated @ heads).astype(np.float64).reshape(len(y), len(alphas), columns)
+            fitted += self.target_mean
+            rotated *= rotated
+            leverage = weight[:, None] * ((rotated @ spread).astype(np.float64) + intercept_share)
+            leverage = np.minimum(leverage, 1 - 1e-12)[:, :, None]
+            if self.numeric:
+                target = y.astype(np.float64)[:, None, :]
+            else:
+                names = np.array([1]) if columns == 1 else np.arange(columns)
+                target = np.where(y[:, None] == names, 1.0, -1.0)[:, None, :]
+            left_out = (fitted - leverage * target) / (1 - leverage)
+            if self.numeric:
+                right = np.full(left_out.shape[:2], np.nan)
+            elif columns == 1:
+                right = (left_out[:, :, 0] > 0) == (y == 1)[:, None]
+            else:
+                right = left_out.argmax(axis=2) == y[:, None]
+            sums[0] += weight @ right
+            sums[1] += np.einsum("r,rak->a", weight, (left_out - target) ** 2) / columns
+            sums[2] += weight.sum()
+
+        total = sum_of(run.run(new, visit))
+        return LeaveOneOut(
+            tuple(map(float, alphas)),
+            tuple((total[0] / total[2]).tolist()),
+            tuple((total[1] / total[2]).tolist()),
+        )
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """Scores of leave-one-out predictions.
+
+    Parameters
+    ----------
+    alphas : tuple of float
+        Strengths.
+    accuracy, mse : tuple of float
+        Weighted share of right rows (NaN for targets that are numbers), and mean squared error
+        of the targets, for each.
+    """
+
+    alphas: tuple[float, ...]
+    accuracy: tuple[float, ...]
+    mse: tuple[float, ...]

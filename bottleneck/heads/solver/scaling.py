@@ -1,0 +1,142 @@
+"""Standardisation of each subset of the rows, folded into the products."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.errors import HeadError
+from bottleneck.heads.rows import FloatArray
+from bottleneck.heads.solver.row_pass import Pass
+from bottleneck.heads.solver.weighting import Weighting
+
+# With a mean this many deviations away from zero, products are of differences from it.
+_FAR = 30.0
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """Standardisation folded into the products: blocks stay as they are.
+
+    With z = (x - mean) / scale, scores are ``x @ (w / scale) - mean @ (w / scale)``, so only
+    weights and gradients are rescaled.
+
+    Parameters
+    ----------
+    mean, scale : ndarray of float64, shape (subsets, d)
+        Zero and one where nothing is standardised.
+    shift : ndarray of float64, shape (d,), or None
+        Subtracted from every block first, where means are so far from zero that float32
+        products would cancel; ``mean`` is that of the features as they are.
+    rotation : ndarray of float64, shape (d, d), or None
+        Orthogonal; solvers work with ``w @ rotation``. The penalty does not see it.
+    """
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    shift: NDArray[np.float64] | None = None
+    rotation: NDArray[np.float64] | None = None
+
+    def prepare(self, block: FloatArray) -> FloatArray:
+        """Return the block that products are made of."""
+        return block if self.shift is None else block - self.shift.astype(block.dtype)
+
+    def turn(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return solvers' weights or gradients (..., d) of weights of scaled features."""
+        return weights if self.rotation is None else weights @ self.rotation
+
+    def turn_back(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return weights of scaled features (..., d) of solvers' weights."""
+        return weights if self.rotation is None else weights @ self.rotation.T
+
+    @property
+    def offset(self) -> NDArray[np.float64]:
+        """Means of the prepared blocks, shape (subsets, d)."""
+        return self.mean if self.shift is None else self.mean - self.shift
+
+
+def no_scaling(subsets: int, d: int) -> Scaling:
+    """Return the scaling that leaves features as they are."""
+    return Scaling(np.zeros((subsets, d)), np.ones((subsets, d)))
+
+
+def standardise(run: Pass, weighting: Weighting) -> Scaling:
+    """Find each subset's means and standard deviations in one pass.
+
+    A constant feature has scale 1, as in scikit-learn's ``StandardScaler``. Each block is
+    summed up in float64 about a row of its own, the median of three, so that a feature that is
+    constant is exactly so and no single row spoils the sums of others; blocks are merged by
+    their means (T. F. Chan, G. H. Golub and R. J. LeVeque, The American Statistician 37, 1983).
+
+    Parameters
+    ----------
+    run : Pass
+        The rows.
+    weighting : Weighting
+        Weights; those of classes are to be left out (:meth:`Weighting.unbalanced`).
+    """
+    (n, d), dtype = run.rows.shape, run.rows.dtype
+    k = len(weighting.members)
+
+    def new() -> _Spread:
+        return _Spread(np.zeros((k, 1)), np.zeros((k, d)), np.zeros((k, d)))
+
+    def visit(total: _Spread, start: int, stop: int, block: FloatArray, scratch: object) -> None:
+        weights = weighting.block(start, stop, np.dtype(np.float64))
+        base = np.median(block[[0, len(block) // 2, -1]], axis=0).astype(np.float64)
+        difference = block - base
+        weight = weights.sum(axis=1, keepdims=True)
+        safe = np.where(weight > 0, weight, 1)
+        shift = weights @ difference / safe
+        difference *= difference
+        squares = np.maximum(weights @ difference - weight * shift**2, 0)
+        total.add(_Spread(weight, base + shift, squares))
+
+    with np.errstate(over="ignore", invalid="ignore"):  # named below
+        whole, *others = run.run(new, visit)
+        for part in others:
+            whole.add(part)
+        mean = whole.mean
+        variance = whole.squares / np.maximum(whole.weight, np.finfo(float).tiny)
+        require_range(n * (variance + mean**2).max(), dtype)
+        # Rounding leaves so much of a constant feature, as scikit-learn has it.
+        eps = np.finfo(np.float64).eps
+        noise = n * eps * variance + (n * eps * mean) ** 2
+    scale = np.where(variance > noise, np.sqrt(variance), 1.0)
+    far = np.abs(mean).max(axis=0) > _FAR * scale.min(axis=0)
+    return Scaling(mean, scale, mean.mean(axis=0) if far.any() else None)
+
+
+@dataclass(eq=False)
+class _Spread:
+    """Weight, means and sums of squared differences from them, of each subset."""
+
+    weight: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+    def add(self, other: "_Spread") -> None:
+        """Take in the rows of another one."""
+        weight = self.weight + other.weight
+        share = other.weight / np.where(weight > 0, weight, 1)
+        apart = other.mean - self.mean
+        self.squares = self.squares + other.squares + apart**2 * (self.weight * share)
+        self.mean = self.mean + apart * share
+        self.weight = weight
+
+
+def require_range(largest: float, dtype: np.dtype[Any]) -> None:
+    """Refuse features whose sums of squares are beyond a number type.
+
+    Raises
+    ------
+    HeadError
+        When ``largest`` is.
+    """
+    if not largest <= np.finfo(dtype).max:
+        raise HeadError(
+            f"expected features whose squares can be summed up in {dtype}, got sums of about"
+            f" {largest:.1g}",
+            hint="Divide the features by a constant, or look for broken rows.",
+        )
