@@ -93,7 +93,7 @@ def work(runtime, precision, backbone, images):
     """Compute all images whenever told to; the first time does not count."""
     from bottleneck import backbones
     from bottleneck.cores import available_cores
-    from bottleneck.extraction import build_embedder
+    from bottleneck.extraction import build_embedder, embed
     from bottleneck.extraction.calibration import calibration_images
     from bottleneck.sources import open_source
 
@@ -112,7 +112,7 @@ def work(runtime, precision, backbone, images):
 
     def run():
         batches = [rows[i : i + 32] for i in range(0, count, 32)]
-        return sum(len(batch.rows) for batch in embedder.stream(source, batches, workers=cores))
+        return sum(len(batch.rows) for batch in embed(embedder, source, batches, workers=cores))
 
     run()
     for _ in sys.stdin:

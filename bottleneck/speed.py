@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bottleneck.cores import available_cores
 from bottleneck.declare import listed
 from bottleneck.errors import OptionError
-from bottleneck.extraction import Embedder, build_embedder, extract_many
+from bottleneck.extraction import Embedder, build_embedder, embed, extract_many
 from bottleneck.extraction.calibration import calibration_images
 from bottleneck.extraction.forward import pass_seconds
 from bottleneck.options import BenchOptions, ExtractOptions
@@ -168,7 +168,7 @@ def decode_rate(
     batches = [rows[start : start + batch_size] for start in range(0, count, batch_size)]
     idle = replace(embedder, network=_Idle(embedder.network))
     seconds: defaultdict[str, float] = defaultdict(float)
-    for _ in idle.stream(source, batches, workers=workers, worker_kind="auto", seconds=seconds):
+    for _ in embed(idle, source, batches, workers=workers, worker_kind="auto", seconds=seconds):
         pass
     # What all of them were busy for, so that the start of processes does not count.
     return count * workers / (seconds["read"] + seconds["decode"])

@@ -138,7 +138,7 @@ def _place(
 def _images(head: "Head", options: PredictOptions, seconds: defaultdict[str, float]) -> _Rows:
     """Return images as rows: each goes through the recipe of the head's features."""
     from bottleneck.decode.watch import Watch
-    from bottleneck.extraction import rebuild_embedder
+    from bottleneck.extraction import embed, rebuild_embedder
     from bottleneck.sources import open_source
 
     progress = options.progress
@@ -162,7 +162,8 @@ def _images(head: "Head", options: PredictOptions, seconds: defaultdict[str, flo
         status = np.full(len(source.manifest), RowStatus.PENDING, np.uint8)
         status[:start] = RowStatus.DONE
         with closing(embedder):
-            for batch in embedder.stream(
+            for batch in embed(
+                embedder,
                 source,
                 Plan(status).batches(options.batch_size, workers),
                 workers=workers,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import OptionError, SourceError, StoreError
-from bottleneck.extraction import rebuild_embedder
+from bottleneck.extraction import embed, rebuild_embedder
 from bottleneck.manifest import SPLITS
 from bottleneck.sources import single_files
 from bottleneck.store import FeatureStore
@@ -77,7 +77,7 @@ def neighbors(
         raise StoreError(f"expected finished rows in {features}, found none")
     source = single_files([str(image)])
     embedder = rebuild_embedder(store.recipe, owner=str(store.path), weights=weights)
-    (batch,) = embedder.stream(source, [np.zeros(1, np.int64)], workers=1)
+    (batch,) = embed(embedder, source, [np.zeros(1, np.int64)], workers=1)
     if batch.failures:
         failure = batch.failures[0]
         raise SourceError(f"cannot use {image}: {failure.status.label}, {failure.message}")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from bottleneck.extraction.build import build_embedder, rebuild_embedder
 from bottleneck.extraction.embedder import Embedder
 from bottleneck.extraction.engine import fill_store, fill_stores
+from bottleneck.extraction.inference import embed
 from bottleneck.extraction.result import ExtractResult
 from bottleneck.extraction.run import extract_many
 from bottleneck.progress import Progress, Silent
@@ -19,6 +20,7 @@ __all__ = [
     "Progress",
     "Silent",
     "build_embedder",
+    "embed",
     "extract_many",
     "fill_store",
     "fill_stores",

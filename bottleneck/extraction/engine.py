@@ -2,29 +2,23 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.decode import (
-    Decoder,
-    Job,
-    Slot,
-    changed_rows,
-    decode_stream,
-    open_decoder,
-)
+from bottleneck.decode import Decoder, changed_rows, open_decoder
 from bottleneck.decode.job import MAX_WANTS
 from bottleneck.decode.stream import Batch, WorkerKind
 from bottleneck.decode.watch import Watch
 from bottleneck.errors import OptionError
-from bottleneck.extraction.embedder import Embedder, timed
-from bottleneck.extraction.forward import lagging
-from bottleneck.extraction.known import OldFile, matching, require_matches
+from bottleneck.extraction.embedder import EmbeddedBatch, Embedder
+from bottleneck.extraction.inference import Consumer, infer
+from bottleneck.extraction.known import Known, OldFile, OwnRows, matching, require_matches
 from bottleneck.extraction.plan import (
     MaxFailed,
     Plan,
@@ -32,8 +26,7 @@ from bottleneck.extraction.plan import (
     require_same_recipe,
     waiting,
 )
-from bottleneck.extraction.result import ExtractResult, summarise
-from bottleneck.extraction.target import Begun, Target
+from bottleneck.extraction.result import ExtractResult, Tally, summarise
 from bottleneck.extraction.views import viewed
 from bottleneck.manifest import Manifest
 from bottleneck.progress import Progress
@@ -48,28 +41,54 @@ from bottleneck.store import (
     settle,
 )
 
+Load = Callable[[Sequence[FeatureStore]], Sequence[tuple[Embedder, int]]]
+"""From the files that are to be continued to what computes each output, and images per pass."""
 
-def fill_store(source: Source, path: Path, embedder: Embedder, **options: Any) -> ExtractResult:
+
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """A feature file that is being filled.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        The file as it was when the run began.
+    consumer : Consumer
+        What computes its rows, or knows them.
+    tally : Tally
+        What was done so far.
+    seconds : defaultdict of float
+        Time of its stages.
+    """
+
+    store: FeatureStore
+    consumer: Consumer
+    seconds: defaultdict[str, float]
+    tally: Tally = field(default_factory=Tally)
+
+
+def fill_store(
+    source: Source, path: Path, embedder: Embedder, *, batch_size: int, **options: Any
+) -> ExtractResult:
     """Create or continue one feature file; see :func:`fill_stores`."""
-    (result,) = fill_stores(source, [(path, embedder)], **options)
+    (result,) = fill_stores(source, [path], lambda begun: [(embedder, batch_size)], **options)
     return result
 
 
 def fill_stores(
     source: Source,
-    outputs: Sequence[tuple[Path, Embedder]],
+    paths: Sequence[Path],
+    load: Load,
     *,
-    batch_size: int | Sequence[int],
     workers: int,
     max_failed: MaxFailed,
     progress: Progress,
     worker_kind: WorkerKind = "threads",
-    decoder: Decoder | None = None,
     watch: Watch | None = None,
     views: int = 1,
     reuse: Sequence[FeatureStore] = (),
     limit: int | None = None,
-    overwrite: bool | Sequence[bool] = False,
+    overwrite: bool = False,
     preallocate: bool = True,
     retry_failed: bool = False,
     refresh: bool = False,
@@ -82,14 +101,13 @@ def fill_stores(
     ----------
     source : Source
         The images.
-    outputs : sequence of (Path, Embedder)
-        Each file and what computes its rows.
-    batch_size : int or sequence of int
-        Images per forward pass, of each embedder.
-    decoder : Decoder, optional
-        Workers that were started before; by default they are started when there is work.
+    paths : sequence of Path
+        The files.
+    load : callable
+        Loads what computes each of them; called when the files to be continued were found to
+        list these images, while decode workers start.
     watch : Watch, optional
-        Time-out of an image, and who is told of stalls, for workers that are started here.
+        Time-out of an image, and who is told of stalls.
     reuse : sequence of FeatureStore
         Older files to take features from.
     workers, worker_kind, max_failed, progress, views, limit, overwrite, preallocate
@@ -97,22 +115,31 @@ def fill_stores(
     retry_failed, refresh
         See :func:`bottleneck.extract`.
     """
-    sizes = [batch_size] * len(outputs) if isinstance(batch_size, int) else [*batch_size]
-    fresh = [overwrite] * len(outputs) if isinstance(overwrite, bool) else [*overwrite]
-    if len(outputs) > MAX_WANTS:
-        raise OptionError(f"expected at most {MAX_WANTS} backbones at once, got {len(outputs)}")
+    if len(paths) > MAX_WANTS:
+        raise OptionError(f"expected at most {MAX_WANTS} backbones at once, got {len(paths)}")
+    manifest = viewed(source.manifest, views)
+    begun = [FeatureStore.open(path) for path in paths if not overwrite and path.exists()]
+    for store in begun:
+        require_same_manifest(store, manifest)  # cheap, so before networks are loaded
     with ExitStack() as stack:
-        if decoder is not None:
+
+        def start() -> Decoder:
+            decoder = open_decoder(source, workers=workers, kind=worker_kind, watch=watch)
             stack.callback(decoder.close)
-        manifest = viewed(source.manifest, views)
-        require_matches([*reuse], [embedder.recipe for _, embedder in outputs])
+            return decoder
+
+        waits = len(begun) < len(paths) or not all(store.complete for store in begun)
+        # Processes start while networks are loaded.
+        decoder = start() if waits else None
+        loaded = load(begun)
+        require_matches([*reuse], [embedder.recipe for embedder, _ in loaded])
         targets = []
-        for (path, embedder), size, anew in zip(outputs, sizes, fresh, strict=True):
+        for path, (embedder, at_most) in zip(paths, loaded, strict=True):
             store = _opened(
                 path,
                 embedder,
                 manifest,
-                anew=anew,
+                anew=overwrite or not path.exists(),
                 preallocate=preallocate,
                 progress=progress,
             )
@@ -121,46 +148,32 @@ def fill_stores(
             if retry_failed:
                 store = _reset(store, np.flatnonzero(store.status > RowStatus.DONE))
             old = matching([*reuse], embedder.recipe)
-            targets.append(
-                Target(
-                    store,
-                    embedder,
-                    old=OldFile.read(old, views) if old else None,
-                    views=views,
-                    at_most=size,
-                    note=progress.note,
-                )
+            own = OwnRows(store.path, store.layout, views)
+            own.add_finished(store.done)
+            known = Known(OldFile.read(old, views) if old else None, own, views)
+            seconds = defaultdict[str, float](float)
+            consumer = Consumer(
+                embedder, known, at_most=at_most, note=progress.note, seconds=seconds
             )
+            targets.append(_Target(store, consumer, seconds))
         lacks = np.logical_or.reduce([waiting(t.store.status) for t in targets])
         plan = Plan(np.where(lacks, 0, 1).astype(np.uint8), limit=limit)
         started = time.perf_counter()
         shared: defaultdict[str, float] = defaultdict(float)
         if len(plan):
-            for target in targets:
-                target.expect(min(max(sizes), len(plan)))
             progress.begin(len(plan), len(lacks) - int(np.count_nonzero(lacks)))
+            largest = min(max(size for _, size in loaded), len(plan))
+            inferred = infer(
+                decoder or start(),
+                [target.consumer for target in targets],
+                _with_wants(plan.batches(largest, workers), targets),
+                largest=largest,
+                views=views,
+                seconds=shared,
+            )
             try:
-                geometries = tuple(dict.fromkeys(embedder.geometry for _, embedder in outputs))
-                job = Job(
-                    geometries,
-                    tuple(t.want(geometries.index(t.embedder.geometry)) for t in targets),
-                    max(sizes),
-                    views,
-                )
-                decoder = decoder or open_decoder(
-                    source, workers=workers, kind=worker_kind, watch=watch
-                )
-                batches = _with_wants(plan.batches(job.batch_size, workers), targets)
-                slots = decode_stream(decoder, job, batches)
-                with closing(slots):
-                    _stream(
-                        slots,
-                        job,
-                        targets,
-                        keys=manifest.keys,
-                        shared=shared,
-                        progress=progress,
-                    )
+                with closing(inferred):
+                    _write(inferred, targets, manifest.keys, shared, progress)
             except KeyboardInterrupt:
                 # What was computed is in the files; the summary says how far it came.
                 for target in targets:
@@ -172,8 +185,8 @@ def fill_stores(
         summarise(
             target.store,
             target.tally,
-            computed=target.computed,
-            forward_seconds=target.forward_seconds,
+            computed=target.consumer.computed,
+            forward_seconds=target.consumer.forward_seconds,
             max_failed=max_failed,
             took=took,
             seconds={**shared, **target.seconds},
@@ -237,7 +250,9 @@ def _reset(store: FeatureStore, rows: NDArray[np.int64]) -> FeatureStore:
     return FeatureStore.open(store.path)
 
 
-def _with_wants(batches: Iterator[NDArray[np.int64]], targets: Sequence[Target]) -> Iterator[Batch]:
+def _with_wants(
+    batches: Iterator[NDArray[np.int64]], targets: Sequence[_Target]
+) -> Iterator[Batch]:
     """Say for the rows of each batch which files lack them."""
     for rows in batches:
         wanted = np.zeros(len(rows), np.uint32)
@@ -247,24 +262,15 @@ def _with_wants(batches: Iterator[NDArray[np.int64]], targets: Sequence[Target])
         yield rows, wanted
 
 
-def _stream(
-    slots: Iterator[Slot],
-    job: Job,
-    targets: Sequence[Target],
-    *,
+def _write(
+    inferred: Iterator[tuple[int, EmbeddedBatch, int]],
+    targets: Sequence[_Target],
     keys: Sequence[str],
     shared: defaultdict[str, float],
     progress: Progress,
 ) -> None:
-    """Compute and write rows; after Ctrl-C what was done is committed."""
+    """Write rows as they are computed; after Ctrl-C what was done is committed."""
     streamed = reported = failed = 0
-
-    def begun() -> Iterator[tuple[int, Begun, int]]:
-        # A slot is used again as soon as the next one is asked for.
-        for slot in timed(slots, shared):
-            for w, target in enumerate(targets):
-                last = slot.count if w == len(targets) - 1 else 0
-                yield w, target.begin(slot, w, job.wants[w].geometry), last
 
     def interrupt() -> None:
         for target in targets:
@@ -282,19 +288,16 @@ def _stream(
     with ExitStack() as stack:
         writers = [stack.enter_context(Writer(t.store.path, t.store.layout)) for t in targets]
         try:
-            beyond = max(target.in_flight for target in targets) - 1
-            for w, part, finished in lagging(begun(), beyond * len(targets)):
+            for w, batch, finished in inferred:
                 target, writer = targets[w], writers[w]
-                batch = target.finish(part)
                 started = time.perf_counter()
                 writer.write(batch.rows, batch.features, batch.digests)
                 writer.fail(
                     FailedRow(f.row, keys[f.row], f.status, f.message, f.digest)
                     for f in batch.failures
                 )
-                target.remember(batch)
-                target.tally.ok += len(batch.rows)
-                target.tally.failed += len(batch.failures)
+                target.consumer.known.remember(batch.rows, batch.digests)
+                target.tally.add(batch)
                 target.seconds["write"] += time.perf_counter() - started
                 if finished:
                     streamed += finished
@@ -314,7 +317,7 @@ def _stream(
 
 
 def _together(
-    shared: defaultdict[str, float], targets: Sequence[Target]
+    shared: defaultdict[str, float], targets: Sequence[_Target]
 ) -> defaultdict[str, float]:
     """Add up the time of all stages."""
     total = defaultdict[str, float](float, shared)

@@ -179,3 +179,71 @@ class OwnRows:
     def _first_place(self, keys: NDArray[np.bytes_]) -> NDArray[np.int64]:
         number = np.ascontiguousarray(keys).view("<u8")[::2]  # a hash is as good as random
         return (number % np.uint64(len(self._table))).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """The features that need not be computed: of an older file, and of the one being written.
+
+    Parameters
+    ----------
+    old : OldFile, optional
+        An older file of the same recipe.
+    own : OwnRows, optional
+        The rows of the file that is being written; without one nothing is remembered.
+    views : int
+        Rows per image.
+    """
+
+    old: OldFile | None = None
+    own: OwnRows | None = None
+    views: int = 1
+
+    @property
+    def old_keys(self) -> NDArray[np.bytes_] | None:
+        """The images of the older file, sorted: decoders need not draw them."""
+        return None if self.old is None else self.old.keys
+
+    def keys(self, digests: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.bytes_]:
+        """Name what each row shows.
+
+        Where nothing is remembered every row is an image of its own: arrays in memory may have
+        the same bytes in another shape.
+        """
+        if self.own is None:
+            return rows.astype("S20")
+        return row_keys(digests, rows, self.views)
+
+    def from_old(self, keys: NDArray[np.bytes_], features: Features) -> NDArray[np.int64]:
+        """Copy from the older file; return the positions that are still missing."""
+        if self.old is None:
+            return np.arange(len(keys))
+        found = self.old.find(keys)
+        have = np.flatnonzero(found != _NONE)
+        for name, block in self.old.take(found[have]).items():
+            features[name][have] = block
+        return np.flatnonzero(found == _NONE)
+
+    def from_own(
+        self, keys: NDArray[np.bytes_], features: Features, missing: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Copy from rows of this file; return the positions that are still missing."""
+        if self.own is None:
+            return missing
+        found = self.own.find(keys[missing])
+        have = found != _NONE
+        if not have.any():
+            return missing
+        copies, sound = self.own.take(found[have])
+        places = missing[have]
+        for name, block in copies.items():
+            features[name][places[sound]] = block[sound]
+        return np.sort(np.concatenate([missing[~have], places[~sound]]))
+
+    def remember(self, rows: NDArray[np.int64], digests: NDArray[np.uint8]) -> None:
+        """Take note of rows that are written now, so that equal ones can be copied from them."""
+        if self.own is None:
+            return
+        keys, first = np.unique(row_keys(digests, rows, self.views), return_index=True)
+        new = self.own.find(keys) == _NONE
+        self.own.add(rows[first[new]], keys[new])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bottleneck.cores import available_cores
+from bottleneck.extraction.embedder import EmbeddedBatch
 from bottleneck.extraction.plan import MaxFailed
 from bottleneck.extraction.profile import STAGES, limit
 from bottleneck.status import RowStatus
@@ -23,6 +24,13 @@ class Tally:
     copied: int = 0
     reused: int = 0
     interrupted: bool = False
+
+    def add(self, batch: EmbeddedBatch) -> None:
+        """Count the rows of a batch that was written."""
+        self.ok += len(batch.rows)
+        self.failed += len(batch.failures)
+        self.copied += batch.copied
+        self.reused += batch.reused
 
     @property
     def done(self) -> int:

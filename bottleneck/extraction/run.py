@@ -7,7 +7,6 @@ from functools import partial
 from bottleneck import backbones, runtimes
 from bottleneck.cores import available_cores
 from bottleneck.declare import listed
-from bottleneck.decode import open_decoder
 from bottleneck.decode.watch import Watch
 from bottleneck.errors import OptionError
 from bottleneck.extraction.build import build_embedder
@@ -15,13 +14,12 @@ from bottleneck.extraction.calibration import calibration_images
 from bottleneck.extraction.embedder import Embedder
 from bottleneck.extraction.engine import fill_stores
 from bottleneck.extraction.forward import best_batch_size
-from bottleneck.extraction.plan import MaxFailed, require_same_manifest
+from bottleneck.extraction.plan import MaxFailed
 from bottleneck.extraction.result import ExtractResult
 from bottleneck.extraction.run_log import log_run
-from bottleneck.extraction.views import viewed
 from bottleneck.options import ExtractOptions
 from bottleneck.progress import Progress
-from bottleneck.sources import Survey, open_source
+from bottleneck.sources import Source, Survey, open_source
 from bottleneck.store import FeatureStore, writer_lock
 from bottleneck.writing import prepare_output
 
@@ -59,64 +57,40 @@ def extract_many(options: ExtractOptions) -> list[ExtractResult]:
     olds = [FeatureStore.open(path) for path in listed(options.reuse)]
     inputs = options.paths("reads", "images")
     paths = [prepare_output(text, kind="features", inputs=inputs) for text in texts]
-    workers = options.workers or available_cores()
     watch = Watch(
         options.timeout, lambda row: source.manifest.keys[row // options.views], progress.note
     )
+    survey = Survey.of(source, rows=0)
+    for line in survey.lines():
+        progress.stage(line)
+    for warning in survey.warnings:
+        progress.note(warning)
     with ExitStack() as stack:
         for path in sorted(paths):
             stack.enter_context(writer_lock(path))
-        fresh = [options.overwrite or not path.exists() for path in paths]
-        manifest = viewed(source.manifest, options.views)
-        stores = [
-            FeatureStore.open(path) for path, anew in zip(paths, fresh, strict=True) if not anew
-        ]
-        for store in stores:
-            require_same_manifest(store, manifest)  # cheap, so before networks are loaded
-        survey = Survey.of(source, rows=0)
-        for line in survey.lines():
-            progress.stage(line)
-        for warning in survey.warnings:
-            progress.note(warning)
-        decoder = None
-        if len(stores) < len(paths) or not all(store.complete for store in stores):
-            # Processes start while networks are loaded.
-            decoder = open_decoder(source, workers=workers, kind=options.worker_kind, watch=watch)
-            stack.callback(decoder.close)
-        runtime = _runtime(options, stores or olds)
-        embedders = []
-        for spec in specs:
-            embedder = build_embedder(
-                backbone=spec.name,
-                weights=None if options.weights is None else str(options.weights),
-                layers=listed(options.layers),
-                pool=options.pool,
-                size=options.size,
-                resize=options.resize,
-                dtype=options.dtype,
-                precision=options.precision,
-                runtime=runtime,
-                views=options.views,
-                devices=listed(options.devices),
-                calibration=partial(calibration_images, source),
-            )
-            stack.callback(embedder.close)
-            embedders.append(embedder)
-        idle = embedders[0].unused_gpu(listed(options.devices))
-        if idle:
-            progress.note(idle)
+
+        def load(begun: Sequence[FeatureStore]) -> list[tuple[Embedder, int]]:
+            runtime, loaded = _runtime(options, begun or olds), []
+            for spec in specs:
+                embedder = _embedder(options, spec.name, runtime, source)
+                stack.callback(embedder.close)
+                loaded.append((embedder, _batch_size(options, embedder, progress)))
+            idle = loaded[0][0].unused_gpu(listed(options.devices))
+            if idle:
+                progress.note(idle)
+            return loaded
+
         results = fill_stores(
             source,
-            list(zip(paths, embedders, strict=True)),
-            batch_size=[_batch_size(options, embedder, progress) for embedder in embedders],
-            workers=workers,
+            paths,
+            load,
+            workers=options.workers or available_cores(),
             worker_kind=options.worker_kind,
-            decoder=decoder,
             watch=watch,
             views=options.views,
             reuse=olds,
             limit=options.limit,
-            overwrite=fresh,
+            overwrite=options.overwrite,
             preallocate=options.preallocate,
             retry_failed=options.retry_failed,
             refresh=options.refresh,
@@ -162,6 +136,23 @@ def _runtime(options: ExtractOptions, begun: Sequence[FeatureStore]) -> str:
     # Another precision than the file's is refused later, with both named.
     able = options.precision in runtimes.precisions(names[0])
     return names[0] if able else options.runtime
+
+
+def _embedder(options: ExtractOptions, backbone: str, runtime: str, source: Source) -> Embedder:
+    return build_embedder(
+        backbone=backbone,
+        weights=None if options.weights is None else str(options.weights),
+        layers=listed(options.layers),
+        pool=options.pool,
+        size=options.size,
+        resize=options.resize,
+        dtype=options.dtype,
+        precision=options.precision,
+        runtime=runtime,
+        views=options.views,
+        devices=listed(options.devices),
+        calibration=partial(calibration_images, source),
+    )
 
 
 def _batch_size(options: ExtractOptions, embedder: Embedder, progress: Progress) -> int:

@@ -14,6 +14,7 @@ from bottleneck.backbones.spec import Pool
 from bottleneck.cores import available_cores
 from bottleneck.errors import ImageError
 from bottleneck.extraction.build import build_embedder
+from bottleneck.extraction.inference import embed
 from bottleneck.extraction.plan import Plan
 from bottleneck.images import ResizeRule
 from bottleneck.images.colour import to_eight_bit
@@ -120,7 +121,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         (dim,) = self._embedder.dims.values()
         plan, workers = Plan(np.zeros(len(X), np.uint8)), self.workers or available_cores()
         features = np.full((len(X), dim), np.nan, np.float32)
-        for batch in self._embedder.stream(
+        for batch in embed(
+            self._embedder,
             source,
             plan.batches(self.batch_size, workers),
             workers=workers,

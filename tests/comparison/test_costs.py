@@ -102,14 +102,14 @@ def sleeping(milliseconds):
 
 def test_two_networks_cost_the_same_in_one_pass_alone_and_with_rows_taken_over(photos, tmp_path):
     def rates(speeds, **options):
-        pairs = [
-            (tmp_path / f"{name}.h5", fake_embedder(sleeping(ms), identity={"weights": name[:4]}))
+        loaded = [
+            (fake_embedder(sleeping(ms), identity={"weights": name[:4]}), 4)
             for name, ms in speeds.items()
         ]
         results = fill_stores(
             open_source([str(photos)]),
-            pairs,
-            batch_size=4,
+            [tmp_path / f"{name}.h5" for name in speeds],
+            lambda begun: loaded,
             workers=2,
             max_failed=MaxFailed.parse("10%"),
             progress=Silent(),

@@ -40,14 +40,14 @@ def sleeping(milliseconds):
 @pytest.fixture
 def fill(tmp_path):
     def run(source, outputs, **options):
-        pairs = [
-            (tmp_path / f"{name}.h5", fake_embedder(network, identity={"weights": name[:4]}))
+        loaded = [
+            (fake_embedder(network, identity={"weights": name[:4]}), 4)
             for name, network in outputs.items()
         ]
         return fill_stores(
             open_source([str(source)]),
-            pairs,
-            batch_size=4,
+            [tmp_path / f"{name}.h5" for name in outputs],
+            lambda begun: loaded,
             workers=2,
             max_failed=MaxFailed.parse("10%"),
             progress=Silent(),

@@ -20,15 +20,18 @@ from bottleneck.store import FeatureStore
 
 @pytest.fixture
 def fill(tmp_path):
-    def run(source, embedders, names="abc", **options):
+    def run(source, embedders, names="abc", batch_size=5, **options):
+        sizes = batch_size if isinstance(batch_size, list) else [batch_size] * len(embedders)
         defaults = {
-            "batch_size": 5,
             "workers": 2,
             "max_failed": MaxFailed.parse("10%"),
             "progress": Silent(),
         }
-        outputs = [(tmp_path / f"{name}.h5", e) for name, e in zip(names, embedders)]  # noqa: B905
-        return fill_stores(open_source([str(source)]), outputs, **defaults | options)
+        paths = [tmp_path / f"{name}.h5" for name, _ in zip(names, embedders)]  # noqa: B905
+        loaded = list(zip(embedders, sizes, strict=True))
+        return fill_stores(
+            open_source([str(source)]), paths, lambda begun: loaded, **defaults | options
+        )
 
     return run
 
