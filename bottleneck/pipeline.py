@@ -16,7 +16,7 @@ from bottleneck.fingerprint import fingerprint
 from bottleneck.location import is_url
 from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions, TrainOptions
 from bottleneck.progress import Progress
-from bottleneck.sources import open_source
+from bottleneck.sources import listed_once, open_source
 from bottleneck.store.features import feature_files
 from bottleneck.writing import prepare_output, write_text
 
@@ -159,36 +159,44 @@ def run_pipeline(
     """
     remade: set[str] = set()
     for named in steps:
-        state_path = _state_path(named.step)
-        state = _read_state(state_path)
-        waits_for = remade.intersection(_paths(named.step, "reads", "images"))
-        stamps = None if dry_run and waits_for else _stamps(named)
-        why = _why_run(named, state, stamps, force=force, waits_for=waits_for)
-        if why is None:
-            yield Outcome(named.name, named.kind, "skipped", "up to date", state["result"])
-            continue
-        remade.update(_paths(named.step, "writes"))
-        if dry_run or stamps is None:
-            yield Outcome(named.name, named.kind, "would run", why, None)
-            continue
-        step = named.step
-        if isinstance(step, ExtractOptions):
-            # Remembered until the step ends well, in case it is stopped while it looks.
-            changed = state.get("refresh", False) or state.get("inputs") != stamps["inputs"]
-            step = replace(
-                step,
-                overwrite=step.overwrite or force,
-                refresh=step.refresh or (bool(state) and changed),
-            )
-        elif isinstance(step, TrainOptions):
-            step = replace(step, overwrite=True)  # what a pipeline made it may make anew
-        unfinished = {"finished": False, "refresh": getattr(step, "refresh", False)}
-        _write_state(state_path, {**stamps, **unfinished})
-        result = getattr(api, named.kind)(**step.values(), progress=progress).to_json()
-        _require_success(named, result)
-        made = {"finished": True, "result": result, "outputs": _stamp_outputs(step)}
-        _write_state(state_path, {**stamps, **made})
-        yield Outcome(named.name, named.kind, "ran", why, result)
+        # What a step looks at to know whether it is up to date is what it then works on.
+        with listed_once():
+            outcome = _run_step(named, remade, progress, dry_run=dry_run, force=force)
+        yield outcome
+
+
+def _run_step(
+    named: NamedStep, remade: set[str], progress: Progress, *, dry_run: bool, force: bool
+) -> Outcome:
+    """Run a step if it has to; ``remade`` are the files of steps that ran, its own are added."""
+    step = named.step
+    state_path = _state_path(step)
+    state = _read_state(state_path)
+    waits_for = remade.intersection(_paths(step, "reads", "images"))
+    stamps = None if dry_run and waits_for else _stamps(named)
+    why = _why_run(named, state, stamps, force=force, waits_for=waits_for)
+    if why is None:
+        return Outcome(named.name, named.kind, "skipped", "up to date", state["result"])
+    remade.update(_paths(step, "writes"))
+    if dry_run or stamps is None:
+        return Outcome(named.name, named.kind, "would run", why, None)
+    if isinstance(step, ExtractOptions):
+        # Remembered until the step ends well, in case it is stopped while it looks.
+        changed = state.get("refresh", False) or state.get("inputs") != stamps["inputs"]
+        step = replace(
+            step,
+            overwrite=step.overwrite or force,
+            refresh=step.refresh or (bool(state) and changed),
+        )
+    elif isinstance(step, TrainOptions):
+        step = replace(step, overwrite=True)  # what a pipeline made it may make anew
+    unfinished = {"finished": False, "refresh": getattr(step, "refresh", False)}
+    _write_state(state_path, {**stamps, **unfinished})
+    result = getattr(api, named.kind)(**step.values(), progress=progress).to_json()
+    _require_success(named, result)
+    made = {"finished": True, "result": result, "outputs": _stamp_outputs(step)}
+    _write_state(state_path, {**stamps, **made})
+    return Outcome(named.name, named.kind, "ran", why, result)
 
 
 def _require_success(named: NamedStep, result: Mapping[str, Any]) -> None:

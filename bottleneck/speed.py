@@ -19,7 +19,7 @@ from bottleneck.extraction.calibration import calibration_images
 from bottleneck.extraction.forward import pass_seconds
 from bottleneck.options import BenchOptions, ExtractOptions
 from bottleneck.runtimes import Padding
-from bottleneck.sources import Source, open_source
+from bottleneck.sources import Source, listed_once, open_source
 
 BATCH_SIZES: Final = (1, 8, 16, 32, 64)
 """What is tried on a CPU; beyond, nothing gets faster."""
@@ -95,7 +95,7 @@ def measure(options: BenchOptions) -> BenchResult:
     seconds, images = options.seconds, options.images
     tell = options.progress.note
     workers = options.workers or available_cores()
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as folder, listed_once(), ExitStack() as stack:
         given = [*listed(options.sources)] or [str(draw_jpegs(Path(folder) / "drawn", images))]
         source = open_source(given)
         network: dict[str, Any] = {

@@ -76,6 +76,23 @@ def test_steps_run_once_and_are_skipped_when_nothing_changed(pipeline, tmp_path)
     assert again[2].result == judged
 
 
+def test_each_step_lists_its_images_once(pipeline, monkeypatch):
+    from bottleneck.sources import opening
+
+    listed = []
+    open_folder = opening.open_folder
+    monkeypatch.setattr(
+        opening, "open_folder", lambda path: listed.append(path) or open_folder(path)
+    )
+    assert pipeline()[0] == RAN
+    assert len(listed) == 1
+    assert pipeline()[0] == SKIPPED
+    assert len(listed) == 2  # not what an earlier run saw
+    write_png(pipeline.photos / "train/ant/more.png", np.full((9, 9, 3), 77))
+    with pytest.raises(ManifestError):
+        pipeline()
+
+
 def test_a_changed_option_runs_its_step_and_those_behind_it(pipeline):
     pipeline()
     actions, computed, _ = pipeline(["train.C=1"])

@@ -3,7 +3,7 @@
 from bottleneck.sources.base import Source
 from bottleneck.sources.files import FileSource
 from bottleneck.sources.memory import PixelSource
-from bottleneck.sources.opening import open_source
+from bottleneck.sources.opened import listed_once, open_source
 from bottleneck.sources.several import SeveralSources
 from bottleneck.sources.survey import Survey
 from bottleneck.sources.urls import single_files
@@ -14,6 +14,7 @@ __all__ = [
     "SeveralSources",
     "Source",
     "Survey",
+    "listed_once",
     "open_source",
     "single_files",
 ]
