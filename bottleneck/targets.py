@@ -109,7 +109,13 @@ class Targets:
         -------
         ndarray of shape (n, len(names))
             uint8 where all are flags, else float64; what is missing is :data:`MISSING` or NaN.
+
+        Raises
+        ------
+        OptionError
+            For a name that is neither here nor one of a list that is.
         """
+        self.find([name for name in names if not self.siblings(name)], "this list of images")
         found = [self._column(name) for name in names]
         if any(column.dtype != np.uint8 for column in found):
             found = [_as_number(column) for column in found]

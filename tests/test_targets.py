@@ -87,3 +87,11 @@ def test_rows_are_taken_in_the_order_given():
     taken = example().take(np.array([2, 0]))
     np.testing.assert_array_equal(taken.numbers, [[3.0, 1.5]])
     np.testing.assert_array_equal(taken.flags, [[MISSING, 1], [MISSING, 0]])
+
+
+def test_a_column_that_is_not_there_is_named():
+    targets = Targets(("price",), (), np.ones((1, 2)), np.zeros((0, 2), np.uint8))
+    with pytest.raises(OptionError, match="no target 'prize'"):
+        targets.columns(["prize"])
+    with pytest.raises(OptionError, match="no target 'price'"):
+        Targets().columns(["price"])
