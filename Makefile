@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo compare test test-all test-torch faults bench check format clean
+.PHONY: help setup tools demo compare test test-all test-torch faults bench docs wheel check format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,20 @@ faults: $(READY) tools ## The fault campaign in full: kills, losses of power, fu
 bench: $(READY) ## The feature file beside NumPy, and at 100 million rows
 	$(BIN)/python benchmarks/store.py
 
+docs: $(READY) ## Build the documentation into site/; a broken link or reference is an error
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
+	$(BIN)/python docs/make_pages.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --site-dir site
+
+# What a user installs is not this folder: the wheel is installed alone and asked for its version.
+wheel: ## Build the wheel into dist/ and try it in an environment of its own
+	rm -rf dist build/wheel
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check build
+	build/wheel/bin/python -m build --quiet --outdir dist .
+	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd build && wheel/bin/bottleneck doctor
+
 check: $(READY) ## Lint and types only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -61,4 +75,4 @@ format: $(READY) ## Put the code in order
 	$(BIN)/ruff format .
 
 clean: ## Remove the environment and everything made here
-	rm -rf $(VENV) runs build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) runs build dist site .mypy_cache .pytest_cache .ruff_cache
