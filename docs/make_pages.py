@@ -52,7 +52,9 @@ def _reference() -> str:
     public = {name: getattr(bottleneck, name) for name in bottleneck.__all__ if name[0] != "_"}
     functions = [name for name, thing in public.items() if not isinstance(thing, type)]
     classes = [thing for thing in public.values() if isinstance(thing, type)]
-    estimators = [thing for name in heads.__all__ if isinstance(thing := getattr(heads, name), type)]
+    estimators = [
+        thing for name in heads.__all__ if isinstance(thing := getattr(heads, name), type)
+    ]
     lines = [REFERENCE_HEAD, "## Functions", ""]
     for name in functions:
         lines += [_function(name, public[name]), ""]
