@@ -128,6 +128,14 @@ class ExtractOptions(Options):
         ),
     ] = ()
     targets: Annotated[Names, _TARGETS] = ()
+    part: Annotated[
+        str | None,
+        Option("Only part I of N of the list, for one of N machines; then merge.", metavar="I/N"),
+    ] = None
+    ranges: Annotated[
+        str | None,
+        Option("Instead: only images A to B-1 of the list, counted from 0.", metavar="A-B,..."),
+    ] = None
     limit: Annotated[
         int | None,
         Option("Only N of the pending images now, evenly spread.", metavar="N", least=1),

@@ -80,7 +80,10 @@ def _print_result(result: dict[str, Any]) -> None:
     did_nothing = not (result["ok"] or result["failed"] or result["pending"])
     print_lines(
         f"{result['output']}: {result['rows']} images, {result['backbone']} {dims}",
-        "nothing to do: every image was finished before" if did_nothing else None,
+        f"nothing to do: every image{' of this part' if result['left_to_others'] else ''} was "
+        f"finished before"
+        if did_nothing
+        else None,
         f"{result['ok']} done in {result['seconds']:.1f} s, {result['images_per_second']:.1f} "
         f"images/s"
         if result["ok"]
@@ -98,5 +101,8 @@ def _print_result(result: dict[str, Any]) -> None:
         f"{result['failed_total']} failed: {reasons}" if reasons else None,
         f"{result['pending']} still to do: run the same command again"
         if result["pending"]
+        else None,
+        f"{result['left_to_others']} belong to other parts: bottleneck merge joins them"
+        if result["left_to_others"]
         else None,
     )

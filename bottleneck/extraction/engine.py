@@ -20,7 +20,9 @@ from bottleneck.extraction.embedder import EmbeddedBatch, Embedder
 from bottleneck.extraction.inference import Consumer, infer
 from bottleneck.extraction.known import Known, OldFile, OwnRows, matching, require_matches
 from bottleneck.extraction.plan import (
+    WHOLE,
     MaxFailed,
+    Part,
     Plan,
     require_same_manifest,
     require_same_recipe,
@@ -87,6 +89,7 @@ def fill_stores(
     watch: Watch | None = None,
     views: int = 1,
     reuse: Sequence[FeatureStore] = (),
+    part: Part = WHOLE,
     limit: int | None = None,
     overwrite: bool = False,
     preallocate: bool = True,
@@ -110,6 +113,8 @@ def fill_stores(
         Time-out of an image, and who is told of stalls.
     reuse : sequence of FeatureStore
         Older files to take features from.
+    part : Part
+        The images that are done here; rows of others stay as they are.
     workers, worker_kind, max_failed, progress, views, limit, overwrite, preallocate
         See :func:`bottleneck.extract`.
     retry_failed, refresh
@@ -118,6 +123,7 @@ def fill_stores(
     if len(paths) > MAX_WANTS:
         raise OptionError(f"expected at most {MAX_WANTS} backbones at once, got {len(paths)}")
     manifest = viewed(source.manifest, views)
+    mine = part.rows(len(source.manifest), views)
     begun = [FeatureStore.open(path) for path in paths if not overwrite and path.exists()]
     for store in begun:
         require_same_manifest(store, manifest)  # cheap, so before networks are loaded
@@ -144,9 +150,9 @@ def fill_stores(
                 progress=progress,
             )
             if refresh:
-                store = _reset_changed(source, store, workers, views, progress)
+                store = _reset_changed(source, store, mine, progress, workers=workers, views=views)
             if retry_failed:
-                store = _reset(store, np.flatnonzero(store.status > RowStatus.DONE))
+                store = _reset(store, np.flatnonzero(mine & (store.status > RowStatus.DONE)))
             old = matching([*reuse], embedder.recipe)
             own = OwnRows(store.path, store.layout, views)
             own.add_finished(store.done)
@@ -156,12 +162,12 @@ def fill_stores(
                 embedder, known, at_most=at_most, note=progress.note, seconds=seconds
             )
             targets.append(_Target(store, consumer, seconds))
-        lacks = np.logical_or.reduce([waiting(t.store.status) for t in targets])
+        lacks = mine & np.logical_or.reduce([waiting(t.store.status) for t in targets])
         plan = Plan(np.where(lacks, 0, 1).astype(np.uint8), limit=limit)
         started = time.perf_counter()
         shared: defaultdict[str, float] = defaultdict(float)
         if len(plan):
-            progress.begin(len(plan), len(lacks) - int(np.count_nonzero(lacks)))
+            progress.begin(len(plan), int(np.count_nonzero(mine & ~lacks)))
             largest = min(max(size for _, size in loaded), len(plan))
             inferred = infer(
                 decoder or start(),
@@ -185,6 +191,7 @@ def fill_stores(
         summarise(
             target.store,
             target.tally,
+            mine,
             computed=target.consumer.computed,
             forward_seconds=target.consumer.forward_seconds,
             max_failed=max_failed,
@@ -227,10 +234,16 @@ def _opened(
 
 
 def _reset_changed(
-    source: Source, store: FeatureStore, workers: int, views: int, progress: Progress
+    source: Source,
+    store: FeatureStore,
+    mine: NDArray[np.bool_],
+    progress: Progress,
+    *,
+    workers: int,
+    views: int,
 ) -> FeatureStore:
     """Make rows pending whose image changed, before they are overwritten."""
-    rows = np.flatnonzero(store.status)
+    rows = np.flatnonzero(mine & np.not_equal(store.status, RowStatus.PENDING))
     changed, unreadable = changed_rows(source, rows, store.digests[rows], workers, views)
     kept = np.count_nonzero(store.done[unreadable])
     if kept:

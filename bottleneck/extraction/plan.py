@@ -69,6 +69,76 @@ class MaxFailed:
         return str(self.count) if self.count is not None else f"{(self.share or 0) * 100:g}%"
 
 
+@dataclass(frozen=True)
+class Part:
+    """The images of a list that one of several machines does.
+
+    Parameters
+    ----------
+    number, of : int
+        Part ``number``, counted from 1, of so many: neighbours in the list, so that each machine
+        reads its own stretch of an archive.
+    ranges : tuple of (int, int), optional
+        Instead: images ``first`` up to ``behind``, counted from 0, ``behind`` not among them.
+    """
+
+    number: int = 1
+    of: int = 1
+    ranges: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def parse(cls, part: str | None, ranges: str | None) -> Self:
+        """Read ``--part 2/8`` or ``--ranges 0-5000,9000-9500``; everything where neither is given.
+
+        Raises
+        ------
+        OptionError
+            For anything else, or both.
+        """
+        if part is not None and ranges is not None:
+            raise OptionError("expected --part or --ranges, got both")
+        if part is not None:
+            match = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", part)
+            if not match or not 1 <= int(match[1]) <= int(match[2]):
+                raise OptionError(
+                    f"expected --part as 1/8 to 8/8, got {part!r}",
+                    hint="Parts count from 1; where tasks count from 0, add 1 to their number.",
+                )
+            return cls(int(match[1]), int(match[2]))
+        if ranges is None:
+            return cls()
+        found = []
+        for text in ranges.split(","):
+            match = re.fullmatch(r"\s*(\d+)\s*-\s*(\d+)\s*", text)
+            if not match or int(match[1]) >= int(match[2]):
+                raise OptionError(
+                    f"expected --ranges as 0-5000 or 0-5000,9000-9500, got {ranges!r}",
+                    hint="Images count from 0; the second number is not in the range.",
+                )
+            found.append((int(match[1]), int(match[2])))
+        return cls(ranges=tuple(found))
+
+    def rows(self, images: int, views: int = 1) -> NDArray[np.bool_]:
+        """Tell which rows are in it: bool, shape (images * views,).
+
+        Raises
+        ------
+        OptionError
+            For a range behind the last image.
+        """
+        mine = np.zeros(images * views, bool)
+        share = (images * (self.number - 1) // self.of, images * self.number // self.of)
+        for first, behind in self.ranges or (share,):
+            if behind > images:
+                raise OptionError(f"expected ranges within {images} images, got {first}-{behind}")
+            mine[first * views : behind * views] = True
+        return mine
+
+
+WHOLE = Part()
+"""All images of the list."""
+
+
 def require_same_manifest(store: FeatureStore, manifest: Manifest) -> None:
     """Refuse to continue a file over other images.
 

@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bottleneck.cores import available_cores
 from bottleneck.extraction.embedder import EmbeddedBatch
 from bottleneck.extraction.plan import MaxFailed
@@ -64,7 +67,9 @@ class ExtractResult:
     already_done : int
         Rows that were finished, well or badly, before this run.
     pending : int
-        Rows still to be computed (after an interrupt or with a limit).
+        Rows still to be computed (after an interrupt or with a limit), of this run's part.
+    left_to_others : int
+        Rows still to be computed that are not in this run's part.
     failed_total : int
         Bad rows of the file, from this run and earlier ones.
     reasons : dict of str to int
@@ -101,6 +106,7 @@ class ExtractResult:
     decode_seconds: float
     already_done: int
     pending: int
+    left_to_others: int
     failed_total: int
     reasons: dict[str, int]
     too_many_failed: bool
@@ -122,6 +128,7 @@ class ExtractResult:
 def summarise(
     before: FeatureStore,
     tally: Tally,
+    mine: NDArray[np.bool_],
     *,
     computed: int,
     forward_seconds: float,
@@ -138,6 +145,8 @@ def summarise(
         The feature file as it was when the run began.
     tally : Tally
         What the run says it has done; what counts is what the file says now.
+    mine : ndarray of bool, shape (n,)
+        Which rows were this run's to do.
     computed, forward_seconds
         See :class:`ExtractResult`.
     max_failed : MaxFailed
@@ -152,6 +161,7 @@ def summarise(
     store = FeatureStore.open(before.path)
     counts, earlier = store.counts(), before.counts()
     pending = counts.get(RowStatus.PENDING, 0)
+    left_to_others = int(np.count_nonzero(~mine & np.equal(store.status, RowStatus.PENDING)))
     already_done = len(before) - earlier.get(RowStatus.PENDING, 0)
     ok = counts.get(RowStatus.DONE, 0) - earlier.get(RowStatus.DONE, 0)
     reasons = {status.label: count for status, count in counts.items() if status.failed}
@@ -170,10 +180,11 @@ def summarise(
         forward_seconds=round(forward_seconds, 6),
         decode_seconds=round(seconds.get("read", 0.0) + seconds.get("decode", 0.0), 6),
         already_done=already_done,
-        pending=pending,
+        pending=pending - left_to_others,
+        left_to_others=left_to_others,
         failed_total=failed_total,
         reasons=reasons,
-        too_many_failed=max_failed.exceeded(failed_total, len(store)),
+        too_many_failed=max_failed.exceeded(failed_total, int(np.count_nonzero(mine))),
         interrupted=tally.interrupted,
         seconds=round(took, 3),
         images_per_second=round(done_now / took, 2) if done_now else 0.0,

@@ -14,7 +14,7 @@ from bottleneck.extraction.calibration import calibration_images
 from bottleneck.extraction.embedder import Embedder
 from bottleneck.extraction.engine import fill_stores
 from bottleneck.extraction.forward import best_batch_size
-from bottleneck.extraction.plan import MaxFailed
+from bottleneck.extraction.plan import MaxFailed, Part
 from bottleneck.extraction.result import ExtractResult
 from bottleneck.extraction.run_log import log_run
 from bottleneck.options import ExtractOptions
@@ -50,6 +50,7 @@ def extract_many(options: ExtractOptions) -> list[ExtractResult]:
             hint="Name it: -o, --output FILE.h5 (in Python output=).",
         )
     allowed = MaxFailed.parse(str(options.max_failed))
+    part = Part.parse(options.part, options.ranges)
     # Misspelt names first: listing takes longer.
     specs = [backbones.get(name) for name in listed(options.backbone)]
     texts = _outputs(str(output), [spec.name for spec in specs])
@@ -89,6 +90,7 @@ def extract_many(options: ExtractOptions) -> list[ExtractResult]:
             watch=watch,
             views=options.views,
             reuse=olds,
+            part=part,
             limit=options.limit,
             overwrite=options.overwrite,
             preallocate=options.preallocate,
