@@ -97,7 +97,9 @@ class ExtractOptions(Options):
     ] = ()
     pool: Annotated[Pool, Option("How maps become vectors.")] = "avg"
     size: Annotated[int | None, _SIZE] = None
-    resize: Annotated[ResizeRule, Option("How images are brought to that size.")] = "crop"
+    resize: Annotated[
+        ResizeRule | None, Option("How images are brought to that size; the backbone's own rule.")
+    ] = None
     views: Annotated[
         int, Option("Rows per image: the plain one and random parts of it.", metavar="K", least=1)
     ] = 1

@@ -17,6 +17,7 @@ from bottleneck.errors import OptionError
 from bottleneck.extraction import Embedder, build_embedder, embed, extract_many
 from bottleneck.extraction.calibration import calibration_images
 from bottleneck.extraction.forward import pass_seconds
+from bottleneck.images import ImageSize
 from bottleneck.options import BenchOptions, ExtractOptions
 from bottleneck.runtimes import Padding
 from bottleneck.sources import Source, listed_once, open_source
@@ -39,7 +40,7 @@ class BenchResult:
     ----------
     backbone, runtime, runtime_version, device, precision : str
         What computed.
-    size : int
+    size : int or (int, int)
         Side of the network's input, pixels.
     cores : int
         CPU cores this process may use.
@@ -64,7 +65,7 @@ class BenchResult:
     runtime_version: str
     device: str
     precision: str
-    size: int
+    size: ImageSize
     cores: int
     forward: dict[str, float]
     batch_size: int
@@ -153,8 +154,8 @@ def measure(options: BenchOptions) -> BenchResult:
 
 def forward_rate(embedder: Embedder, batch_size: int, seconds: float) -> float:
     """Return the images per second of the network alone, fed as a run feeds it."""
-    side = embedder.geometry.size
-    batch = np.random.default_rng(0).integers(0, 256, (batch_size, side, side, 3), np.uint8)
+    shape = (batch_size, *embedder.geometry.shape)
+    batch = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     if isinstance(embedder.network, Padding):
         embedder.network.forget_shapes()
     return batch_size / pass_seconds(embedder.network, batch, seconds=seconds)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from bottleneck.errors import OptionError
+from bottleneck.images import CROP_RATIO, Geometry, ImageSize, Interpolation, ResizeRule
 
 Pool = Literal["avg", "max", "avgmax", "gem", "none"]
 
@@ -54,6 +55,8 @@ class BackboneSpec:
         Import name of the package that carries the weights, if one does.
     weights_file : str or None
         File name under which Keras caches the headless ImageNet weights, if it offers any.
+    resize, crop_ratio, interpolation
+        How it was evaluated; see :class:`bottleneck.images.Geometry`.
     """
 
     name: str
@@ -66,6 +69,15 @@ class BackboneSpec:
     preprocess: Preprocess
     bundled: str | None = None
     weights_file: str | None = None
+    resize: ResizeRule = "crop"
+    crop_ratio: float | None = CROP_RATIO
+    interpolation: Interpolation = "bicubic"
+
+    def geometry(self, size: ImageSize, resize: ResizeRule | None = None) -> Geometry:
+        """Say how images become its input: by its own rule, or by another one at that size."""
+        if resize is None or resize == self.resize:
+            return Geometry(size, self.resize, self.crop_ratio, self.interpolation)
+        return Geometry(size, resize, interpolation=self.interpolation)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Slot:
         Bit ``g``: there are pixels for geometry ``g``.
     digests : ndarray of uint8, shape (batch_size, 16)
         Hash of each row's image; zeros where it could not be read.
-    pixels : list of ndarray of uint8, shape (batch_size, size, size, 3)
+    pixels : list of ndarray of uint8, shape (batch_size, height, width, 3)
         For each geometry the pixels of the rows that have some, one after the other.
     seconds : ndarray of float64, shape (2,)
         Time spent reading and decoding.
@@ -150,8 +150,7 @@ def _fields(job: Job) -> Iterator[tuple[str, Any, tuple[int, ...], int]]:
         ("messages", np.uint8, (n, _MESSAGE_BYTES)),
     ]
     listed += [
-        (f"pixels{g}", np.uint8, (n, geometry.size, geometry.size, 3))
-        for g, geometry in enumerate(job.geometries)
+        (f"pixels{g}", np.uint8, (n, *geometry.shape)) for g, geometry in enumerate(job.geometries)
     ]
     start = 0
     for name, dtype, shape in listed:

@@ -10,7 +10,7 @@ from bottleneck.backbones.spec import OutputSpec, Pool
 from bottleneck.extraction.calibration import CalibrationImages
 from bottleneck.extraction.embedder import Embedder
 from bottleneck.extraction.network import NetworkOrder, on_devices
-from bottleneck.images import DECODER, Geometry, ResizeRule, views_recipe
+from bottleneck.images import DECODER, ResizeRule, views_recipe
 from bottleneck.recipe import Recipe
 from bottleneck.runtimes.place import gpu_index
 
@@ -22,7 +22,7 @@ def build_embedder(
     layers: Sequence[str] = (),
     pool: Pool = "avg",
     size: int | None = None,
-    resize: ResizeRule = "crop",
+    resize: ResizeRule | None = None,
     dtype: str = "float32",
     precision: str = "float32",
     runtime: str = "auto",
@@ -44,8 +44,8 @@ def build_embedder(
         How maps become vectors.
     size : int, optional
         Side of the input in pixels; the backbone's own by default.
-    resize : {"crop", "squash", "pad"}
-        How images are brought to that size.
+    resize : {"crop", "squash", "pad"}, optional
+        How images are brought to that size; the backbone's own rule by default.
     dtype : {"float32", "float16"}
         Type of stored features, for the recipe.
     precision : str
@@ -145,7 +145,7 @@ def _assemble(
     weights: str | None,
     outputs: Sequence[OutputSpec],
     size: int | None,
-    resize: ResizeRule,
+    resize: ResizeRule | None,
     dtype: str,
     precision: str,
     runtime: str,
@@ -169,11 +169,9 @@ def _assemble(
         network, side, origin = on_devices(order, devices)
     else:
         network, side, origin = order(
-            None
-            if calibration is None
-            else lambda size: calibration(Geometry(size=size, resize=resize))
+            None if calibration is None else lambda size: calibration(spec.geometry(size, resize))
         )
-    geometry = Geometry(size=side, resize=resize)
+    geometry = spec.geometry(side, resize)
     identity: dict[str, Any] = {
         "backbone": spec.name,
         "weights_sha256": origin.sha256,

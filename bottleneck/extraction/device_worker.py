@@ -5,6 +5,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from bottleneck.decode import shared
 from bottleneck.decode.child import die_with_parent, portable
 from bottleneck.errors import DeviceMemoryError
+from bottleneck.images import ImageSize, image_shape
 from bottleneck.runtimes import CompiledBackbone, Overlapping, Padding
 
 _ALIGNMENT = 64
@@ -33,8 +35,8 @@ class Loaded:
         See :class:`bottleneck.runtimes.CompiledBackbone`.
     details : mapping
         Likewise.
-    size : int
-        Side of its input, pixels.
+    size : int or (int, int)
+        Size of its input, pixels.
     in_flight : int
         How many batches it may have on their way.
     """
@@ -45,12 +47,12 @@ class Loaded:
     version: str
     device: str
     details: Mapping[str, Any]
-    size: int
+    size: ImageSize
     in_flight: int
 
 
-Load = Callable[[], tuple[CompiledBackbone, int, Any]]
-"""What a process does first: compile a network; also returns the side of its input, and facts.
+Load = Callable[[], tuple[CompiledBackbone, ImageSize, Any]]
+"""What a process does first: compile a network; also returns the size of its input, and facts.
 It travels by pickle."""
 
 
@@ -64,27 +66,27 @@ class Block:
         Where it begins in the file.
     room : int
         How many images it holds.
-    size : int
-        Side of the images, pixels.
+    size : int or (int, int)
+        Size of the images, pixels.
     dims : sequence of int
         Length of each output's features.
     """
 
     offset: int
     room: int
-    size: int
+    size: ImageSize
     dims: Sequence[int]
 
     @property
     def n_bytes(self) -> int:
         """Bytes it takes, whole pages."""
-        pixels = -(-self.room * self.size**2 * 3 // _ALIGNMENT) * _ALIGNMENT
+        pixels = -(-self.room * prod(image_shape(self.size)) // _ALIGNMENT) * _ALIGNMENT
         return -(-(pixels + 4 * self.room * sum(self.dims)) // mmap.PAGESIZE) * mmap.PAGESIZE
 
     def map(self, descriptor: int) -> tuple[NDArray[np.uint8], list[NDArray[np.float32]]]:
-        """Map it: the images, shape (room, size, size, 3), and features, (room, dim) each."""
+        """Map it: the images, shape (room, height, width, 3), and features, (room, dim) each."""
         memory = mmap.mmap(descriptor, self.n_bytes, offset=self.offset)
-        shape = (self.room, self.size, self.size, 3)
+        shape = (self.room, *image_shape(self.size))
         images = np.ndarray(shape, np.uint8, memory)
         begin = -(-images.nbytes // _ALIGNMENT) * _ALIGNMENT
         features = []

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import DeviceMemoryError
+from bottleneck.images import ImageSize, image_shape
 from bottleneck.runtimes import CompiledBackbone, Overlapping, Padding, Pending
 
 _LEAST_BATCH, _LEAST_ON_GPU, _MOST_BATCH = 8, 32, 1024
@@ -209,7 +210,7 @@ def lagging(items: Iterable[_Item], behind: int) -> Iterator[_Item]:
 
 
 def best_batch_size(
-    network: CompiledBackbone, size: int, note: Callable[[str], None] = lambda message: None
+    network: CompiledBackbone, size: ImageSize, note: Callable[[str], None] = lambda message: None
 ) -> int:
     """Measure how many images per forward pass are fastest on this machine.
 
@@ -221,8 +222,8 @@ def best_batch_size(
     ----------
     network : CompiledBackbone
         The compiled forward pass.
-    size : int
-        Side of its input in pixels.
+    size : int or (int, int)
+        Size of its input in pixels.
     note : callable
         Receives what was measured.
     """
@@ -231,7 +232,7 @@ def best_batch_size(
     rates: dict[int, float] = {}
     chosen, batch, missed = 1, _LEAST_ON_GPU if on_gpu else _LEAST_BATCH, 0
     while batch <= _MOST_BATCH:
-        pixels = generator.integers(0, 256, (batch, size, size, 3), np.uint8)
+        pixels = generator.integers(0, 256, (batch, *image_shape(size)), np.uint8)
         try:
             took = pass_seconds(network, pixels)
         except DeviceMemoryError:

@@ -13,6 +13,7 @@ from bottleneck.backbones.builders import WeightsInfo
 from bottleneck.backbones.spec import OutputSpec
 from bottleneck.errors import OptionError, RuntimeUnavailableError
 from bottleneck.extraction.device_processes import DeviceProcesses
+from bottleneck.images import ImageSize
 from bottleneck.runtimes import CompiledBackbone
 from bottleneck.runtimes.place import gpu_index
 
@@ -47,7 +48,7 @@ class NetworkOrder:
 
     def __call__(
         self, calibration: Callable[[int], NDArray[np.uint8]] | None = None
-    ) -> tuple[CompiledBackbone, int, WeightsInfo]:
+    ) -> tuple[CompiledBackbone, ImageSize, WeightsInfo]:
         """Load and compile it.
 
         Parameters
@@ -76,7 +77,7 @@ class NetworkOrder:
 
 def on_devices(
     order: NetworkOrder, devices: Sequence[str]
-) -> tuple[CompiledBackbone, int, WeightsInfo]:
+) -> tuple[CompiledBackbone, ImageSize, WeightsInfo]:
     """Load a network in a process for each of several devices; this one imports no framework.
 
     Parameters

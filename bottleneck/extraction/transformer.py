@@ -41,8 +41,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         How the map becomes a vector.
     size : int, optional
         Side of the input in pixels; the backbone's own by default.
-    resize : {"crop", "squash", "pad"}
-        How images are brought to that size.
+    resize : {"crop", "squash", "pad"}, optional
+        How images are brought to that size; the backbone's own rule by default.
     batch_size : int
         Images per forward pass.
     workers : int, optional
@@ -64,7 +64,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         layer: str | None = None,
         pool: Pool = "avg",
         size: int | None = None,
-        resize: ResizeRule = "crop",
+        resize: ResizeRule | None = None,
         batch_size: int = BATCH_SIZE,
         workers: int | None = None,
         on_error: Literal["raise", "nan"] = "raise",

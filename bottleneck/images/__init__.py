@@ -9,20 +9,31 @@ from bottleneck.images.decoder import (
     draw_pixels,
     from_pixels,
 )
-from bottleneck.images.geometry import Geometry, ResizeRule
+from bottleneck.images.geometry import (
+    CROP_RATIO,
+    Geometry,
+    ImageSize,
+    Interpolation,
+    ResizeRule,
+    image_shape,
+)
 from bottleneck.images.views import View, make_view, views_recipe
 
 __all__ = [
+    "CROP_RATIO",
     "DECODER",
     "MAX_PIXELS",
     "Drawing",
     "Geometry",
+    "ImageSize",
+    "Interpolation",
     "ResizeRule",
     "View",
     "decode",
     "decode_all",
     "draw_pixels",
     "from_pixels",
+    "image_shape",
     "make_view",
     "views_recipe",
 ]

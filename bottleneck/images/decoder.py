@@ -13,7 +13,7 @@ from bottleneck.errors import ImageError
 from bottleneck.images.colour import scale_sixteen_bit, to_eight_bit
 from bottleneck.images.containers import Opened, ended_early, lost_tail, open_container
 from bottleneck.images.failures import explain
-from bottleneck.images.geometry import DRAFT_MARGIN, PADDING, Geometry
+from bottleneck.images.geometry import DRAFT_MARGIN, Geometry, Interpolation
 from bottleneck.images.quiet import quiet_pillow
 from bottleneck.images.views import View
 from bottleneck.status import RowStatus
@@ -36,17 +36,24 @@ _TRANSPOSE = {
 # Orientations that exchange width and height, and those whose first column (row) was the last.
 _TURNED, _FROM_RIGHT, _FROM_BOTTOM = {5, 6, 7, 8}, {2, 3, 6, 7}, {3, 4, 7, 8}
 
+_FILTERS: dict[Interpolation, Image.Resampling] = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
 _Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """One square to draw of a picture.
+    """One rectangle to draw of a picture.
 
     Parameters
     ----------
     geometry : Geometry
-        Side and resize rule.
+        Size and resize rule.
     view : View, optional
         The part that is taken for the picture; all of it by default.
     """
@@ -56,7 +63,7 @@ class Drawing:
 
 
 def decode(data: bytes, geometry: Geometry, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Decode an image file to 8-bit RGB of the wanted square.
+    """Decode an image file to 8-bit RGB of the wanted size.
 
     The first frame of an animation is taken. Safe to call from many threads.
 
@@ -65,13 +72,13 @@ def decode(data: bytes, geometry: Geometry, *, max_pixels: int = MAX_PIXELS) -> 
     data : bytes
         The whole file.
     geometry : Geometry
-        Side and resize rule.
+        Size and resize rule.
     max_pixels : int
         Images with more pixels are refused before they are decoded.
 
     Returns
     -------
-    ndarray of uint8, shape (size, size, 3)
+    ndarray of uint8, shape (height, width, 3)
         Red, green, blue; writable, C order.
 
     Raises
@@ -102,7 +109,7 @@ def decode_all(
 
     Returns
     -------
-    list of ndarray of uint8, shape (size, size, 3)
+    list of ndarray of uint8, shape (height, width, 3)
         As :func:`decode` returns it, for each drawing.
 
     Raises
@@ -123,7 +130,7 @@ def decode_all(
 def from_pixels(
     pixels: NDArray[Any], geometry: Geometry, *, max_pixels: int = MAX_PIXELS
 ) -> NDArray[np.uint8]:
-    """Bring pixels that are in memory already to the wanted square.
+    """Bring pixels that are in memory already to the wanted size.
 
     Gives what :func:`decode` gives for the same pixels in a lossless file.
 
@@ -132,13 +139,13 @@ def from_pixels(
     pixels : ndarray of uint8 or uint16, shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
         Grey, RGB, or RGB with alpha; 16-bit samples are scaled by 255/65535.
     geometry : Geometry
-        Side and resize rule.
+        Size and resize rule.
     max_pixels : int
         Larger pictures are refused.
 
     Returns
     -------
-    ndarray of uint8, shape (size, size, 3)
+    ndarray of uint8, shape (height, width, 3)
         Red, green, blue; writable, C order.
 
     Raises
@@ -216,9 +223,10 @@ def _shrink_on_load(image: ImageFile.ImageFile, drawings: Sequence[Drawing]) -> 
     Returns the part of the decoded pixels that the picture covers, whose right and bottom edges
     are fractions when the size is no multiple of the divisor; None for other formats.
     """
-    # Width and height may be exchanged by the orientation later. That makes no difference: crop
-    # and pad look at the short or long side only, and squash wants a square.
+    # Width and height may be exchanged by the orientation later, so both ways are asked for. They
+    # differ where the result is no square.
     drawn = [drawing.geometry.place(*image.size).drawn for drawing in drawings]
+    drawn += [drawing.geometry.place(*image.size[::-1]).drawn[::-1] for drawing in drawings]
     width, height = (max(sides) for sides in zip(*drawn, strict=True))
     draft = image.draft(None, (DRAFT_MARGIN * width, DRAFT_MARGIN * height))
     return None if draft is None else draft[1]
@@ -290,11 +298,12 @@ def _draw(
         min(extent[0] + right * across, image.width),
         min(extent[1] + bottom * down, image.height),
     )
-    window = image.resize((right - left, bottom - top), Image.Resampling.BICUBIC, box=box)
+    window = image.resize((right - left, bottom - top), _FILTERS[geometry.interpolation], box=box)
     if window.mode != "RGB":
         window = window.convert("RGB")
-    if window.size != (geometry.size, geometry.size):
-        canvas = Image.new("RGB", (geometry.size, geometry.size), PADDING)
+    whole = geometry.shape[1], geometry.shape[0]
+    if window.size != whole:
+        canvas = Image.new("RGB", whole, geometry.padding)
         canvas.paste(window, place.at)
         window = canvas
     if view is not None and view.mirrored:

@@ -1,15 +1,21 @@
-"""How a picture of any shape becomes a square: the three resize rules, as numbers only.
+"""How a picture of any shape becomes a network's input: the three resize rules, as numbers only.
 
 Nothing here touches pixels. :meth:`Geometry.place` answers, for a picture of a given size, how
 large it is drawn, which window of that drawing is kept, and where the window lies in the result.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from bottleneck.errors import OptionError
 
 ResizeRule = Literal["crop", "squash", "pad"]
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+ImageSize = int | tuple[int, int]
+"""Side of a square, or height and width; pixels."""
 
 CROP_RATIO = 0.875
 """Part of the short side that a centre crop keeps: 224 of 256, the usual ImageNet evaluation."""
@@ -45,69 +51,101 @@ class Placement:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The square that every picture becomes.
+    """The rectangle, mostly a square, that every picture becomes.
 
     Parameters
     ----------
-    size : int
-        Side of the result, pixels.
+    size : int or (int, int)
+        Side of the square, or height and width, pixels. Two equal sides become one number.
     resize : {"crop", "squash", "pad"}
-        ``crop``: the short side becomes ``round(size / 0.875)``, the centre is kept (the same
-        window as torchvision's ``Resize`` and ``CenterCrop``). ``squash``: both sides become
-        ``size``, the shape is lost. ``pad``: the long side becomes ``size``, the rest is filled
-        with :data:`PADDING`.
+        ``crop``: the picture just covers ``round(size / crop_ratio)``, the centre is kept (for a
+        square the same window as torchvision's ``Resize`` and ``CenterCrop``). ``squash``: it is
+        drawn as exactly that, its shape is lost, and the centre is kept. ``pad``: the whole
+        picture just fits, the rest is filled with ``padding``.
+    crop_ratio : float, optional
+        Part of what is drawn that is kept, above 0 and at most 1. Default: :data:`CROP_RATIO` for
+        ``crop``, else 1; ``pad`` keeps all.
+    interpolation : {"nearest", "bilinear", "bicubic", "lanczos"}
+        Filter of the resize; all but ``nearest`` are widened when a picture shrinks (antialias).
+    padding : (int, int, int)
+        Colour around a padded picture.
 
     Raises
     ------
     OptionError
-        For a size below 1 or an unknown rule.
+        For a size below 1, an unknown rule or filter, or a ratio that is none.
     """
 
-    size: int
+    size: ImageSize
     resize: ResizeRule = "crop"
+    crop_ratio: float | None = None
+    interpolation: Interpolation = "bicubic"
+    padding: tuple[int, int, int] = PADDING
 
     def __post_init__(self) -> None:
-        if not isinstance(self.size, int) or isinstance(self.size, bool) or self.size < 1:
+        sides = self.size if isinstance(self.size, tuple) else (self.size, self.size)
+        if len(sides) != 2 or not all(type(side) is int and side >= 1 for side in sides):
             raise OptionError(
                 f"expected an image size of at least 1 pixel, received {self.size!r}",
                 hint="give the side of the square in pixels, for example 224",
             )
-        rules = get_args(ResizeRule)
-        if self.resize not in rules:
+        if isinstance(self.size, tuple) and sides[0] == sides[1]:
+            object.__setattr__(self, "size", sides[0])
+        for what, value, known in (
+            ("a resize rule", self.resize, get_args(ResizeRule)),
+            ("an interpolation", self.interpolation, get_args(Interpolation)),
+        ):
+            if value not in known:
+                raise OptionError(
+                    f"expected {what} of {', '.join(known)}, received {value!r}",
+                    hint="crop keeps the centre, squash distorts, pad adds a border"
+                    if what == "a resize rule"
+                    else None,
+                )
+        ratio = self.crop_ratio
+        if ratio is None:
+            object.__setattr__(self, "crop_ratio", CROP_RATIO if self.resize == "crop" else 1.0)
+        elif not 0 < ratio <= 1 or (self.resize == "pad" and ratio != 1):
             raise OptionError(
-                f"expected a resize rule of {', '.join(rules)}, received {self.resize!r}",
-                hint="crop keeps the centre, squash distorts, pad adds a border",
+                f"expected a crop ratio above 0 and at most 1 (for pad: 1), received {ratio!r}"
             )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the result: height, width, 3."""
+        return image_shape(self.size)
 
     def place(self, width: int, height: int) -> Placement:
         """Place an upright picture of ``width`` x ``height`` pixels.
 
-        All arithmetic is on integers, so the answer is the same on every machine.
+        All arithmetic after the division by the ratio is on integers, so the answer is the same
+        on every machine.
         """
-        size = self.size
-        if self.resize == "squash":
-            return Placement(drawn=(size, size), window=(0, 0, size, size))
+        high, wide, _ = self.shape
         if self.resize == "pad":
-            longest = max(width, height)
-            drawn = _at_least_one(width, size, longest), _at_least_one(height, size, longest)
-            at = (size - drawn[0]) // 2, (size - drawn[1]) // 2
+            drawn = _fitting(width, height, wide, high)
+            at = (wide - drawn[0]) // 2, (high - drawn[1]) // 2
             return Placement(drawn=drawn, window=(0, 0, *drawn), at=at)
-        short = round(size / CROP_RATIO)
-        shortest = min(width, height)
-        drawn = width * short // shortest, height * short // shortest
-        left, top = round((drawn[0] - size) / 2), round((drawn[1] - size) / 2)
-        return Placement(drawn=drawn, window=(left, top, left + size, top + size))
+        ratio = self.crop_ratio or 1.0
+        frame = round(wide / ratio), round(high / ratio)
+        drawn = frame if self.resize == "squash" else _covering(width, height, *frame)
+        left, top = round((drawn[0] - wide) / 2), round((drawn[1] - high) / 2)
+        return Placement(drawn=drawn, window=(left, top, left + wide, top + high))
 
     def recipe(self) -> dict[str, Any]:
         """Describe, as JSON values, everything that decides the pixels (a recipe's identity)."""
-        rule: dict[str, Any] = {"rule": self.resize, "filter": "bicubic", "antialias": True}
-        if self.resize == "crop":
-            rule["ratio"] = CROP_RATIO
+        rule: dict[str, Any] = {
+            "rule": self.resize,
+            "filter": self.interpolation,
+            "antialias": self.interpolation != "nearest",
+        }
+        if self.resize == "crop" or self.crop_ratio != 1:
+            rule["ratio"] = self.crop_ratio
         if self.resize == "pad":
-            rule["padding"] = list(PADDING)
+            rule["padding"] = list(self.padding)
         return {
             "version": RULES_VERSION,
-            "size": self.size,
+            "size": list(self.size) if isinstance(self.size, tuple) else self.size,
             "resize": rule,
             "colour": "rgb8",
             "colour_profile": "ignored",
@@ -120,7 +158,34 @@ class Geometry:
             "jpeg_draft": f"not below {DRAFT_MARGIN}x the drawn size",
         }
 
+    @classmethod
+    def from_recipe(cls, image: Mapping[str, Any]) -> Self:
+        """Read what :meth:`recipe` wrote; rules that this version does not know are left out."""
+        size, rule = image["size"], image["resize"]
+        return cls(
+            size=tuple(size) if isinstance(size, list) else size,
+            resize=rule["rule"],
+            crop_ratio=rule.get("ratio"),
+            interpolation=rule["filter"],
+            padding=tuple(rule.get("padding", PADDING)),
+        )
 
-def _at_least_one(side: int, size: int, longest: int) -> int:
-    # side * size / longest, rounded to nearest, ties up.
-    return max(1, (2 * side * size + longest) // (2 * longest))
+
+def image_shape(size: ImageSize) -> tuple[int, int, int]:
+    """Return the shape of images of a size: height, width, 3."""
+    height, width = size if isinstance(size, tuple) else (size, size)
+    return height, width, 3
+
+
+def _covering(width: int, height: int, wide: int, high: int) -> tuple[int, int]:
+    """Return the smallest drawing of a picture that covers a frame; the other side rounds down."""
+    if width * high <= height * wide:
+        return wide, max(high, height * wide // width)
+    return max(wide, width * high // height), high
+
+
+def _fitting(width: int, height: int, wide: int, high: int) -> tuple[int, int]:
+    """Return the largest drawing of a picture inside a frame; the other side rounds to nearest."""
+    if width * high >= height * wide:
+        return wide, max(1, (2 * height * wide + width) // (2 * width))
+    return max(1, (2 * width * high + height) // (2 * height)), high

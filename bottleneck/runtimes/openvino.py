@@ -17,6 +17,7 @@ from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.spec import OutputSpec
 from bottleneck.cores import available_cores
 from bottleneck.errors import OptionError, RuntimeUnavailableError
+from bottleneck.images import image_shape
 from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
 from bottleneck.runtimes.parts import Parts
 from bottleneck.runtimes.place import gpu_index
@@ -183,7 +184,7 @@ def _graph(ov: Any, backbone: Backbone, maps: list[Any], outputs: Sequence[Outpu
 
     with isolated("openvino") as keras:
         network = keras.Model(backbone.model.input, maps)
-        images = ov.opset13.parameter([-1, backbone.size, backbone.size, 3], np.uint8, "images")
+        images = ov.opset13.parameter([-1, *image_shape(backbone.size)], np.uint8, "images")
         pixels = preprocessed(
             keras.ops, OpenVINOKerasTensor(images.output(0)), backbone.spec.preprocess
         )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bottleneck.backbones.builders import Backbone
 from bottleneck.backbones.spec import OutputSpec
 from bottleneck.errors import OptionError
+from bottleneck.images import ImageSize, image_shape
 
 
 class CompiledBackbone(Protocol):
@@ -169,16 +170,16 @@ def check_precision(runtime: str, precision: str, known: Sequence[str]) -> None:
         )
 
 
-def check_batch(batch: NDArray[Any], size: int) -> None:
+def check_batch(batch: NDArray[Any], size: ImageSize) -> None:
     """Refuse anything but a batch of uint8 RGB images of the right size.
 
     Raises
     ------
     ValueError
     """
-    expected = (size, size, 3)
+    expected = image_shape(size)
     if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1:] != expected:
         raise ValueError(
-            f"Expected uint8 images of shape (n, {size}, {size}, 3). "
+            f"Expected uint8 images of shape (n, {', '.join(map(str, expected))}). "
             f"Received: {batch.dtype} {batch.shape}."
         )

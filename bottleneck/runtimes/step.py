@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import DeviceMemoryError
+from bottleneck.images import ImageSize, image_shape
 from bottleneck.runtimes.memory import out_of_memory
 from bottleneck.runtimes.protocol import Pending, check_batch
 
@@ -34,8 +35,8 @@ class CompiledStep:
         For the recipe.
     dims : mapping of str to int
         Length of each output's features.
-    size : int
-        Side of the images, pixels.
+    size : int or (int, int)
+        Size of the images, pixels.
     transfer : callable
         From uint8 images, shape (n, size, size, 3), to what is computed on. They stay as they
         are until ``fetch`` has returned.
@@ -70,7 +71,7 @@ class CompiledStep:
         version: str,
         device: str,
         dims: Mapping[str, int],
-        size: int,
+        size: ImageSize,
         transfer: Callable[[NDArray[np.uint8]], Any] = as_it_is,
         fetch: Callable[[Any], Sequence[NDArray[Any]]] = as_it_is,
         pad: bool = False,
@@ -168,7 +169,7 @@ class CompiledStep:
         if self._free and len(self._free[-1]) >= count:
             return self._free.pop()
         self._free.clear()
-        return self._buffer((count, self._size, self._size, 3))
+        return self._buffer((count, *image_shape(self._size)))
 
     def _start(self, batch: NDArray[np.uint8]) -> Any:
         with self._full_memory_told(len(batch)):

@@ -17,6 +17,7 @@ from bottleneck.backbones.builders import Backbone
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.spec import OutputSpec
 from bottleneck.cores import available_cores
+from bottleneck.images import image_shape
 from bottleneck.runtimes.depthwise import depthwise
 from bottleneck.runtimes.faster import faster, memory_file
 from bottleneck.runtimes.mixed import HALF, mixed
@@ -95,7 +96,7 @@ def compile(
         found = network(preprocessed(keras.ops, images, backbone.spec.preprocess), training=False)
         return pooled_outputs(keras.ops, found, outputs)
 
-    images = tf.TensorSpec((None, backbone.size, backbone.size, 3), tf.uint8, name="images")
+    images = tf.TensorSpec((None, *image_shape(backbone.size)), tf.uint8, name="images")
     on_gpu = place != "cpu"
     details: dict[str, Any] = {}
     what = f"{backbone.spec.name} {backbone.size} {precision} {[one.name for one in outputs]}"

@@ -14,6 +14,14 @@ from bottleneck.images import Geometry
         (Geometry(224), (375, 500), (256, 341), (16, 58, 240, 282), (0, 0)),
         (Geometry(224), (28, 28), (256, 256), (16, 16, 240, 240), (0, 0)),
         (Geometry(299), (342, 342), (342, 342), (22, 22, 321, 321), (0, 0)),
+        (Geometry(224, crop_ratio=1.0), (500, 375), (298, 224), (37, 0, 261, 224), (0, 0)),
+        (Geometry(224, crop_ratio=224 / 248), (500, 375), (330, 248), (53, 12, 277, 236), (0, 0)),
+        (Geometry(224, "squash", 0.9), (500, 375), (249, 249), (12, 12, 236, 236), (0, 0)),
+        # Height and width: the picture covers 128 x 256 (wide), or lies inside 64 x 128.
+        (Geometry((64, 128), crop_ratio=0.5), (500, 375), (256, 192), (64, 64, 192, 128), (0, 0)),
+        (Geometry((64, 128), "squash"), (500, 375), (128, 64), (0, 0, 128, 64), (0, 0)),
+        (Geometry((64, 128), "pad"), (500, 375), (85, 64), (0, 0, 85, 64), (21, 0)),
+        (Geometry((128, 64), "pad"), (500, 375), (64, 48), (0, 0, 64, 48), (0, 40)),
         (Geometry(1), (9, 1), (9, 1), (4, 0, 5, 1), (0, 0)),
         (Geometry(224, "squash"), (500, 375), (224, 224), (0, 0, 224, 224), (0, 0)),
         (Geometry(224, "pad"), (500, 375), (224, 168), (0, 0, 224, 168), (0, 28)),
@@ -40,10 +48,28 @@ def test_crop_agrees_with_the_usual_evaluation_transform(size):
         assert place.window == (left, top, left + size, top + size)
 
 
-@pytest.mark.parametrize("size", [0, -1, 2.5, "224", True, None])
+@pytest.mark.parametrize("size", [0, -1, 2.5, "224", True, None, (0, 5), (5,), (5, 2.0)])
 def test_refuses_an_impossible_size(size):
     with pytest.raises(OptionError, match="at least 1 pixel"):
         Geometry(size)
+
+
+def test_two_equal_sides_are_one_number():
+    assert Geometry((96, 96)) == Geometry(96)
+    assert Geometry((96, 64)).shape == (96, 64, 3)
+
+
+@pytest.mark.parametrize(
+    "options", [{"crop_ratio": 0.0}, {"crop_ratio": 1.5}, {"resize": "pad", "crop_ratio": 0.9}]
+)
+def test_refuses_a_ratio_that_is_none(options):
+    with pytest.raises(OptionError, match="crop ratio"):
+        Geometry(224, **options)
+
+
+def test_refuses_an_unknown_interpolation():
+    with pytest.raises(OptionError, match=r"nearest, bilinear, bicubic, lanczos, received 'area'"):
+        Geometry(224, interpolation="area")
 
 
 def test_refuses_an_unknown_rule_and_lists_the_known_ones():
@@ -53,10 +79,30 @@ def test_refuses_an_unknown_rule_and_lists_the_known_ones():
 
 def test_recipe_is_json_and_tells_geometries_apart():
     geometries = [Geometry(s, r) for s in (96, 224) for r in ("crop", "squash", "pad")]
+    geometries += [
+        Geometry(224, crop_ratio=0.9),
+        Geometry(224, "squash", 0.9),
+        Geometry(224, interpolation="bilinear"),
+        Geometry((224, 96)),
+        Geometry(224, "pad", padding=(0, 0, 0)),
+    ]
     recipes = [geometry.recipe() for geometry in geometries]
     assert json.loads(json.dumps(recipes)) == recipes
     assert len({fingerprint(recipe) for recipe in recipes}) == len(recipes)
+    assert [Geometry.from_recipe(recipe) for recipe in recipes] == geometries
     assert Geometry(224).recipe()["resize"] == {
         "rule": "crop", "ratio": 0.875, "filter": "bicubic", "antialias": True,
     }  # fmt: skip
     assert Geometry(224, "pad").recipe()["resize"]["padding"] == [124, 116, 104]
+
+
+def test_the_recipe_of_the_defaults_has_not_changed():
+    # The fingerprints of version 0.1.0 at commit e1ed94e: files made then are resumed today.
+    found = {
+        rule: fingerprint(Geometry(224, rule).recipe())[:16] for rule in ("crop", "squash", "pad")
+    }
+    assert found == {
+        "crop": "bd903eb5a3699c58",
+        "squash": "31f198a5c3fd3804",
+        "pad": "fb922c699da17d0a",
+    }

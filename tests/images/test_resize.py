@@ -60,6 +60,76 @@ def test_each_rule_equals_resizing_the_whole_picture(encode, rule, shape):
     assert np.abs(got - reference(pixels, 48, rule)).max() <= 1
 
 
+FILTERS = {
+    "nearest": Image.NEAREST,
+    "bilinear": Image.BILINEAR,
+    "bicubic": Image.BICUBIC,
+    "lanczos": Image.LANCZOS,
+}
+
+
+@pytest.mark.parametrize("interpolation", FILTERS)
+@pytest.mark.parametrize("ratio", [0.9, 224 / 248, 0.95, 1.0])
+@pytest.mark.parametrize("shape", [(37, 53), (53, 37), (200, 320)])
+def test_ratio_and_filter_are_those_of_resize_and_centre_crop(encode, interpolation, ratio, shape):
+    pixels = np.random.default_rng(3).integers(64, 192, (*shape, 3), np.uint8)
+    image, size = Image.fromarray(pixels), 48
+    short = round(size / ratio)
+    width, height = image.size
+    drawn = (int(short * width / height), short) if width > height else (
+        short, int(short * height / width)
+    )  # fmt: skip
+    left, top = round((drawn[0] - size) / 2), round((drawn[1] - size) / 2)
+    whole = image.resize(drawn, FILTERS[interpolation])
+    expected = np.asarray(whole.crop((left, top, left + size, top + size))).astype(int)
+    geometry = Geometry(size, crop_ratio=ratio, interpolation=interpolation)
+    got = decode(encode(pixels), geometry).astype(int)
+    difference = np.abs(got - expected)
+    if interpolation == "nearest":
+        # A sample that lies between two pixels may fall to either.
+        assert (difference.max(axis=2) > 0).mean() < 0.1
+    else:
+        # Lanczos overshoots, and what its first pass rounds the second one enlarges.
+        assert difference.max() <= (2 if interpolation == "lanczos" else 1)
+
+
+@pytest.mark.parametrize("rule", ["crop", "squash", "pad"])
+@pytest.mark.parametrize("size", [(32, 48), (48, 32)])
+@pytest.mark.parametrize("shape", [(60, 100), (100, 60), (64, 64)])
+def test_height_and_width_may_differ(encode, rule, size, shape):
+    pixels = np.random.default_rng(4).integers(64, 192, (*shape, 3), np.uint8)
+    image = Image.fromarray(pixels)
+    (high, wide), (height, width) = size, shape
+    if rule == "squash":
+        expected = image.resize((wide, high), Image.BICUBIC)
+    elif rule == "pad":
+        scale = min(wide / width, high / height)
+        drawn = int(width * scale + 0.5), int(height * scale + 0.5)
+        expected = Image.new("RGB", (wide, high), (124, 116, 104))
+        place = (wide - drawn[0]) // 2, (high - drawn[1]) // 2
+        expected.paste(image.resize(drawn, Image.BICUBIC), place)
+    else:
+        scale = max(wide / width, high / height)
+        drawn = int(width * scale + 1e-9), int(height * scale + 1e-9)
+        left, top = round((drawn[0] - wide) / 2), round((drawn[1] - high) / 2)
+        whole = image.resize(drawn, Image.BICUBIC)
+        expected = whole.crop((left, top, left + wide, top + high))
+    got = decode(encode(pixels), Geometry(size, rule, crop_ratio=1.0)).astype(int)
+    assert got.shape == (high, wide, 3)
+    assert np.abs(got - np.asarray(expected).astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("size", [(24, 56), (56, 24)])
+def test_a_turned_jpeg_is_shrunk_for_the_upright_rectangle(encode, scene, spied, orientation, size):
+    picture = scene(1003, 641)
+    stored = np.ascontiguousarray(STORED[orientation](picture))
+    data = encode(stored, "JPEG", quality=97, subsampling=0, exif=exif(orientation))
+    got = decode(data, Geometry(size, "squash")).astype(int)
+    expected = Image.fromarray(picture).resize(size[::-1], Image.BICUBIC)
+    assert np.abs(got - np.asarray(expected).astype(int)).mean() < 0.5
+
+
 def test_squash_and_pad_are_exact(encode, noise):
     for rule in ("squash", "pad"):
         got = decode(encode(noise), Geometry(20, rule))
