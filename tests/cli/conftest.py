@@ -50,9 +50,9 @@ class OneOutput(MeanBackbone):
 def fake_backbone(monkeypatch):
     """Extract and predict with the NumPy backbone instead of TensorFlow."""
 
-    def build(*, backbone, size, dtype, precision="float32", resize="crop", **_):
+    def build(*, backbone, size, dtype, precision="float32", resize=None, **_):
         backbones.get(backbone)
-        geometry = Geometry(size or 16, resize)
+        geometry = Geometry(size or 16, resize or "crop")
         recipe = fake_recipe({"image": geometry.recipe()}, {"dtype": dtype, "precision": precision})
         return Embedder(recipe, geometry, OneOutput())
 
