@@ -12,14 +12,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bottleneck.api import bench as bench
     from bottleneck.api import compare as compare
+    from bottleneck.api import doctor as doctor
     from bottleneck.api import evaluate as evaluate
     from bottleneck.api import export as export
     from bottleneck.api import extract as extract
     from bottleneck.api import extract_many as extract_many
+    from bottleneck.api import info as info
     from bottleneck.api import merge as merge
     from bottleneck.api import neighbors as neighbors
     from bottleneck.api import predict as predict
     from bottleneck.api import rescue as rescue
+    from bottleneck.api import run as run
     from bottleneck.api import survey as survey
     from bottleneck.api import train as train
     from bottleneck.api import verify as verify
@@ -38,14 +41,17 @@ _HOME = {
 _FUNCTIONS = (
     "bench",
     "compare",
+    "doctor",
     "evaluate",
     "export",
     "extract",
     "extract_many",
+    "info",
     "merge",
     "neighbors",
     "predict",
     "rescue",
+    "run",
     "survey",
     "train",
     "verify",

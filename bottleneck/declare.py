@@ -166,7 +166,13 @@ class Options:
         Who is told how it goes; by default nobody.
     """
 
-    progress: Progress = field(default=SILENT, kw_only=True, compare=False, repr=False)
+    progress: Progress = field(
+        default=SILENT,
+        kw_only=True,
+        compare=False,
+        repr=False,
+        metadata={"help": "Who is told how it goes; by default nobody."},
+    )
 
     def __post_init__(self) -> None:
         for option in declared(type(self)):
@@ -268,7 +274,11 @@ def _parameters(options: type[Options]) -> str:
     lines = ["Parameters", "----------"]
     for option in declared(options):
         lines += [f"{option.name} : {_written(option)}", f"    {option.about.help}"]
-    lines += ["progress : Progress", "    Who is told how it goes; by default nobody."]
+    # Only Python has what is no Option: the last of them is of the base class.
+    for entry in sorted(fields(options), key=lambda entry: entry.name == "progress"):
+        if "help" in entry.metadata:
+            kind = "Progress" if entry.name == "progress" else "callable"
+            lines += [f"{entry.name} : {kind}", f"    {entry.metadata['help']}"]
     return "\n".join(lines)
 
 

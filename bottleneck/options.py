@@ -3,10 +3,10 @@
 See :mod:`bottleneck.declare` for what is derived from them.
 """
 
-from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from bottleneck.backbones.catalogue import DEFAULT
 from bottleneck.backbones.spec import Pool
@@ -447,6 +447,68 @@ class BenchOptions(Options):
     workers: Annotated[int | None, _WORKERS] = None
 
 
+@dataclass(frozen=True)
+class InfoOptions(Options):
+    """What a file is."""
+
+    file: Annotated[
+        One,
+        Option(
+            "A feature file, a head or a weights file.", metavar="FILE", role="reads", argument=True
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class BackbonesOptions(Options):
+    """The catalogue of backbones."""
+
+    name: Annotated[
+        str | None,
+        Option("Only those whose name contains it.", metavar="[NAME]", argument=True),
+    ] = None
+    _: KW_ONLY
+    layers: Annotated[bool, Option("List the layers of NAME and their maps instead.")] = False
+    size: Annotated[
+        int | None, Option("For --layers: side of the input in pixels.", metavar="N", least=1)
+    ] = None
+
+
+def _nobody(outcome: Any) -> None:
+    """Hear of a step and do nothing."""
+
+
+@dataclass(frozen=True)
+class RunOptions(Options):
+    """A pipeline file to all it makes."""
+
+    pipeline: Annotated[
+        One, Option("The pipeline file.", metavar="PIPELINE.toml", role="reads", argument=True)
+    ]
+    _: KW_ONLY
+    dry_run: Annotated[bool, Option("Only tell what would run.")] = False
+    force: Annotated[bool, Option("Run every step; feature files are begun anew.")] = False
+    settings: Annotated[
+        Names,
+        Option(
+            "Set an option: NAME.option=value of one step, option=value of all that have it.",
+            ("--set",),
+            "KEY=VALUE",
+        ),
+    ] = ()
+    each: Callable[[Any], None] = field(
+        default=_nobody,
+        compare=False,
+        repr=False,
+        metadata={"help": "Is given the outcome of each step as it ends."},
+    )
+
+
+@dataclass(frozen=True)
+class DoctorOptions(Options):
+    """Whether this installation is sound."""
+
+
 OPTIONS: dict[str, type[Options]] = {
     "extract": ExtractOptions,
     "train": TrainOptions,
@@ -459,5 +521,9 @@ OPTIONS: dict[str, type[Options]] = {
     "rescue": RescueOptions,
     "neighbors": NeighborsOptions,
     "bench": BenchOptions,
+    "info": InfoOptions,
+    "backbones": BackbonesOptions,
+    "run": RunOptions,
+    "doctor": DoctorOptions,
 }
 """The options of each function, by its name."""

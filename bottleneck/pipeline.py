@@ -4,12 +4,12 @@ import difflib
 import json
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bottleneck import __version__, api
+from bottleneck import __version__
 from bottleneck.declare import Options, Role, declared
 from bottleneck.errors import OptionError, PipelineError, TooManyFailuresError
 from bottleneck.fingerprint import fingerprint
@@ -21,7 +21,7 @@ from bottleneck.store.features import feature_files
 from bottleneck.writing import prepare_output, write_text
 
 STEPS = ("extract", "train", "evaluate", "predict", "compare")
-"""What a step can run: functions of :mod:`bottleneck.api`."""
+"""What a step can run: functions and commands of these names."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,12 @@ def load_pipeline(path: Path, settings: Sequence[str] = ()) -> list[NamedStep]:
 
 
 def run_pipeline(
-    steps: Sequence[NamedStep], progress: Progress, *, dry_run: bool = False, force: bool = False
+    steps: Sequence[NamedStep],
+    functions: Mapping[str, Callable[..., Any]],
+    progress: Progress,
+    *,
+    dry_run: bool = False,
+    force: bool = False,
 ) -> Iterator[Outcome]:
     """Run steps in order, each only if its options, its inputs or its output changed.
 
@@ -140,6 +145,8 @@ def run_pipeline(
     ----------
     steps : sequence of NamedStep
         What to run.
+    functions : mapping of str to callable
+        What does the work of each kind of step: a function of its options.
     progress : Progress
         Who is told how it goes.
     dry_run : bool
@@ -161,12 +168,20 @@ def run_pipeline(
     for named in steps:
         # What a step looks at to know whether it is up to date is what it then works on.
         with listed_once():
-            outcome = _run_step(named, remade, progress, dry_run=dry_run, force=force)
+            outcome = _run_step(
+                named, remade, functions[named.kind], progress, dry_run=dry_run, force=force
+            )
         yield outcome
 
 
 def _run_step(
-    named: NamedStep, remade: set[str], progress: Progress, *, dry_run: bool, force: bool
+    named: NamedStep,
+    remade: set[str],
+    function: Callable[..., Any],
+    progress: Progress,
+    *,
+    dry_run: bool,
+    force: bool,
 ) -> Outcome:
     """Run a step if it has to; ``remade`` are the files of steps that ran, its own are added."""
     step = named.step
@@ -192,7 +207,7 @@ def _run_step(
         step = replace(step, overwrite=True)  # what a pipeline made it may make anew
     unfinished = {"finished": False, "refresh": getattr(step, "refresh", False)}
     _write_state(state_path, {**stamps, **unfinished})
-    result = getattr(api, named.kind)(**step.values(), progress=progress).to_json()
+    result = function(**step.values(), progress=progress).to_json()
     _require_success(named, result)
     made = {"finished": True, "result": result, "outputs": _stamp_outputs(step)}
     _write_state(state_path, {**stamps, **made})

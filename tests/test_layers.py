@@ -25,8 +25,8 @@ LAYERS = (
     {"extraction", "heads"},
     {"judge"},
     {"comparison", "adapt", "cluster", "speed"},
-    {"api"},
     {"pipeline"},
+    {"api"},
     {"cli"},
 )
 

@@ -1,9 +1,11 @@
 """Options are declared once; Python, the command line and pipelines read the same fields."""
 
+import ast
 import inspect
 import pickle
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated
 
 import click
@@ -11,23 +13,40 @@ import pytest
 
 import bottleneck
 from bottleneck import api
+from bottleneck.cli.main import COMMANDS
 from bottleneck.cli.options import options_of
 from bottleneck.declare import Option, declared, takes
 from bottleneck.errors import OptionError
 from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions, TrainOptions
 
+ONLY_PRINTING = {"as_json", "quiet"}
+OTHER_FUNCTION = {"extract": {"dry_run"}}  # which calls survey
+ONLY_PYTHON = {"run": ["each"]}  # a command prints instead
 
-@pytest.mark.parametrize("name", OPTIONS)
+
+def test_every_command_is_a_function_with_options_and_the_other_way_round():
+    assert set(OPTIONS) == set(COMMANDS)
+    assert set(api.__all__) >= set(COMMANDS)
+    # The package of the backbones has the name of a command: its function is in the API alone.
+    assert set(COMMANDS) - set(bottleneck.__all__) == {"backbones"}
+    for name in set(COMMANDS) - {"backbones"}:
+        assert getattr(bottleneck, name) is getattr(api, name)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_python_and_the_command_line_have_the_same_options(name):
-    function = getattr(bottleneck, name)
+    function = getattr(api, name)
+    assert inspect.isfunction(function)
     assert pickle.loads(pickle.dumps(function)) is function
     signature = inspect.signature(function).parameters
     fields = {option.name: option for option in declared(OPTIONS[name])}
-    assert [*signature] == [*fields, "progress"]
+    more = [*ONLY_PYTHON.get(name, []), "progress"]
+    assert [*signature] == [*fields, *more]
+    assert all(f"{option} :" in function.__doc__ for option in more)
     command = import_module(f"bottleneck.cli.{name}").command
     parameters = {parameter.name: parameter for parameter in command.params}
-    only_printing = {"as_json", "quiet", "dry_run"}  # a dry run calls another function: survey
-    assert set(parameters) - only_printing == set(fields)
+    own = ONLY_PRINTING | OTHER_FUNCTION.get(name, set())
+    assert set(parameters) - own == set(fields)
     with click.Context(command) as context:
         for option in fields.values():
             default = signature[option.name].default
@@ -40,6 +59,33 @@ def test_python_and_the_command_line_have_the_same_options(name):
             given = parameters[option.name].get_default(context)
             given = given if isinstance(given, int | float | str | tuple) else ()
             assert option.checked(given) == option.checked(default), option.name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_parses_calls_the_function_and_prints(name):
+    """It imports nothing of the package that could do work beside the function it calls."""
+    path = Path(bottleneck.__file__).parent / "cli" / f"{name}.py"
+    tree = ast.parse(path.read_text())
+    for_types = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
+    skipped = {id(one) for node in for_types for one in ast.walk(node)}
+    imported = {
+        f"{node.module}.{alias.name}" if node.module == "bottleneck" else node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and id(node) not in skipped
+        for alias in node.names
+    }
+    ours = {module for module in imported if module.split(".")[0] == "bottleneck"}
+    printing = {f"bottleneck.cli.{module}" for module in ("options", "progress", "show")}
+    assert ours <= printing | {"bottleneck.api", "bottleneck.errors", "bottleneck.options"}
+    called = {
+        node.func.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "api"
+    }
+    assert called == ({"extract_many", "survey"} if name == "extract" else {name})
 
 
 def test_a_new_extract_option_is_one_field(monkeypatch):
@@ -65,8 +111,6 @@ def test_a_new_extract_option_is_one_field(monkeypatch):
     run = command.main
     assert run(["in", "-o", "out"], standalone_mode=False).colour is True
     assert run(["in", "-o", "out", "--no-colour"], standalone_mode=False).colour is False
-
-    from pathlib import Path
 
     from bottleneck import pipeline
 

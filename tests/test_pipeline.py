@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from fakes import write_png
 
+import bottleneck
 from bottleneck.errors import ManifestError, PipelineError, TooManyFailuresError
-from bottleneck.pipeline import load_pipeline, run_pipeline
-from bottleneck.progress import Silent
+from bottleneck.pipeline import load_pipeline
 
 PIPELINE = """
 [[step]]
@@ -54,7 +54,7 @@ def pipeline(tmp_path, photos, monkeypatch):
 
     def run(settings=(), **options):
         network.batches.clear()
-        outcomes = list(run_pipeline(load_pipeline(path, settings), Silent(), **options))
+        outcomes = bottleneck.run(path, settings=settings, **options)
         return {o.name: o.action for o in outcomes}, sum(network.batches), outcomes
 
     run.path = path

@@ -1,38 +1,49 @@
 """The package's functions: what the commands and pipelines call, and nothing else.
 
 Each has the name and the options of its command, which :mod:`bottleneck.options` declares once.
-Results have ``to_json()``, the document that the command prints with ``--json``. What a function
-needs is imported when it is called.
+Results have ``to_json()``, the document that the command prints with ``--json``; where it prints a
+list, so does each of its items. What a function needs is imported when it is called.
+
+All are names of :mod:`bottleneck` too, but for ``backbones``: there that is the package of them.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bottleneck.api.exporting import HeadExport
 from bottleneck.api.given import require_kinds
 from bottleneck.declare import listed, takes
 from bottleneck.errors import OptionError
 from bottleneck.options import (
+    BackbonesOptions,
     BenchOptions,
     CompareOptions,
+    DoctorOptions,
     EvaluateOptions,
     ExportOptions,
     ExtractOptions,
+    InfoOptions,
     MergeOptions,
     NeighborsOptions,
     PredictOptions,
     RescueOptions,
+    RunOptions,
     SurveyOptions,
     TrainOptions,
     VerifyOptions,
 )
 
 if TYPE_CHECKING:
+    from bottleneck.api.catalogue import Layer, Listed
+    from bottleneck.api.description import Description
     from bottleneck.api.evaluation import Judged
-    from bottleneck.api.exporting import HeadExport
+    from bottleneck.api.installation import Finding
     from bottleneck.api.prediction import Predicted
     from bottleneck.api.training import Trained
     from bottleneck.comparison.neighbors import Neighbor
     from bottleneck.comparison.study import Comparison
     from bottleneck.extraction import ExtractResult
+    from bottleneck.pipeline import Outcome
     from bottleneck.sources import Survey
     from bottleneck.speed import BenchResult
     from bottleneck.store.export import ExportResult
@@ -209,17 +220,74 @@ def bench(options: BenchOptions) -> "BenchResult":
     return measure(options)
 
 
+@takes(InfoOptions)
+def info(options: InfoOptions) -> "Description":
+    """Say what a feature file, a head or a weights file is, and how it was made.
+
+    Of weights: format, writer, known release, layers and shapes, and which backbone they fit.
+    """
+    from bottleneck.api.description import describe
+
+    return describe(options)
+
+
+@takes(BackbonesOptions)
+def backbones(options: BackbonesOptions) -> "list[Listed] | list[Layer]":
+    """List the backbones: input size, feature length, parameters, where their weights are.
+
+    With a name only those whose name contains it.
+    """
+    from bottleneck.api.catalogue import list_backbones
+
+    return list_backbones(options)
+
+
+@takes(RunOptions)
+def run(options: RunOptions) -> "list[Outcome]":
+    """Run the steps of a pipeline file in order; skip those that are up to date.
+
+    A feature file is continued, never begun anew, unless forced: images whose bytes changed
+    are computed again, and another list of images or another recipe is refused.
+    """
+    from bottleneck.pipeline import STEPS, load_pipeline, run_pipeline
+
+    outcomes = []
+    for outcome in run_pipeline(
+        load_pipeline(Path(options.pipeline), listed(options.settings)),
+        {name: globals()[name] for name in STEPS},
+        options.progress,
+        dry_run=options.dry_run,
+        force=options.force,
+    ):
+        outcomes.append(outcome)
+        options.each(outcome)
+    return outcomes
+
+
+@takes(DoctorOptions)
+def doctor(options: DoctorOptions) -> "list[Finding]":
+    """Check this installation: versions, devices, clashes, and one tiny real run."""
+    from bottleneck.api.installation import examine
+
+    return examine(options)
+
+
 __all__ = [
+    "HeadExport",
+    "backbones",
     "bench",
     "compare",
+    "doctor",
     "evaluate",
     "export",
     "extract",
     "extract_many",
+    "info",
     "merge",
     "neighbors",
     "predict",
     "rescue",
+    "run",
     "survey",
     "train",
     "verify",

@@ -20,18 +20,17 @@ def command(as_json: bool, **options: Any) -> None:
     it. Rows that are not finished stay behind. A head becomes an ONNX model, FILE.onnx.
     """
     from bottleneck import api
-    from bottleneck.store.export import ExportResult
 
     result = api.export(**options)
     if as_json:
         print_json(result.to_json())
-    elif isinstance(result, ExportResult):
+    elif isinstance(result, api.HeadExport):
+        print_lines(
+            f"{result.output}: {result.head}, {result.features} features, {result.classes} classes"
+        )
+    else:
         before, after = result.bytes_before / 1e6, result.bytes_after / 1e6
         ratio = f" ({before / after:.2f}x)" if options["compress"] else ""
         print_lines(
             f"{result.output}: {result.rows} rows, {after:.1f} MB instead of {before:.1f} MB{ratio}"
-        )
-    else:
-        print_lines(
-            f"{result.output}: {result.head}, {result.features} features, {result.classes} classes"
         )

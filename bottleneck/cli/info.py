@@ -1,48 +1,30 @@
 """``bottleneck info``."""
 
-import zipfile
-from pathlib import Path
 from typing import Any
 
 import click
 
-from bottleneck.cli.options import json_option
+from bottleneck.cli.options import json_option, options_of
 from bottleneck.cli.show import params, print_json, print_lines, print_table
+from bottleneck.options import InfoOptions
 
 
 @click.command(name="info")
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@options_of(InfoOptions)
 @json_option
-def command(file: Path, as_json: bool) -> None:
+def command(as_json: bool, **options: Any) -> None:
     """Say what a feature file, a head or a weights file is, and how it was made.
 
     Of weights: format, writer, known release, layers and shapes, and which backbone they fit.
     """
-    make, show = {
-        "weights": (_weights_document, _print_weights),
-        "head": (_head_document, _print_head),
-        "features": (_store_document, _print_store),
-    }[_kind(file)]
-    document = make(file)
+    from bottleneck import api
+
+    found = api.info(**options)
     if as_json:
-        print_json(document)
-    else:
-        show(document)
-
-
-def _kind(file: Path) -> str:
-    """Tell the three kinds apart by their content."""
-    from bottleneck.weights import is_certainly_weights
-
-    if is_certainly_weights(file):
-        return "weights"
-    return "head" if file.is_file() and zipfile.is_zipfile(file) else "features"
-
-
-def _weights_document(file: Path) -> dict[str, Any]:
-    from bottleneck import backbones
-
-    return backbones.inspect_weights(file).to_json()
+        print_json(found.to_json())
+        return
+    show = {"weights": _print_weights, "head": _print_head, "features": _print_store}
+    show[found.kind](found.to_json())
 
 
 def _print_weights(document: dict[str, Any]) -> None:
@@ -79,57 +61,6 @@ def _print_weights(document: dict[str, Any]) -> None:
         )
     if not document["fits"]:
         print_lines("fits no backbone of the catalogue that was tried")
-
-
-def _store_document(file: Path) -> dict[str, Any]:
-    from bottleneck.manifest import SPLITS, UNLABELLED
-    from bottleneck.store import FeatureStore
-    from bottleneck.store.runs import read_runs
-
-    store = FeatureStore.open(file)
-    manifest = store.manifest
-    return {
-        "kind": "features",
-        "file": str(file),
-        "creator": store.creator,
-        "rows": len(store),
-        "status": {status.label: count for status, count in store.counts().items()},
-        "complete": store.complete,
-        "outputs": store.outputs,
-        "dtype": store.dtype.name,
-        "bytes": file.stat().st_size,
-        "classes": list(store.classes),
-        "labelled": int((manifest.labels != UNLABELLED).sum()),
-        "groups": len(manifest.group_names),
-        "targets": list(manifest.targets.names),
-        "splits": {
-            name: int((manifest.splits == code).sum())
-            for code, name in enumerate(SPLITS)
-            if name and (manifest.splits == code).any()
-        },
-        "recipe": {"identity": store.recipe.identity, "execution": store.recipe.execution},
-        "identity_sha256": store.identity_sha256,
-        "manifest_sha256": store.manifest_sha256,
-        "runs": read_runs(file),
-    }
-
-
-def _head_document(file: Path) -> dict[str, Any]:
-    from bottleneck.heads import Head
-
-    head = Head.load(file)
-    return {
-        "kind": "head",
-        "file": str(file),
-        "head": head.kind,
-        "feature": head.output,
-        "features": head.dim,
-        "task": head.task,
-        "classes": list(head.classes),
-        "report": dict(head.report),
-        "recipe": {"identity": head.recipe.identity, "execution": head.recipe.execution},
-        "identity_sha256": head.recipe.identity_sha256,
-    }
 
 
 def _print_store(document: dict[str, Any]) -> None:

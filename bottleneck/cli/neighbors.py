@@ -1,6 +1,5 @@
 """``bottleneck neighbors``."""
 
-from dataclasses import asdict
 from typing import Any
 
 import click
@@ -22,9 +21,7 @@ def command(as_json: bool, **options: Any) -> None:
 
     found = api.neighbors(**options)
     if as_json:
-        from bottleneck.location import readable
-
-        print_json([{**asdict(one), "key": readable(one.key)} for one in found])
+        print_json([one.to_json() for one in found])
         return
     print_table(
         ["cosine", "image", "label", "split"],

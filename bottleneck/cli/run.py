@@ -1,46 +1,30 @@
 """``bottleneck run``."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from bottleneck.cli.options import json_option, quiet_option
+from bottleneck.cli.options import json_option, options_of, quiet_option
 from bottleneck.cli.progress import make_progress
 from bottleneck.cli.show import params, percent, print_json, print_lines, print_table
+from bottleneck.options import RunOptions
 
 
 @click.command(name="run")
-@click.argument("pipeline", metavar="PIPELINE.toml", type=click.Path(path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Only tell what would run.")
-@click.option("--force", is_flag=True, help="Run every step; feature files are begun anew.")
-@click.option(
-    "--set",
-    "settings",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Set an option: NAME.option=value of one step, option=value of all that have it.",
-)
+@options_of(RunOptions)
 @json_option
 @quiet_option
-def command(
-    *,
-    pipeline: Path,
-    dry_run: bool,
-    force: bool,
-    settings: tuple[str, ...],
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def command(as_json: bool, quiet: bool, **options: Any) -> None:
     """Run the steps of a pipeline file in order; skip those that are up to date."""
-    from bottleneck.pipeline import load_pipeline, run_pipeline
+    from bottleneck import api
 
-    outcomes = []
-    steps = load_pipeline(pipeline, settings)
-    for outcome in run_pipeline(steps, make_progress(quiet), dry_run=dry_run, force=force):
-        outcomes.append(outcome.to_json())
+    def ended(outcome: Any) -> None:
         if not as_json:
-            print_lines(f"{outcome.name}: {outcome.action} ({outcome.why}){_gist(outcomes[-1])}")
+            gist = _gist(outcome.to_json())
+            print_lines(f"{outcome.name}: {outcome.action} ({outcome.why}){gist}")
+
+    progress = make_progress(quiet)
+    outcomes = [one.to_json() for one in api.run(**options, each=ended, progress=progress)]
     if as_json:
         print_json(outcomes)
         return

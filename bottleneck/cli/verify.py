@@ -20,15 +20,13 @@ def command(as_json: bool, **options: Any) -> int:
     Exits with 0 if the file is sound (with --fix: if all that was wrong could be mended).
     """
     from bottleneck import api
-    from bottleneck.store import FeatureStore
 
     file = options["file"]
     report = api.verify(**options)
     if as_json:
         print_json(report.to_json())
         return 0 if report.ok else 1
-    keys = FeatureStore.open(file).keys
-    shown = ", ".join(keys[row] for row in report.bad_rows[:_SHOWN])
+    shown = ", ".join(report.bad_keys[:_SHOWN])
     more = len(report.bad_rows) - _SHOWN
     print_lines(
         f"{file}: {report.checked} finished rows of {report.rows} checked",

@@ -1,13 +1,15 @@
 """The images of a store that look most like a new one, to its backbone."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import OptionError, SourceError, StoreError
 from bottleneck.extraction import embed, rebuild_embedder
+from bottleneck.location import readable
 from bottleneck.manifest import SPLITS
 from bottleneck.sources import single_files
 from bottleneck.store import FeatureStore
@@ -33,6 +35,10 @@ class Neighbor:
     label: str | None
     split: str | None
     similarity: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return {**asdict(self), "key": readable(self.key)}
 
 
 def neighbors(

@@ -1,7 +1,7 @@
 """Check a feature file against its own checksums, and set bad rows to be computed again."""
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import StoreError
+from bottleneck.location import readable
 from bottleneck.status import RowStatus
 from bottleneck.store import system
 from bottleneck.store.reader import FeatureStore
@@ -32,6 +33,8 @@ class VerifyReport:
     bad_rows : tuple of int
         Rows that are not what their status says: finished ones whose checksum does not
         match, failed ones that hold finished features, unknown codes.
+    bad_keys : tuple of str
+        The images of these rows.
     problems : tuple of str
         What is wrong with the rest of the file, which cannot be computed again.
     fixed : bool
@@ -42,6 +45,7 @@ class VerifyReport:
     rows: int
     checked: int
     bad_rows: tuple[int, ...]
+    bad_keys: tuple[str, ...]
     problems: tuple[str, ...]
     fixed: bool = False
 
@@ -58,6 +62,7 @@ class VerifyReport:
             "rows": self.rows,
             "checked": self.checked,
             "bad_rows": list(self.bad_rows),
+            "bad_keys": [readable(key) for key in self.bad_keys],
             "problems": list(self.problems),
             "fixed": self.fixed,
         }
@@ -88,14 +93,7 @@ def verify(path: str | Path, *, fix: bool = False) -> VerifyReport:
         if report.bad_rows:
             with Writer(path, layout) as writer:
                 writer.unflag(np.array(report.bad_rows, np.int64))
-        return VerifyReport(
-            path=report.path,
-            rows=report.rows,
-            checked=report.checked,
-            bad_rows=report.bad_rows,
-            problems=report.problems,
-            fixed=True,
-        )
+        return replace(report, fixed=True)
 
 
 def _check(path: Path) -> VerifyReport:
@@ -124,6 +122,7 @@ def _check(path: Path) -> VerifyReport:
         rows=len(store),
         checked=checked,
         bad_rows=tuple(bad),
+        bad_keys=tuple(store.keys[row] for row in bad),
         problems=tuple(problems),
     )
 

@@ -8,7 +8,6 @@ import pytest
 
 from bottleneck import compare, extract
 from bottleneck.cli.progress import NotesOnly
-from bottleneck.pipeline import load_pipeline, run_pipeline
 from bottleneck.store import FeatureStore
 
 ROOT = Path(__file__).parents[2]
@@ -91,8 +90,8 @@ def run(name, tmp_path, *settings):
     text = (ROOT / "pipelines" / name).read_text()
     text = text.replace('root = ".."', f'root = "{ROOT}"').replace('"runs/', f'"{tmp_path}/')
     (tmp_path / name).write_text(text)
-    steps = load_pipeline(tmp_path / name, settings)
-    return {one.name: one for one in run_pipeline(steps, NotesOnly())}
+    outcomes = run(tmp_path / name, settings=settings, progress=NotesOnly())
+    return {one.name: one for one in outcomes}
 
 
 def test_the_pipeline_that_compares_backbones(tmp_path):
