@@ -474,10 +474,6 @@ class BackbonesOptions(Options):
     ] = None
 
 
-def _nobody(outcome: Any) -> None:
-    """Hear of a step and do nothing."""
-
-
 @dataclass(frozen=True)
 class RunOptions(Options):
     """A pipeline file to all it makes."""
@@ -496,8 +492,8 @@ class RunOptions(Options):
             "KEY=VALUE",
         ),
     ] = ()
-    each: Callable[[Any], None] = field(
-        default=_nobody,
+    each: Callable[[Any], None] | None = field(
+        default=None,
         compare=False,
         repr=False,
         metadata={"help": "Is given the outcome of each step as it ends."},

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 import bottleneck
-from bottleneck import heads
+from bottleneck import api, heads
 from bottleneck.cli.main import COMMANDS
 
 HERE = Path(__file__).parent
@@ -33,7 +33,8 @@ REFERENCE_HEAD = """# Python
 <!-- Written by docs/make_pages.py, which `make docs` runs. -->
 
 Every command is a function of the same name, with the same options, checks and results, imported
-from the package itself: `from bottleneck import extract`.
+from the package itself: `from bottleneck import extract`. Only `backbones` is in `bottleneck.api`:
+`bottleneck.backbones` is the package of them.
 """
 
 
@@ -50,14 +51,15 @@ def _commands() -> str:
 def _reference() -> str:
     """Return a section per function, and for each class what mkdocstrings replaces by its own."""
     public = {name: getattr(bottleneck, name) for name in bottleneck.__all__ if name[0] != "_"}
-    functions = [name for name, thing in public.items() if not isinstance(thing, type)]
+    functions = {name: one for name, one in public.items() if not isinstance(one, type)}
+    functions["backbones"] = api.backbones
     classes = [thing for thing in public.values() if isinstance(thing, type)]
     estimators = [
         thing for name in heads.__all__ if isinstance(thing := getattr(heads, name), type)
     ]
     lines = [REFERENCE_HEAD, "## Functions", ""]
-    for name in functions:
-        lines += [_function(name, public[name]), ""]
+    for name in sorted(functions):
+        lines += [_function(name, functions[name]), ""]
     for title, things in {"Classes": classes, "Heads": estimators}.items():
         lines += [f"## {title}", ""]
         for thing in things:

@@ -260,7 +260,8 @@ def run(options: RunOptions) -> "list[Outcome]":
         force=options.force,
     ):
         outcomes.append(outcome)
-        options.each(outcome)
+        if options.each is not None:
+            options.each(outcome)
     return outcomes
 
 
