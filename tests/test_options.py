@@ -2,20 +2,23 @@
 
 import ast
 import inspect
+import os
 import pickle
-from dataclasses import dataclass
+import shutil
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
 
 import click
 import pytest
+from PIL import Image
 
 import bottleneck
 from bottleneck import api
 from bottleneck.cli.main import COMMANDS
 from bottleneck.cli.options import options_of
-from bottleneck.declare import Option, declared, takes
+from bottleneck.declare import declared
 from bottleneck.errors import OptionError
 from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions, TrainOptions
 
@@ -88,44 +91,70 @@ def test_a_command_parses_calls_the_function_and_prints(name):
     assert called == ({"extract_many", "survey"} if name == "extract" else {name})
 
 
-def test_a_new_extract_option_is_one_field(monkeypatch):
-    """One file for the option, one for the engine that reads it."""
-
-    @dataclass(frozen=True)
-    class More(ExtractOptions):
-        colour: Annotated[bool, Option("Whether colours count.")] = True
-
-    @takes(More)
-    def extract(options: More) -> More:
-        """Extract."""
-        return options
-
-    @click.command()
-    @options_of(More)
-    def command(**options):
-        return extract(**options)
-
-    assert inspect.signature(extract).parameters["colour"].default is True
-    assert "Whether colours count." in extract.__doc__
-    assert extract("in", "out").colour is True
-    run = command.main
-    assert run(["in", "-o", "out"], standalone_mode=False).colour is True
-    assert run(["in", "-o", "out", "--no-colour"], standalone_mode=False).colour is False
-
-    from bottleneck import pipeline
-
-    monkeypatch.setitem(OPTIONS, "extract", More)
-    table = {"sources": "in", "output": "out", "colour": False}
-    assert pipeline._build("extract", table, Path(), "here").colour is False
+@pytest.fixture
+def grown(tmp_path):
+    """A copy of the package with one more option of extract, and its use: two files changed."""
+    package = Path(bottleneck.__file__).parent
+    shutil.copytree(package, tmp_path / "bottleneck", ignore=shutil.ignore_patterns("__pycache__"))
+    edits = {
+        "options.py": (
+            '    retry_failed: Annotated[bool, Option("Try',
+            '    refuse: Annotated[str | None, Option("Refuse, saying so.", metavar="W")] = None\n',
+        ),
+        "extraction/run.py": (
+            "    progress, output = options.progress, options.output\n",
+            "    if options.refuse:\n        raise OptionError(options.refuse)\n",
+        ),
+    }
+    for name, (before, more) in edits.items():
+        file = tmp_path / "bottleneck" / name
+        text = file.read_text()
+        assert text.count(before) == 1
+        file.write_text(text.replace(before, more + before))
+    return tmp_path
 
 
-def test_no_option_is_written_twice():
-    """Names of extract's own options stand in options.py and where the engine reads them."""
-    root = inspect.getfile(bottleneck).removesuffix("__init__.py")
-    for name in ("preallocate", "retry_failed", "refresh", "worker_kind"):
-        for module in ("api/__init__.py", "cli/extract.py", "cli/options.py", "declare.py"):
-            with open(root + module) as stream:
-                assert name not in stream.read(), f"{name} in {module}"
+def test_a_new_extract_option_is_added_in_two_files(grown):
+    """It is in the help, the signature and its help, taken from all four places, and does it."""
+    pipeline = grown / "pipeline.toml"
+    pipeline.write_text(
+        '[[step]]\nrun = "extract"\nsources = "in"\noutput = "x.h5"\nrefuse = "by the file"\n'
+    )
+    (grown / "in").mkdir()
+    Image.new("RGB", (9, 9)).save(grown / "in" / "a.png")
+
+    def run(*arguments, **environment):
+        return subprocess.run(
+            [sys.executable, "-m", "bottleneck", *arguments],
+            cwd=grown,
+            env={**os.environ, "PYTHONPATH": str(grown), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    extract = ("extract", "in", "-o", "x.h5")
+    shown = run("extract", "--help").stdout
+    assert "--refuse W" in shown
+    assert "Refuse, saying so." in shown
+    assert run(*extract, "--refuse", "by the flag").stderr == "error: by the flag\n"
+    of_environment = run(*extract, BOTTLENECK_EXTRACT_REFUSE="by the environment")
+    assert of_environment.stderr == "error: by the environment\n"
+    assert "error: by the file\n" in run("run", str(pipeline)).stderr
+    code = """
+import inspect, bottleneck
+option = inspect.signature(bottleneck.extract).parameters["refuse"]
+assert option.default is None, option
+assert "Refuse, saying so." in bottleneck.extract.__doc__
+try:
+    bottleneck.extract("in", "x.h5", refuse="by the call")
+except bottleneck.BottleneckError as error:
+    print(error)
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=grown, capture_output=True, text=True, check=True
+    )
+    assert said.stdout == "by the call\n"
 
 
 def test_flags_that_are_on_by_default_stay_on():
