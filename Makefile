@@ -63,7 +63,7 @@ wheel: ## Build the wheel into dist/ and try it in an environment of its own
 	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check build
 	build/wheel/bin/python -m build --quiet --outdir dist .
 	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
-	cd build && wheel/bin/bottleneck doctor
+	cd build && wheel/bin/bottleneck doctor && rm -rf bottleneck-demo && wheel/bin/bottleneck demo
 
 check: $(READY) ## Lint and types only
 	$(BIN)/ruff check .

@@ -12,12 +12,14 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bottleneck.api import bench as bench
     from bottleneck.api import compare as compare
+    from bottleneck.api import demo as demo
     from bottleneck.api import doctor as doctor
     from bottleneck.api import evaluate as evaluate
     from bottleneck.api import export as export
     from bottleneck.api import extract as extract
     from bottleneck.api import extract_many as extract_many
     from bottleneck.api import info as info
+    from bottleneck.api import init as init
     from bottleneck.api import merge as merge
     from bottleneck.api import neighbors as neighbors
     from bottleneck.api import predict as predict
@@ -41,12 +43,14 @@ _HOME = {
 _FUNCTIONS = (
     "bench",
     "compare",
+    "demo",
     "doctor",
     "evaluate",
     "export",
     "extract",
     "extract_many",
     "info",
+    "init",
     "merge",
     "neighbors",
     "predict",

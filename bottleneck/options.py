@@ -474,6 +474,14 @@ class BackbonesOptions(Options):
     ] = None
 
 
+_EACH: Any = field(
+    default=None,
+    compare=False,
+    repr=False,
+    metadata={"help": "Is given the outcome of each step as it ends."},
+)
+
+
 @dataclass(frozen=True)
 class RunOptions(Options):
     """A pipeline file to all it makes."""
@@ -492,17 +500,36 @@ class RunOptions(Options):
             "KEY=VALUE",
         ),
     ] = ()
-    each: Callable[[Any], None] | None = field(
-        default=None,
-        compare=False,
-        repr=False,
-        metadata={"help": "Is given the outcome of each step as it ends."},
-    )
+    each: Callable[[Any], None] | None = _EACH
 
 
 @dataclass(frozen=True)
 class DoctorOptions(Options):
     """Whether this installation is sound."""
+
+
+@dataclass(frozen=True)
+class DemoOptions(Options):
+    """The whole job on the sample."""
+
+    folder: Annotated[
+        One, Option("Where it is made.", metavar="[FOLDER]", role="writes", argument=True)
+    ] = "bottleneck-demo"
+    _: KW_ONLY
+    each: Callable[[Any], None] | None = _EACH
+
+
+@dataclass(frozen=True)
+class InitOptions(Options):
+    """Images to a pipeline that fits them."""
+
+    sources: Annotated[Paths, _SOURCES]
+    output: Annotated[
+        One, Option("The pipeline.", ("-o", "--output"), "PIPELINE.toml", role="writes")
+    ] = "pipeline.toml"
+    _: KW_ONLY
+    targets: Annotated[Names, _TARGETS] = ()
+    overwrite: Annotated[bool, Option("Replace the pipeline if the file exists.")] = False
 
 
 OPTIONS: dict[str, type[Options]] = {
@@ -521,5 +548,7 @@ OPTIONS: dict[str, type[Options]] = {
     "backbones": BackbonesOptions,
     "run": RunOptions,
     "doctor": DoctorOptions,
+    "init": InitOptions,
+    "demo": DemoOptions,
 }
 """The options of each function, by its name."""

@@ -292,7 +292,7 @@ def _stamp_outputs(step: Options) -> str:
 def _absolute(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_absolute(item) for item in value]
-    if isinstance(value, str) and not is_url(value):  # a URL is the same from everywhere
+    if isinstance(value, str) and not is_url(value):
         return os.path.abspath(value)  # noqa: PTH100
     return value
 
@@ -393,7 +393,9 @@ def _build(kind: str, options: Mapping[str, Any], root: Path, where: str) -> Opt
 def _resolve(value: Any, root: Path) -> Any:
     if isinstance(value, tuple):
         return tuple(_resolve(item, root) for item in value)
-    return os.path.relpath(root / value) if isinstance(value, str) else value
+    if not isinstance(value, str) or is_url(value):  # a URL is the same from everywhere
+        return value
+    return os.path.relpath(root / value)
 
 
 def _refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> None:

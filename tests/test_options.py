@@ -24,7 +24,7 @@ from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions, TrainOpt
 
 ONLY_PRINTING = {"as_json", "quiet"}
 OTHER_FUNCTION = {"extract": {"dry_run"}}  # which calls survey
-ONLY_PYTHON = {"run": ["each"]}  # a command prints instead
+ONLY_PYTHON = {"run": ["each"], "demo": ["each"]}  # a command prints instead
 
 
 def test_every_command_is_a_function_with_options_and_the_other_way_round():

@@ -303,3 +303,16 @@ def test_paths_start_at_the_file_or_at_its_root(pipeline, tmp_path, monkeypatch)
     pipeline.path.write_text('root = "deeper/.."\n' + PIPELINE)
     step = load_pipeline(pipeline.path)[0].step
     assert os.path.abspath(step.output) == str(tmp_path / "out" / "f.h5")
+
+
+def test_urls_are_the_same_from_everywhere(tmp_path):
+    (tmp_path / "deep").mkdir()
+    urls = ["s3://bucket/x-{0..3}.tar", "https://example.org/a.zip"]
+    text = (
+        f'root = ".."\n[[step]]\nrun = "extract"\nsources = {json.dumps(urls)}\noutput = "x.h5"\n'
+    )
+    (tmp_path / "deep/p.toml").write_text(text)
+    (step,) = load_pipeline(tmp_path / "deep/p.toml")
+    assert list(step.step.sources) == urls
+    (step,) = load_pipeline(tmp_path / "deep/p.toml", [f"sources={json.dumps(urls[1:])}"])
+    assert list(step.step.sources) == urls[1:]

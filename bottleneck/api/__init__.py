@@ -18,11 +18,13 @@ from bottleneck.options import (
     BackbonesOptions,
     BenchOptions,
     CompareOptions,
+    DemoOptions,
     DoctorOptions,
     EvaluateOptions,
     ExportOptions,
     ExtractOptions,
     InfoOptions,
+    InitOptions,
     MergeOptions,
     NeighborsOptions,
     PredictOptions,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from bottleneck.api.evaluation import Judged
     from bottleneck.api.installation import Finding
     from bottleneck.api.prediction import Predicted
+    from bottleneck.api.starting import Begun
     from bottleneck.api.training import Trained
     from bottleneck.comparison.neighbors import Neighbor
     from bottleneck.comparison.study import Comparison
@@ -90,6 +93,18 @@ def survey(options: SurveyOptions) -> "Survey":
     from bottleneck.sources import Survey, open_source
 
     return Survey.of(open_source(listed(options.sources), listed(options.targets)))
+
+
+@takes(InitOptions)
+def init(options: InitOptions) -> "Begun":
+    """Look at some sources, and write a commented pipeline for what is there.
+
+    It extracts features and, where there are classes or targets, trains a head and judges it; on
+    a part held out where there is no test split.
+    """
+    from bottleneck.api.starting import write_pipeline
+
+    return write_pipeline(options)
 
 
 @takes(TrainOptions)
@@ -265,6 +280,18 @@ def run(options: RunOptions) -> "list[Outcome]":
     return outcomes
 
 
+@takes(DemoOptions)
+def demo(options: DemoOptions) -> "list[Outcome]":
+    """Run the whole job on real images that come with the package, in a folder of its own.
+
+    The sample and the pipelines to copy from are put there, and the first pipeline is run.
+    """
+    from bottleneck.api.examples import copy_examples
+
+    pipeline = copy_examples(Path(options.folder))
+    return run(pipeline, each=options.each, progress=options.progress)
+
+
 @takes(DoctorOptions)
 def doctor(options: DoctorOptions) -> "list[Finding]":
     """Check this installation: versions, devices, clashes, and one tiny real run."""
@@ -278,12 +305,14 @@ __all__ = [
     "backbones",
     "bench",
     "compare",
+    "demo",
     "doctor",
     "evaluate",
     "export",
     "extract",
     "extract_many",
     "info",
+    "init",
     "merge",
     "neighbors",
     "predict",

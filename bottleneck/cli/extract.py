@@ -1,17 +1,14 @@
 """``bottleneck extract``."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from bottleneck.cli.options import json_option, options_of, quiet_option
 from bottleneck.cli.progress import make_progress
-from bottleneck.cli.show import print_json, print_lines, print_table
+from bottleneck.cli.show import print_json, print_lines, print_survey
 from bottleneck.errors import TooManyFailuresError
 from bottleneck.options import ExtractOptions
-
-if TYPE_CHECKING:
-    from bottleneck.sources import Survey
 
 
 @click.command(name="extract")
@@ -39,7 +36,7 @@ def command(dry_run: bool, as_json: bool, quiet: bool, **options: Any) -> int:
         if as_json:
             print_json(survey.to_json())
         else:
-            _print_survey(survey)
+            print_survey(survey)
         return 0
     found = api.extract_many(**options, progress=make_progress(quiet))
     results = [result.to_json() for result in found]
@@ -59,18 +56,6 @@ def command(dry_run: bool, as_json: bool, quiet: bool, **options: Any) -> int:
                 f"{result['output']}.failures.jsonl.",
             )
     return 0
-
-
-def _print_survey(survey: "Survey") -> None:
-    print_lines(*survey.lines(), *(f"warning: {one}" for one in survey.warnings))
-    shown = [
-        name
-        for name in ("key", "label", "split", "group")
-        if any(row[name] is not None for row in survey.first)
-    ]
-    print_table(shown, [[row[name] for name in shown] for row in survey.first])
-    if survey.images > len(survey.first):
-        print_lines(f"... and {survey.images - len(survey.first)} more; nothing was computed")
 
 
 def _print_result(result: dict[str, Any]) -> None:

@@ -17,6 +17,8 @@ from bottleneck.cli.signals import ended_by_signals
 from bottleneck.errors import BottleneckError
 
 COMMANDS = {
+    "demo": "The whole job on a thousand images that come with the package.",
+    "init": "Look at your images, and write a pipeline for them.",
     "extract": "Images to features: stream them through a frozen backbone into a file.",
     "train": "Features to a head: fit it, select its strength, judge it once.",
     "evaluate": "Judge a head on stored features.",

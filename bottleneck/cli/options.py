@@ -37,6 +37,7 @@ def _argument(option: Declared) -> Callable[[_Command], _Command]:
         metavar=option.about.metavar,
         nargs=-1 if option.several else 1,
         required=option.required,
+        default=None if option.required or option.several else option.default,
     )
 
 

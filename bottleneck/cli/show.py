@@ -3,9 +3,13 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from bottleneck.pipeline import Outcome
+    from bottleneck.sources import Survey
 
 _GAP = 3
 """Characters between two columns."""
@@ -142,6 +146,13 @@ def target_summary(task: str, judged: Mapping[str, Any]) -> str:
     return f"R2 {number(judged['r2'])}, mean absolute error {number(judged['mae'])}"
 
 
+def score(task: str, judged: Mapping[str, Any]) -> str:
+    """Write what a head is worth, in one line."""
+    if task == "classes":
+        return f"accuracy {percent(judged['accuracy'])}"
+    return target_summary(task, judged)
+
+
 def params(values: Mapping[str, Any]) -> str:
     """Write parameters as ``C=0.01, alpha=50``."""
     return ", ".join(
@@ -156,3 +167,71 @@ def _cell(value: Any) -> str:
 
 def _is_terminal() -> bool:
     return sys.stdout.isatty()
+
+
+def print_survey(survey: "Survey") -> None:
+    """Print what images were found, and the first rows."""
+    print_lines(*survey.lines(), *(f"warning: {one}" for one in survey.warnings))
+    shown = [
+        name
+        for name in ("key", "label", "split", "group")
+        if any(row[name] is not None for row in survey.first)
+    ]
+    print_table(shown, [[row[name] for name in shown] for row in survey.first])
+    if survey.images > len(survey.first):
+        print_lines(f"... and {survey.images - len(survey.first)} more; nothing was computed")
+
+
+def print_outcome(outcome: "Outcome") -> None:
+    """Print what became of a step of a pipeline."""
+    gist = _gist(outcome.to_json())
+    print_lines(f"{outcome.name}: {outcome.action} ({outcome.why}){gist}")
+
+
+def print_outcomes(outcomes: "Sequence[Outcome]", *, as_json: bool) -> None:
+    """Print a pipeline's document, or the heads that it judged, the best first."""
+    documents = [outcome.to_json() for outcome in outcomes]
+    if as_json:
+        print_json(documents)
+        return
+    results = [one["result"] for one in documents if one["run"] == "evaluate" and one["result"]]
+    judged = [result for result in results if result["task"] == "classes"]
+    if judged:
+        judged.sort(key=lambda result: -result["accuracy"])
+        print_table(
+            ["head", "backbone", "parameters", "split", "rows", "accuracy", "macro F1"],
+            [
+                (
+                    r["head"],
+                    r["backbone"],
+                    params(r["best"]),
+                    r["split"],
+                    r["rows"],
+                    percent(r["accuracy"]),
+                    percent(r["macro_f1"]),
+                )
+                for r in judged
+            ],
+            right=["rows", "accuracy", "macro F1"],
+        )
+
+
+def _gist(outcome: Mapping[str, Any]) -> str:
+    result = outcome["result"]
+    if outcome["action"] != "ran":
+        return ""
+    if outcome["run"] == "extract":
+        return (
+            f": {result['ok']} images, {result['failed_total']} failed, "
+            f"{result['images_per_second']:.1f} images/s"
+        )
+    if outcome["run"] == "train":
+        return f": best {params(result['best'])}, {result['seconds']:.1f} s"
+    if outcome["run"] == "evaluate":
+        return f": {score(result['task'], result)}"
+    if outcome["run"] == "compare":
+        best = result["leaderboard"][0]
+        name = result["features"][best["features"]]["name"]
+        page = f", {result['output']}" if result["output"] else ""
+        return f": best {name} with {best['head']}, accuracy {percent(best['accuracy'])}{page}"
+    return f": {result['rows']} images"

@@ -1,0 +1,89 @@
+"""The first minutes: a pipeline for the images that are there, and the demo."""
+
+import shutil
+import tomllib
+
+import numpy as np
+import pytest
+from fakes import write_png
+
+import bottleneck
+from bottleneck.pipeline import load_pipeline
+
+pytestmark = pytest.mark.usefixtures("fake_backbone")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def steps(path):
+    return {step["name"]: step for step in tomllib.loads(path.read_text())["step"]}
+
+
+def test_a_pipeline_for_classes_and_splits(cli, colours, tmp_path):
+    begun = cli("init", colours, "--json").json
+    assert begun["steps"] == ["features", "head", "judgement"]
+    assert begun["found"]["splits"] == {"train": 45, "test": 15}
+    made = steps(tmp_path / "pipeline.toml")
+    assert made["features"]["sources"] == ["colours"]
+    assert "holdout" not in made["head"]
+    outcomes = cli("run", "pipeline.toml", "--json").json
+    assert [one["action"] for one in outcomes] == ["ran"] * 3
+    assert outcomes[2]["result"]["rows"] == 15
+    assert outcomes[2]["result"]["accuracy"] == 1.0
+    again = cli("run", "pipeline.toml", "--json").json
+    assert [one["action"] for one in again] == ["skipped"] * 3
+
+
+def test_without_a_test_split_a_part_is_held_out(cli, colours, tmp_path):
+    shutil.move(colours / "train", tmp_path / "all")
+    assert cli("init", "all").code == 0
+    assert steps(tmp_path / "pipeline.toml")["head"]["holdout"] == 0.2
+    outcomes = cli("run", "pipeline.toml", "--json").json
+    assert 0 < outcomes[2]["result"]["rows"] < 45
+
+
+def test_without_classes_features_are_all_there_is(cli, colours, tmp_path):
+    shutil.move(colours / "train/red", tmp_path / "flat")
+    assert cli("init", "flat", "--json").json["steps"] == ["features"]
+    assert "no classes" in (tmp_path / "pipeline.toml").read_text()
+    assert cli("run", "pipeline.toml").code == 0
+
+
+def test_targets(cli, colours, tmp_path):
+    paths = [path.relative_to(tmp_path) for path in sorted(colours.rglob("*.png"))]
+    lines = ["path,price", *(f"{path},{number}" for number, path in enumerate(paths))]
+    (tmp_path / "houses.csv").write_text("\n".join(lines))
+    assert cli("init", "houses.csv", "--target", "price").code == 0
+    head = steps(tmp_path / "pipeline.toml")["head"]
+    assert (head["head"], head["targets"], head["holdout"]) == ("ridge", ["price"], 0.2)
+    told = cli("run", "pipeline.toml")
+    assert told.code == 0, told.err
+    assert "judgement: ran (not made yet): R2 " in told.out
+
+
+@pytest.mark.parametrize("name", ['say "cheese"', "back\\slash", "new\nline", "tab\t", "Fotos äöü"])
+def test_any_name_of_a_folder(cli, tmp_path, name):
+    write_png(tmp_path / name / "1.png", np.zeros((4, 4, 3)))
+    assert cli("init", name, "-o", "elsewhere/p.toml").code == 0
+    (step,) = load_pipeline(tmp_path / "elsewhere/p.toml")
+    assert step.step.sources == (name,)
+
+
+def test_a_pipeline_is_not_replaced(cli, colours, tmp_path):
+    (tmp_path / "pipeline.toml").write_text("mine")
+    refused = cli("init", colours)
+    assert refused.code == 2
+    assert "--overwrite" in refused.err
+    assert (tmp_path / "pipeline.toml").read_text() == "mine"
+    assert bottleneck.init(colours, overwrite=True).steps == ("features", "head", "judgement")
+
+
+def test_the_demo_runs_and_runs_again(cli, tmp_path):
+    outcomes = cli("demo", "--json").json
+    assert [one["name"] for one in outcomes][:2] == ["features", "logreg"]
+    assert outcomes[0]["result"]["ok"] == 1000
+    assert (tmp_path / "bottleneck-demo/runs/quickstart/logreg.head").exists()
+    assert {one["action"] for one in cli("demo", "--json").json} == {"skipped"}
