@@ -1,6 +1,6 @@
 """What tar and zip share: the order of their members, labels and splits."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,13 @@ def sort_members(
         return names, None
     together = np.concatenate(pieces)
     return PackedStrings.pack(names[row] for row in together.tolist()), together
+
+
+def sorted_rows(odd: Mapping[int, str], order: NDArray[np.int64] | None) -> dict[int, str]:
+    """Return what is said of single rows, by their number after they were sorted."""
+    if not odd or order is None:
+        return dict(odd)
+    return {new: odd[old] for new, old in enumerate(order.tolist()) if old in odd}
 
 
 def archive_manifest(

@@ -1,7 +1,7 @@
 """Pixel arrays that are stored as arrays: NPY, NPZ, HDF5, IDX."""
 
 import re
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import ManifestError, SourceError
-from bottleneck.manifest import Manifest
+from bottleneck.manifest import Manifest, split_code
 from bottleneck.packed import PackedStrings
 from bottleneck.sources.blob import Blob
+from bottleneck.sources.listing import Listing, not_used
 from bottleneck.sources.memory import Pixels
 from bottleneck.sources.rules import label_of
 from bottleneck.sources.shards import Sharded
@@ -106,10 +107,18 @@ class ArraySource(Sharded):
         The images.
     arrays : sequence of Rows
         Arrays of pixels.
+    listing : Listing, optional
+        What was left out.
     """
 
-    def __init__(self, name: str, manifest: Manifest, arrays: Sequence[Rows]) -> None:
-        super().__init__(name, manifest, arrays, [array.shape[0] for array in arrays])
+    def __init__(
+        self,
+        name: str,
+        manifest: Manifest,
+        arrays: Sequence[Rows],
+        listing: Listing | None = None,
+    ) -> None:
+        super().__init__(name, manifest, arrays, [array.shape[0] for array in arrays], listing)
         self._arrays = tuple(arrays)
 
     def read(self, row: int) -> Pixels:
@@ -147,8 +156,19 @@ class LabelledArray:
     split: str
 
 
-def open_arrays(name: str, arrays: Sequence[LabelledArray]) -> ArraySource:
+def open_arrays(
+    name: str, arrays: Sequence[LabelledArray], unused: Iterable[str] = ()
+) -> ArraySource:
     """Make a source of arrays, one behind the other.
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    arrays : sequence of LabelledArray
+        One or more.
+    unused : iterable of str
+        Names of arrays that might have been meant as well, see :func:`unused_arrays`.
 
     Raises
     ------
@@ -168,7 +188,8 @@ def open_arrays(name: str, arrays: Sequence[LabelledArray]) -> ArraySource:
         manifest = Manifest.build(keys, _labels(arrays) if labelled else None, splits)
     except ManifestError as error:
         raise ManifestError(f"{name}: {error.message}", hint=error.hint) from error
-    return ArraySource(name, manifest, [array.images for array in arrays])
+    listing = Listing(notes=not_used("arrays", unused))
+    return ArraySource(name, manifest, [array.images for array in arrays], listing)
 
 
 def require_pixels(rows: Rows) -> None:
@@ -211,18 +232,23 @@ def looks_like_images(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
 def labels_beside(images: str, names: Iterable[str]) -> str | None:
     """Find the name of the labels of an array of images: ``y_train`` beside ``x_train``."""
     folded = {name.lower(): name for name in names}
+    called = (name.lower() for name in names_of_labels(images))
+    return next((folded[name] for name in called if name in folded), None)
+
+
+def names_of_labels(images: str) -> Iterator[str]:
+    """Yield what the labels of an array of images may be called, the likeliest first."""
     for ours, theirs in _PAIRS:
-        word = rf"(?<![a-z]){ours}(?![a-z])"
-        candidate = re.sub(word, theirs, images.lower())
-        if candidate != images.lower() and candidate in folded:
-            return folded[candidate]
-    return None
+        name = re.sub(rf"(?<![a-z]){ours}(?![a-z])", theirs, images, flags=re.IGNORECASE)
+        if name != images:
+            yield name
 
 
 def choose_images(arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any]]], name: str) -> list[str]:
     """Find the arrays of images in a file of several arrays.
 
-    Those are meant that have labels beside them; failing that, those that are called images;
+    Those are meant that have labels beside them, and those called like them but for the split
+    (``x_test`` of a contest keeps its labels secret); failing that, those that are called images;
     failing that, the only one that may be images.
 
     Parameters
@@ -244,15 +270,46 @@ def choose_images(arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any]]], name
             f"expected an array of images in {name}, got {listed or 'no array at all'}",
             hint="Images are of shape (n, height, width) or (n, height, width, channels).",
         )
-    words = "|".join(sorted({ours for ours, _ in _PAIRS}))
-    called = [key for key in candidates if re.search(rf"(?<![a-z])({words})(?![a-z])", key.lower())]
-    chosen = [key for key in candidates if labels_beside(key, arrays)] or called or candidates
+    called = [key for key in candidates if is_called_images(key)]
+    labelled = {_without_split(key) for key in candidates if labels_beside(key, arrays)}
+    chosen = [key for key in candidates if _without_split(key) in labelled] or called or candidates
     if len(chosen) > 1 and chosen == candidates and not called:
         raise SourceError(
             f"cannot tell which array of {name} holds the images: {listed}",
             hint=f"Name it, and its labels if it has some: {name}::{chosen[0]},LABELS",
         )
     return chosen
+
+
+def is_called_images(name: str) -> bool:
+    """Whether an array is called as arrays of images usually are."""
+    words = "|".join(sorted({ours for ours, _ in _PAIRS}))
+    return re.search(rf"(?<![a-z])({words})(?![a-z])", name.lower()) is not None
+
+
+def _without_split(name: str) -> str:
+    return re.sub("[a-z]+", lambda word: "" if split_code(word[0]) else word[0], name.lower())
+
+
+def unused_arrays(
+    arrays: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]], used: Sequence[str | None]
+) -> list[str]:
+    """Return the names of arrays that may be images, or something about each of those used.
+
+    Parameters
+    ----------
+    arrays : mapping
+        Shape and type of each array.
+    used : sequence of str
+        Names of the images and labels.
+    """
+    rows = {arrays[key][0][:1] for key in used if key}
+    return [
+        key
+        for key, (shape, dtype) in arrays.items()
+        if key not in used
+        and (shape[:1] in rows or (looks_like_images(shape, dtype) and dtype.kind == "u"))
+    ]
 
 
 def _labels(arrays: Sequence[LabelledArray]) -> Iterator[str | None]:
@@ -281,7 +338,7 @@ def label_names(labels: NDArray[Any], rows: int, name: str) -> Iterator[str | No
         )
     known: dict[Hashable, str | None] = {}
     for row, value in enumerate(labels.ravel().tolist()):
-        if not isinstance(value, Hashable):
+        if not isinstance(value, str | bytes | bool | int):  # a NaN is never found again
             yield label_of(value, f"{name}, row {row}")
             continue
         if value not in known:

@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -15,8 +16,10 @@ from bottleneck.sources.arrays import (
     ArraySource,
     LabelledArray,
     choose_images,
+    is_called_images,
     labels_beside,
     open_arrays,
+    unused_arrays,
 )
 from bottleneck.sources.blob import Blob, BlobFile
 from bottleneck.sources.layout import split_of_name
@@ -96,8 +99,8 @@ class Hdf5File:
             finally:
                 self._close()
 
-    def datasets(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-        """Return shape and type of each dataset.
+    def datasets(self) -> tuple[dict[str, tuple[tuple[int, ...], np.dtype[Any]]], list[str]]:
+        """Return shape and type of each dataset, and the names of links that lead nowhere.
 
         Raises
         ------
@@ -105,6 +108,7 @@ class Hdf5File:
             When HDF5 cannot open the file, or it holds features and no images.
         """
         found: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+        lost: list[str] = []
         with self._lock:
             try:
                 file = self._open()
@@ -113,25 +117,40 @@ class Hdf5File:
                         f"{self.name} is a feature file, expected images",
                         hint="bottleneck info shows what it is; train and export read it.",
                     )
-                found = {
-                    name: (item.shape, item.dtype)
-                    for name, item in _datasets(file)
-                    if item.shape is not None
-                }
+                for name, item in _datasets(file):
+                    if item is None:
+                        lost.append(name)
+                    elif item.shape is not None:
+                        found[name] = (item.shape, item.dtype)
                 self._close()  # opened again by the one who reads
             except SourceError:
                 self._close()
                 raise
             except OSError as error:
                 raise SourceError(f"{self.name} is not a readable HDF5 file: {error}") from error
-        return found
+        return found, lost
 
     def distinct(self, names: Sequence[str]) -> list[str]:
-        """Return the first name of each dataset: links give it several."""
+        """Return the first name of each dataset: links give it several.
+
+        Raises
+        ------
+        SourceError
+            When one is put together from files of which one is missing: HDF5 would give zeros.
+        """
         found: dict[tuple[int, int], str] = {}
         with self._lock:
             for name in names:
-                info = h5py.h5o.get_info(self._open()[name].id)
+                dataset = self._open()[name]
+                for path in _parts(dataset):
+                    if not Path(self.name).parent.joinpath(path).exists() and path != ".":
+                        self._close()
+                        raise SourceError(
+                            f"{self.name}::{name} is put together from several files, and there "
+                            f"is no {path}",
+                            hint="Put it beside; HDF5 would give zeros for its images.",
+                        )
+                info = h5py.h5o.get_info(dataset.id)
                 found.setdefault((info.fileno, info.addr), name)
             self._close()
         return list(found.values())
@@ -153,8 +172,15 @@ class Hdf5File:
         return self._opened[1]
 
 
+def _parts(dataset: Any) -> set[str]:
+    """Return the files that a virtual dataset is put together from."""
+    return {part.file_name for part in dataset.virtual_sources()} if dataset.is_virtual else set()
+
+
 def _datasets(group: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[str, Any]]:
     """Yield names and datasets as they can be called: through links too, of any kind.
+
+    For a link that leads nowhere there is None.
 
     ``visititems`` of h5py passes over soft and external links.
     """
@@ -162,7 +188,8 @@ def _datasets(group: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[str, An
         try:
             item = group[name]
         except (KeyError, OSError):
-            continue  # a link to what is not there
+            yield name, None
+            continue
         if isinstance(item, h5py.Dataset):
             yield name, item
         elif isinstance(item, h5py.Group) and item not in (group, *above):
@@ -216,9 +243,10 @@ def open_hdf5(name: str, shards: Sequence[Shard], part: str = "") -> ArraySource
         When the labels do not fit.
     """
     found = []
+    unused: list[str] = []
     for shard in shards:
         file = Hdf5File(shard.blob)
-        datasets = file.datasets()
+        datasets, lost = file.datasets()
         images, _, labels = part.partition(",")
         for wanted in filter(None, (images, labels)):
             if wanted not in datasets:
@@ -226,9 +254,12 @@ def open_hdf5(name: str, shards: Sequence[Shard], part: str = "") -> ArraySource
                     f"{file.name} has no dataset {wanted!r}",
                     hint=f"It has: {', '.join(datasets) or 'none'}",
                 )
-        chosen = [images] if images else choose_images(datasets, file.name)
-        for key in file.distinct(chosen):
-            beside = labels or labels_beside(key, datasets)
+        if not images:
+            _refuse_lost(file.name, lost, datasets)
+        chosen = file.distinct([images] if images else choose_images(datasets, file.name))
+        pairs = {key: labels or labels_beside(key, datasets) for key in chosen}
+        unused += unused_arrays(datasets, [*pairs, *pairs.values()])
+        for key, beside in pairs.items():
             found.append(
                 LabelledArray(
                     images=DatasetRows(file, key, *datasets[key]),
@@ -237,4 +268,18 @@ def open_hdf5(name: str, shards: Sequence[Shard], part: str = "") -> ArraySource
                     split=split_of_name(key) or shard.split,
                 )
             )
-    return open_arrays(name, found)
+    return open_arrays(name, found, unused)
+
+
+def _refuse_lost(
+    file: str, lost: Sequence[str], datasets: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
+) -> None:
+    """Refuse a file whose images or labels are links that lead nowhere."""
+    meant = next((one for one in lost if is_called_images(one)), None)
+    meant = meant or next(filter(None, (labels_beside(key, lost) for key in datasets)), None)
+    if meant:
+        raise SourceError(
+            f"{file}: {meant!r} is a link to what is not there",
+            hint="Put the file that it leads to where it was, or name the arrays that are meant: "
+            f"{file}::IMAGES,LABELS",
+        )

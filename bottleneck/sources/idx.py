@@ -7,16 +7,19 @@ values, the number of dimensions, and each dimension as a big-endian 32-bit numb
 import posixpath
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bottleneck.errors import ImageError, SourceError
+from bottleneck.location import is_url
 from bottleneck.sources.arrays import ArraySource, BlobRows, LabelledArray, open_arrays
 from bottleneck.sources.blob import Blob, exists, listing, open_blob
 from bottleneck.sources.inflate import GZIP, InflatedBlob
 from bottleneck.sources.layout import split_of_name
 from bottleneck.sources.shards import Shard
+from bottleneck.status import RowStatus
 
 IDX_NAME = re.compile(
     r"(?P<stem>.*?)[-._]?(?P<what>images|labels)[-.]idx\d([-.]u?byte)?(\.gz)?", re.I
@@ -61,7 +64,7 @@ def open_idx(name: str, shards: Sequence[Shard]) -> ArraySource:
             continue
         stem = match["stem"] if match else posixpath.splitext(posixpath.basename(location))[0]
         folder = posixpath.dirname(shard.prefix.rstrip("/"))
-        labels = next(filter(exists, labels_locations(location)), None)
+        labels = labels_file(location)
         arrays.append(
             LabelledArray(
                 images=read_idx(shard.blob),
@@ -75,13 +78,18 @@ def open_idx(name: str, shards: Sequence[Shard]) -> ArraySource:
     return open_arrays(name, arrays)
 
 
-def labels_locations(images: str) -> list[str]:
-    """Return where the labels of a file of images may be: packed or not."""
+def labels_file(images: str) -> str | None:
+    """Return where the labels of a file of images are, packed or not, in any case of letters."""
     folder, slash, base = images.rpartition("/")
     base = re.sub(r"\.gz$", "", base, flags=re.I)
-    base = re.sub(r"images", "labels", base)
-    base = re.sub(r"idx\d", "idx1", base)
-    return [f"{folder}{slash}{base}{ending}" for ending in ("", ".gz")]
+    base = re.sub(r"images", "labels", base, flags=re.I)
+    base = re.sub(r"(idx)\d", r"\g<1>1", base, flags=re.I)
+    names = (base, f"{base}.gz")
+    if is_url(images):  # a server need not list what is beside a file
+        return next(filter(exists, (f"{folder}{slash}{name}" for name in names)), None)
+    present = {path.name.lower(): path.name for path in Path(folder or ".").iterdir()}
+    found = next((present[name.lower()] for name in names if name.lower() in present), None)
+    return f"{folder}{slash}{found}" if found else None
 
 
 def read_idx(blob: Blob) -> BlobRows:
@@ -108,8 +116,22 @@ def read_idx(blob: Blob) -> BlobRows:
         header = blob.read(4, 4 * magic[3])
         shape = tuple(np.frombuffer(header, ">u4").astype(int).tolist())
         rows = BlobRows(blob, 4 + len(header), shape, dtype)
-        if shape[0]:
-            # The last byte: a file cut short is told now, not in the middle of the run.
-            last = 4 + len(header) + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize - 1
-            blob.read(last, 1)
+        end = 4 + len(header) + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        # The last byte: a file cut short is told now, not in the middle of the run.
+        blob.read(end - 1, 1)
+        if _goes_on(blob, end):
+            raise SourceError(
+                f"{blob.name}: expected {end} bytes, as its header says {list(shape)} values of "
+                f"{dtype.itemsize}, there are more",
+                hint="Its header is damaged, or two files are behind one another.",
+            )
     return rows
+
+
+def _goes_on(blob: Blob, end: int) -> bool:
+    try:
+        return bool(blob.read(end, 1))
+    except ImageError as error:
+        if error.reason is RowStatus.TRUNCATED:
+            return False
+        raise

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from bottleneck.location import readable
 from bottleneck.sources.rules import LABEL_SUFFIXES, is_hidden, suffix
 
 _MOST_SHOWN = 8
@@ -76,6 +77,13 @@ def left_out(paths: Iterable[str], *, labels: bool = False) -> Listing:
         if not (labels and suffix(path) in LABEL_SUFFIXES):
             tally.leave_out(path)
     return tally.finish()
+
+
+def not_used(what: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the note on columns, features or arrays that no images or labels were taken from."""
+    listed = [*dict.fromkeys(map(readable, names))]
+    more = [f"and {len(listed) - _MOST_SHOWN} more"] if len(listed) > _MOST_SHOWN else []
+    return (f"{what} not used: {', '.join(listed[:_MOST_SHOWN] + more)}",) if listed else ()
 
 
 def join(listings: Iterable[Listing]) -> Listing:

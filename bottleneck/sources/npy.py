@@ -20,9 +20,11 @@ from bottleneck.sources.arrays import (
     LabelledArray,
     choose_images,
     labels_beside,
+    names_of_labels,
     open_arrays,
+    unused_arrays,
 )
-from bottleneck.sources.blob import Blob, listing, open_blob
+from bottleneck.sources.blob import Blob, exists, listing, open_blob
 from bottleneck.sources.inflate import RAW, InflatedBlob
 from bottleneck.sources.layout import split_of_name
 from bottleneck.sources.shards import Shard
@@ -64,16 +66,18 @@ def open_npy(name: str, shards: Sequence[Shard]) -> ArraySource:
     ManifestError
         When the labels do not fit.
     """
+    labels = {shard.blob.name: _labels_file(shard.blob.name) for shard in shards}
     arrays = []
     for shard in shards:
-        folder, base = posixpath.split(shard.blob.name)
-        stem = posixpath.splitext(base)[0]
-        labels = _labels_file(folder, base)
+        location = shard.blob.name
+        if location in labels.values():
+            continue  # of a whole folder that was given
+        beside = labels[location]
         arrays.append(
             LabelledArray(
                 images=read_header(shard.blob),
-                labels=read_header(labels) if labels else None,
-                prefix=shard.prefix or f"{stem}/",
+                labels=read_header(open_blob(beside)) if beside else None,
+                prefix=shard.prefix or f"{posixpath.splitext(posixpath.basename(location))[0]}/",
                 split=shard.split,
             )
         )
@@ -103,6 +107,7 @@ def open_npz(name: str, shards: Sequence[Shard], part: str = "") -> ArraySource:
         When the labels do not fit.
     """
     found = []
+    unused: list[str] = []
     for shard in shards:
         opened = _members(shard.blob)
         images, _, labels = part.partition(",")
@@ -113,8 +118,10 @@ def open_npz(name: str, shards: Sequence[Shard], part: str = "") -> ArraySource:
                     hint=f"It has: {', '.join(opened) or 'none'}",
                 )
         shapes = {key: header for key, (_, header) in opened.items()}
-        for key in [images] if images else choose_images(shapes, shard.blob.name):
-            beside = labels or labels_beside(key, shapes)
+        chosen = [images] if images else choose_images(shapes, shard.blob.name)
+        pairs = {key: labels or labels_beside(key, shapes) for key in chosen}
+        unused += unused_arrays(shapes, [*pairs, *pairs.values()])
+        for key, beside in pairs.items():
             found.append(
                 LabelledArray(
                     images=read_header(opened[key][0]),
@@ -123,7 +130,7 @@ def open_npz(name: str, shards: Sequence[Shard], part: str = "") -> ArraySource:
                     split=split_of_name(key) or shard.split,
                 )
             )
-    return open_arrays(name, found)
+    return open_arrays(name, found, unused)
 
 
 def read_header(blob: Blob) -> BlobRows:
@@ -139,15 +146,25 @@ def read_header(blob: Blob) -> BlobRows:
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         if dtype.hasobject or (fortran and len(shape) > 1) or not shape:
             raise SourceError(
-                f"{blob.name}: expected an array of numbers in C order, got "
-                f"{'Fortran order' if fortran else f'{dtype} of shape {shape}'}",
-                hint="Save it anew with numpy.save(path, numpy.ascontiguousarray(x)).",
+                f"{blob.name}: expected an array of numbers or texts in C order, got "
+                f"{'Python objects' if dtype.hasobject else ''}"
+                f"{'Fortran order' if fortran and not dtype.hasobject else ''}"
+                f"{'' if shape else 'a single value'}",
+                hint="Texts are saved by numpy.array(x, str)."
+                if dtype.hasobject
+                else "Save it anew with numpy.save(path, numpy.ascontiguousarray(x)).",
             )
         if offset + size > blob.size:
             raise SourceError(
                 f"{blob.name} is cut short: expected {size} bytes at offset {offset}, "
                 f"it ends at {blob.size}",
                 hint="Copy it again.",
+            )
+        if offset + size < blob.size:
+            raise SourceError(
+                f"{blob.name}: expected {size} bytes at offset {offset}, there are "
+                f"{blob.size - offset}",
+                hint="Are several arrays saved in it? Save each in a file of its own.",
             )
     return BlobRows(blob, offset, shape, dtype)
 
@@ -191,9 +208,11 @@ def _members(blob: Blob) -> dict[str, tuple[Any, tuple[tuple[int, ...], np.dtype
     return members
 
 
-def _labels_file(folder: str, base: str) -> Blob | None:
+def _labels_file(images: str) -> str | None:
     """Find the file of labels beside a file of images."""
-    if is_url(folder):
-        return None  # a server need not list what is beside a file
+    folder, base = posixpath.split(images)
+    if is_url(images):  # a server need not list what is beside a file
+        beside = (posixpath.join(folder, name) for name in names_of_labels(base))
+        return next(filter(exists, beside), None)
     found = labels_beside(base, (path.name for path in Path(folder).iterdir()))
-    return open_blob(posixpath.join(folder, found)) if found else None
+    return posixpath.join(folder, found) if found else None

@@ -278,10 +278,9 @@ def _open_containers(given: _Given, targets: Sequence[str]) -> Source:
         return source
     if given.kind == "Parquet":
 
-        def of_paths(manifest: Manifest) -> Source:
-            return located(
-                name, common_folder(list(map(posixpath.dirname, given.locations))), manifest
-            )
+        def of_paths(manifest: Manifest, listing: Listing) -> Source:
+            folder = common_folder(list(map(posixpath.dirname, given.locations)))
+            return located(name, folder, manifest, listing)
 
         return open_parquet(name, shards, given.part, of_paths, targets)
     if given.part:

@@ -14,7 +14,8 @@ from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedBuilder
 from bottleneck.sources.base import Source
 from bottleneck.sources.blob import listing, open_blob
-from bottleneck.sources.rules import label_of
+from bottleneck.sources.listing import Listing, not_used
+from bottleneck.sources.rules import label_of, name_of
 from bottleneck.sources.shards import Shard, Sharded, row_keys
 from bottleneck.sources.target_columns import ITEM, TargetColumns
 from bottleneck.status import RowStatus
@@ -42,6 +43,8 @@ class ParquetSource(Sharded):
         Of the column of images.
     paths : RowGroupReader, optional
         Of the column of paths, for rows whose image is a file beside the table.
+    listing : Listing, optional
+        What was left out.
     """
 
     def __init__(
@@ -53,8 +56,9 @@ class ParquetSource(Sharded):
         *,
         reader: Any,
         paths: Any = None,
+        listing: Listing | None = None,
     ) -> None:
-        super().__init__(name, manifest, [shard.blob for shard in shards], counts)
+        super().__init__(name, manifest, [shard.blob for shard in shards], counts, listing)
         self._reader = reader
         self._paths = paths
         self._files = [shard.blob.name for shard in shards]
@@ -90,7 +94,7 @@ def open_parquet(
     name: str,
     shards: Sequence[Shard],
     part: str,
-    of_paths: Callable[[Manifest], Source],
+    of_paths: Callable[[Manifest, Listing], Source],
     targets: Sequence[str] = (),
 ) -> Source:
     """List the images of Parquet files.
@@ -104,7 +108,7 @@ def open_parquet(
     part : str
         ``IMAGE`` or ``IMAGE,LABEL``: names of columns, where they do not tell.
     of_paths : callable
-        Makes the source of a table of paths.
+        Makes the source of a table of paths, from its manifest and what was left out.
     targets : sequence of str
         Columns that are targets, see :class:`~bottleneck.sources.target_columns.TargetColumns`.
 
@@ -118,7 +122,12 @@ def open_parquet(
         When there is no row, or a path appears twice.
     """
     try:
-        from bottleneck.sources.parquet_columns import choose_columns, is_target_only
+        from bottleneck.sources.parquet_columns import (
+            choose_columns,
+            column_with,
+            columns_of,
+            is_target_only,
+        )
         from bottleneck.sources.row_groups import (
             RowGroupReader,
             first_value,
@@ -134,22 +143,22 @@ def open_parquet(
     table = _Table(PackedBuilder(), array("i"), array("i"), array("i"), {}, {}, {})
     asked: TargetColumns | None = None
     counts, groups, path_groups = [], [], []
+    unused: list[str] = []
     for shard in shards:
         with listing(), open_file(shard.blob) as file:
-            columns = columns or choose_columns(
-                file.schema_arrow, shard.blob.name, part, partial(first_value, file)
-            )
-            asked = asked or TargetColumns(targets, file.schema_arrow.names, name)
-            if columns.label in asked.names and is_target_only(
-                file.schema_arrow.field(columns.label).type
-            ):
-                columns = replace(columns, label="")
-            missing = columns.missing(file.schema_arrow.names, asked.names)
-            if missing:
-                raise SourceError(
-                    f"{shard.blob.name}: expected the columns of {shards[0].blob.name}, "
-                    f"{missing!r} is missing among {', '.join(file.schema_arrow.names)}"
-                )
+            schema = file.schema_arrow
+            if columns is None:
+                here = choose_columns(schema, shard.blob.name, part, partial(first_value, file))
+            else:
+                image = column_with(columns.leaf, schema.names)
+                here = columns_of(schema, image, part.partition(",")[2])
+            asked = asked or TargetColumns(targets, schema.names, name)
+            if here.label in asked.names and is_target_only(schema.field(here.label).type):
+                here = replace(here, label="")
+            columns = columns or here
+            _refuse_difference(shard, shards[0], (columns, here), asked.names, schema.names)
+            used = {*columns.used(schema.names), *asked.names}
+            unused += [column for column in schema.names if column not in used]
             _read_table(file, shard.blob.name, columns, table, asked)
             counts.append(file.metadata.num_rows)
             groups.append(plan_groups(file.metadata, columns.leaf))
@@ -176,12 +185,35 @@ def open_parquet(
     except ManifestError as error:
         raise ManifestError(f"{name}: {error.message}", hint=error.hint) from error
     manifest = replace(manifest, targets=asked.finish())
+    found = Listing(notes=not_used("columns", unused))
     if not columns.leaf:
-        return of_paths(manifest)
+        return of_paths(manifest, found)
     blobs = [shard.blob for shard in shards]
     reader = RowGroupReader(blobs, groups, columns.leaf)
     paths = RowGroupReader(blobs, path_groups, columns.path) if columns.path else None
-    return ParquetSource(name, manifest, shards, counts, reader=reader, paths=paths)
+    return ParquetSource(name, manifest, shards, counts, reader=reader, paths=paths, listing=found)
+
+
+def _refuse_difference(
+    shard: Shard,
+    first: Shard,
+    columns: "tuple[Columns, Columns]",
+    targets: Sequence[str],
+    names: Sequence[str],
+) -> None:
+    """Refuse a file in which other columns mean something than in the first one."""
+    theirs, ours = columns
+    lost = [*targets, *(one for one in ours.used(names) if one)]
+    missing = next((one for one in lost if one not in names), None)
+    pairs = zip(theirs.parts, ours.parts, strict=True)
+    there, here = next(((a, b) for a, b in pairs if a != b), ("", ""))
+    if missing or there or here:
+        what = f"{missing or there!r} is missing" if missing or there else f"it has {here!r} too"
+        raise SourceError(
+            f"{shard.blob.name}: expected the columns of {first.blob.name}, {what} among "
+            f"{', '.join(names)}",
+            hint="Write all files with the same columns; a label that is not known is null.",
+        )
 
 
 @dataclass
@@ -231,12 +263,15 @@ def _read_table(
                 plain = not columns.leaf and ("./" in path or "//" in path) and "://" not in path
                 table.paths.append(posixpath.normpath(path) if plain else path)
         for column, codes, names in meant:
+            reads = label_of if column == columns.label else name_of
             for i, value in enumerate(_leaf(batch, column).to_pylist() if column else ()):
-                cell = (column, value if isinstance(value, Hashable) else repr(value))
+                # By what it looks like where it has no hash, or as NaN is never found again.
+                cell = (column, value if isinstance(value, str | int) else repr(value))
                 text = known.get(cell)
                 if text is None:
                     where = f"{name}, column {column!r}, row {row + i}"
-                    text = known[cell] = _class_name(value, classes.get(column, ()), where)
+                    text = reads(value, where)
+                    text = known[cell] = _class_name(text, value, classes.get(column, ()), where)
                 codes.append(names.setdefault(text, len(names)))
         for place, column in enumerate(asked.names):
             for i, value in enumerate(_leaf(batch, column).to_pylist()):
@@ -261,8 +296,8 @@ def _path(value: Any, where: str) -> str:
 def _cell(value: Any, known: tuple[str, ...], where: str) -> str:
     """Write a value as a CSV table has it; a list with :data:`ITEM` behind every item."""
     if isinstance(value, list):
-        return ITEM + "".join(f"{_class_name(item, known, where)}{ITEM}" for item in value
-                              if item is not None)  # fmt: skip
+        items = ((label_of(item, where), item) for item in value if item is not None)
+        return ITEM + "".join(f"{_class_name(*item, known, where)}{ITEM}" for item in items)
     if isinstance(value, float):
         return repr(value)
     if value is None or isinstance(value, bool | int | str | Decimal):
@@ -275,17 +310,16 @@ def _cell(value: Any, known: tuple[str, ...], where: str) -> str:
     )
 
 
-def _class_name(value: Any, classes: tuple[str, ...], where: str) -> str:
-    """Return a label's text, empty for none; numbers are names where the schema has them."""
-    label = label_of(value, where)
-    if label is None or not classes or isinstance(value, str | bytes) or not label.isdecimal():
-        return label or ""
-    if int(label) >= len(classes):
+def _class_name(name: str | None, value: Any, classes: tuple[str, ...], where: str) -> str:
+    """Return the name of a class, empty for none; numbers are names where the schema has them."""
+    if name is None or not classes or isinstance(value, str | bytes) or not name.isdecimal():
+        return name or ""
+    if int(name) >= len(classes):
         raise ManifestError(
-            f"{where}: expected one of {len(classes)} classes that the schema names, got {label}",
+            f"{where}: expected one of {len(classes)} classes that the schema names, got {name}",
             hint="Write the table anew with the names of all classes.",
         )
-    return classes[int(label)]
+    return classes[int(name)]
 
 
 def _leaf(batch: Any, column: str) -> Any:

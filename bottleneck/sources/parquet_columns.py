@@ -1,7 +1,7 @@
 """Which columns of a Parquet table hold images or paths, labels, splits and groups."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +41,19 @@ class Columns:
     split: str
     group: str
 
-    def missing(self, names: Sequence[str], targets: Sequence[str] = ()) -> str | None:
-        """Return the first of them that is not among some names."""
-        used = (self.leaf, self.path, self.label, self.split, self.group, *targets)
-        tops = (n if n in names else n.partition(".")[0] for n in used if n)
-        return next((top for top in tops if top not in names), None)
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.leaf, self.path, self.label, self.split, self.group
+
+    def used(self, names: Sequence[str]) -> list[str]:
+        """Return the columns of a table of some names that they are in."""
+        return [column_with(part, names) for part in self.parts if part]
+
+
+def column_with(part: str, names: Sequence[str]) -> str:
+    """Return the column that a part of it is in: ``image`` for ``image.bytes``."""
+    return part if part in names else part.rpartition(".")[0]
 
 
 def choose_columns(
@@ -69,25 +77,15 @@ def choose_columns(
     SourceError
         When none holds images or paths, or there is no telling which; lists the columns.
     """
-    leaves = {}
-    for field in schema:
-        kind = field.type
-        if pa.types.is_struct(kind):
-            inner = [kind.field(i).name for i in range(kind.num_fields)]
-            if "bytes" in inner:
-                leaves[field.name] = (
-                    f"{field.name}.bytes", f"{field.name}.path" if "path" in inner else ""
-                )  # fmt: skip
-        elif _is_binary(kind):
-            leaves[field.name] = (field.name, "")
+    leaves = _leaves(schema)
     image, _, label = part.partition(",")
     listed = ", ".join(f"{field.name} ({_type_name(field.type)})" for field in schema)
     for wanted in filter(None, (image, label)):
         if wanted not in schema.names:
             raise SourceError(f"{name} has no column {wanted!r}", hint=f"It has: {listed}")
-    paths = [column for column in _PATHS if column in schema.names]
+    has_paths = any(_called(wanted, schema.names) for wanted in _PATHS)
     if not image:
-        found = _image_column({n: leaf for n, (leaf, _) in leaves.items()}, bool(paths), first)
+        found = _image_column({n: leaf for n, (leaf, _) in leaves.items()}, has_paths, first)
         if found is None:
             raise SourceError(
                 f"cannot tell which column of {name} holds the images: {listed}",
@@ -99,27 +97,60 @@ def choose_columns(
             f"{name}: the column {image!r} holds no encoded images: {listed}",
             hint="Images are binary, or {bytes, path} as Hugging Face writes them.",
         )
-    if not image and not paths:
+    if not image and not has_paths:
         raise SourceError(
             f"expected a column of images or of paths in {name}, got {listed}",
             hint="Images are binary, or {bytes, path} as Hugging Face writes them; paths are "
             "texts in a column named path.",
         )
+    return columns_of(schema, image, label)
+
+
+def columns_of(schema: Any, image: str, label: str = "") -> Columns:
+    """Find what the columns of a table mean, whose column of images is known; empty for paths."""
+    leaves = _leaves(schema)
     classes = class_labels(schema)
+    if len(classes) != 1:
+        classes = {}
     # A struct of bytes beside the images is another image, as a mask is, and no class.
-    usable = {f.name for f in schema if f.name not in leaves or _is_binary(f.type)} - {image}
-    named = [n for n in (*_LABELS, *(classes if len(classes) == 1 else ())) if n in usable]
-    label = label or (named[0] if named else "")
-    leaf, path = leaves[image] if image else ("", paths[0])
-    if image and not path and "path" in usable:
-        path = "path"
+    usable = [
+        f.name for f in schema if f.name != image and (f.name not in leaves or _is_binary(f.type))
+    ]
+    leaf, path = leaves.get(image, ("", ""))
+    names = ("path",) if leaf else _PATHS
     return Columns(
         leaf=leaf,
-        path=path,
-        label=label,
-        split="split" if "split" in usable else "",
-        group="group" if "group" in usable else "",
+        path=path or _first_called(names, usable),
+        label=label or _first_called((*_LABELS, *classes), usable),
+        split=_called("split", usable),
+        group=_called("group", usable),
     )
+
+
+def _leaves(schema: Any) -> dict[str, tuple[str, str]]:
+    """Return the columns that may be images: where their bytes are, and their paths."""
+    leaves = {}
+    for field in schema:
+        kind = field.type
+        if pa.types.is_struct(kind):
+            inner = [kind.field(i).name for i in range(kind.num_fields)]
+            if "bytes" in inner:
+                path = f"{field.name}.path" if "path" in inner else ""
+                leaves[field.name] = (f"{field.name}.bytes", path)
+        elif _is_binary(kind):
+            leaves[field.name] = (field.name, "")
+    return leaves
+
+
+def _first_called(wanted: Iterable[str], names: Sequence[str]) -> str:
+    return next(filter(None, (_called(name, names) for name in wanted)), "")
+
+
+def _called(name: str, names: Sequence[str]) -> str:
+    """Return the column of a name: in other letters (``Label``), as in CSV, where none has it."""
+    if name in names:
+        return name
+    return next((other for other in names if other.strip().lower() == name), "")
 
 
 def _image_column(
@@ -130,8 +161,8 @@ def _image_column(
     Hashes, features and thumbnails are bytes too. Empty where the paths are meant, None where
     there is no telling.
     """
-    likely = [n for n in leaves if n not in _LABELS and n.lower() not in _NOT_IMAGES]
-    named = next((n for n in ("image", "img", "jpg", "png") if n in likely), None)
+    likely = [n for n in leaves if n.lower() not in (*_LABELS, *_NOT_IMAGES)]
+    named = _first_called(("image", "img", "jpg", "png"), likely)
     if named or not likely:
         return named or ""
     if len(likely) == 1 and not has_paths:

@@ -41,7 +41,7 @@ _NO_LABEL = frozenset({"", "nan", "null", "<na>"})
 """Texts that programs write where there is no value. ``none`` may be a class of its own."""
 
 _NEGATIVE = re.compile(r"-\d+(\.\d*)?")
-_INTEGRAL = re.compile(r"(\d+)\.0*")
+_INTEGRAL = re.compile(r"(-?\d+)\.0*")
 
 
 def is_hidden_name(name: str) -> bool:
@@ -78,9 +78,23 @@ def is_image_key(path: str) -> bool:
 def label_of(value: object, where: str) -> str | None:
     """Return what a value says of an image's class: a text, or None for no label.
 
-    Empty and missing values, NaN and negative numbers are no label. Whole numbers are texts,
-    however they are stored: 3, 3.0 and ``"3.0"`` are the class ``3``. Texts lose the blanks and
-    the byte order mark around them. A list of one item is its item.
+    What :func:`name_of` says, but that a negative number is no label.
+
+    Raises
+    ------
+    ManifestError
+        For what is no one label.
+    """
+    name = name_of(value, where)
+    return None if name is None or _NEGATIVE.fullmatch(name) else name
+
+
+def name_of(value: object, where: str) -> str | None:
+    """Return the name of a class, a split or a group that a value is: a text, or None for none.
+
+    Empty and missing values and NaN are none. Whole numbers are texts, however they are stored:
+    3, 3.0 and ``"3.0"`` are ``3``. Texts lose the blanks and the byte order mark around them. A
+    list of one item is its item.
 
     Parameters
     ----------
@@ -98,7 +112,7 @@ def label_of(value: object, where: str) -> str | None:
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, list | tuple):
-        return _label_of_items(value, where)
+        return _name_of_items(value, where)
     if isinstance(value, bytes | bytearray | memoryview):
         raw = bytes(value)
         try:
@@ -111,21 +125,21 @@ def label_of(value: object, where: str) -> str | None:
     elif isinstance(value, float | Decimal):
         value = _whole(value, where)
     if value is None or isinstance(value, str | bool | numbers.Integral):
-        return None if value is None else _label_of_text(str(value))
+        return None if value is None else _name_of_text(str(value))
     raise ManifestError(
         f"{where}: expected a label, got {type(value).__name__} {_shown(value)}",
         hint="Classes are texts or whole numbers.",
     )
 
 
-def _label_of_items(values: Sequence[object], where: str) -> str | None:
+def _name_of_items(values: Sequence[object], where: str) -> str | None:
     if len(values) > 1:
         raise ManifestError(
             f"{where}: expected one label per image, got {len(values)} values: {_shown(values)}",
             hint="Store one-hot labels as the number of the class (argmax). Several labels of an "
             "image are targets: extract --target COLUMN.",
         )
-    return label_of(values[0], where) if values else None
+    return name_of(values[0], where) if values else None
 
 
 def _whole(value: float | Decimal, where: str) -> int | None:
@@ -140,9 +154,9 @@ def _whole(value: float | Decimal, where: str) -> int | None:
     return int(value)
 
 
-def _label_of_text(text: str) -> str | None:
+def _name_of_text(text: str) -> str | None:
     text = text.strip("\ufeff \t\r\n\v\f\0")
-    if text.lower() in _NO_LABEL or _NEGATIVE.fullmatch(text):
+    if text.lower() in _NO_LABEL:
         return None
     whole = _INTEGRAL.fullmatch(text)
     return whole[1] if whole else text

@@ -3,7 +3,7 @@
 import json
 import posixpath
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bottleneck.errors import ImageError, SourceError
 from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedBuilder
-from bottleneck.sources.archive import archive_manifest, sort_members
+from bottleneck.sources.archive import archive_manifest, sort_members, sorted_rows
 from bottleneck.sources.blob import Window, listing
 from bottleneck.sources.listing import Listing, Tally
 from bottleneck.sources.rules import LABEL_SUFFIXES, is_hidden, is_image_key, label_of, suffix
@@ -23,8 +23,11 @@ from bottleneck.status import RowStatus
 _JSON_LABELS = ("label", "class", "class_name", "cls", "category")
 _LONGEST_LABEL = 100
 
-_Labelled = tuple[Member, str | None, bool]
-"""An image, its label, and whether that comes from a ``.txt``, which may be a caption."""
+_Label = tuple[str | None, bool]
+"""What is said of an image: a label, nothing at all (None), or that it has none (empty).
+
+And whether that comes from a ``.txt``, which may be a caption.
+"""
 
 
 class TarSource(Sharded):
@@ -112,14 +115,11 @@ def open_tar(name: str, shards: Sequence[Shard]) -> TarSource:
     offsets, sizes = np.frombuffer(index.offsets, "u8"), np.frombuffer(index.sizes, "u8")
     names, order = sort_members(index.names.finish(), counts)
     labels: Iterable[str | None] | None = None
-    if index.labels:
+    if index.has_labels:
         codes = np.frombuffer(index.codes, "i4")
-        codes = codes if order is None else codes[order]
-        labels = map(index.label, codes) if index.has_labels else None
-    odd = index.odd
+        labels = map(index.by_code().__getitem__, codes if order is None else codes[order])
     if order is not None:
         offsets, sizes = offsets[order], sizes[order]
-        odd = {int(new): odd[old] for new, old in enumerate(order.tolist()) if old in odd}
     manifest = archive_manifest(name, shards, counts, names, labels)
     return TarSource(
         name,
@@ -128,7 +128,7 @@ def open_tar(name: str, shards: Sequence[Shard]) -> TarSource:
         counts,
         offsets=offsets,
         sizes=sizes,
-        odd=odd,
+        odd=sorted_rows(index.odd, order),
         listing=index.tally.finish(),
     )
 
@@ -144,27 +144,31 @@ class _Index:
     labels: dict[tuple[str, bool], int] = field(default_factory=dict)
     odd: dict[int, str] = field(default_factory=dict)
     captions: bool = False
+    said: set[bool] = field(default_factory=set)
+    """Whether files beside images, and texts among them, say what has a label and what not."""
+    no_text: dict[str, str] = field(default_factory=dict)
+    """Labels whose bytes are not UTF-8, and where each was found first."""
     tally: Tally = field(default_factory=Tally)
 
     @property
     def has_labels(self) -> bool:
-        return any(not (text and self.captions) for _, text in self.labels)
+        return False in self.said or (True in self.said and not self.captions)
 
-    def label(self, code: int) -> str | None:
-        """Return the label of a code; dictionaries keep the order of their codes."""
-        if not hasattr(self, "_by_code"):
-            self._by_code = [
-                None if from_text and self.captions else label for label, from_text in self.labels
-            ]
-        return self._by_code[code] if code >= 0 else None
+    def by_code(self) -> list[str | None]:
+        """Return the label of each code, and behind them that of -1: None."""
+        for label, from_text in self.labels:
+            if from_text and not self.captions and label in self.no_text:
+                label_of(label.encode("utf-8", "surrogateescape"), self.no_text[label])  # refuses
+        listed = [None if text and self.captions else label for label, text in self.labels]
+        return [*listed, None]
 
     def add(self, shard: Shard) -> None:
         """Index one tar."""
         window = Window(shard.blob)
         links: list[tuple[int, Member]] = []
-        orphans: dict[str, tuple[str, bool]] = {}
+        orphans: dict[str, _Label] = {}
         first = len(self.names)
-        for member, label, from_text in self._samples(shard, window, orphans):
+        for member, label in self._samples(shard, window, orphans):
             if member.kind == "hard link":
                 links.append((len(self.names), member))
             elif member.kind != "file":
@@ -174,13 +178,13 @@ class _Index:
             self.names.append(member.name)
             self.offsets.append(member.offset)
             self.sizes.append(member.size)
-            self.codes.append(self._code(label, from_text))
+            self.codes.append(self._code(label))
         if links or orphans:
             names = {row: self.names[row] for row in range(first, len(self.names))}
             taken = set()
             for row, name in names.items() if orphans else ():
                 if self.codes[row] < 0 and (stem := _stem(name)) in orphans:
-                    self.codes[row] = self._code(*orphans[stem])
+                    self.codes[row] = self._code(orphans[stem])
                     taken.add(stem)
             if len(taken) < len(orphans):
                 self.tally.reasons["label without an image"] += len(orphans) - len(taken)
@@ -200,12 +204,15 @@ class _Index:
             else:
                 self.offsets[row], self.sizes[row] = self.offsets[target], self.sizes[target]
 
-    def _code(self, label: str | None, from_text: bool) -> int:
+    def _code(self, found: _Label) -> int:
+        label, from_text = found
+        if label is not None:
+            self.said.add(from_text)
         return self.labels.setdefault((label, from_text), len(self.labels)) if label else -1
 
     def _samples(
-        self, shard: Shard, window: Window, orphans: dict[str, tuple[str, bool]]
-    ) -> Iterator[_Labelled]:
+        self, shard: Shard, window: Window, orphans: dict[str, _Label]
+    ) -> Iterator[tuple[Member, _Label]]:
         """Yield images with the labels of the members beside them.
 
         WebDataset keeps what belongs together side by side, named up to the first dot alike.
@@ -213,7 +220,7 @@ class _Index:
         """
         sample = ""
         images: list[Member] = []
-        found: dict[str, dict[str, str]] = {}
+        found: dict[str, dict[str, str | None]] = {}
         for member in read_members(shard.blob, window):
             key = _sample(member.name)
             if key != sample:
@@ -222,21 +229,21 @@ class _Index:
             if is_hidden(member.name):
                 self.tally.leave_out(member.name)
                 continue
-            if is_image_key(member.name) and member.kind != "other":
+            if is_image_key(member.name) and member.kind != "folder":
                 images.append(member)
                 continue
             stem, ending = _stem(member.name), suffix(member.name)
             if ending in LABEL_SUFFIXES and member.kind == "file":
                 data = window.read(member.offset, member.size)
                 where = f"{shard.blob.name}: {member.name!r} at offset {member.offset}"
-                if ending == ".txt":
-                    text = data.decode("utf-8", "replace").strip()
-                    self.captions |= "\n" in text or len(text) > _LONGEST_LABEL
-                    label = label_of(text[: _LONGEST_LABEL + 1], where)
-                else:
-                    label = (_label_in_json if ending == ".json" else _label_in_cls)(data, where)
-                found.setdefault(stem, {})[ending] = label or ""
-            elif member.kind == "file":
+                label = _LABEL_IN[ending](data, where)
+                if ending == ".txt" and label:
+                    self.captions |= "\n" in label or len(label) > _LONGEST_LABEL
+                    label = label[: _LONGEST_LABEL + 1]
+                    if not _is_text(label):
+                        self.no_text.setdefault(label, where)
+                found.setdefault(stem, {})[ending] = label
+            elif member.kind not in ("folder", "symbolic link"):
                 self.tally.leave_out(member.name)
         yield from self._finish(sample, images, found, orphans)
 
@@ -244,34 +251,33 @@ class _Index:
         self,
         sample: str,
         images: list[Member],
-        found: dict[str, dict[str, str]],
-        orphans: dict[str, tuple[str, bool]],
-    ) -> Iterator[_Labelled]:
+        found: dict[str, dict[str, str | None]],
+        orphans: dict[str, _Label],
+    ) -> Iterator[tuple[Member, _Label]]:
         if not found:
-            yield from ((image, None, False) for image in images)
+            yield from ((image, (None, False)) for image in images)
             return
-        labels = {stem: best for stem, texts in found.items() if (best := _best(texts))}
+        labels = {stem: _best(texts) for stem, texts in found.items()}
         plain = [image for image in images if posixpath.splitext(image.name)[0] == sample]
         # Beside 7.jpg and 7.cls, a 7.mask.png is something about the image and not another one.
         if plain and len(plain) < len(images):
             self.tally.reasons["image beside a labelled one"] += len(images) - len(plain)
         for image in plain or images:
-            label = labels.get(_stem(image.name)) or labels.get(sample) or (None, False)
-            yield image, *label
+            yield image, labels.get(_stem(image.name)) or labels.get(sample) or (None, False)
         if not images:
             orphans.update(labels)
 
 
-def _best(texts: dict[str, str]) -> tuple[str, bool] | None:
-    for ending in LABEL_SUFFIXES:
-        if texts.get(ending):
-            return texts[ending], ending == ".txt"
-    return None
+def _best(texts: dict[str, str | None]) -> _Label:
+    """Return the first label that there is, or else that one says that there is none."""
+    said = [(texts[ending], ending == ".txt") for ending in LABEL_SUFFIXES if ending in texts]
+    named = next((one for one in said if one[0]), None)
+    return named or next((one for one in said if one[0] is not None), (None, False))
 
 
-def _label_in_cls(data: bytes, where: str) -> str | None:
-    label = label_of(data, where)
-    if label is not None and (len(label) > _LONGEST_LABEL or "\n" in label):
+def _label_in_cls(data: bytes, where: str) -> str:
+    label = label_of(data, where) or ""
+    if len(label) > _LONGEST_LABEL or "\n" in label:
         raise SourceError(
             f"{where}: expected the name or number of a class, got {len(data)} bytes of text",
             hint="One line of at most 100 letters is a class; keep other texts in .txt.",
@@ -286,11 +292,30 @@ def _label_in_json(data: bytes, where: str) -> str | None:
     except ValueError as error:
         raise SourceError(f"{where} is not valid JSON: {error}") from error
     if isinstance(value, dict):
-        named = (label_of(value[name], where) for name in _JSON_LABELS if name in value)
-        return next((label for label in named if label is not None), None)
+        said = None
+        for name in _JSON_LABELS:
+            if not said and name in value:
+                said = label_of(value[name], where) or ""
+        return said
     if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
         return None  # boxes or other things in the image
-    return label_of(value, where)
+    return label_of(value, where) or ""
+
+
+def _label_in_text(data: bytes, where: str) -> str:
+    """Return a text that may be a class; bytes that are no text stay as they are, for later."""
+    return label_of(data.decode("utf-8", "surrogateescape"), where) or ""
+
+
+_LABEL_IN: dict[str, Callable[[bytes, str], str | None]] = {
+    ".cls": _label_in_cls,
+    ".json": _label_in_json,
+    ".txt": _label_in_text,
+}
+
+
+def _is_text(label: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in label)
 
 
 def _stem(name: str) -> str:

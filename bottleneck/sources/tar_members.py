@@ -19,9 +19,24 @@ _COMPRESSED = {
     b"\xfd7zXZ": "xz",
     b"\x28\xb5\x2f\xfd": "zstd",
 }
-_HARD_LINK, _SYMBOLIC_LINK = b"1", b"2"
 _FILE = {b"0", b"\0", b"7"}
 _WITHOUT_DATA = {b"1", b"2", b"3", b"4", b"5", b"6"}
+_KINDS = {
+    b"1": "hard link",
+    b"2": "symbolic link",
+    b"3": "device",
+    b"4": "device",
+    b"5": "folder",
+    b"6": "pipe",
+    b"D": "folder",
+    b"M": "file continued from another volume",
+    b"S": "sparse file",
+    b"V": "folder",
+}
+"""What members are that are no plain files; GNU's volume labels (V) hold nothing either."""
+
+_OLD_SPARSE_MORE, _MORE_SPARSE_MORE = 482, 504
+"""Where GNU's old sparse headers say that another block of them follows."""
 
 
 @dataclass(slots=True)
@@ -34,8 +49,8 @@ class Member:
         Its path, without ``./`` before it.
     offset, size : int
         Where its bytes are.
-    kind : {"file", "hard link", "symbolic link", "sparse file", "other"}
-        What it is.
+    kind : str
+        ``file``, ``folder``, ``hard link``, or what else it is.
     target : str
         What a link points to.
     """
@@ -76,11 +91,11 @@ def read_members(blob: Blob, window: Window) -> Iterator[Member]:
             block, long, shared = window.read(position, _BLOCK), {}, {}
         _check_header(block, blob, position)
         kind = block[156:157]
-        size = _number(block[124:136], blob, position)
         fields = shared | long
-        if "size" in fields and kind not in b"xgLK":
-            size = int(fields["size"])
+        size = _size(block, fields, blob, position)
         data = position + _BLOCK
+        if kind == b"S":
+            data = _behind_sparse_headers(block, window, data)
         if kind in _WITHOUT_DATA:
             size = 0
         behind = data + -(-size // _BLOCK) * _BLOCK
@@ -93,8 +108,8 @@ def read_members(blob: Blob, window: Window) -> Iterator[Member]:
         position = behind
         if kind in (b"L", b"K"):
             long["path" if kind == b"L" else "linkpath"] = _text(window.read(data, size))
-        elif kind in (b"x", b"g"):
-            (long if kind == b"x" else shared).update(_records(window.read(data, size), blob, data))
+        elif kind in (b"x", b"X", b"g"):  # X: as Solaris wrote it before there was POSIX's x
+            (shared if kind == b"g" else long).update(_records(window.read(data, size), blob, data))
         else:
             path = fields.get("GNU.sparse.name") or fields.get("path") or _name(block)
             yield Member(
@@ -145,15 +160,33 @@ def _check_header(block: bytes, blob: Blob, position: int) -> None:
             )
 
 
-def _number(field: bytes, blob: Blob, position: int) -> int:
-    if field[0] & 0x80:  # base 256, for files of more than 8 GiB
-        return int.from_bytes(field, "big") - (0x80 << 8 * (len(field) - 1))
+def _size(block: bytes, fields: dict[str, str], blob: Blob, position: int) -> int:
+    """Return the length of a member's bytes; pax fields tell that of the file they are about."""
+    field = block[124:136]
     try:
-        return int(field.strip(b"\0 ") or b"0", 8)
-    except ValueError as error:
+        if "size" in fields and block[156:157] not in b"xXgLK":
+            size = int(fields["size"])
+        elif field[0] & 0x80:  # base 256, for files of more than 8 GiB
+            size = int.from_bytes(field, "big") - (0x80 << 8 * (len(field) - 1))
+        else:
+            size = int(field.strip(b"\0 ") or b"0", 8)
+    except ValueError:
+        size = -1
+    if size < 0:
         raise SourceError(
-            f"{blob.name} is damaged: the header at offset {position} has no valid size"
-        ) from error
+            f"{blob.name} is damaged: the header at offset {position} has no valid size",
+            hint="Copy it again.",
+        )
+    return size
+
+
+def _behind_sparse_headers(block: bytes, window: Window, position: int) -> int:
+    """Return where the bytes of one of GNU's old sparse files begin: behind its list of pieces."""
+    more = block[_OLD_SPARSE_MORE]
+    while more:
+        more = window.read(position, _BLOCK)[_MORE_SPARSE_MORE]
+        position += _BLOCK
+    return position
 
 
 def _records(data: bytes, blob: Blob, position: int) -> dict[str, str]:
@@ -179,13 +212,11 @@ def _name(block: bytes) -> str:
 
 
 def _kind(kind: bytes, path: str, fields: dict[str, str]) -> str:
-    if kind == b"S" or any(field.startswith("GNU.sparse") for field in fields):
+    if any(field.startswith("GNU.sparse") for field in fields):
         return "sparse file"
-    if kind == _HARD_LINK:
-        return "hard link"
-    if kind == _SYMBOLIC_LINK:
-        return "symbolic link"
-    return "file" if kind in _FILE and not path.endswith("/") else "other"
+    if kind in _FILE:
+        return "folder" if path.endswith("/") else "file"
+    return _KINDS.get(kind) or f"member of the unknown type {kind!r}"
 
 
 def _text(data: bytes) -> str:

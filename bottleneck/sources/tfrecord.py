@@ -18,6 +18,7 @@ from bottleneck.packed import PackedBuilder
 from bottleneck.sources.blob import Blob, Window, listing
 from bottleneck.sources.crc32c import masked_crc32c
 from bottleneck.sources.example_proto import Feature, MalformedError, read_features
+from bottleneck.sources.listing import Listing, not_used
 from bottleneck.sources.rules import label_of
 from bottleneck.sources.shards import Shard, Sharded, row_keys
 from bottleneck.status import RowStatus
@@ -48,6 +49,8 @@ class TFRecordSource(Sharded):
         Offset and length of each record.
     images : ndarray of uint32, shape (n, 2)
         Where the image begins in its record, and its length.
+    listing : Listing, optional
+        What was left out.
     """
 
     def __init__(
@@ -59,8 +62,9 @@ class TFRecordSource(Sharded):
         *,
         records: NDArray[np.uint64],
         images: NDArray[np.uint32],
+        listing: Listing | None = None,
     ) -> None:
-        super().__init__(name, manifest, [shard.blob for shard in shards], counts)
+        super().__init__(name, manifest, [shard.blob for shard in shards], counts, listing)
         self._blobs = [shard.blob for shard in shards]
         self._records = records
         self._images = images
@@ -122,7 +126,7 @@ def open_tfrecord(name: str, shards: Sequence[Shard], part: str = "") -> TFRecor
         counts.append(len(index.names) - before)
     if not len(index.names):
         raise ManifestError(f"expected records in {name}, found none")
-    labels = index.class_names()
+    labels = index.class_names(name)
     manifest = Manifest.build(
         row_keys(shards, counts, index.names.finish()),
         (labels[code] if code >= 0 else None for code in index.codes) if labels else None,
@@ -130,7 +134,9 @@ def open_tfrecord(name: str, shards: Sequence[Shard], part: str = "") -> TFRecor
     )
     records = np.frombuffer(index.records, "u8").reshape(-1, 2)
     images = np.frombuffer(index.images, "u4").reshape(-1, 2)
-    return TFRecordSource(name, manifest, shards, counts, records=records, images=images)
+    return TFRecordSource(
+        name, manifest, shards, counts, records=records, images=images, listing=index.listing()
+    )
 
 
 @dataclass
@@ -144,6 +150,8 @@ class _Index:
     codes: "array[int]" = field(default_factory=lambda: array("i"))
     labels: dict[tuple[str, str], int] = field(default_factory=dict)
     found: str = ""
+    features: dict[str, None] = field(default_factory=dict)
+    """Names of all features that were seen, in order."""
 
     def add(self, blob: Blob) -> None:
         """Index one file."""
@@ -154,6 +162,7 @@ class _Index:
                 features = read_features(window, start, start + length)
             except MalformedError:
                 features = {}
+            self.features.update(dict.fromkeys(features))
             image = self._image(features, blob, offset)
             self.records.extend((offset, length))
             placed = (image.offset - start, image.length) if image else (_NOT_THERE, 0)
@@ -161,8 +170,8 @@ class _Index:
             where = f"{blob.name}, the record at offset {offset}"
             text = _label(features, self.text, window, where)
             code = _label(features, self.label, window, where)
-            label = (text or code, code)
-            self.codes.append(self.labels.setdefault(label, len(self.labels)) if label[0] else -1)
+            label = (text, code)
+            self.codes.append(self.labels.setdefault(label, len(self.labels)) if any(label) else -1)
             self.names.append(_text(features, _NAMES, window))
 
     def _image(self, features: dict[str, Feature], blob: Blob, offset: int) -> Feature | None:
@@ -185,14 +194,36 @@ class _Index:
             )
         return image if image is not None and image.kind == "bytes" else None
 
-    def class_names(self) -> list[str]:
+    def class_names(self, source: str) -> list[str]:
         """Return the name of each code; classes of one name are told apart by their number.
 
-        ImageNet has two classes called crane.
+        ImageNet has two classes called crane. A number without a text is the class that has it
+        elsewhere.
         """
-        texts = [text for text, _ in self.labels]
-        shared = {text for text in texts if texts.count(text) > 1}
-        return [f"{text} ({code})" if text in shared else text for text, code in self.labels]
+        numbers: dict[str, list[str]] = {}
+        texts: dict[str, list[str]] = {}
+        for text, code in self.labels:
+            if text and code:
+                numbers.setdefault(text, []).append(code)
+                texts.setdefault(code, []).append(text)
+        names = []
+        for given, code in self.labels:
+            same = texts.get(code, ())
+            text = same[0] if not given and len(same) == 1 else given
+            several = len(numbers.get(text, ())) > 1
+            if several and not code:
+                raise ManifestError(
+                    f"{source}: expected a number in every record of the class {text!r}, which "
+                    f"has the numbers {', '.join(numbers[text])}; one has none",
+                    hint="Write the number or leave the text out.",
+                )
+            names.append(f"{text} ({code})" if several else text or code)
+        return names
+
+    def listing(self) -> Listing:
+        """Return which features no image or label was taken from."""
+        used = {self.found, *self.text, *self.label, *_NAMES}
+        return Listing(notes=not_used("features", sorted({*self.features} - used)))
 
 
 def _records(blob: Blob, window: Window) -> Iterator[tuple[int, int]]:
@@ -253,6 +284,6 @@ def _text(features: dict[str, Feature], names: Sequence[str], window: Window) ->
         if feature is None or feature.kind == "empty":
             continue
         if feature.kind == "bytes":
-            return window.read(feature.offset, feature.length).decode("utf-8", "replace")
+            return window.read(feature.offset, feature.length).decode("utf-8", "surrogateescape")
         return "".join(map(str, feature.first_two(window)[:1]))
     return ""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bottleneck.errors import ImageError, SourceError
 from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedBuilder
-from bottleneck.sources.archive import archive_manifest, sort_members
+from bottleneck.sources.archive import archive_manifest, sort_members, sorted_rows
 from bottleneck.sources.blob import listing
 from bottleneck.sources.listing import Listing, Tally
 from bottleneck.sources.rules import is_image_key
@@ -46,6 +46,8 @@ class ZipSource(Sharded):
         Images in each.
     entries : ndarray of ENTRY, shape (n,)
         Where each image is and how it is packed.
+    odd : dict of int to str
+        Rows that are no plain files, and what they are.
     listing : Listing, optional
         What was left out.
     """
@@ -58,11 +60,13 @@ class ZipSource(Sharded):
         counts: Sequence[int],
         entries: NDArray[np.void],
         *,
+        odd: dict[int, str],
         listing: Listing | None = None,
     ) -> None:
         super().__init__(name, manifest, [shard.blob for shard in shards], counts, listing)
         self._blobs = [shard.blob for shard in shards]
         self._entries = entries
+        self._odd = odd
 
     def read(self, row: int) -> bytes:
         """Return an image's bytes, unpacked and checked.
@@ -71,11 +75,13 @@ class ZipSource(Sharded):
         ------
         ImageError
             ``MISSING``, ``UNREADABLE`` or ``TRUNCATED``, naming the zip and the offset;
-            ``UNSUPPORTED`` for rare methods of compression.
+            ``UNSUPPORTED`` for links and rare methods of compression.
         """
         blob = self._blobs[self.locate(row)[0]]
         header, packed, size, crc, method, name = self._entries[row].item()
         where = f"{blob.name}, the member at offset {header}"
+        if row in self._odd:
+            raise ImageError(RowStatus.UNSUPPORTED, f"{where}: {self._odd[row]}, not a file")
         guess = min(LOCAL_HEADER.size + name + _EXTRA_GUESS + packed, max(0, blob.size - header))
         data = blob.read(header, max(guess, LOCAL_HEADER.size))
         signature, *_, name_length, extra_length = LOCAL_HEADER.unpack_from(data)
@@ -118,24 +124,37 @@ def open_zip(name: str, shards: Sequence[Shard]) -> ZipSource:
     names = PackedBuilder()
     rows = array("B")
     counts = []
+    odd: dict[int, str] = {}
     tally = Tally()
     for shard in shards:
         count = 0
         with listing():
             for entry in read_directory(shard.blob):
+                if entry.kind == "folder":
+                    continue
                 if is_image_key(entry.name):
                     _refuse_encrypted(entry, shard)
+                    if entry.kind != "file":
+                        odd[len(names)] = f"a {entry.kind}"
                     names.append(entry.name)
                     rows.frombytes(_ROW.pack(*entry.place))
                     count += 1
-                elif not entry.name.endswith("/"):
+                else:
                     tally.leave_out(entry.name)
         counts.append(count)
     sorted_names, order = sort_members(names.finish(), counts)
     entries = np.frombuffer(rows, ENTRY)
     manifest = archive_manifest(name, shards, counts, sorted_names, None)
     places = entries if order is None else entries[order]
-    return ZipSource(name, manifest, shards, counts, places, listing=tally.finish())
+    return ZipSource(
+        name,
+        manifest,
+        shards,
+        counts,
+        places,
+        odd=sorted_rows(odd, order),
+        listing=tally.finish(),
+    )
 
 
 _ROW = struct.Struct("<QQQIHH")

@@ -1,9 +1,11 @@
 """The central directory of a zip file: what is in it, and where."""
 
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from bottleneck.errors import SourceError
 from bottleneck.sources.blob import Blob, Window
@@ -16,6 +18,7 @@ _LOCATOR = struct.Struct("<4sIQI")
 
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _ENCRYPTED, _UTF8 = 0x1, 0x800
+_UNIX = (3, 19)
 _UNICODE_PATH = 0x7075
 _SIGNATURE = b"PK\5\5"
 """Of a digital signature behind the entries."""
@@ -33,11 +36,14 @@ class Entry:
         Offset of its header, packed size, size, CRC-32, method, and length of its name in bytes.
     encrypted : bool
         Whether a password is needed.
+    kind : str
+        ``file``, ``folder`` or ``symbolic link``, or what else a Unix program packed.
     """
 
     name: str
     place: tuple[int, int, int, int, int, int]
     encrypted: bool
+    kind: str
 
 
 def read_directory(blob: Blob) -> Iterator[Entry]:
@@ -73,15 +79,25 @@ def read_directory(blob: Blob) -> Iterator[Entry]:
         if end.wraps:
             header += (previous - header + _FULL32) >> 32 << 32 if header < previous else 0
             previous = header
+        name = _name(raw, flags, extra).replace("\\", "/")
         yield Entry(
-            name=_name(raw, flags, extra).replace("\\", "/"),
+            name=name,
             place=(header + end.shift, packed, size, crc, method, name_length),
             encrypted=bool(flags & _ENCRYPTED),
+            kind="folder" if name.endswith("/") else _kind(fields[1] >> 8, fields[15] >> 16),
         )
         offset += _CENTRAL.size + name_length + extra_length + comment_length
         number += 1
     if number != end.total and (end.is_wide or number & _FULL16 != end.total):
         raise _damaged(blob, f"expected {end.total} entries in its list, found {number}")
+
+
+def _kind(system: int, mode: int) -> str:
+    """Tell by the mode that programs on Unix (3) and macOS (19) keep; others keep none."""
+    form = stat.S_IFMT(mode) if system in _UNIX else 0
+    return {0: "file", stat.S_IFREG: "file", stat.S_IFLNK: "symbolic link"}.get(
+        form, "special file"
+    )
 
 
 def _damaged(blob: Blob, what: str) -> SourceError:
@@ -153,10 +169,7 @@ def _find_end(blob: Blob) -> _End:
     # Some programs write 64-bit fields although the short ones would do.
     is_wide = where >= 0 and tail[where : where + 4] == b"PK\6\7"
     if is_wide:
-        stop = _LOCATOR.unpack_from(tail, where)[2]
-        fields = _END64.unpack(blob.read(stop, _END64.size))
-        if fields[0] != b"PK\6\6":
-            raise SourceError(f"{blob.name} is damaged: no end mark at offset {stop}")
+        stop, fields = _wide_end(blob, _LOCATOR.unpack_from(tail, where)[2], stop - _LOCATOR.size)
         total, size, offset = fields[7], fields[8], fields[9]
     # A program may stand before the zip (self-extracting); offsets then begin behind it.
     shift = stop - size - offset
@@ -166,7 +179,23 @@ def _find_end(blob: Blob) -> _End:
             hint="Copy it again.",
         )
     wraps = not is_wide and shift > 0 and shift & _FULL32 == 0
+    if shift and not wraps and blob.read(0, 4) == b"PK\3\4":
+        raise SourceError(
+            f"{blob.name} holds {shift} bytes of another zip in front of its own members, whose "
+            "list says nothing of it",
+            hint="Are it two zips behind one another? Give each as a file of its own.",
+        )
     return _End(total, stop - size, stop, 0 if wraps else shift, is_wide, wraps)
+
+
+def _wide_end(blob: Blob, recorded: int, behind: int) -> tuple[int, tuple[Any, ...]]:
+    """Find the end mark of 64 bits: where it should be, or right before what names its place."""
+    for stop in (recorded, behind - _END64.size):  # the latter where a program stands in front
+        if 0 <= stop <= blob.size - _END64.size:
+            fields = _END64.unpack(blob.read(stop, _END64.size))
+            if fields[0] == b"PK\6\6":
+                return stop, fields
+    raise SourceError(f"{blob.name} is damaged: no end mark at offset {recorded}")
 
 
 def _last_end_mark(tail: bytes) -> int:

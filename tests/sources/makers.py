@@ -248,9 +248,9 @@ def hdf5(root, samples):
     return _case([root / "set.h5"], samples, keys, [root / "set.h5"], pixels=True)
 
 
-def write_idx(path, array):
-    array = np.asarray(array, np.uint8)
-    head = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+def write_idx(path, array, *, kind="u1", code=0x08):
+    array = np.asarray(array, kind)
+    head = bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
     data = head + array.tobytes()
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
     return path
@@ -303,15 +303,16 @@ def huggingface(root, samples):
     return _case([root], samples, keys, files)
 
 
+def varint(value):
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
 def encode_example(features):
     """Serialise an Example by hand: {name: bytes, int, or (kind, packed values)}."""
-
-    def varint(value):
-        out = bytearray()
-        while value > 127:
-            out.append(value & 127 | 128)
-            value >>= 7
-        return bytes([*out, value])
 
     def field_(number, data):
         return varint(number << 3 | 2) + varint(len(data)) + data

@@ -391,7 +391,7 @@ def test_idx_with_a_wrong_magic_is_refused(tmp_path):
     path.write_bytes(b"\0\0")
     refused(path, "is no IDX file")
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(
-        gzip.compress(b"\0\0\x0d\x03" + bytes(40))
+        gzip.compress(b"\0\0\x0d\x03" + bytes(12))
     )
     refused(tmp_path / "train-images-idx3-ubyte.gz", "got >f4")
 

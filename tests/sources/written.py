@@ -1,0 +1,325 @@
+"""The same few rows written as every kind of source, by libraries that are not ours.
+
+A row is an image that is told by its colour, and what is said of it: a label, a split. A kind that
+cannot say something as it is given says so itself: :class:`CannotHold`.
+"""
+
+import csv
+import io
+import json
+import struct
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from decimal import Decimal
+
+import h5py
+import makers
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from pyarrow import parquet
+
+from bottleneck.errors import ImageError
+from bottleneck.images import Geometry, decode, from_pixels
+from bottleneck.manifest import SPLITS
+from bottleneck.sources import open_source
+
+STEP = 20
+"""Between the greys of two images."""
+
+
+class CannotHold(Exception):
+    """A kind of source has no way to say this."""
+
+
+@dataclass(frozen=True)
+class Row:
+    number: int
+    label: object = None
+    split: object = None
+
+    @property
+    def name(self):
+        return f"{self.number}.png"
+
+
+def pixels(number):
+    return np.full((8, 8), STEP * number, np.uint8)
+
+
+def stacked(numbers):
+    return np.stack([pixels(number) for number in numbers])
+
+
+def png(number):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels(number)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def number_of(image):
+    """Return which image something read is; raises ImageError where it is none."""
+    geometry = Geometry(8, "squash")
+    drawn = decode(image, geometry) if isinstance(image, bytes) else from_pixels(image, geometry)
+    number, rest = divmod(int(drawn[4, 4, 0]), STEP)
+    assert not rest
+    return number
+
+
+def rows_of(source):
+    """Return number, label and split of every image that can be read, in the order listed."""
+    manifest = source.manifest
+    found = []
+    for row in range(len(source)):
+        try:
+            number = number_of(source.read(row))
+        except ImageError as error:
+            number = error.reason.name
+        label = int(manifest.labels[row])
+        found.append(
+            (number, manifest.classes[label] if label >= 0 else None, SPLITS[manifest.splits[row]])
+        )
+    return found
+
+
+def opened(given):
+    return open_source([str(one) for one in (given if isinstance(given, list) else [given])])
+
+
+# columns of values
+
+
+def table(root, rows, *, separator=",", ending=".csv"):
+    """A CSV table; a missing value is an empty cell, a number is written as Python writes it."""
+    for row in rows:
+        (root / row.name).write_bytes(png(row.number))
+    path = root / f"list{ending}"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, delimiter=separator)
+        writer.writerow(["path", "label", "split"])
+        writer.writerows([r.name, _written(r.label), _written(r.split)] for r in rows)
+    return path
+
+
+def _written(value):
+    if value is None or (isinstance(value, str) and value.isprintable()):
+        return value or ""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return repr(value)
+    raise CannotHold(f"a cell of text has no {type(value).__name__}")
+
+
+def tsv(root, rows):
+    return table(root, rows, separator="\t", ending=".tsv")
+
+
+def semicolons(root, rows):
+    return table(root, rows, separator=";", ending=".txt")
+
+
+def _arrow(root, rows, columns):
+    try:
+        columns["label"] = pa.array([row.label for row in rows])
+        columns["split"] = pa.array([row.split for row in rows])
+    except pa.ArrowException as error:
+        raise CannotHold(str(error)) from error
+    parquet.write_table(pa.table(columns), root / "list.parquet")
+    return root / "list.parquet"
+
+
+def parquet_paths(root, rows):
+    for row in rows:
+        (root / row.name).write_bytes(png(row.number))
+    return _arrow(root, rows, {"path": [row.name for row in rows]})
+
+
+def parquet_bytes(root, rows):
+    return _arrow(root, rows, {"image": [png(row.number) for row in rows]})
+
+
+def parquet_struct(root, rows):
+    images = [{"bytes": png(row.number), "path": row.name} for row in rows]
+    return _arrow(root, rows, {"image": images})
+
+
+# files beside images
+
+
+def tar_of(path, members):
+    with tarfile.open(path, "w") as archive:
+        for name, data in members:
+            makers.add_member(archive, name, data)
+    return path
+
+
+def zip_of(path, members):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return path
+
+
+def _beside(root, rows, ending, write):
+    """A WebDataset tar of each split."""
+    given = []
+    for split in dict.fromkeys(row.split for row in rows):
+        name = _written(split) or "images"
+        inside = [row for row in rows if row.split == split]
+        members = [
+            (f"{row.number:04d}{suffix}", data)
+            for row in inside
+            for suffix, data in ((".png", png(row.number)), (ending, write(row.label)))
+            if data is not None
+        ]
+        given.append(tar_of(root / f"{name}-000.tar", members))
+    return given
+
+
+def cls(root, rows):
+    def write(label):
+        if label is None or isinstance(label, bytes):
+            return label
+        return _written(label).encode()
+
+    return _beside(root, rows, ".cls", write)
+
+
+def txt(root, rows):
+    def write(label):
+        if label is None or isinstance(label, bytes):
+            return label
+        return _written(label).encode()
+
+    return _beside(root, rows, ".txt", write)
+
+
+def json_files(root, rows):
+    def write(label):
+        try:
+            return json.dumps({"label": label}).encode()
+        except TypeError as error:
+            raise CannotHold(str(error)) from error
+
+    return _beside(root, rows, ".json", write)
+
+
+# records
+
+
+def _feature(value):
+    """A feature of an Example: (number of the list's kind, its packed values), or bytes."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes):
+        return value
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(one, list) for one in values):
+        raise CannotHold("a feature is a flat list")
+    if all(isinstance(one, float) for one in values) and values:
+        return 2, struct.pack(f"<{len(values)}f", *values)
+    if all(isinstance(one, int) and -(1 << 63) <= one < 1 << 63 for one in values):
+        if any(isinstance(one, bool) for one in values):
+            raise CannotHold("a feature has no flags")
+        return 3, b"".join(makers.varint(one % (1 << 64)) for one in values)
+    raise CannotHold(f"a feature has no {type(values[0]).__name__}")
+
+
+def tfrecord(root, rows):
+    """A file of records of each split; a missing label is a feature that is not there."""
+    given = []
+    for split in dict.fromkeys(row.split for row in rows):
+        records = []
+        for row in rows:
+            if row.split == split:
+                features = {"image": png(row.number), "label": _feature(row.label)}
+                present = {name: value for name, value in features.items() if value is not None}
+                records.append(makers.encode_example(present))
+        path = root / f"{_written(split) or 'images'}.tfrecord"
+        given.append(makers.write_records(path, records))
+    return given
+
+
+# arrays
+
+
+def _labels(rows):
+    labels = [row.label for row in rows]
+    if any(isinstance(label, Decimal | dict) for label in labels):
+        raise CannotHold("an array has no objects but by pickle")
+    try:
+        return np.array(labels)
+    except (ValueError, OverflowError) as error:
+        raise CannotHold(str(error)) from error
+
+
+def _by_split(rows):
+    """Return the word for each split, and its rows; no word where there are no splits."""
+    return {
+        (f"{_written(split)}_" if split else ""): [row for row in rows if row.split == split]
+        for split in dict.fromkeys(row.split for row in rows)
+    }
+
+
+def npz(root, rows):
+    arrays = {}
+    for word, part in _by_split(rows).items():
+        arrays |= {
+            f"{word}images": stacked(row.number for row in part),
+            f"{word}labels": _labels(part),
+        }
+    np.savez(root / "set.npz", **arrays)
+    return root / "set.npz"
+
+
+def npy(root, rows):
+    given = []
+    for word, part in _by_split(rows).items():
+        given.append(root / f"{word}images.npy")
+        np.save(given[-1], stacked(row.number for row in part))
+        np.save(root / f"{word}labels.npy", _labels(part))
+    return given
+
+
+def hdf5(root, rows):
+    with h5py.File(root / "set.h5", "w") as file:
+        for word, part in _by_split(rows).items():
+            file[f"{word}images"] = stacked(row.number for row in part)
+            labels = _labels(part)
+            if labels.dtype.kind == "U":
+                labels = [row.label for row in part]
+            try:
+                file[f"{word}labels"] = labels
+            except TypeError as error:
+                raise CannotHold(str(error)) from error
+    return root / "set.h5"
+
+
+_IDX_TYPES = {"u1": 0x08, "i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
+
+
+def idx(root, rows, *, images="images-idx3-ubyte", labels="labels-idx1-ubyte"):
+    for word, part in _by_split(rows).items():
+        makers.write_idx(
+            root / f"{word.replace('_', '-')}{images}", stacked(row.number for row in part)
+        )
+        values = _labels(part)
+        kind = {"i": ">i4", "f": ">f4"}.get(values.dtype.kind)
+        if kind is None or (kind == ">i4" and values.max() > 2**31 - 1):
+            raise CannotHold(f"IDX has no {values.dtype}")
+        makers.write_idx(
+            root / f"{word.replace('_', '-')}{labels}", values, kind=kind, code=_IDX_TYPES[kind]
+        )
+    return root
+
+
+VALUES = {
+    make.__name__: make
+    for make in (
+        *(table, tsv, semicolons, parquet_paths, parquet_bytes, parquet_struct),
+        *(cls, txt, json_files, tfrecord, npz, npy, hdf5, idx),
+    )
+}
+"""Kinds that keep a label as a value."""
