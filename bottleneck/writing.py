@@ -1,9 +1,10 @@
 """Where results go: checked before any work, and never in the place of something else."""
 
+import errno
 import os
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
@@ -99,14 +100,70 @@ def temporary_path(path: Path) -> Path:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Lend a temporary name, which becomes the file's own when all went well."""
+def written_whole(path: Path, *, replace: bool = True) -> Iterator[Path]:
+    """Write a file whole or not at all, whatever happens meanwhile.
+
+    Lends a temporary name beside the file's own. What was written there is made durable, and then
+    gets the file's name, durably too.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    replace : bool
+        Whether it may take the place of one that exists.
+
+    Raises
+    ------
+    FileExistsError
+        When ``path`` exists and ``replace`` is false.
+    OSError
+        When the disk does not take it.
+    """
     temporary = temporary_path(path)
     try:
         yield temporary
-        temporary.replace(path)
+        _sync(temporary, os.O_RDWR)
+        _rename(temporary, path, replace=replace)
+        sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the next writer removes what cannot be removed now
+            temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names created or removed in a folder durable."""
+    _sync(folder, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _rename(temporary: Path, path: Path, *, replace: bool) -> None:
+    """Give a file its name; never replaces a file unless told to.
+
+    Where there are no hard links (FAT, some network drives) only a writer's lock keeps others from
+    taking the name between the look and the renaming; a name claimed by an empty file would be
+    safe from all, but would stay if we were killed.
+    """
+    if replace:
+        temporary.replace(path)
+        return
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        raise
+    except OSError:
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
+        temporary.replace(path)
+    else:
+        temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,8 +5,6 @@ No pickle anywhere and nothing that could build an object: the weights are numbe
 
 import io
 import json
-import os
-import secrets
 import struct
 import zipfile
 import zlib
@@ -19,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import HeadError
+from bottleneck.writing import written_whole
 
 FORMAT = "bottleneck-head"
 CLASSES_VERSION, TARGETS_VERSION = 2, 3
@@ -88,7 +87,8 @@ def write_head(
         if estimator is not None:
             _add(archive, _ESTIMATOR, estimator)
     try:
-        _replace(path, buffer.getvalue())
+        with written_whole(path) as temporary:
+            temporary.write_bytes(buffer.getvalue())
     except OSError as error:
         raise HeadError(
             f"cannot write the head to {path}: {error.strerror or error}",
@@ -157,21 +157,3 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     entry = zipfile.ZipInfo(name, _DATE)
     entry.external_attr = 0o644 << 16
     archive.writestr(entry, content)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

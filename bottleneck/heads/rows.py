@@ -200,7 +200,7 @@ def rows_of(
     store: "FeatureStore", output: str, rows: NDArray[np.int64] | None = None
 ) -> "ArrayRows | FileRows":
     """Read an output of a feature file, ours or another program's; by default all its rows."""
-    if not store.in_place:
+    if not store.live:
         return ArrayRows(store.features(output), rows)
     extent = store.layout.features[output]
     shape = (extent.n_rows, extent.row_shape[0])

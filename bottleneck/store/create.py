@@ -29,7 +29,7 @@ from bottleneck.store.format import (
     meta_block_size,
 )
 from bottleneck.store.layout import read_layout
-from bottleneck.writing import temporary_path
+from bottleneck.writing import written_whole
 
 _MAX_ATTRIBUTE_BYTES = 64_000
 
@@ -69,11 +69,10 @@ def create(
         When the file exists and ``replace`` is false, or the disk has no room.
     """
     path = path.resolve()
-    temporary = temporary_path(path)
     datasets = live_datasets(len(manifest), dict(dims), FEATURE_DTYPES[dtype])
     try:
-        _prepare(temporary, datasets, manifest, recipe, preallocate=preallocate)
-        system.publish(temporary, path, replace=replace)
+        with written_whole(path, replace=replace) as temporary:
+            _prepare(temporary, datasets, manifest, recipe, preallocate=preallocate)
     except FileExistsError as error:
         raise StoreError(f"{path} exists already", hint="Give another name.") from error
     except OSError as error:
@@ -83,9 +82,6 @@ def create(
             f"cannot give the new file the name {path}: {error.strerror or error}",
             hint="Mend the disk, then run the same command again.",
         ) from error
-    finally:
-        with contextlib.suppress(OSError):  # the next writer removes what cannot be removed now
-            temporary.unlink(missing_ok=True)
 
 
 def _prepare(
@@ -96,7 +92,7 @@ def _prepare(
     *,
     preallocate: bool,
 ) -> None:
-    """Make the whole file under its temporary name, checked and durable."""
+    """Make the whole file under its temporary name, and check it."""
     size = sum(dataset.n_rows * dataset.row_bytes for dataset in datasets)
     attributes = _attributes(manifest, recipe)
     try:
@@ -109,7 +105,6 @@ def _prepare(
             )
             length = _fill(descriptor, datasets, manifest, attributes)
             _reserve(descriptor, length, preallocate)
-            os.fsync(descriptor)
         with h5py.File(temporary, "r") as file:
             read_layout(file)
     except (OSError, RuntimeError) as error:

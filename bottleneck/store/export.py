@@ -24,7 +24,7 @@ from bottleneck.store.format import (
     row_checksums,
 )
 from bottleneck.store.reader import FeatureStore
-from bottleneck.writing import prepare_output, temporary_path
+from bottleneck.writing import prepare_output, written_whole
 
 _BLOCK_ROWS = 8192
 
@@ -86,17 +86,13 @@ def export_compressed(
     with system.writer_lock(path):
         if path.exists():
             raise StoreError(f"{path} exists already", hint="Give another name.")
-        temporary = temporary_path(path)
         try:
-            _write_copy(store, temporary, compression)
-            system.publish(temporary, path, replace=False)
+            with written_whole(path, replace=False) as temporary:
+                _write_copy(store, temporary, compression)
         except (OSError, RuntimeError) as error:
             if isinstance(error, StoreError):
                 raise
             raise StoreError(f"cannot write {path}: {getattr(error, 'strerror', error)}") from error
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
         size = path.stat().st_size
     return ExportResult(
         output=str(path),

@@ -139,13 +139,10 @@ class FeatureStore:
         return self._contents.read_manifest()
 
     @property
-    def in_place(self) -> bool:
-        """Whether the rows lie as the writer left them: there is a :attr:`layout`."""
-        return self._contents.layout is not None
-
-    @property
     def live(self) -> bool:
-        """Whether rows can be written: not in a compressed copy, or another program's file."""
+        """Whether the rows lie as the writer left them, so that they can be written: there is a
+        :attr:`layout`. Not in a compressed copy, or another program's file.
+        """
         return self._contents.layout is not None
 
     @property

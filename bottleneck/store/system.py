@@ -44,15 +44,6 @@ def sync_data(descriptor: int) -> None:
         os.fdatasync(descriptor)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make names created or removed in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def preallocate(descriptor: int, size: int) -> None:
     """Reserve disk space for a whole file, so that a full disk is told now and not midway.
 
@@ -143,34 +134,6 @@ def pieces(descriptor: int) -> Iterator[tuple[int, bytes]]:
             data = os.pread(descriptor, min(hole - position, _PIECE_BYTES), position)
             yield position, data
             position += len(data)
-
-
-def publish(temporary: Path, path: Path, *, replace: bool) -> None:
-    """Give a finished temporary file its name, durably; never replaces a file unless told to.
-
-    The caller holds the writer lock. Where there are no hard links (FAT, some network drives)
-    that lock alone keeps others from taking the name between the look and the renaming; a name
-    claimed by an empty file would be safe from all, but would stay if we were killed.
-
-    Raises
-    ------
-    FileExistsError
-        When ``path`` exists and ``replace`` is false.
-    """
-    if replace:
-        temporary.replace(path)
-    else:
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            raise
-        except OSError:
-            if path.exists():
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
-            temporary.replace(path)
-        else:
-            temporary.unlink()
-    sync_folder(path.parent)
 
 
 @contextlib.contextmanager

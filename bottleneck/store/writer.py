@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck import writing
 from bottleneck.errors import StoreError
 from bottleneck.status import RowStatus
 from bottleneck.store import system
@@ -227,7 +228,7 @@ class Writer:
                 count = min(_BLOCK_BYTES, status.n_rows - start)
                 system.write_at(self._descriptor, os.pread(self._descriptor, count, offset), offset)
             system.sync_data(self._descriptor)
-            system.sync_folder(self.path.parent)
+            writing.sync_folder(self.path.parent)
             with contextlib.suppress(OSError):  # nothing changed, for those who go by the time
                 os.utime(self._descriptor, ns=(times.st_atime_ns, times.st_mtime_ns))
 

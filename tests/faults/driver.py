@@ -20,6 +20,7 @@ import numpy as np
 from faults.shim import Armed, Plan
 from faults.world import World
 
+from bottleneck import writing
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction import fill_store
 from bottleneck.extraction.plan import MaxFailed
@@ -209,7 +210,7 @@ def sabotage_flag_first():
 
 def sabotage_no_folder_sync():
     """Names are never made durable."""
-    system.sync_folder = lambda folder: None
+    writing.sync_folder = lambda folder: None
 
 
 def sabotage_no_sync():
