@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bottleneck.api import merge as merge
     from bottleneck.api import neighbors as neighbors
     from bottleneck.api import predict as predict
+    from bottleneck.api import relabel as relabel
     from bottleneck.api import rescue as rescue
     from bottleneck.api import run as run
     from bottleneck.api import survey as survey
@@ -54,6 +55,7 @@ _FUNCTIONS = (
     "merge",
     "neighbors",
     "predict",
+    "relabel",
     "rescue",
     "run",
     "survey",

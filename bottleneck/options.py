@@ -448,6 +448,25 @@ class BenchOptions(Options):
 
 
 @dataclass(frozen=True)
+class RelabelOptions(Options):
+    """A feature file and corrections to one with other labels."""
+
+    features: Annotated[One, _FEATURES]
+    fixes: Annotated[
+        One,
+        Option(
+            "A table of corrections: path, label; an empty label is none.",
+            metavar="FIXES.csv",
+            role="reads",
+            argument=True,
+        ),
+    ]
+    output: Annotated[
+        One, Option("The new feature file.", ("-o", "--output"), "NEW.h5", role="writes")
+    ]
+
+
+@dataclass(frozen=True)
 class InfoOptions(Options):
     """What a file is."""
 
@@ -549,6 +568,7 @@ OPTIONS: dict[str, type[Options]] = {
     "run": RunOptions,
     "doctor": DoctorOptions,
     "init": InitOptions,
+    "relabel": RelabelOptions,
     "demo": DemoOptions,
 }
 """The options of each function, by its name."""

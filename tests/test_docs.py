@@ -89,6 +89,7 @@ def prepared(tmp_path_factory):
             tags = [tag for tag, every in (("garden", 2), ("garage", 3)) if number % every == 0]
             table.writerow([path.relative_to(folder), 1000 + 7 * number, "|".join(tags) or "|"])
 
+    (folder / "fixes.csv").write_text("path,label\ntest/bag/00053.png,coat\n")
     photos = folder / "photos"
     lite = [f"efficientnet_lite{number}" for number in range(3)]
     bottleneck.extract_many(photos, folder / "{backbone}.h5", backbone=lite)

@@ -28,6 +28,7 @@ from bottleneck.options import (
     MergeOptions,
     NeighborsOptions,
     PredictOptions,
+    RelabelOptions,
     RescueOptions,
     RunOptions,
     SurveyOptions,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from bottleneck.api.evaluation import Judged
     from bottleneck.api.installation import Finding
     from bottleneck.api.prediction import Predicted
+    from bottleneck.api.relabelling import Relabelled
     from bottleneck.api.starting import Begun
     from bottleneck.api.training import Trained
     from bottleneck.comparison.neighbors import Neighbor
@@ -194,6 +196,19 @@ def verify(options: VerifyOptions) -> "VerifyReport":
     return verify_file(options.file, fix=options.fix)
 
 
+@takes(RelabelOptions)
+def relabel(options: RelabelOptions) -> "Relabelled":
+    """Write a feature file with corrected labels: same images, same features, bit for bit.
+
+    The original stays as it is. Every change is counted by label before and after; classes that
+    come or go are named. Images that the file does not have are refused.
+    """
+    from bottleneck.api.relabelling import apply_corrections
+
+    require_kinds(options, "relabel")
+    return apply_corrections(options)
+
+
 @takes(RescueOptions)
 def rescue(options: RescueOptions) -> "RescueResult":
     """Save the sound rows of a feature file whose metadata was damaged.
@@ -316,6 +331,7 @@ __all__ = [
     "merge",
     "neighbors",
     "predict",
+    "relabel",
     "rescue",
     "run",
     "survey",

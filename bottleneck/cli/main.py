@@ -29,6 +29,7 @@ COMMANDS = {
     "info": "What a feature file or a head is.",
     "verify": "Check a feature file against its checksums.",
     "rescue": "Save the rows of a damaged feature file.",
+    "relabel": "Correct labels by a table; the features stay.",
     "merge": "Join feature files of one recipe.",
     "export": "Hand features on: smaller, NPY, Parquet, a search index.",
     "backbones": "The catalogue of backbones.",

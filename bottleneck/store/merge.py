@@ -100,6 +100,43 @@ def merge(
     if concatenate_lists:
         starts = [0, *accumulate(len(store) for store in stores)][:-1]
     path = prepare_output(output, kind="features", inputs=inputs)
+    target, tally = _copied(path, stores, starts, manifest)
+    status = FeatureStore.open(path).status
+    return MergeResult(
+        output=str(path),
+        rows=len(status),
+        copied=tally.copied,
+        failed=tally.failed,
+        already_done=int(np.count_nonzero(target.status)),
+        pending=int(np.count_nonzero(status == RowStatus.PENDING)),
+        damaged=tally.damaged,
+        changed=_count_changed(stores) if not concatenate_lists else 0,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def copy_with(store: FeatureStore, manifest: Manifest, output: str | Path) -> Path:
+    """Copy a file's rows under a manifest that says something else of the same images.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        The file.
+    manifest : Manifest
+        The same keys in the same order.
+    output : str or Path
+        The new file; run again after a kill, the copy is resumed.
+    """
+    store.require_own()
+    path = prepare_output(output, kind="features", inputs=[store.path])
+    _copied(path, [store], [0], manifest)
+    return path
+
+
+def _copied(
+    path: Path, stores: Sequence[FeatureStore], starts: Sequence[int], manifest: Manifest
+) -> "tuple[FeatureStore, _Tally]":
+    """Make a file of that list, or continue it; return it as it was, and what was copied."""
     with system.writer_lock(path):
         if not path.exists():
             create(
@@ -122,18 +159,7 @@ def merge(
             )
         settle(path, target.layout)
         tally = _fill(target, stores, starts)
-    status = FeatureStore.open(path).status
-    return MergeResult(
-        output=str(path),
-        rows=len(status),
-        copied=tally.copied,
-        failed=tally.failed,
-        already_done=int(np.count_nonzero(target.status)),
-        pending=int(np.count_nonzero(status == RowStatus.PENDING)),
-        damaged=tally.damaged,
-        changed=_count_changed(stores) if not concatenate_lists else 0,
-        notes=tuple(dict.fromkeys(notes)),
-    )
+    return target, tally
 
 
 @dataclass
