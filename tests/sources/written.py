@@ -323,3 +323,183 @@ VALUES = {
     )
 }
 """Kinds that keep a label as a value."""
+
+
+# folders of classes in folders of splits
+
+BESIDE = (
+    "train/cat/.ipynb_checkpoints/1-checkpoint.png",
+    ".git/x.png",
+    "train/dog/drawing.SVG",
+    "test/README",
+)
+"""Files of a tree that are no images: two are hidden, two have an unknown ending."""
+
+_ENDINGS = (".png", ".PNG", ".Png")
+
+
+def tree(rows):
+    """Yield paths and contents of a tree: ``train/cat/1.png``, and ``train/4.PNG`` of no class."""
+    for row in rows:
+        folders = [row.split, row.label] if row.label not in ("", "-1") else [row.split]
+        yield "/".join([*folders, f"{row.number}{_ENDINGS[row.number % 3]}"]), png(row.number)
+    for name in BESIDE:
+        yield name, png(9)
+
+
+def _put(root, members):
+    for name, data in members:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+def folder(root, rows):
+    return _put(root / "photos", tree(rows))
+
+
+def wrapped_folder(root, rows):
+    _put(root / "download" / "photos", tree(rows))
+    return root / "download"
+
+
+def split_folders(root, rows):
+    photos = folder(root, rows)
+    return [photos / "train", photos / "test"]
+
+
+def class_folders(root, rows):
+    """As a shell writes ``photos/*/*`` out: folders of classes, and what is beside them."""
+    return sorted(folder(root, rows).glob("[!.]*/*"))
+
+
+def pattern(root, rows):
+    return f"{folder(root, rows)}/**/*"
+
+
+def pattern_of_images(root, rows):
+    return f"{folder(root, rows)}/**/*.[pP][nN][gG]"
+
+
+def pattern_in_braces(root, rows):
+    return f"{folder(root, rows)}/{{train,test}}/**"
+
+
+def files(root, rows):
+    photos = folder(root, rows)
+    return [photos / name for name, _ in tree(rows) if name not in BESIDE]
+
+
+def tar(root, rows):
+    return tar_of(root / "photos.tar", tree(rows))
+
+
+def wrapped_tar(root, rows):
+    return tar_of(root / "download.tar", ((f"./photos/{n}", data) for n, data in tree(rows)))
+
+
+def _archives(root, rows, ending, write):
+    """Pack the folder of each split by itself, and what is beside them with the first."""
+    given = []
+    for split in ("train", "test"):
+        members = [
+            (name.removeprefix(f"{split}/"), data)
+            for name, data in tree(rows)
+            if name.startswith(f"{split}/") or (split == "train" and "/" in name and name[0] == ".")
+        ]
+        given.append(write(root / f"{split}{ending}", members))
+    return given
+
+
+def tars_of_splits(root, rows):
+    return _archives(root, rows, ".tar", tar_of)
+
+
+def zipped(root, rows):
+    return zip_of(root / "photos.zip", tree(rows))
+
+
+def wrapped_zip(root, rows):
+    return zip_of(root / "download.zip", ((f"photos/{name}", data) for name, data in tree(rows)))
+
+
+def zips_of_splits(root, rows):
+    return _archives(root, rows, ".zip", zip_of)
+
+
+def _in_memory(root, rows, kind):
+    """What a kind writes, behind URLs."""
+    import fsspec
+
+    given = kind(root, rows)
+    store = fsspec.filesystem("memory")
+    for path in root.rglob("*"):
+        if path.is_file():
+            store.pipe_file(f"/{root.name}{path.as_posix()}", path.read_bytes())
+    given = given if isinstance(given, list) else [given]
+    return [f"memory://{root.name}{one}" for one in given]
+
+
+def folder_url(root, rows):
+    return _in_memory(root, rows, folder)
+
+
+def split_urls(root, rows):
+    return _in_memory(root, rows, split_folders)
+
+
+def pattern_url(root, rows):
+    return _in_memory(root, rows, pattern)
+
+
+def table_url(root, rows):
+    return _in_memory(root, rows, table)
+
+
+def tar_url(root, rows):
+    return _in_memory(root, rows, tar)
+
+
+def zip_url(root, rows):
+    return _in_memory(root, rows, zipped)
+
+
+def parquet_url(root, rows):
+    return _in_memory(root, rows, parquet_struct)
+
+
+def tfrecord_url(root, rows):
+    return _in_memory(root, rows, tfrecord)
+
+
+def npy_url(root, rows):
+    return _in_memory(root, rows, npy)
+
+
+def npz_url(root, rows):
+    return _in_memory(root, rows, npz)
+
+
+def hdf5_url(root, rows):
+    return _in_memory(root, rows, hdf5)
+
+
+def idx_url(root, rows):
+    return _in_memory(root, rows, idx)
+
+
+TREES = {
+    make.__name__: make
+    for make in (
+        *(folder, wrapped_folder, split_folders, class_folders, pattern, pattern_of_images),
+        *(pattern_in_braces, files, tar, wrapped_tar, tars_of_splits, zipped, wrapped_zip),
+        *(zips_of_splits, folder_url, split_urls, pattern_url, tar_url, zip_url),
+    )
+}
+"""Kinds whose folders say what a label and a split is."""
+
+URLS = {
+    make.__name__: make
+    for make in (*(table_url, parquet_url, tfrecord_url, npy_url, npz_url, hdf5_url, idx_url),)
+}
+"""Kinds of :data:`VALUES` behind URLs."""
