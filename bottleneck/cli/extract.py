@@ -75,6 +75,9 @@ def _print_result(result: dict[str, Any]) -> None:
         else None,
         f"{result['copied']} of them copied from identical images" if result["copied"] else None,
         f"{result['reused']} of them taken over from older files" if result["reused"] else None,
+        f"{result['first_of_several']} are the first page or frame of a file that has more"
+        if result["first_of_several"]
+        else None,
         *(
             (f"seconds: {spent}", f"limited by {result['limit']}: {result['advice']}")
             if result["seconds"] >= 1 and result["limit"]

@@ -8,7 +8,7 @@ from bottleneck.decode.digests import image_digest, row_keys
 from bottleneck.decode.job import Job
 from bottleneck.decode.slot import Slot
 from bottleneck.errors import ImageError
-from bottleneck.images import Drawing, decode_all, draw_pixels, make_view
+from bottleneck.images import Drawing, decode_all, draw_pixels, has_more_frames, make_view
 from bottleneck.sources import Source
 from bottleneck.status import RowStatus
 
@@ -50,6 +50,7 @@ def _image(source: Source, job: Job, slot: Slot, at: range, ends: list[int]) -> 
         places, drawings = _drawings(job, slot, at)
         if isinstance(image, bytes):
             drawn = decode_all(image, drawings) if drawings else []
+            slot.further[start] = not slot.rows[start] % job.views and has_more_frames(image)
         else:
             drawn = draw_pixels(image, drawings) if drawings else []
         for (position, g), pixels in zip(places, drawn, strict=True):

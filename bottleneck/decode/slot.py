@@ -58,6 +58,8 @@ class Slot:
         Bit ``g``: there are pixels for geometry ``g``.
     digests : ndarray of uint8, shape (batch_size, 16)
         Hash of each row's image; zeros where it could not be read.
+    further : ndarray of bool, shape (batch_size,)
+        Whether the file holds more pages or frames than the one drawn; at the first view of it.
     pixels : list of ndarray of uint8, shape (batch_size, height, width, 3)
         For each geometry the pixels of the rows that have some, one after the other.
     seconds : ndarray of float64, shape (2,)
@@ -81,6 +83,7 @@ class Slot:
         self.status: NDArray[np.uint8] = arrays["status"]
         self.drawn: NDArray[np.uint32] = arrays["drawn"]
         self.digests: NDArray[np.uint8] = arrays["digests"]
+        self.further: NDArray[np.bool_] = arrays["further"]
         self._messages: NDArray[np.uint8] = arrays["messages"]
         self._count: NDArray[np.int64] = arrays["count"]
         self.pixels: list[NDArray[np.uint8]] = [
@@ -101,6 +104,7 @@ class Slot:
         self.status[:n] = RowStatus.PENDING
         self.drawn[:n] = 0
         self.digests[:n] = 0
+        self.further[:n] = False
         self.hand[:] = IDLE
         self.seconds[:] = 0.0
 
@@ -147,6 +151,7 @@ def _fields(job: Job) -> Iterator[tuple[str, Any, tuple[int, ...], int]]:
         ("status", np.uint8, (n,)),
         ("drawn", np.uint32, (n,)),
         ("digests", np.uint8, (n, DIGEST_BYTES)),
+        ("further", np.bool_, (n,)),
         ("messages", np.uint8, (n, _MESSAGE_BYTES)),
     ]
     listed += [

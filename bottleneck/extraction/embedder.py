@@ -32,6 +32,8 @@ class EmbeddedBatch:
         The rows that are missing above.
     reused, copied : int
         How many of the features come from an older file, and from equal images of this one.
+    further : int
+        Files of which only the first of several pages or frames was used.
     """
 
     rows: NDArray[np.int64]
@@ -40,6 +42,7 @@ class EmbeddedBatch:
     failures: list[Failure] = field(default_factory=list)
     reused: int = 0
     copied: int = 0
+    further: int = 0
 
 
 @dataclass(frozen=True)

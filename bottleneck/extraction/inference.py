@@ -38,6 +38,8 @@ class _Begun:
         Of each output, a row per row; filled as far as they were at hand.
     reused, copied : int
         How many were in an older file, and in this one.
+    further : int
+        Files that hold more pages or frames.
     computed : callable
         Waits for the network.
     chosen, now, source : ndarray of int64
@@ -54,6 +56,7 @@ class _Begun:
     features: Features
     reused: int
     copied: int
+    further: int
     computed: Callable[[], Computed]
     chosen: NDArray[np.int64]
     now: NDArray[np.int64]
@@ -151,6 +154,7 @@ class Consumer:
             features=features,
             reused=len(rows) - len(new),
             copied=len(new) - len(missing),
+            further=int(np.count_nonzero(slot.further[at])),
             computed=computed,
             chosen=chosen,
             now=now,
@@ -179,7 +183,7 @@ class Consumer:
             good[bad] = False
             features = {name: block[good] for name, block in features.items()}
             rows, digests = rows[good], digests[good]
-        return EmbeddedBatch(rows, features, digests, failures, begun.reused, copied)
+        return EmbeddedBatch(rows, features, digests, failures, begun.reused, copied, begun.further)
 
 
 def infer(

@@ -26,6 +26,7 @@ class Tally:
     failed: int = 0
     copied: int = 0
     reused: int = 0
+    further: int = 0
     interrupted: bool = False
 
     def add(self, batch: EmbeddedBatch) -> None:
@@ -34,6 +35,7 @@ class Tally:
         self.failed += len(batch.failures)
         self.copied += batch.copied
         self.reused += batch.reused
+        self.further += batch.further
 
     @property
     def done(self) -> int:
@@ -56,6 +58,9 @@ class ExtractResult:
     copied, reused : int
         Rows among the ``ok`` ones whose features were copied from an identical image of this
         file, or taken over from an older file.
+    first_of_several : int
+        Images of this run whose file holds more pages or frames (an animation, a scan of several
+        pages) than the first, which was used.
     computed : int
         Images that this run's network computed: neither copied nor taken over.
     forward_seconds : float
@@ -101,6 +106,7 @@ class ExtractResult:
     failed: int
     copied: int
     reused: int
+    first_of_several: int
     computed: int
     forward_seconds: float
     decode_seconds: float
@@ -176,6 +182,7 @@ def summarise(
         failed=done_now - ok,
         copied=tally.copied,
         reused=tally.reused,
+        first_of_several=tally.further,
         computed=computed,
         forward_seconds=round(forward_seconds, 6),
         decode_seconds=round(seconds.get("read", 0.0) + seconds.get("decode", 0.0), 6),

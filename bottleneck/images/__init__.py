@@ -9,6 +9,7 @@ from bottleneck.images.decoder import (
     draw_pixels,
     from_pixels,
 )
+from bottleneck.images.frames import has_more_frames
 from bottleneck.images.geometry import (
     CROP_RATIO,
     Geometry,
@@ -33,6 +34,7 @@ __all__ = [
     "decode_all",
     "draw_pixels",
     "from_pixels",
+    "has_more_frames",
     "image_shape",
     "make_view",
     "views_recipe",

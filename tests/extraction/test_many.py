@@ -201,3 +201,14 @@ def test_a_view_is_the_part_it_says(tmp_path, rng):
     plain = decode(data, Geometry(32))
     np.testing.assert_array_equal(decode_all(data, [Drawing(Geometry(32))])[0], plain)
     assert make_view(b"digest", 0) is None
+
+
+@pytest.mark.parametrize(("views", "worker_kind"), [(1, "processes"), (3, "threads")])
+def test_files_with_more_pages_are_counted_once_each(photos, fill, views, worker_kind):
+    pages = [Image.new("RGB", (20, 20), (40 * i, 0, 0)) for i in range(3)]
+    for name in ("10", "11"):
+        pages[0].save(photos / f"train/ant/{name}.png", "TIFF", save_all=True,
+                      append_images=pages[1:])  # fmt: skip
+    (photos / "train/ant/12.png").write_bytes(b"II*\0\x08\0\0\0")
+    results = fill(photos, three(), worker_kind=worker_kind, views=views, max_failed=MaxFailed(9))
+    assert {result.first_of_several for result in results} == {2}
