@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bottleneck.comparison.alignment import Aligned
 from bottleneck.comparison.costs import Cost, pareto_front
 from bottleneck.comparison.outer import Predictions, Protocol
-from bottleneck.judge.best import ALPHA, p_of_draws
+from bottleneck.judge.best import ALPHA, p_against_best
 from bottleneck.judge.paired import Difference, mcnemar
 from bottleneck.judge.resampling import drawn_means
 from bottleneck.judge.scores import Judgement, judge
@@ -66,7 +66,7 @@ def rank(
 ) -> list[tuple[Contender, dict[str, Any]]]:
     """Order heads by accuracy and test each against the best.
 
-    A max-type bootstrap, of whole groups where rows belong to groups, decides what is
+    A max-type sign-flip test, of whole groups where rows belong to groups, decides what is
     distinguishable: see :mod:`bottleneck.judge.best`.
 
     Returns
@@ -138,7 +138,7 @@ def _against_best(
     """Compare every head, in the order of its accuracy, with the first."""
     values = right.astype(np.float64)
     draws = drawn_means(values, groups, resamples=resamples, seed=seed)
-    adjusted = p_of_draws(values.mean(axis=0), draws, 0)
+    adjusted = p_against_best(right, 0, groups, resamples=resamples, seed=seed)
     lines: list[dict[str, Any] | None] = [None]
     for i in range(1, right.shape[1]):
         test = mcnemar(right[:, 0], right[:, i])
@@ -151,7 +151,7 @@ def _against_best(
                 "mcnemar_exact": test.exact,
                 "mcnemar_mid_p": test.mid_p,
                 "p_adjusted": float(adjusted[i]),
-                "decided_by": "max-type bootstrap",
+                "decided_by": "max-type sign-flip test",
                 "distinguishable": bool(adjusted[i] < ALPHA),
             }
         )

@@ -5,17 +5,22 @@ pairwise tests, corrected for their number or not, finds differences where there
 24 equal heads in a quarter of all comparisons. The test here repeats the picking in every draw.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.judge.resampling import RESAMPLES, Groups, drawn_means
+from bottleneck.judge.resampling import RESAMPLES, Groups, units_of
 
 ALPHA: Final = 0.05
 """Chance of calling any of some equal heads worse than the best of them."""
 
 _ROUNDING: Final = 1e-12
+"""Leads are ratios of whole numbers and their roots: what differs by less is equal."""
+
+_BLOCK_CELLS: Final = 1 << 22
+"""Signs held at once: 32 MiB."""
 
 
 def p_against_best(
@@ -28,12 +33,18 @@ def p_against_best(
 ) -> NDArray[np.float64]:
     """Test every head against the one that was best on the same rows.
 
-    A max-type bootstrap (after P. Westfall and S. Young, Resampling-Based Multiple Testing,
-    1993): draws of the accuracies are centred, as if all heads were equally good; in each draw
-    the best head is picked anew and its largest studentised lead over any other head is kept.
-    A head's p-value is the share of draws whose lead is at least as large as the one observed.
-    The chance of calling any head worse that is as good as the best is then the level, however
-    many there are.
+    A max-type sign-flip test. If two heads are equally good, their difference on a row (on a
+    group of rows) is as likely to be the other way round (R. Fisher, The Design of Experiments,
+    1935, section 21; for one pair of heads this is McNemar's exact test). So each draw turns
+    the differences of a random half of the rows round, for all heads at once; it then picks the
+    best head anew and keeps its largest studentised lead over any other head (P. Westfall and
+    S. Young, Resampling-Based Multiple Testing, 1993). A head's p-value is the share of draws
+    whose lead is at least as large as the one observed. The chance of calling any head worse
+    that is as good as the best is then the level, however many there are.
+
+    A bootstrap of the rows does not hold the level here: it divides by a spread estimated once,
+    whose own error grows with the number of pairs and with few groups (8% instead of 5% for 24
+    heads and 100 groups). The spread of sign flips is known exactly.
 
     Parameters
     ----------
@@ -41,53 +52,54 @@ def p_against_best(
         Whether each head got each row right.
     best : int
         The head picked as the best.
-    groups, resamples, seed
-        As in :func:`~bottleneck.judge.resampling.drawn_counts`.
+    groups : ndarray of int, shape (n,), optional
+        Rows of one group are turned together; -1 for a row of its own.
+    resamples : int
+        Draws in all.
+    seed : int
+        Of the draws.
 
     Returns
     -------
     ndarray of float64, shape (heads,)
         Adjusted p-values; 1 for the best itself.
     """
-    values = right.astype(np.float64)
-    draws = drawn_means(values, groups, resamples=resamples, seed=seed)
-    return p_of_draws(values.mean(axis=0), draws, best)
-
-
-def p_of_draws(
-    observed: NDArray[np.float64], draws: NDArray[np.float64], best: int
-) -> NDArray[np.float64]:
-    """Do the same from draws at hand.
-
-    Parameters
-    ----------
-    observed : ndarray of float64, shape (heads,)
-        Accuracies on the rows themselves.
-    draws : ndarray of float64, shape (draws, heads)
-        Accuracies on each draw: :func:`~bottleneck.judge.resampling.drawn_means`.
-    best : int
-        The head picked as the best.
-    """
-    centred = draws - draws.mean(axis=0)
-    # The variance of a difference, from that of each and their covariance.
-    covariance = np.atleast_2d(np.cov(draws, rowvar=False))
-    spread = np.sqrt(
-        np.maximum(
-            np.diag(covariance)[:, None] + np.diag(covariance)[None, :] - 2 * covariance, 0.0
-        )
-    )
-    picked = centred.argmax(axis=1)
-    leads = centred[np.arange(len(centred)), picked][:, None] - centred
-    largest = _studentised(leads, spread[picked]).max(axis=1)
-    lead = _studentised((observed[best] - observed)[None, :], spread[[best]])[0]
-    exceeded = (largest[:, None] >= lead[None, :] - _ROUNDING).sum(axis=0)
-    p: NDArray[np.float64] = (exceeded + 1) / (len(draws) + 1)
-    p[lead <= _ROUNDING] = 1.0
+    hits = _hits_of_units(right, groups)
+    # Sums of squared differences: the same in every draw, whichever way round they are.
+    products = hits.T @ hits
+    spread = np.sqrt(np.diag(products)[:, None] + np.diag(products)[None, :] - 2 * products)
+    observed = right.sum(axis=0, dtype=np.float64)
+    lead = _studentised(observed[best] - observed, spread[best])
+    exceeded = np.zeros(len(observed))
+    for signs in _signs(resamples, len(hits), seed):
+        sums = signs @ hits
+        picked = sums.argmax(axis=1)
+        leads = _studentised(sums.max(axis=1)[:, None] - sums, spread[picked])
+        exceeded += (leads.max(axis=1)[:, None] >= lead - _ROUNDING).sum(axis=0)
+    p: NDArray[np.float64] = (exceeded + 1) / (resamples + 1)
+    p[lead <= 0] = 1.0
     return p
 
 
+def _hits_of_units(right: NDArray[np.bool_], groups: Groups | None) -> NDArray[np.float64]:
+    """Count what each head got right in each independent unit, where not all got as many."""
+    units = units_of(len(right), groups)
+    hits = np.stack([np.bincount(units, column) for column in right.T], axis=1)
+    told: NDArray[np.float64] = hits[(hits != hits[:, :1]).any(axis=1)]
+    return told
+
+
+def _signs(resamples: int, n: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Yield random signs: blocks of shape (draws, n)."""
+    rng = np.random.default_rng(seed)
+    step = max(1, _BLOCK_CELLS // max(n, 1))
+    for start in range(0, resamples, step):
+        coins = rng.integers(0, 2, (min(step, resamples - start), n), np.int8)
+        yield (2 * coins - 1).astype(np.float64)
+
+
 def _studentised(lead: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Divide by the spread; heads that always differ alike do not differ."""
-    found = np.zeros(np.broadcast_shapes(lead.shape, spread.shape))
-    np.divide(lead, spread, out=found, where=spread > _ROUNDING)
+    """Divide by the spread; heads that are right equally often everywhere do not differ."""
+    found = np.zeros_like(lead)
+    np.divide(lead, spread, out=found, where=spread > 0)
     return found

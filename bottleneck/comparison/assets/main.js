@@ -24,7 +24,7 @@ function drawMethod() {
       : `Heads were selected by ${d.folds}-fold cross-validation on the ${whole(d.train)} training images and asked once about the ${whole(d.judged)} test images.`,
     `All features share the same images, splits and folds (seed ${d.seed}). ${out ? `Left out everywhere: ${out}.` : "No image was left out."}` + (d.validation ? ` ${whole(d.validation)} validation images were left alone.` : ""),
     `Intervals are ${level}%: Wilson's for shares of images${d.groups ? ", which count as many images as their groups are worth" : ""}, the same from the variance of the mean for means over classes, and ${whole(data.resamples)} bootstrap draws of the judged images for the log loss; the calibration error has none, because resampling only adds to it.`,
-    `Each entry is tested against the best by a max-type bootstrap of ${d.groups ? "whole groups" : "images"}: every draw picks its own best, so that having picked the best on these images is paid for, and ${data.alpha} divides. "Not distinguishable" does not mean equal: more images may tell.`,
+    `Each entry is tested against the best by a max-type sign-flip test: every draw turns the differences between entries round on a random half of the ${d.groups ? "groups" : "images"}, as if all were equally good, and picks its own best, so that having picked the best on these images is paid for, and ${data.alpha} divides. "Not distinguishable" does not mean equal: more images may tell.`,
     "The best of many on the same images looks a little better than it is. When it matters, confirm it on images that took no part here.",
     ...d.notes,
   ];
