@@ -170,3 +170,27 @@ def test_no_module_shares_the_name_of_a_public_function():
     assert set(bottleneck.__all__) <= set(dir(bottleneck))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         bottleneck.nothing  # noqa: B018
+
+
+def test_errors_have_one_style():
+    """What was expected, then what came, in lower case and without a full stop."""
+    wrong = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}"
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args
+        if (text := message(node.exc.args[0]))
+        if "Received" in text
+        or text.startswith("Expected")
+        or ("expected" in text and text.endswith("."))
+    ]
+    assert wrong == []
+
+
+def message(node):
+    """Write what of a message is in the source; braces for the rest."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            part.value if isinstance(part, ast.Constant) else "{}" for part in node.values
+        )
+    return str(node.value) if isinstance(node, ast.Constant) else ""

@@ -39,7 +39,7 @@ class Archive:
                 height, width = shape[1:3]
                 if height != width:
                     raise wrong_file(
-                        self.path, self.spec, f"a network for images of {width}x{height} pixels."
+                        self.path, self.spec, f"a network for images of {width}x{height} pixels"
                     )
                 if height is not None:
                     return int(height)
@@ -76,13 +76,13 @@ class Archive:
                 raise wrong_file(
                     self.path,
                     self.spec,
-                    f"a model in which {', '.join(before)} come before the backbone.",
+                    f"a model in which {', '.join(before)} come before the backbone",
                     hint="Preprocessing is done here: save the backbone alone, `base.save(...)`.",
                 )
             self._copy(layers, model.layers)
             return rescaled
         raise wrong_file(
-            self.path, self.spec, f"{self.model.name}, in which no such network was found."
+            self.path, self.spec, f"{self.model.name}, in which no such network was found"
         )
 
     def _copy(self, sources: list[Any], targets: list[Any]) -> None:
@@ -92,7 +92,7 @@ class Archive:
             received = [value.shape for value in values]
             if expected != received:
                 raise wrong_file(
-                    self.path, self.spec, f"{source.name} of shapes {received}, not {expected}."
+                    self.path, self.spec, f"{source.name} of shapes {received}, not {expected}"
                 )
             if values:
                 target.set_weights(values)

@@ -101,16 +101,15 @@ def load(
     side = spec.input_size if size is None else size
     if side < spec.min_size:
         raise BackboneError(
-            f"{spec.name}: expected images of at least {spec.min_size} pixels a side. "
-            f"Received: {side}.",
+            f"{spec.name}: expected images of at least {spec.min_size} pixels a side, got {side}",
             hint=f"Its own size is {spec.input_size}.",
         )
     with isolated(backend) as keras, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras warns of sizes other than its own
         if (spec.name, keras.backend.backend()) in _NOT_BUILT:
             raise BackboneError(
-                f"{spec.name}: expected a framework that Keras builds it on. Received: "
-                f"{keras.backend.backend()}, where Keras refuses to, for a defect of its own.",
+                f"{spec.name}: expected a framework that Keras builds it on, got "
+                f"{keras.backend.backend()}, where Keras refuses to, for a defect of its own",
                 hint="Use another --runtime.",
             )
         if source == "bundled":
@@ -157,8 +156,8 @@ def layer_output(backbone: Backbone, name: str | None) -> Any:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         raise BackboneError(
-            f"{backbone.spec.name}: expected a layer with a map of height x width x channels. "
-            f"Received: {name!r}.",
+            f"{backbone.spec.name}: expected a layer with a map of height x width x channels, "
+            f"got {name!r}",
             hint=f"Nearest: {', '.join(near or list(known)[-3:])}.",
         )
     return backbone.model.get_layer(name).output
@@ -172,14 +171,14 @@ def _source(spec: BackboneSpec, weights: str | Path | None) -> str:
         return "bundled"  # its ImageNet weights are the package's
     if source == "bundled" and not spec.bundled:
         raise WeightsError(
-            f"{spec.name}: no package carries its weights.",
+            f"{spec.name}: no package carries its weights",
             hint=f"Bundled: {', '.join(bundled_names()) or 'none installed'}; or use"
             " --weights imagenet or --weights PATH.",
         )
     if source not in {"bundled", "imagenet", "none"} and not is_weights(source):
         raise WeightsError(
-            f"{spec.name}: expected bundled, imagenet, none or a weights file. Received:"
-            f" {source!r}, and there is no such file.",
+            f"{spec.name}: expected bundled, imagenet, none or a weights file, got"
+            f" {source!r}, and there is no such file",
             hint=f"It takes {TAKEN}",
         )
     return source
@@ -200,7 +199,7 @@ def _downloaded(keras: Any, spec: BackboneSpec, size: int) -> Any:
     except Exception as error:
         said = str(error).strip() or repr(error)
         raise WeightsError(
-            f"{spec.name}: expected ImageNet weights from Keras. Received: {said.splitlines()[0]}",
+            f"{spec.name}: expected ImageNet weights from Keras, got {said.splitlines()[0]}",
             hint=f"Without a network: put {weights_file(spec, size)} into {cache_folder()}, where"
             f" Keras looks, or name a file with --weights PATH, or choose a backbone whose weights"
             f" are bundled: {', '.join(bundled_names()) or 'none installed'}.",
@@ -213,8 +212,8 @@ def _from_file(keras: Any, spec: BackboneSpec, path: Path, size: int | None) -> 
         side = archive.size or size or spec.input_size
         if size is not None and side != size:
             raise WeightsError(
-                f"{path}: expected a network for images of {size} pixels. Received: one that"
-                f" fixes its input at {side}.",
+                f"{path}: expected a network for images of {size} pixels, got one that"
+                f" fixes its input at {side}",
                 hint=f"Use --size {side}, or save its weights alone: .weights.h5 has no size.",
             )
         model = _built_alike(keras, spec, side)

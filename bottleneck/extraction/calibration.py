@@ -55,7 +55,7 @@ def calibration_images(
     images = [slot.pixels[0][: np.count_nonzero(slot.drawn[: slot.count])].copy() for slot in slots]
     if not sum(map(len, images)):
         raise ManifestError(
-            f"{source.name}: expected images to calibrate int8 with. Received: {len(chosen)} that"
-            " cannot be decoded."
+            f"{source.name}: expected images to calibrate int8 with, got {len(chosen)} that"
+            " cannot be decoded"
         )
     return np.concatenate(images)

@@ -95,7 +95,7 @@ def on_devices(
     """
     if order.precision == "int8":
         raise OptionError(
-            f"Expected one device for int8. Received: {', '.join(devices)}.",
+            f"expected one device for int8, got {', '.join(devices)}",
             hint="OpenVINO computes int8 on all cores of the CPU already.",
         )
     gpus = [gpu_index(device) for device in devices]
@@ -123,7 +123,6 @@ def _environment(gpu: int | None) -> dict[str, str]:
     visible = [one for one in listed.split(",") if one]
     if gpu >= len(visible):
         raise RuntimeUnavailableError(
-            f"Expected the device gpu:{gpu}. Received: CUDA_VISIBLE_DEVICES={listed}, which shows"
-            f" {len(visible)}."
+            f"expected the device gpu:{gpu}, but CUDA_VISIBLE_DEVICES={listed} shows {len(visible)}"
         )
     return {**environment, "CUDA_VISIBLE_DEVICES": visible[gpu]}

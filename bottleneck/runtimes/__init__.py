@@ -43,25 +43,23 @@ def get(name: str = "auto", precision: str = "float32") -> Runtime:
     """
     if name not in NAMES:
         raise OptionError(
-            f"Expected a runtime, one of {', '.join(NAMES)}. Received: {name!r}.",
+            f"expected a runtime, one of {', '.join(NAMES)}, got {name!r}",
         )
     known = list(dict.fromkeys(one for runtime in RUNTIMES for one in precisions(runtime)))
     if precision not in known:
-        raise OptionError(
-            f"Expected a precision, one of {', '.join(known)}. Received: {precision!r}."
-        )
+        raise OptionError(f"expected a precision, one of {', '.join(known)}, got {precision!r}")
     chosen = choose(precision) if name == "auto" else name
     if precision not in precisions(chosen):
         others = [other for other in RUNTIMES if precision in precisions(other)]
         raise OptionError(
-            f"Expected a precision of the {chosen} runtime, {', '.join(precisions(chosen))}. "
-            f"Received: {precision!r}.",
+            f"expected a precision of the {chosen} runtime, {', '.join(precisions(chosen))}, "
+            f"got {precision!r}",
             hint=f"{precision} is computed by: {', '.join(others)}.",
         )
     if chosen not in installed():
         extra = "" if chosen == "tensorflow" else f"[{chosen}]"
         raise RuntimeUnavailableError(
-            f"Expected the framework of the {chosen} runtime. Received: {chosen} is not installed.",
+            f"expected the framework of the {chosen} runtime, but {chosen} is not installed",
             hint=f"`pip install 'bottleneck-features{extra}'`, or another --runtime; installed: "
             f"{', '.join(installed()) or 'none'}.",
         )

@@ -82,8 +82,8 @@ def choose(
             return name
     fitting = [name for name in RUNTIMES if precision in precisions(name)]
     raise RuntimeUnavailableError(
-        f"Expected a framework that computes in {precision}: {', '.join(fitting) or 'none does'}. "
-        f"Received: {', '.join(installed()) or 'none'}, which is what is installed.",
+        f"expected a framework that computes in {precision}: {', '.join(fitting) or 'none does'}, "
+        f"got {', '.join(installed()) or 'none'}, which is what is installed",
         hint=f"`pip install 'bottleneck-features[{fitting[-1]}]'`" if fitting else None,
     )
 

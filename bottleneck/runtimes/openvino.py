@@ -66,10 +66,10 @@ def compile(
     """
     check_precision("openvino", precision, PRECISIONS)
     if device is not None and gpu_index(device) is not None:
-        raise OptionError(f"Expected the device cpu: openvino has no other. Received: {device!r}.")
+        raise OptionError(f"expected the device cpu: openvino has no other, got {device!r}")
     if precision == "int8" and calibration is None:
         raise OptionError(
-            "Expected images to calibrate int8 with. Received: none.",
+            "expected images to calibrate int8 with, got none",
             hint="`bottleneck extract` takes them from its sources; elsewhere use float32.",
         )
     maps = output_maps(backbone, outputs)
@@ -81,7 +81,7 @@ def compile(
         "CPU", "OPTIMIZATION_CAPABILITIES"
     ):
         raise RuntimeUnavailableError(
-            "Expected a CPU that computes in bfloat16. Received: one that does not.",
+            "expected a CPU that computes in bfloat16, got one that does not",
             hint="Use --precision float32 or int8.",
         )
     model = _graph(ov, backbone, maps, outputs)

@@ -20,7 +20,7 @@ def output_maps(backbone: Backbone, outputs: Sequence[OutputSpec]) -> list[Any]:
     names = [output.name for output in outputs]
     if not names or len(set(names)) != len(names):
         raise BackboneError(
-            f"{backbone.spec.name}: expected one or more different outputs. Received: {names}."
+            f"{backbone.spec.name}: expected one or more different outputs, got {names}"
         )
     return [layer_output(backbone, output.layer) for output in outputs]
 

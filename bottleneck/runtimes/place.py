@@ -21,7 +21,7 @@ def gpu_index(device: str | None) -> int | None:
     if device == "cpu":
         return None
     if device is not None and not re.fullmatch(r"gpu(:\d+)?", device):
-        raise OptionError(f"Expected the device cpu, gpu or gpu:N. Received: {device!r}.")
+        raise OptionError(f"expected the device cpu, gpu or gpu:N, got {device!r}")
     return int((device or "gpu").partition(":")[2] or 0)
 
 
@@ -41,7 +41,7 @@ def require_gpu(precision: str, place: str) -> None:
     """
     if precision == "tf32" and place == "cpu":
         raise RuntimeUnavailableError(
-            "Expected an NVIDIA GPU for tf32. Received: the CPU.",
+            "expected an NVIDIA GPU for tf32, got the CPU",
             hint="Use --precision float32, or bfloat16.",
         )
 
@@ -63,6 +63,6 @@ def no_such_gpu(
         The command that installs its GPU parts.
     """
     return RuntimeUnavailableError(
-        f"Expected the device {device}. Received: {framework} {version} sees {count} GPUs.",
+        f"expected the device {device}, but {framework} {version} sees {count} GPUs",
         hint=f"`{remedy}` brings its GPU libraries; `bottleneck doctor` shows what it sees.",
     )

@@ -165,8 +165,7 @@ def check_precision(runtime: str, precision: str, known: Sequence[str]) -> None:
     """
     if precision not in known:
         raise OptionError(
-            f"Expected a precision of the {runtime} runtime, {', '.join(known)}. "
-            f"Received: {precision!r}."
+            f"expected a precision of the {runtime} runtime, {', '.join(known)}, got {precision!r}"
         )
 
 
@@ -180,6 +179,6 @@ def check_batch(batch: NDArray[Any], size: ImageSize) -> None:
     expected = image_shape(size)
     if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1:] != expected:
         raise ValueError(
-            f"Expected uint8 images of shape (n, {', '.join(map(str, expected))}). "
-            f"Received: {batch.dtype} {batch.shape}."
+            f"expected uint8 images of shape (n, {', '.join(map(str, expected))}), "
+            f"got {batch.dtype} {batch.shape}"
         )

@@ -56,8 +56,7 @@ def quantized(
     """
     if len(images) < MIN_IMAGES:
         raise OptionError(
-            f"Expected at least {MIN_IMAGES} images to calibrate int8 with. Received: "
-            f"{len(images)}."
+            f"expected at least {MIN_IMAGES} images to calibrate int8 with, got {len(images)}"
         )
     judges = np.arange(len(images)) % JUDGED_SHARE == JUDGED_SHARE - 1
     whole_range = _adds_up_exactly()
@@ -125,7 +124,7 @@ def _quiet_nncf() -> Iterator[Any]:
         import nncf
     except ImportError as error:
         raise RuntimeUnavailableError(
-            f"Expected NNCF, which int8 is calibrated with. Received: {error}.",
+            f"expected NNCF, which int8 is calibrated with, but it cannot be imported: {error}",
             hint="`pip install 'bottleneck-features[openvino]'`",
         ) from error
     logger = logging.getLogger("nncf")

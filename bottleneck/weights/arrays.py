@@ -48,7 +48,7 @@ def read_npz(path: Path) -> Weights:
         with zipfile.ZipFile(path) as archive:
             claimed = sum(member.file_size for member in archive.infolist())
         if claimed > (1 << 20) + _MOST_COMPRESSED * path.stat().st_size:
-            raise damaged(path, f"{claimed} bytes claimed, more than it holds.")
+            raise damaged(path, f"{claimed} bytes claimed, more than it holds")
         with np.load(path, allow_pickle=False) as file:
             return _weights(path, "npz", {name: file[name] for name in file.files})
     except (
@@ -59,7 +59,7 @@ def read_npz(path: Path) -> Weights:
         OverflowError,
         MemoryError,
     ) as error:
-        raise damaged(path, f"a damaged .npz ({error}).") from error
+        raise damaged(path, f"a damaged .npz ({error})") from error
 
 
 def looks_like_safetensors(data: memoryview) -> bool:
@@ -89,13 +89,13 @@ def read_safetensors(path: Path, data: memoryview) -> Weights:
                 raise ValueError(f"{name} of shape {sides} at {start}")
             found[name] = np.frombuffer(body[start:end], dtype).reshape(sides)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise damaged(path, f"a damaged .safetensors ({error}).") from error
+        raise damaged(path, f"a damaged .safetensors ({error})") from error
     return _weights(path, "safetensors", found)
 
 
 def _weights(path: Path, format_: str, found: dict[str, NDArray[Any]]) -> Weights:
     if len(found) > MAX_LAYERS:
-        raise damaged(path, f"{len(found)} tensors.")
+        raise damaged(path, f"{len(found)} tensors")
     layers: dict[str, dict[str, NDArray[Any]]] = {}
     for name, value in found.items():
         separator = "/" if "/" in name else "."

@@ -63,7 +63,7 @@ def read_caffe(path: Path, data: memoryview) -> Weights:
             if blobs:
                 layers.append(Layer(name, _tensors(kind, blobs), kind))
     except (WireError, TypeError, ValueError) as error:
-        raise damaged(path, f"a damaged caffemodel ({error}).") from error
+        raise damaged(path, f"a damaged caffemodel ({error})") from error
     return Weights(
         path,
         "caffe",

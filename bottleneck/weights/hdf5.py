@@ -39,9 +39,9 @@ class _Budget:
         if self.left < 0:
             raise damaged(self.path, f"{dataset.name} of shape {dataset.shape}: more than it holds")
         if dataset.external or dataset.is_virtual:
-            raise damaged(self.path, f"{dataset.name}, whose values lie in another file.")
+            raise damaged(self.path, f"{dataset.name}, whose values lie in another file")
         if dataset.dtype.kind not in "fiub":
-            raise damaged(self.path, f"{dataset.name} of type {dataset.dtype}, not numbers.")
+            raise damaged(self.path, f"{dataset.name} of type {dataset.dtype}, not numbers")
         return np.asarray(dataset[()])
 
 
@@ -61,7 +61,7 @@ def read_hdf5(path: Path, content: BinaryIO | None = None) -> Weights:
     except WeightsError:
         raise
     except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
-        raise damaged(path, f"a damaged HDF5 file ({error}).") from error
+        raise damaged(path, f"a damaged HDF5 file ({error})") from error
 
 
 def is_keras(path: Path) -> bool:
@@ -103,7 +103,7 @@ def _read(file: Any, path: Path) -> Weights:
     layers = tuple(_keras_3(file, path, budget))
     if not layers:
         raise WeightsError(
-            f"{path}: expected weights. Received: an HDF5 file that Keras did not write.",
+            f"{path}: expected weights, got an HDF5 file that Keras did not write",
             hint=TAKEN,
         )
     return Weights(
@@ -122,7 +122,7 @@ def _child(group: Any, name: str, path: Path) -> Any:
 
     for part in name.split("/"):
         if part and not isinstance(group.get(part, getlink=True), h5py.HardLink):
-            raise damaged(path, f"{group.name}/{part}, which is missing or a link elsewhere.")
+            raise damaged(path, f"{group.name}/{part}, which is missing or a link elsewhere")
         group = group[part] if part else group
     return group
 
@@ -130,7 +130,7 @@ def _child(group: Any, name: str, path: Path) -> Any:
 def _parameters(group: Any, path: Path, budget: _Budget) -> Iterator[NDArray[Any]]:
     count = int(group.attrs["nb_params"])
     if not 0 <= count <= MAX_LAYERS:
-        raise damaged(path, f"{count} tensors in {group.name}.")
+        raise damaged(path, f"{count} tensors in {group.name}")
     for index in range(count):
         yield budget.read(_child(group, f"param_{index}", path))
 
@@ -138,7 +138,7 @@ def _parameters(group: Any, path: Path, budget: _Budget) -> Iterator[NDArray[Any
 def _read_numbered(root: Any, path: Path, budget: _Budget) -> Weights:
     count = int(root.attrs["nb_layers"])
     if not 0 <= count <= MAX_LAYERS:
-        raise damaged(path, f"{count} layers.")
+        raise damaged(path, f"{count} layers")
     layers, listed = [], []
     for index in range(count):
         name = f"layer_{index}"
@@ -182,7 +182,7 @@ def _read_named(root: Any, file: Any, path: Path, budget: _Budget) -> Weights:
     kinds = {name: kind for name, kind, _ in config}
     listed = names(root, "layer_names")
     if len(listed) > MAX_LAYERS:
-        raise damaged(path, f"{len(listed)} layers.")
+        raise damaged(path, f"{len(listed)} layers")
     layers, written_by_tensorflow = [], False
     for name in listed:
         group = _child(root, name, path)
@@ -267,7 +267,7 @@ def _converted(found: Weights, *, flipped: bool, ordering: keras_rules.Ordering 
                 ]
             )
         except ValueError as error:
-            raise damaged(found.path, f"{error}.") from error
+            raise damaged(found.path, f"{error}") from error
     open_order = ordering is None
     ordering = ordering or ("th" if flipped else "tf")
     layers = []
@@ -375,7 +375,7 @@ def _keras_3(file: Any, path: Path, budget: _Budget) -> Iterator[Layer]:
         seen.add(address)
         count += 1
         if count > MAX_LAYERS:
-            raise damaged(path, f"more than {MAX_LAYERS} groups.")
+            raise damaged(path, f"more than {MAX_LAYERS} groups")
         inner = []
         for key in group:
             link = group.get(key, getlink=True)

@@ -99,6 +99,6 @@ class Weights:
 def damaged(path: Path, received: str) -> WeightsError:
     """Make the error for a file whose content contradicts itself."""
     return WeightsError(
-        f"{path}: expected a sound weights file. Received: {received}",
+        f"{path}: expected a sound weights file, got {received}",
         hint="It may be cut short: compare its size with the original's and copy it again.",
     )

@@ -71,8 +71,7 @@ def read(path: Path) -> Weights:
         if fits(path, data):
             return read_kind(path, data)
     raise WeightsError(
-        f"{path}: expected weights. Received: no readable HDF5 file, nor any other kind that is"
-        " known.",
+        f"{path}: expected weights, got neither HDF5 that can be read nor another known kind",
         hint=f"It takes {TAKEN}",
     )
 
@@ -84,7 +83,9 @@ def _mapped(path: Path) -> memoryview:
                 return memoryview(b"")
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: expected a weights file. Received: {error}.") from error
+        raise WeightsError(
+            f"{path}: expected a weights file, which cannot be read: {error}"
+        ) from error
 
 
 def _index(path: Path) -> Path:
@@ -105,7 +106,7 @@ def _newest(folder: Path) -> Path:
     if len(found) == 1:
         return found[0]
     raise WeightsError(
-        f"{folder}: expected a folder with one checkpoint. Received: {len(found)} .index files.",
+        f"{folder}: expected a folder with one checkpoint, got {len(found)} .index files",
         hint="Name one by its prefix, the path without .index." if found else f"It takes {TAKEN}",
     )
 
@@ -131,7 +132,7 @@ def _read_zip(path: Path) -> Weights:
                 return arrays.read_npz(path)
             if inner is None:
                 raise WeightsError(
-                    f"{path}: expected weights. Received: a zip without any.",
+                    f"{path}: expected weights, got a zip without any",
                     hint=f"It takes {TAKEN}",
                 )
             with archive.open(inner) as member:
@@ -139,7 +140,7 @@ def _read_zip(path: Path) -> Weights:
     except _BAD_ZIP as error:
         if isinstance(error, WeightsError):
             raise
-        raise damaged(path, f"a damaged archive ({error}).") from error
+        raise damaged(path, f"a damaged archive ({error})") from error
     return hdf5.read_hdf5(path, io.BytesIO(data))
 
 
@@ -148,7 +149,7 @@ def _bounded(file: IO[bytes], path: Path) -> bytes:
     most = _SMALL + _MOST_COMPRESSED * path.stat().st_size
     data = file.read(most + 1)
     if len(data) > most:
-        raise damaged(path, f"a member of more than {most} bytes, more than it holds.")
+        raise damaged(path, f"a member of more than {most} bytes, more than it holds")
     return data
 
 
@@ -161,20 +162,20 @@ def _read_tar(path: Path) -> Weights:
             for member in archive:
                 left -= member.size + 512
                 if left < 0 or member.size < 0:
-                    raise damaged(path, f"{member.name}, larger than the archive can hold.")
+                    raise damaged(path, f"{member.name}, larger than the archive can hold")
                 if member.isfile() and not member.name.endswith(".meta"):
                     file = archive.extractfile(member)
                     members[Path(member.name).name] = memoryview(file.read() if file else b"")
     except (tarfile.TarError, EOFError, zlib.error, ValueError) as error:
-        raise damaged(path, f"a damaged archive ({error}).") from error
+        raise damaged(path, f"a damaged archive ({error})") from error
     except OSError as error:
         if isinstance(error, WeightsError):
             raise
-        raise damaged(path, f"a damaged archive ({error}).") from error
+        raise damaged(path, f"a damaged archive ({error})") from error
     tables = {name: data for name, data in members.items() if tensorflow_files.is_table(data)}
     if len(tables) != 1:
         raise WeightsError(
-            f"{path}: expected an archive with one checkpoint. Received: {len(tables)} of them.",
+            f"{path}: expected an archive with one checkpoint, got {len(tables)} of them",
             hint=f"It takes {TAKEN}",
         )
     ((name, table),) = tables.items()

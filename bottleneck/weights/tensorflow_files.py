@@ -106,7 +106,7 @@ def read_checkpoint(path: Path, table: memoryview, shard: Opener | None) -> Weig
             found = list(_version_2(entries, reader, shard, int(one(header, "shards", 1))))
             version = "2"
     except (WireError, ValueError, TypeError, IndexError) as error:
-        raise damaged(path, f"a damaged checkpoint ({error}).") from error
+        raise damaged(path, f"a damaged checkpoint ({error})") from error
     return _weights(path, f"tensorflow-checkpoint-{version}", "TensorFlow, a checkpoint", found)
 
 
@@ -130,7 +130,7 @@ def read_graph(path: Path, data: memoryview) -> Weights:
                     if tensor is not None and tensor.ndim and tensor.dtype.kind == "f":
                         found.append((str(one(node, "name", "")), tensor))
     except (WireError, ValueError, TypeError) as error:
-        raise damaged(path, f"a damaged graph ({error}).") from error
+        raise damaged(path, f"a damaged graph ({error})") from error
     return _weights(path, "tensorflow-graph", "TensorFlow, a frozen graph", found)
 
 

@@ -59,7 +59,7 @@ def run(output, runtime, precision, names):
         # PyTorch's threads wait by spinning, which takes minutes on a machine that has other work.
         env={**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"},
     )
-    if precision == "bfloat16" and "Expected a CPU that computes in bfloat16" in done.stderr:
+    if precision == "bfloat16" and "expected a CPU that computes in bfloat16" in done.stderr:
         pytest.skip("this CPU has no bfloat16")
     assert done.returncode == 0, done.stderr
     with np.load(output) as found:
@@ -152,7 +152,7 @@ def test_bfloat16_of_real_images(tmp_path, runtime):
         check=False,
         env={**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"},
     )
-    if "Expected a CPU that computes in bfloat16" in done.stderr:
+    if "expected a CPU that computes in bfloat16" in done.stderr:
         pytest.skip("this CPU has no bfloat16")
     assert done.returncode == 0, done.stderr
     with np.load(output) as found:
@@ -187,5 +187,5 @@ def test_what_keras_does_not_build(tmp_path):
         check=True,
         env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},
     )
-    assert "Received: torch" in done.stdout
+    assert "got torch" in done.stdout
     assert "another --runtime" in done.stdout

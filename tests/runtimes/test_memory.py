@@ -89,5 +89,5 @@ def test_a_full_device_and_batches_on_their_way(framework):
         "cpu has not enough memory for 4 images of 32 pixels",
         "something else",
         "false",  # JAX takes no card whole
-        "Expected an NVIDIA GPU for tf32. Received: the CPU.",
+        "expected an NVIDIA GPU for tf32, got the CPU",
     ]

@@ -246,5 +246,5 @@ def test_other_errors_pass():
 
 def test_says_what_it_is():
     assert repr(step(None)) == "<CompiledStep fake 4px mean 3, gpu:0>"
-    with pytest.raises(ValueError, match="Expected uint8 images"):
+    with pytest.raises(ValueError, match="expected uint8 images"):
         step(None)(np.zeros((1, 5, 5, 3), np.uint8))
