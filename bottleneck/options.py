@@ -142,7 +142,7 @@ class ExtractOptions(Options):
         int | None,
         Option("Only N of the pending images now, evenly spread.", metavar="N", least=1),
     ] = None
-    overwrite: Annotated[bool, Option("Begin anew even if the file exists.")] = False
+    overwrite: Annotated[bool, Option("Start over even if the file exists.")] = False
     preallocate: Annotated[bool, Option("Reserve the disk space at once.")] = True
     retry_failed: Annotated[bool, Option("Try images again that failed before.")] = False
     refresh: Annotated[bool, Option("Compute images again whose bytes changed since.")] = False
@@ -510,7 +510,7 @@ class RunOptions(Options):
     ]
     _: KW_ONLY
     dry_run: Annotated[bool, Option("Only tell what would run.")] = False
-    force: Annotated[bool, Option("Run every step; feature files are begun anew.")] = False
+    force: Annotated[bool, Option("Run every step; feature files are started over.")] = False
     settings: Annotated[
         Names,
         Option(

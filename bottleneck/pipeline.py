@@ -138,7 +138,7 @@ def run_pipeline(
 ) -> Iterator[Outcome]:
     """Run steps in order, each only if its options, its inputs or its output changed.
 
-    A feature file is continued, never begun anew, unless forced: images whose bytes changed
+    A feature file is continued, never started over, unless forced: images whose bytes changed
     are computed again, and another list of images or another recipe is refused.
 
     Parameters
@@ -152,7 +152,7 @@ def run_pipeline(
     dry_run : bool
         Only tell what would run.
     force : bool
-        Run every step, beginning feature files anew.
+        Run every step, starting feature files over.
 
     Yields
     ------
@@ -204,7 +204,7 @@ def _run_step(
             refresh=step.refresh or (bool(state) and changed),
         )
     elif isinstance(step, TrainOptions):
-        step = replace(step, overwrite=True)  # what a pipeline made it may make anew
+        step = replace(step, overwrite=True)  # what a pipeline made it may replace
     unfinished = {"finished": False, "refresh": getattr(step, "refresh", False)}
     _write_state(state_path, {**stamps, **unfinished})
     result = function(**step.values(), progress=progress).to_json()
@@ -238,7 +238,7 @@ def _why_run(
     if not state or any(not Path(p).exists() for p in _paths(named.step, "writes")):
         return "not made yet"
     if waits_for or stamps is None:
-        return f"{', '.join(os.path.relpath(path) for path in sorted(waits_for))} is made anew"
+        return f"{', '.join(os.path.relpath(path) for path in sorted(waits_for))} is rebuilt"
     if not state.get("finished"):
         return "did not finish"
     now = {**stamps, "outputs": _stamp_outputs(named.step)}

@@ -211,7 +211,7 @@ def test_dry_run_tells_and_does_nothing(pipeline, tmp_path):
     assert pipeline(dry_run=True)[0] == SKIPPED
     actions, _, outcomes = pipeline(["train.C=1"], dry_run=True)
     assert actions == {"features": "skipped", "train": "would run", "judge": "would run"}
-    assert outcomes[2].why.endswith("ridge.head is made anew")
+    assert outcomes[2].why.endswith("ridge.head is rebuilt")
 
 
 def test_too_many_bad_images_stop_the_pipeline(pipeline, tmp_path):

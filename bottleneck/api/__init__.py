@@ -276,7 +276,7 @@ def backbones(options: BackbonesOptions) -> "list[Listed] | list[Layer]":
 def run(options: RunOptions) -> "list[Outcome]":
     """Run the steps of a pipeline file in order; skip those that are up to date.
 
-    A feature file is continued, never begun anew, unless forced: images whose bytes changed
+    A feature file is continued, never started over, unless forced: images whose bytes changed
     are computed again, and another list of images or another recipe is refused.
     """
     from bottleneck.pipeline import STEPS, load_pipeline, run_pipeline

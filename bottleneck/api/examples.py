@@ -24,5 +24,5 @@ def _examples() -> Path:
             return place
     raise BottleneckError(
         f"expected the sample and the pipelines in {package / 'examples'}, found none",
-        hint="Install the package anew: its files are not complete.",
+        hint="Reinstall the package: its files are not complete.",
     )

@@ -129,11 +129,11 @@ class Part:
     Parameters
     ----------
     path : Path
-        The file; continued where it begins with the same identity, else begun anew.
+        The file; continued where it begins with the same identity, else started over.
     identity : str
         Of the prediction.
     progress : Progress
-        Is told when it is begun anew.
+        Is told when it is started over.
     """
 
     def __init__(self, path: Path, identity: str, progress: Progress) -> None:
@@ -152,7 +152,7 @@ class Part:
                         self.done += 1
                         self.failed += json.loads(line)["error"] is not None
                 else:
-                    progress.note(f"{path.name} is of another prediction: begun anew")
+                    progress.note(f"{path.name} is of another prediction: started over")
         self._stream = path.open("r+b" if end else "w+b")
         self._stream.truncate(end)
         self._stream.seek(end)

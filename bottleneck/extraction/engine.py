@@ -145,7 +145,7 @@ def fill_stores(
                 path,
                 embedder,
                 manifest,
-                anew=overwrite or not path.exists(),
+                start_over=overwrite or not path.exists(),
                 preallocate=preallocate,
                 progress=progress,
             )
@@ -208,12 +208,12 @@ def _opened(
     embedder: Embedder,
     manifest: Manifest,
     *,
-    anew: bool,
+    start_over: bool,
     preallocate: bool,
     progress: Progress,
 ) -> FeatureStore:
     """Open the file to continue, or make it."""
-    if anew or not path.exists():
+    if start_over or not path.exists():
         create(
             path,
             manifest=manifest,

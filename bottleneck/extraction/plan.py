@@ -158,7 +158,7 @@ def require_same_manifest(store: FeatureStore, manifest: Manifest) -> None:
         raise ManifestError(
             f"{store.path} was made with {_named(store.manifest.targets)}, "
             f"now there are {_named(manifest.targets)}{_changed(store.manifest, manifest)}",
-            hint="Targets are written once: --overwrite begins anew, --reuse with another output "
+            hint="Targets are written once: --overwrite starts over, --reuse with another output "
             "takes over the features.",
         )
 

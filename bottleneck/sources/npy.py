@@ -152,7 +152,7 @@ def read_header(blob: Blob) -> BlobRows:
                 f"{'' if shape else 'a single value'}",
                 hint="Texts are saved by numpy.array(x, str)."
                 if dtype.hasobject
-                else "Save it anew with numpy.save(path, numpy.ascontiguousarray(x)).",
+                else "Save it again with numpy.save(path, numpy.ascontiguousarray(x)).",
             )
         if offset + size > blob.size:
             raise SourceError(

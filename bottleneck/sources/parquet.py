@@ -317,7 +317,7 @@ def _class_name(name: str | None, value: Any, classes: tuple[str, ...], where: s
     if int(name) >= len(classes):
         raise ManifestError(
             f"{where}: expected one of {len(classes)} classes that the schema names, got {name}",
-            hint="Write the table anew with the names of all classes.",
+            hint="Write the table again with the names of all classes.",
         )
     return classes[int(name)]
 

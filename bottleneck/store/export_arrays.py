@@ -1,6 +1,6 @@
 """Hand features on to other programs: NPY with a table, Parquet, an index for search.
 
-Only finished rows go out, so rows are numbered anew; every format carries the keys. Features
+Only finished rows go out, so rows get new numbers; every format carries the keys. Features
 are read and written in blocks, so a file may be larger than memory (an index is built in it).
 """
 

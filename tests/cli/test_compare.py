@@ -109,7 +109,7 @@ def test_a_step_waits_for_all_files_it_reads(cli, fake_backbone, colours, tmp_pa
     again = cli("run", tmp_path / "p.toml", "-q").out
     assert "e8: skipped" in again
     assert "e16: ran (options changed)" in again
-    assert re.search(r"page: ran \(\S*s16.h5 is made anew\)", again)
+    assert re.search(r"page: ran \(\S*s16.h5 is rebuilt\)", again)
 
 
 def test_export_and_neighbors(cli, two, colours, tmp_path, monkeypatch):

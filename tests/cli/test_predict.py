@@ -100,12 +100,12 @@ def test_a_stopped_prediction_keeps_what_is_done(cli, head, colours, tmp_path, m
     assert sorted(p.name for p in tmp_path.glob("rows*")) == [file.name]
 
 
-def test_a_part_of_another_prediction_is_begun_anew(cli, head, colours, tmp_path):
+def test_a_part_of_another_prediction_is_started_over(cli, head, colours, tmp_path):
     file = tmp_path / "rows.csv"
     part = tmp_path / "rows.csv.part"
     part.write_text('{"identity": "of something else"}\n{"key": "a", "error": null}\n')
     result = cli("predict", head, colours, "-o", file)
-    assert "rows.csv.part is of another prediction: begun anew" in result.err
+    assert "rows.csv.part is of another prediction: started over" in result.err
     assert len(rows_of(file.read_text())) == 60
     assert not part.exists()
 
