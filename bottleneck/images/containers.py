@@ -3,7 +3,8 @@
 ``PIL.Image.open`` is not used: it warns or raises by a size limit that any program may change,
 and it tries every registered plugin. The list below is fixed, so the same bytes mean the same
 thing everywhere. Left out on purpose: EPS (it would run Ghostscript on foreign input), formats
-that Pillow only identifies (WMF, MPEG, GRIB, BUFR, HDF5), and scientific or thumbnail formats
+that Pillow only identifies (WMF, MPEG, GRIB, BUFR, HDF5), Photo CD (its colours come out
+differently from every other decoder), and scientific or thumbnail formats
 without a dependable signature (SPIDER, IM, IPTC, McIDAS, GBR, DIB and others).
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageFile
 
 from bottleneck.errors import ImageError
+from bottleneck.images import legacy
 from bottleneck.images.declared import AS_DECODED, Declared
 from bottleneck.images.failures import explain
 from bottleneck.images.jpeg import read_jpeg2000_header, read_jpeg_header
@@ -29,7 +31,7 @@ _SIGNED = (
 )  # fmt: skip
 # Two bytes or none: a file that then makes no sense is something else. TGA has no signature at
 # all, so it comes last.
-_UNSIGNED = ("BMP", "PPM", "ICO", "CUR", "PCX", "SGI", "MSP", "FLI", "XBM", "PCD", "TGA")
+_UNSIGNED = ("BMP", "PPM", "ICO", "CUR", "PCX", "SGI", "MSP", "FLI", "XBM", "TGA")
 
 # What a plugin raises once it has recognised its format, whatever the signature.
 _RECOGNISED = (OSError, NotImplementedError, MemoryError, Image.DecompressionBombError)
@@ -48,6 +50,7 @@ _UNREADABLE_KINDS = (
     (4, b"ftypmif1", "HEIF or AVIF"),
     (4, b"ftypmsf1", "HEIF or AVIF"),
     (4, b"ftypavif", "AVIF"),
+    (2048, b"PCD_", "Photo CD"),
     (0, b"gimp xcf", "XCF"),
     (0, b"\x76\x2f\x31\x01", "OpenEXR"),
     (0, b"#?RADIANCE", "Radiance HDR"),
@@ -72,7 +75,7 @@ def _read_header(container: str, data: bytes, stream: ByteStream) -> Declared:
         return read_jpeg_header(data)
     if container == "JPEG2000":
         return read_jpeg2000_header(data)
-    return AS_DECODED
+    return legacy.READ_HEADER.get(container, lambda _: AS_DECODED)(data)
 
 
 def open_container(data: bytes) -> Opened:
@@ -93,7 +96,8 @@ def open_container(data: bytes) -> Opened:
         # A plugin whose library is missing answers with a sentence instead of True.
         if factory is None or (accept and accept(prefix) is not True):
             continue
-        declared = _read_header(container, data, stream)
+        signed = container in _SIGNED
+        declared = _read_header(container, data, stream) if signed else AS_DECODED
         stream.seek(0)
         stream.ran_out = False
         try:
@@ -101,9 +105,11 @@ def open_container(data: bytes) -> Opened:
             prepare_tiff(image)
         except Exception as error:
             # Plugins raise anything on foreign bytes.
-            if container in _SIGNED or (isinstance(error, _RECOGNISED) and not _is_text(data)):
+            if signed or (isinstance(error, _RECOGNISED) and not _is_text(data)):
                 raise explain(error, container, ended_early(data, container, stream)) from error
             continue
+        if not signed:
+            declared = _read_header(container, data, stream)
         return Opened(image, container, stream, declared)
     for offset, signature, kind in _UNREADABLE_KINDS:
         if data.startswith(signature, offset):

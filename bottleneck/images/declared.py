@@ -9,7 +9,7 @@ what remains to be done.
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from bottleneck.errors import ImageError
 from bottleneck.status import RowStatus
@@ -27,11 +27,14 @@ class Declared:
         Bits by which Pillow has moved the samples up.
     negative : bool
         Whether the samples are still those of a negative, 0 being white.
+    opaque : bool
+        Whether what Pillow takes for alpha is none.
     """
 
     top: int | None = None
     shift: int = 0
     negative: bool = False
+    opaque: bool = False
 
     def apply(self, image: Image.Image) -> Image.Image:
         """Give a loaded image the values that its header means."""
@@ -39,9 +42,11 @@ class Declared:
             return self._rescaled(image, self.top)
         if self.negative and image.mode == "F":
             return Image.fromarray(np.float32(1) - np.asarray(image))
+        if self.negative and image.mode == "1":
+            return ImageChops.invert(image)
         if self.negative:
             return self._rescaled(image, 65535)
-        return image
+        return image.convert("RGB") if self.opaque and image.mode != "L" else image
 
     def _rescaled(self, image: Image.Image, top: int) -> Image.Image:
         samples = np.asarray(image).astype(np.int64) >> self.shift

@@ -50,7 +50,7 @@ def read_jpeg2000_header(data: bytes) -> Declared:
     if depth > 16 or (depth > 8 and count > 1):
         raise unsupported("JPEG2000", f"{count} components of {depth} bits")
     colours = data.find(b"colr\x01", 0, start)
-    if colours >= 0 and len(data) >= colours + 11:
+    if count > 2 and colours >= 0 and len(data) >= colours + 11:
         (space,) = struct.unpack_from(">I", data, colours + 7)
         if space not in (12, 16, 17, 18):
             raise unsupported("JPEG2000", f"colour space {space}")

@@ -5,11 +5,13 @@ same samples may be stored in many ways, and Pillow has two decoders (its own fo
 data, libtiff for the rest) which are right for different ones.
 """
 
+import functools
+import io
 import sys
 from collections.abc import Mapping
 from typing import Any
 
-from PIL import ImageFile, ImagePalette, TiffImagePlugin
+from PIL import Image, ImageFile, ImagePalette, TiffImagePlugin
 
 from bottleneck.images.declared import AS_DECODED, Declared, unsupported
 from bottleneck.images.stream import ByteStream
@@ -27,9 +29,7 @@ _LAYOUTS: dict[int, tuple[str, int, frozenset[tuple[int, int]]]] = {
     _BLACK_IS_0: (
         "grey (MinIsBlack)",
         1,
-        frozenset(
-            {(1, 1), (1, 2), (1, 4), (1, 8), (1, 12), (1, 16), (1, 32), (2, 16), (2, 32), (3, 32)}
-        ),
+        frozenset({(1, 1), (1, 2), (1, 4), (1, 8), (1, 12), (1, 16), (1, 32), (2, 32), (3, 32)}),
     ),
     _RGB: ("RGB", 3, frozenset({(1, 8), (1, 16)})),
     _PALETTE: ("a palette", 1, frozenset({(1, 1), (1, 2), (1, 4), (1, 8)})),
@@ -41,6 +41,7 @@ _FORMATS = {_UNSIGNED: "unsigned", _SIGNED: "signed", _FLOAT: "floating-point"}
 _RAW, _FAX, _OLD_JPEG, _JPEG = 1, (2, 3, 4), 6, 7
 _COMPRESSIONS = {_RAW, *_FAX, 5, _OLD_JPEG, _JPEG, 8, 32773, 32946, 34925, 50000, 50001}
 _NAMED = {
+    34925: "LZMA", 50000: "Zstandard", 50001: "WebP",
     34661: "JBIG", 34676: "LogLuv", 34677: "LogLuv", 34712: "JPEG 2000", 34887: "LERC",
     34892: "lossy JPEG (DNG)", 52546: "JPEG XL", 32771: "16-bit aligned", 32809: "ThunderScan",
 }  # fmt: skip
@@ -60,7 +61,7 @@ def read_tiff_header(stream: ByteStream) -> Declared:
     if tags is None:
         return AS_DECODED  # damaged: Pillow says how
     compression = tags.get(259, _RAW)
-    if compression not in _COMPRESSIONS:
+    if compression not in _COMPRESSIONS or not _is_built_in(compression):
         raise unsupported("TIFF", f"compression by {_NAMED.get(compression, compression)}")
     photometric = _photometric(tags, compression)
     if photometric not in _LAYOUTS:
@@ -89,6 +90,21 @@ def read_tiff_header(stream: ByteStream) -> Declared:
     return Declared(
         top=4095 if deep else None, negative=photometric == _WHITE_IS_0 and bits in (16, 32)
     )
+
+
+_OPTIONAL = {34925: "lzma", 50000: "zstd", 50001: "webp"}
+
+
+@functools.cache
+def _is_built_in(compression: int) -> bool:
+    # libtiff may lack these; Pillow does not tell, and reports a damaged file.
+    if compression not in _OPTIONAL:
+        return True
+    try:
+        Image.new("RGB", (16, 16)).save(io.BytesIO(), "TIFF", compression=_OPTIONAL[compression])
+    except (OSError, ValueError, RuntimeError):
+        return False
+    return True
 
 
 def _refuse_planes(
