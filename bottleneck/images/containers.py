@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from PIL import Image, ImageFile
 
 from bottleneck.errors import ImageError
-from bottleneck.images import legacy
 from bottleneck.images.declared import AS_DECODED, Declared
 from bottleneck.images.failures import explain
 from bottleneck.images.jpeg import read_jpeg2000_header, read_jpeg_header
+from bottleneck.images.legacy import READ_HEADER
 from bottleneck.images.png import SIGNATURE as PNG
 from bottleneck.images.png import without_metadata_in_the_way
 from bottleneck.images.stream import ByteStream
@@ -75,7 +75,8 @@ def _read_header(container: str, data: bytes, stream: ByteStream) -> Declared:
         return read_jpeg_header(data)
     if container == "JPEG2000":
         return read_jpeg2000_header(data)
-    return legacy.READ_HEADER.get(container, lambda _: AS_DECODED)(data)
+    read = READ_HEADER.get(container)
+    return AS_DECODED if read is None else read(data)
 
 
 def open_container(data: bytes) -> Opened:
