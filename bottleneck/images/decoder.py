@@ -14,6 +14,7 @@ from bottleneck.images.colour import scale_sixteen_bit, to_eight_bit
 from bottleneck.images.containers import Opened, ended_early, lost_tail, open_container
 from bottleneck.images.failures import explain
 from bottleneck.images.geometry import DRAFT_MARGIN, Geometry, Interpolation
+from bottleneck.images.jpeg_end import with_end
 from bottleneck.images.quiet import quiet_pillow
 from bottleneck.images.views import View
 from bottleneck.status import RowStatus
@@ -118,13 +119,24 @@ def decode_all(
         As :func:`decode` does.
     """
     with quiet_pillow:
-        opened = open_container(data)
         try:
-            return _decode(opened, data, drawings, max_pixels)
-        except Exception as error:
-            # Decoders raise anything on damaged files.
-            early = ended_early(data, opened.container, opened.stream)
-            raise explain(error, opened.container, early) from error
+            return _decode(data, drawings, max_pixels)
+        except ImageError as error:
+            cut = error.reason is RowStatus.TRUNCATED and data.startswith(b"\xff\xd8")
+            whole = with_end(data) if cut else None
+            if whole is None:
+                raise
+        return _decode(whole, drawings, max_pixels)
+
+
+def _decode(data: bytes, drawings: Sequence[Drawing], max_pixels: int) -> list[NDArray[np.uint8]]:
+    opened = open_container(data)
+    try:
+        return _decode_opened(opened, data, drawings, max_pixels)
+    except Exception as error:
+        # Decoders raise anything on damaged files.
+        early = ended_early(data, opened.container, opened.stream)
+        raise explain(error, opened.container, early) from error
 
 
 def from_pixels(
@@ -181,7 +193,7 @@ def draw_pixels(
         return [_draw(image, drawing, image.size, whole) for drawing in drawings]
 
 
-def _decode(
+def _decode_opened(
     opened: Opened, data: bytes, drawings: Sequence[Drawing], max_pixels: int
 ) -> list[NDArray[np.uint8]]:
     image = opened.image

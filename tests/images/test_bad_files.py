@@ -135,11 +135,59 @@ def test_a_cut_file_never_gives_another_picture(encode, noise, name):
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_jpeg_cut_anywhere_is_truncated_even_within_the_end_marker(encode, scene, progressive):
+def test_a_jpeg_cut_anywhere_before_the_end_marker_is_truncated(encode, scene, progressive):
     data = encode(scene(300, 200), "JPEG", progressive=progressive)
-    assert data.endswith(b"\xff\xd9")
-    for cut in {*range(3, len(data), 37), len(data) - 2, len(data) - 1}:
+    for cut in {*range(3, len(data) - 2, 37), len(data) - 3}:
         assert reason(data[:cut]) is RowStatus.TRUNCATED
+
+
+PICTURES = {
+    "scene": lambda paint: paint(61, 43),
+    "noise": lambda _: np.random.default_rng(0).integers(0, 256, (43, 61, 3), np.uint8),
+    "white": lambda _: np.full((43, 61, 3), 255, np.uint8),
+    "almost flat": lambda _: (
+        np.random.default_rng(0).normal(128, 1.5, (43, 61, 3)).astype(np.uint8)
+    ),
+}
+
+
+@pytest.mark.parametrize("quality", [60, 100])
+@pytest.mark.parametrize("picture", PICTURES)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"progressive": True}, {"restart_marker_rows": 1}, {"restart_marker_blocks": 1},
+        {"optimize": True}, {"subsampling": 0},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_jpeg_that_lacks_its_end_is_accepted_only_with_every_pixel(
+    encode, scene, picture, options, quality
+):
+    pixels = PICTURES[picture](scene)
+    as_is = Geometry(pixels.shape[1], "pad")
+    data = encode(pixels, "JPEG", quality=quality, **options)
+    assert data.endswith(b"\xff\xd9")
+    whole = decode(data, as_is)
+    for cut in range(1, 65):
+        result = attempt(data[:-cut], as_is)
+        if isinstance(result, RowStatus):
+            assert cut > 2
+            assert result is RowStatus.TRUNCATED
+        else:
+            np.testing.assert_array_equal(result, whole)
+
+
+def test_a_progressive_jpeg_without_its_last_scans_is_truncated(encode, scene):
+    data = encode(scene(61, 43), "JPEG", progressive=True)
+    at = 0
+    starts = []
+    while (at := data.find(b"\xff\xda", at + 1)) >= 0:
+        starts.append(at)
+    assert len(starts) > 3
+    for start in starts:
+        assert reason(data[:start]) is RowStatus.TRUNCATED
+        assert reason(data[: start + 6]) is RowStatus.TRUNCATED
 
 
 def test_a_jpeg_with_bytes_after_its_end_is_fine(encode, noise):
