@@ -1,5 +1,6 @@
 """Pixel arrays that are stored as arrays: NPY, NPZ, HDF5, IDX."""
 
+import math
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -318,26 +319,35 @@ def _labels(arrays: Sequence[LabelledArray]) -> Iterator[str | None]:
         if array.labels is None:
             yield from (None for _ in range(rows))
         else:
-            yield from label_names(array.labels.load(), rows, array.labels.name)
+            _refuse_other_shape(array.labels, rows)
+            yield from label_names(array.labels.load(), array.labels.name)
 
 
-def label_names(labels: NDArray[Any], rows: int, name: str) -> Iterator[str | None]:
+def _refuse_other_shape(labels: Rows, rows: int) -> None:
+    """Refuse labels that are not one per image, before they are loaded."""
+    if labels.shape[:1] != (rows,) or math.prod(labels.shape) != rows:
+        one_hot = len(labels.shape) == 2 and labels.shape[0] == rows
+        raise ManifestError(
+            f"expected {rows} labels, one per image, got {labels.dtype} of shape "
+            f"{labels.shape} in {labels.name}",
+            hint="One-hot labels: save labels.argmax(axis=1)." if one_hot else None,
+        )
+
+
+def label_names(labels: NDArray[Any], name: str) -> Iterator[str | None]:
     """Yield the class of each value of an array, None for no label.
 
     Raises
     ------
     ManifestError
-        When there is not one label per image, or one is no label.
+        When one is no label.
     """
-    if labels.shape[:1] != (rows,) or labels.size != rows:
-        one_hot = labels.ndim == 2 and len(labels) == rows
-        raise ManifestError(
-            f"expected {rows} labels, one per image, got {labels.dtype} of shape "
-            f"{labels.shape} in {name}",
-            hint="One-hot labels: save labels.argmax(axis=1)." if one_hot else None,
-        )
+    try:
+        values = labels.ravel().tolist()
+    except (SystemError, ValueError) as error:  # letters that there are not
+        raise ManifestError(f"{name}: expected labels, got texts that are none: {error}") from error
     known: dict[Hashable, str | None] = {}
-    for row, value in enumerate(labels.ravel().tolist()):
+    for row, value in enumerate(values):
         if not isinstance(value, str | bytes | bool | int):  # a NaN is never found again
             yield label_of(value, f"{name}, row {row}")
             continue

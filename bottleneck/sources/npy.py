@@ -6,7 +6,9 @@ loaded nor mapped; members of an ``.npz`` may be compressed.
 
 import io
 import posixpath
+import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from bottleneck.sources.blob import Blob, exists, listing, open_blob
 from bottleneck.sources.inflate import RAW, InflatedBlob
 from bottleneck.sources.layout import split_of_name
 from bottleneck.sources.shards import Shard
-from bottleneck.sources.zip_directory import LOCAL_HEADER, read_directory
+from bottleneck.sources.zip_directory import LOCAL_HEADER, begin_of, read_directory
 
 _LONGEST_HEADER = 1 << 16
 
@@ -117,15 +119,15 @@ def open_npz(name: str, shards: Sequence[Shard], part: str = "") -> ArraySource:
                     f"{shard.blob.name} has no array {wanted!r}",
                     hint=f"It has: {', '.join(opened) or 'none'}",
                 )
-        shapes = {key: header for key, (_, header) in opened.items()}
+        shapes = {key: (member.shape, member.dtype) for key, member in opened.items()}
         chosen = [images] if images else choose_images(shapes, shard.blob.name)
         pairs = {key: labels or labels_beside(key, shapes) for key in chosen}
         unused += unused_arrays(shapes, [*pairs, *pairs.values()])
         for key, beside in pairs.items():
             found.append(
                 LabelledArray(
-                    images=read_header(opened[key][0]),
-                    labels=read_header(opened[beside][0]) if beside else None,
+                    images=read_header(opened[key].blob),
+                    labels=opened[beside].whole() if beside else None,
                     prefix=f"{shard.prefix}{key}/",
                     split=split_of_name(key) or shard.split,
                 )
@@ -180,23 +182,51 @@ def _parse_header(blob: Blob) -> tuple[int, tuple[int, ...], bool, np.dtype[Any]
             else np.lib.format.read_array_header_2_0
         )
         shape, fortran, dtype = read(head)
-    except ValueError as error:
+    except Exception as error:
+        # The header is a line of Python, of which damage makes anything.
         raise SourceError(f"{blob.name} is not a readable NPY file: {error}") from error
     return head.tell(), shape, fortran, dtype
 
 
-def _members(blob: Blob) -> dict[str, tuple[Any, tuple[tuple[int, ...], np.dtype[Any]]]]:
-    """Return each array's bytes, shape and type; whether it can be read is asked when it is."""
+@dataclass(frozen=True)
+class _Member:
+    """An array in an NPZ file; whether it can be read is asked when it is."""
+
+    blob: Blob
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    crc: int
+
+    def whole(self) -> BlobRows:
+        """Return an array that is read as a whole; refuses one of another checksum."""
+        with listing():
+            found = zlib.crc32(self.blob.read(0, self.blob.size))
+        if found != self.crc:
+            raise SourceError(
+                f"{self.blob.name} is damaged: its checksum is {found:08x}, recorded was "
+                f"{self.crc:08x}",
+                hint="Copy it again.",
+            )
+        return read_header(self.blob)
+
+
+def _members(blob: Blob) -> dict[str, _Member]:
     members = {}
     with listing():
         for entry in read_directory(blob):
-            header, packed, size, _, method, _ = entry.place
+            header, packed, size, crc, method, name_length, name_crc = entry.place
             if not entry.name.endswith(".npy"):
                 continue
-            fields = LOCAL_HEADER.unpack(blob.read(header, LOCAL_HEADER.size))
-            begin = header + LOCAL_HEADER.size + fields[-2] + fields[-1]
+            begin = begin_of(blob.read(header, LOCAL_HEADER.size + name_length), name_crc)
             name = f"{blob.name}::{entry.name.removesuffix('.npy')}"
-            inside: Any
+            if begin is None:
+                raise SourceError(
+                    f"{name}, the member at offset {header}: its header is damaged, or of another "
+                    "name",
+                    hint="Copy it again.",
+                )
+            begin += header
+            inside: Blob
             if method == 0:
                 inside = PartOfBlob(blob, begin, size, name)
             elif method == 8:
@@ -204,7 +234,7 @@ def _members(blob: Blob) -> dict[str, tuple[Any, tuple[tuple[int, ...], np.dtype
             else:
                 raise SourceError(f"{name} is packed by method {method}, not stored or deflated")
             _, shape, _, dtype = _parse_header(inside)
-            members[entry.name.removesuffix(".npy")] = (inside, (shape, dtype))
+            members[entry.name.removesuffix(".npy")] = _Member(inside, shape, dtype, crc)
     return members
 
 

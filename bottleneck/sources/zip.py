@@ -20,7 +20,7 @@ from bottleneck.sources.blob import listing
 from bottleneck.sources.listing import Listing, Tally
 from bottleneck.sources.rules import is_image_key
 from bottleneck.sources.shards import Shard, Sharded
-from bottleneck.sources.zip_directory import LOCAL_HEADER, Entry, read_directory
+from bottleneck.sources.zip_directory import LOCAL_HEADER, Entry, begin_of, read_directory
 from bottleneck.status import RowStatus
 
 _STORED, _DEFLATED, _BZIP2 = 0, 8, 12
@@ -28,7 +28,7 @@ _EXTRA_GUESS = 64
 """Extra fields before a member's bytes are rarely longer: one read gets it all."""
 
 ENTRY = np.dtype([("header", "<u8"), ("packed", "<u8"), ("size", "<u8"), ("crc", "<u4"),
-                  ("method", "<u2"), ("name", "<u2")])  # fmt: skip
+                  ("method", "<u2"), ("name", "<u2"), ("name_crc", "<u4")])  # fmt: skip
 
 
 class ZipSource(Sharded):
@@ -78,16 +78,17 @@ class ZipSource(Sharded):
             ``UNSUPPORTED`` for links and rare methods of compression.
         """
         blob = self._blobs[self.locate(row)[0]]
-        header, packed, size, crc, method, name = self._entries[row].item()
+        header, packed, size, crc, method, name, name_crc = self._entries[row].item()
         where = f"{blob.name}, the member at offset {header}"
         if row in self._odd:
             raise ImageError(RowStatus.UNSUPPORTED, f"{where}: {self._odd[row]}, not a file")
         guess = min(LOCAL_HEADER.size + name + _EXTRA_GUESS + packed, max(0, blob.size - header))
         data = blob.read(header, max(guess, LOCAL_HEADER.size))
-        signature, *_, name_length, extra_length = LOCAL_HEADER.unpack_from(data)
-        if signature != b"PK\3\4":
-            raise ImageError(RowStatus.UNREADABLE, f"{where}: its header is damaged")
-        begin = LOCAL_HEADER.size + name_length + extra_length
+        begin = begin_of(data, name_crc)
+        if begin is None:
+            raise ImageError(
+                RowStatus.UNREADABLE, f"{where}: its header is damaged, or of another name"
+            )
         body = data[begin : begin + packed]
         if len(body) < packed:
             body += blob.read(header + begin + len(body), packed - len(body))
@@ -157,7 +158,7 @@ def open_zip(name: str, shards: Sequence[Shard]) -> ZipSource:
     )
 
 
-_ROW = struct.Struct("<QQQIHH")
+_ROW = struct.Struct("<QQQIHHI")
 
 
 def _refuse_encrypted(entry: Entry, shard: Shard) -> None:

@@ -33,7 +33,8 @@ class Entry:
     name : str
         Its path.
     place : tuple of int
-        Offset of its header, packed size, size, CRC-32, method, and length of its name in bytes.
+        Offset of its header, packed size, size, CRC-32, method, length of its name in bytes, and
+        the CRC-32 of those.
     encrypted : bool
         Whether a password is needed.
     kind : str
@@ -41,7 +42,7 @@ class Entry:
     """
 
     name: str
-    place: tuple[int, int, int, int, int, int]
+    place: tuple[int, int, int, int, int, int, int]
     encrypted: bool
     kind: str
 
@@ -82,7 +83,7 @@ def read_directory(blob: Blob) -> Iterator[Entry]:
         name = _name(raw, flags, extra).replace("\\", "/")
         yield Entry(
             name=name,
-            place=(header + end.shift, packed, size, crc, method, name_length),
+            place=(header + end.shift, packed, size, crc, method, name_length, zlib.crc32(raw)),
             encrypted=bool(flags & _ENCRYPTED),
             kind="folder" if name.endswith("/") else _kind(fields[1] >> 8, fields[15] >> 16),
         )
@@ -90,6 +91,23 @@ def read_directory(blob: Blob) -> Iterator[Entry]:
         number += 1
     if number != end.total and (end.is_wide or number & _FULL16 != end.total):
         raise _damaged(blob, f"expected {end.total} entries in its list, found {number}")
+
+
+def begin_of(head: bytes, name_crc: int) -> int | None:
+    """Return where a member's bytes begin behind its own header; None where that is damaged.
+
+    Parameters
+    ----------
+    head : bytes
+        The header with the name behind it.
+    name_crc : int
+        CRC-32 of the name in the list at the end of the file: both are to be the same.
+    """
+    signature, *_, name_length, extra_length = LOCAL_HEADER.unpack_from(head)
+    name = head[LOCAL_HEADER.size : LOCAL_HEADER.size + name_length]
+    if signature != b"PK\3\4" or zlib.crc32(name) != name_crc:
+        return None
+    return LOCAL_HEADER.size + int(name_length) + int(extra_length)
 
 
 def _kind(system: int, mode: int) -> str:

@@ -14,6 +14,7 @@ import stat
 import subprocess
 import tarfile
 import zipfile
+from contextlib import suppress
 from decimal import Decimal
 
 import h5py
@@ -25,7 +26,7 @@ import written
 from pyarrow import parquet
 from written import CannotHold, Row
 
-from bottleneck.errors import BottleneckError, ImageError
+from bottleneck.errors import BottleneckError, ImageError, ManifestError
 from bottleneck.sources.survey import Survey
 
 REFUSED = "refused"
@@ -326,3 +327,221 @@ def test_a_zip_of_64_bits_behind_a_program_is_read(tmp_path, monkeypatch):
     path = written.zip_of(tmp_path / "a.zip", [(f"{i}.png", written.png(i)) for i in (1, 2)])
     path.write_bytes(b"MZ" + bytes(1000) + path.read_bytes())
     assert [row[0] for row in written.rows_of(written.opened(path))] == [1, 2]
+
+
+# splits
+
+SPLITS = {
+    "null": (None, ""),
+    "empty": ("", ""),
+    "other case": ("TRAIN", "train"),
+    "synonym": ("validation", "val"),
+    "year": ("val2017", "val"),
+    "blanks": (" test ", "test"),
+    "unknown": ("holdout", REFUSED),
+    "number": ("3", REFUSED),
+    "negative": ("-1", REFUSED),
+}
+COLUMNS = ("table", "tsv", "semicolons", "parquet_paths", "parquet_bytes", "parquet_struct")
+
+
+@pytest.mark.parametrize("odd", SPLITS)
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_an_odd_split(tmp_path, kind, odd):
+    split, expected = SPLITS[odd]
+    rows = [Row(1, "a", "train"), Row(2, "b", split), Row(3, "a", "test")]
+    given = written.VALUES[kind](tmp_path, rows)
+    if expected is REFUSED:
+        assert repr(split) in refused(given, tmp_path)
+        return
+    source = written.opened(given)
+    assert written.rows_of(source) == [(1, "a", "train"), (2, "b", expected), (3, "a", "test")]
+    assert ("splits: no split 1, train 1, test 1" in told(source)) == (not expected)
+
+
+@pytest.mark.parametrize("odd", ["TRAIN", "Validation", "val2017", "holdout"])
+@pytest.mark.parametrize("kind", ["folder", "wrapped_tar", "wrapped_zip", "folder_url"])
+def test_an_odd_folder_among_splits(tmp_path, kind, odd):
+    rows = [Row(1, "a", "train"), Row(2, "b", odd), Row(3, "a", "test")]
+    given = written.TREES[kind](tmp_path, rows)
+    if odd == "holdout":
+        with pytest.raises(ManifestError, match="look like splits, but beside them are: holdout"):
+            written.opened(given)
+        return
+    expected = "train" if odd == "TRAIN" else "val"
+    found = sorted(written.rows_of(written.opened(given)))
+    assert found == [(1, "a", "train"), (2, "b", expected), (3, "a", "test")]
+
+
+# images
+
+IMAGES = {
+    "null": (None, "MISSING"),
+    "empty": (b"", "EMPTY"),
+    "a path": (b"1.png", "NOT_AN_IMAGE"),
+    "text": (b"no image at all", "NOT_AN_IMAGE"),
+    "cut short": (written.png(2)[:-20], "TRUNCATED"),
+}
+"""What is in the place of the second of three images, and how its row fails."""
+
+
+def _image_in_parquet(root, data, *, struct):
+    images = [written.png(1), data, written.png(3)]
+    column = [{"bytes": image, "path": None} for image in images] if struct else images
+    parquet.write_table(pa.table({"image": column, "label": ["a", "b", "a"]}), root / "a.parquet")
+    return root / "a.parquet"
+
+
+def _image_in_parquet_of_bytes(root, data):
+    return _image_in_parquet(root, data, struct=False)
+
+
+def _image_in_parquet_struct(root, data):
+    return _image_in_parquet(root, data, struct=True)
+
+
+def _image_in_tfrecord(root, data):
+    def record(image, label):
+        features = {"label": label} | ({} if image is None else {"image": image})
+        return makers.encode_example(features)
+
+    images = [written.png(1), data, written.png(3)]
+    records = [record(*one) for one in zip(images, (b"a", b"b", b"a"), strict=True)]
+    return makers.write_records(root / "a.tfrecord", records)
+
+
+def _members(data):
+    return [("a/1.png", written.png(1)), ("b/2.png", data), ("a/3.png", written.png(3))]
+
+
+def _image_in_folder(root, data):
+    for name, content in _members(data):
+        (root / name).parent.mkdir(exist_ok=True)
+        if content is None:
+            (root / name).symlink_to("gone.png")
+        else:
+            (root / name).write_bytes(content)
+    return root
+
+
+def _image_in_table(root, data):
+    _image_in_folder(root, data)
+    (root / "a.csv").write_text("path,label\na/1.png,a\nb/2.png,b\na/3.png,a\n")
+    return root / "a.csv"
+
+
+def _image_in_tar(root, data):
+    if data is None:
+        return None
+    return written.tar_of(root / "a.tar", _members(data))
+
+
+def _image_in_zip(root, data):
+    if data is None:
+        return None
+    return written.zip_of(root / "a.zip", _members(data))
+
+
+@pytest.mark.parametrize("odd", IMAGES)
+@pytest.mark.parametrize(
+    "write",
+    [
+        *(_image_in_folder, _image_in_table, _image_in_tar, _image_in_zip, _image_in_tfrecord),
+        *(_image_in_parquet_of_bytes, _image_in_parquet_struct),
+    ],
+)
+def test_an_odd_image_fails_its_row_alone(tmp_path, write, odd):
+    data, reason = IMAGES[odd]
+    given = write(tmp_path, data)
+    if given is None:  # an archive has no member that is not there
+        assert odd == "null"
+        return
+    if write is _image_in_tfrecord and data is None:
+        reason = "UNREADABLE"  # a record that holds something else
+    rows = sorted(written.rows_of(written.opened(given)), key=lambda row: row[1])
+    assert rows == [(1, "a", ""), (3, "a", ""), (reason, "b", "")]
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "hdf5", "idx"])
+def test_labels_of_another_number_than_the_images_are_refused(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(written, "_labels", lambda rows: np.arange(len(rows) - 1))
+    given = written.VALUES[kind](tmp_path, [Row(1, 0), Row(2, 1), Row(3, 2)])
+    assert "expected 3 labels, one per image" in refused_without_hint(given)
+
+
+def refused_without_hint(given):
+    with pytest.raises(ManifestError) as caught:
+        written.opened(given)
+    return caught.value.message
+
+
+def test_a_key_that_appears_twice_is_refused_or_numbered(tmp_path):
+    (tmp_path / "1.png").write_bytes(written.png(1))
+    (tmp_path / "a.csv").write_text("path\n1.png\n1.png\n")
+    parquet.write_table(pa.table({"path": ["1.png", "./1.png"]}), tmp_path / "a.parquet")
+    written.tar_of(tmp_path / "a.tar", [("1.png", written.png(1)), ("1.png", written.png(2))])
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        written.zip_of(tmp_path / "a.zip", [("1.png", written.png(1)), ("1.png", written.png(2))])
+    for name in ("a.csv", "a.parquet", "a.tar", "a.zip"):
+        assert "'1.png' a second time" in refused_without_hint(tmp_path / name), name
+    images = [{"bytes": written.png(number), "path": "same.png"} for number in (1, 2)]
+    parquet.write_table(pa.table({"image": images}), tmp_path / "b.parquet")
+    source = written.opened(tmp_path / "b.parquet")
+    assert list(source.manifest.keys) == ["0", "1"]
+    assert [row[0] for row in written.rows_of(source)] == [1, 2]
+
+
+# damage that checksums show
+
+
+def test_another_name_in_the_list_of_a_zip_fails_its_row(tmp_path):
+    path = written.zip_of(tmp_path / "a.zip", _members(written.png(2)))
+    data = path.read_bytes()
+    assert data.count(b"b/2.png") == 2
+    at = data.rindex(b"b/2.png")
+    path.write_bytes(data[:at] + b"c/2.png" + data[at + 7 :])
+    rows = written.rows_of(written.opened(path))
+    assert rows == [(1, "a", ""), (3, "a", ""), ("UNREADABLE", "c", "")]
+
+
+def test_damaged_labels_in_npz_are_refused(tmp_path):
+    path = written.npz(tmp_path, [Row(1, "cat"), Row(2, "dog")])
+    data = bytearray(path.read_bytes())
+    data[data.index("dog".encode("utf-32-le"))] ^= 1
+    path.write_bytes(data)
+    assert "::labels is damaged: its checksum" in refused(path, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["npy", "tar", "cls", "zipped", "idx", "tfrecord", "npz"])
+def test_no_single_damage_ends_in_a_traceback_or_loses_a_row(tmp_path, kind, rng):
+    """A byte is changed, an end is cut off, or something put behind."""
+    rows = [Row(number, 3 + number, "train") for number in (1, 2, 3)]
+    make = written.TREES.get(kind) or written.VALUES[kind]
+    if kind in written.TREES:
+        rows = [Row(row.number, str(row.label), row.split) for row in rows]
+    given = make(tmp_path, rows)
+    sound = sorted(written.rows_of(written.opened(given)))
+    assert sound == [(1, "4", "train"), (2, "5", "train"), (3, "6", "train")]
+    for path in [path for path in tmp_path.rglob("*") if path.is_file()]:
+        data = path.read_bytes()
+        for _ in range(100):
+            damaged = bytearray(data)
+            damaged[rng.integers(len(data))] ^= 1 << rng.integers(8)
+            _try_damaged(path, damaged, given)
+        for cut in rng.integers(len(data), size=20).tolist():
+            if kind != "tfrecord":  # which does not say how many records there are
+                _try_damaged(path, data[:cut], given)
+        _try_damaged(path, data + rng.bytes(700), given)
+        path.write_bytes(data)
+
+
+def _try_damaged(path, data, given):
+    path.write_bytes(data)
+    try:
+        source = written.opened(given)
+    except BottleneckError:
+        return
+    assert len(source) == 3 or source.listing.lines()
+    for row in range(len(source)):
+        with suppress(ImageError):
+            source.read(row)
