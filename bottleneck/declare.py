@@ -194,11 +194,11 @@ class Options:
 
 
 def declared(options: type[Options]) -> tuple[Declared, ...]:
-    """List the options a dataclass declares, in the order of its fields."""
+    """List the options a dataclass declares, in the order of its signature."""
     hints = get_type_hints(options, include_extras=True)
     return tuple(
         _declared(entry.name, hints[entry.name], entry.default)
-        for entry in fields(options)
+        for entry in sorted(fields(options), key=lambda entry: bool(entry.kw_only))
         if get_origin(hints[entry.name]) is Annotated
     )
 

@@ -14,6 +14,7 @@ from bottleneck.declare import Option, Options
 from bottleneck.decode.stream import WorkerKind
 from bottleneck.decode.watch import TIMEOUT_SECONDS
 from bottleneck.images import ResizeRule
+from bottleneck.sources.choice import Choice, LabelFrom
 
 One: TypeAlias = str | Path
 Paths: TypeAlias = str | Path | Sequence[str | Path]
@@ -54,7 +55,44 @@ _SOURCES = Option(
 
 
 @dataclass(frozen=True)
-class SurveyOptions(Options):
+class SourceOptions(Options):
+    """What may be said of sources: base of the options of all that open them."""
+
+    _: KW_ONLY
+    path_column: Annotated[
+        str | None, Option("Column of the table that names the images.", metavar="NAME")
+    ] = None
+    label_column: Annotated[
+        str | None, Option("Column of the table that is the class.", metavar="NAME")
+    ] = None
+    depth: Annotated[
+        int | None,
+        Option(
+            "The class is the Nth folder of an image's path: 1 is the outermost.",
+            metavar="N",
+            least=1,
+        ),
+    ] = None
+    label_from: Annotated[
+        LabelFrom | None,
+        Option(
+            "The class is the outermost folder below the splits, the folder the image is in "
+            "(parent), the file's name without its number, or none."
+        ),
+    ] = None
+
+    def choice(self) -> Choice:
+        """Return what was said, for :func:`bottleneck.sources.open_source`."""
+        return Choice(
+            path_column=self.path_column,
+            label_column=self.label_column,
+            depth=self.depth,
+            label_from=self.label_from,
+        )
+
+
+@dataclass(frozen=True)
+class SurveyOptions(SourceOptions):
     """Images to what they are: how many, of which classes and splits."""
 
     sources: Annotated[Paths, _SOURCES]
@@ -63,7 +101,7 @@ class SurveyOptions(Options):
 
 
 @dataclass(frozen=True)
-class ExtractOptions(Options):
+class ExtractOptions(SourceOptions):
     """Images to features."""
 
     sources: Annotated[Paths, _SOURCES]
@@ -232,7 +270,7 @@ class EvaluateOptions(Options):
 
 
 @dataclass(frozen=True)
-class PredictOptions(Options):
+class PredictOptions(SourceOptions):
     """A head and images, or their features, to labels."""
 
     head: Annotated[One, _HEAD_FILE]
@@ -411,7 +449,7 @@ class NeighborsOptions(Options):
 
 
 @dataclass(frozen=True)
-class BenchOptions(Options):
+class BenchOptions(SourceOptions):
     """How fast a backbone is on this machine."""
 
     sources: Annotated[
@@ -539,7 +577,7 @@ class DemoOptions(Options):
 
 
 @dataclass(frozen=True)
-class InitOptions(Options):
+class InitOptions(SourceOptions):
     """Images to a pipeline that fits them."""
 
     sources: Annotated[Paths, _SOURCES]

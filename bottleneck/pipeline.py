@@ -14,9 +14,9 @@ from bottleneck.declare import Options, Role, declared
 from bottleneck.errors import OptionError, PipelineError, TooManyFailuresError
 from bottleneck.fingerprint import fingerprint
 from bottleneck.location import is_url
-from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions, TrainOptions
+from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions, SourceOptions, TrainOptions
 from bottleneck.progress import Progress
-from bottleneck.sources import listed_once, open_source
+from bottleneck.sources import AS_FOUND, listed_once, open_source
 from bottleneck.store.features import feature_files
 from bottleneck.writing import prepare_output, write_text
 
@@ -268,7 +268,11 @@ def _stamps(named: NamedStep) -> dict[str, str]:
 def _stamp_images(named: NamedStep, name: str, given: Sequence[str]) -> str:
     if feature_files(given):
         return " ".join(_stamp_input(named, name, file) for file in given)
-    return open_source(given, getattr(named.step, "targets", ())).stamp() if given else ""
+    step = named.step
+    if not given:
+        return ""
+    choice = step.choice() if isinstance(step, SourceOptions) else AS_FOUND
+    return open_source(given, getattr(step, "targets", ()), choice).stamp()
 
 
 def _stamp_input(named: NamedStep, name: str, path: str) -> str:

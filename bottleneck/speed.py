@@ -20,7 +20,7 @@ from bottleneck.extraction.forward import pass_seconds
 from bottleneck.images import ImageSize
 from bottleneck.options import BenchOptions, ExtractOptions
 from bottleneck.runtimes import Padding
-from bottleneck.sources import Source, listed_once, open_source
+from bottleneck.sources import AS_FOUND, Source, listed_once, open_source
 
 BATCH_SIZES: Final = (1, 8, 16, 32, 64)
 """What is tried on a CPU; beyond, nothing gets faster."""
@@ -98,7 +98,7 @@ def measure(options: BenchOptions) -> BenchResult:
     workers = options.workers or available_cores()
     with tempfile.TemporaryDirectory() as folder, listed_once(), ExitStack() as stack:
         given = [*listed(options.sources)] or [str(draw_jpegs(Path(folder) / "drawn", images))]
-        source = open_source(given)
+        source = open_source(given, choice=options.choice() if options.sources else AS_FOUND)
         network: dict[str, Any] = {
             "backbone": options.backbone,
             "weights": None if options.weights is None else str(options.weights),

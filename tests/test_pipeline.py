@@ -80,10 +80,8 @@ def test_each_step_lists_its_images_once(pipeline, monkeypatch):
     from bottleneck.sources import opening
 
     listed = []
-    open_folder = opening.open_folder
-    monkeypatch.setattr(
-        opening, "open_folder", lambda path: listed.append(path) or open_folder(path)
-    )
+    look_into = opening.look_into
+    monkeypatch.setattr(opening, "look_into", lambda path: listed.append(path) or look_into(path))
     assert pipeline()[0] == RAN
     assert len(listed) == 1
     assert pipeline()[0] == SKIPPED

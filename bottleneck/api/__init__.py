@@ -94,7 +94,8 @@ def survey(options: SurveyOptions) -> "Survey":
     """
     from bottleneck.sources import Survey, open_source
 
-    return Survey.of(open_source(listed(options.sources), listed(options.targets)))
+    source = open_source(listed(options.sources), listed(options.targets), options.choice())
+    return Survey.of(source)
 
 
 @takes(InitOptions)

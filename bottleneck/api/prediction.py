@@ -142,7 +142,7 @@ def _images(head: "Head", options: PredictOptions, seconds: defaultdict[str, flo
     from bottleneck.sources import open_source
 
     progress = options.progress
-    source = open_source(listed(options.sources))
+    source = open_source(listed(options.sources), choice=options.choice())
     name = _full_paths(source) if options.full_paths else source.manifest.keys.__getitem__
     embedder = rebuild_embedder(
         head.recipe,

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bottleneck.declare import listed
+from bottleneck.declare import declared, listed
 from bottleneck.errors import OptionError
 from bottleneck.location import is_url, split_part
-from bottleneck.options import InitOptions
+from bottleneck.options import InitOptions, SourceOptions
 from bottleneck.sources import Survey, open_source
 from bottleneck.writing import prepare_output, write_text
 
@@ -53,7 +53,7 @@ def write_pipeline(options: InitOptions) -> Begun:
             hint="Give another name (-o), or --overwrite to replace it.",
         )
     sources = listed(options.sources)
-    survey = Survey.of(open_source(sources, listed(options.targets)))
+    survey = Survey.of(open_source(sources, listed(options.targets), options.choice()))
     steps = _steps(survey, [_seen_from(output.parent, one) for one in sources], options)
     write_text(output, _head(survey, output) + "\n".join(_table(step) for step in steps))
     return Begun(str(options.output), survey, tuple(str(step["name"][0]) for step in steps))
@@ -74,6 +74,9 @@ def _steps(survey: Survey, sources: list[str], options: InitOptions) -> list[Ste
             "backbone": ("efficientnet_lite0", "others: bottleneck backbones"),
         }
     ]
+    for option in declared(SourceOptions):
+        if (said := getattr(options, option.name)) is not None:
+            steps[0][option.name] = (said, "")
     targets = [*listed(options.targets)]
     if targets:
         steps[0]["targets"] = (targets, "kept in the file, for train")

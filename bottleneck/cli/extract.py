@@ -1,5 +1,6 @@
 """``bottleneck extract``."""
 
+from dataclasses import fields
 from typing import Any
 
 import click
@@ -8,7 +9,7 @@ from bottleneck.cli.options import json_option, options_of, quiet_option
 from bottleneck.cli.progress import make_progress
 from bottleneck.cli.show import print_json, print_lines, print_survey
 from bottleneck.errors import TooManyFailuresError
-from bottleneck.options import ExtractOptions
+from bottleneck.options import ExtractOptions, SurveyOptions
 
 
 @click.command(name="extract")
@@ -32,7 +33,8 @@ def command(dry_run: bool, as_json: bool, quiet: bool, **options: Any) -> int:
     from bottleneck import api
 
     if dry_run:
-        survey = api.survey(options["sources"], targets=options["targets"] or ())
+        asked = {one.name for one in fields(SurveyOptions)} & options.keys()
+        survey = api.survey(**{name: options[name] for name in asked if options[name] is not None})
         if as_json:
             print_json(survey.to_json())
         else:

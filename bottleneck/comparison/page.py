@@ -41,7 +41,7 @@ def write_page(comparison: "Comparison", path: Path) -> dict[str, Any]:
     document = comparison.to_json()
     rows = [int(row) for row in document["images"]]
     keys = [comparison.aligned.keys[row] for row in rows]
-    sheet, places, note = make_sheet(comparison.sources, keys)
+    sheet, places, note = make_sheet(comparison.sources, keys, comparison.choice)
     if sheet is not None:
         document["thumbnails"] = sheet.to_json()
         document["images"] = {

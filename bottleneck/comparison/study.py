@@ -37,6 +37,7 @@ from bottleneck.judge.resampling import LEVEL, RESAMPLES
 from bottleneck.location import readable
 from bottleneck.manifest import SPLITS
 from bottleneck.progress import Progress, Silent
+from bottleneck.sources import AS_FOUND, Choice
 from bottleneck.store.runs import read_runs
 
 DEFAULT_HEADS = ("logreg", "ridge", "knn")
@@ -56,11 +57,14 @@ class Comparison:
         The images compared.
     sources : tuple of str
         Where the images are, as far as it is known.
+    choice : Choice
+        Where paths and labels were looked for there.
     """
 
     document: Mapping[str, Any]
     aligned: Aligned
     sources: tuple[str, ...]
+    choice: Choice = AS_FOUND
 
     def __repr__(self) -> str:
         best = self.document["leaderboard"][0]
@@ -177,7 +181,8 @@ def compare(
         "seconds": round(time.perf_counter() - started, 3),
     }
     document["images"] = _images(document, aligned)
-    return Comparison(document, aligned, tuple(images) or _logged_sources(aligned))
+    sources, choice = (tuple(images), AS_FOUND) if images else _logged_sources(aligned)
+    return Comparison(document, aligned, sources, choice)
 
 
 def _check(heads: Sequence[str], cv: int, resamples: int, near: float | None) -> None:
@@ -280,13 +285,13 @@ def _images(document: Mapping[str, Any], aligned: Aligned) -> dict[str, dict[str
     }
 
 
-def _logged_sources(aligned: Aligned) -> tuple[str, ...]:
+def _logged_sources(aligned: Aligned) -> tuple[tuple[str, ...], Choice]:
     for one in aligned.features:
         for run in reversed(read_runs(one.store.path)):
             sources = run.get("sources")
             if isinstance(sources, list) and all(isinstance(item, str) for item in sources):
-                return tuple(sources)
-    return ()
+                return tuple(sources), Choice(**run.get("choice", {}))
+    return (), AS_FOUND
 
 
 def _command(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import BottleneckError
 from bottleneck.images import Geometry, decode, from_pixels
-from bottleneck.sources import open_source
+from bottleneck.sources import AS_FOUND, Choice, open_source
 
 SIDE = 64
 """Pixels of a thumbnail."""
@@ -48,7 +48,9 @@ class Sheet:
         }
 
 
-def make_sheet(sources: Sequence[str], keys: Sequence[str]) -> tuple[Sheet | None, list[int], str]:
+def make_sheet(
+    sources: Sequence[str], keys: Sequence[str], choice: Choice = AS_FOUND
+) -> tuple[Sheet | None, list[int], str]:
     """Read images by key and put their thumbnails on one sheet.
 
     An image that cannot be read has no thumbnail; that is no error here.
@@ -60,6 +62,8 @@ def make_sheet(sources: Sequence[str], keys: Sequence[str]) -> tuple[Sheet | Non
     keys : sequence of str
         Wanted images, the most wanted first: where the sheet grows too large, the last are
         left out.
+    choice : Choice
+        Where paths and labels were looked for.
 
     Returns
     -------
@@ -73,7 +77,7 @@ def make_sheet(sources: Sequence[str], keys: Sequence[str]) -> tuple[Sheet | Non
     if not sources or not keys:
         return None, [-1] * len(keys), "it is not known where the images are: say --images SOURCE"
     try:
-        source = open_source(list(sources))
+        source = open_source(list(sources), choice=choice)
     except BottleneckError as error:
         return None, [-1] * len(keys), f"the images cannot be listed: {error.message}"
     wanted = {key: i for i, key in enumerate(keys)}

@@ -54,7 +54,7 @@ def extract_many(options: ExtractOptions) -> list[ExtractResult]:
     # Misspelt names first: listing takes longer.
     specs = [backbones.get(name) for name in listed(options.backbone)]
     texts = _outputs(str(output), [spec.name for spec in specs])
-    source = open_source(listed(options.sources), listed(options.targets))
+    source = open_source(listed(options.sources), listed(options.targets), options.choice())
     olds = [FeatureStore.open(path) for path in listed(options.reuse)]
     inputs = options.paths("reads", "images")
     paths = [prepare_output(text, kind="features", inputs=inputs) for text in texts]

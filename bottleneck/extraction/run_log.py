@@ -1,5 +1,6 @@
 """What an extraction leaves in the log beside its file; see :mod:`bottleneck.store.runs`."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from bottleneck.declare import listed
@@ -39,6 +40,7 @@ def log_run(options: ExtractOptions, result: ExtractResult) -> None:
             "batch_size": options.batch_size,
             "workers": options.workers,
             "sources": [_absolute(source) for source in listed(options.sources)],
+            "choice": asdict(options.choice()),
         },
     )
 

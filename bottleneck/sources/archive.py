@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from bottleneck.errors import ManifestError
 from bottleneck.manifest import Manifest, natural_order
 from bottleneck.packed import PackedStrings
+from bottleneck.sources.choice import AS_FOUND, Choice
+from bottleneck.sources.endings import ENDINGS_HINT
 from bottleneck.sources.layout import find_layout
-from bottleneck.sources.rules import ENDINGS_HINT
 from bottleneck.sources.shards import Shard
 
 
@@ -58,6 +59,8 @@ def archive_manifest(
     counts: Sequence[int],
     names: PackedStrings,
     labels: Iterable[str | None] | None,
+    *,
+    choice: Choice = AS_FOUND,
 ) -> Manifest:
     """Make the manifest of archives: keys are the members' paths behind their archive's name.
 
@@ -71,6 +74,8 @@ def archive_manifest(
         Paths of the images in their archives.
     labels : iterable of str or None, optional
         What members beside them say; without any, folders tell the class.
+    choice : Choice
+        What names the class, whatever those say.
 
     Raises
     ------
@@ -82,7 +87,7 @@ def archive_manifest(
             f"expected images in {name}, found none",
             hint=ENDINGS_HINT,
         )
-    layout = find_layout(names, name)
+    layout = find_layout(names, name, choice)
 
     def of_shards() -> Iterator[Shard]:
         for shard, count in zip(shards, counts, strict=True):
@@ -97,7 +102,9 @@ def archive_manifest(
         (layout.split(path) if layout.has_splits else "") or shard.split
         for shard, path in zip(of_shards(), names, strict=True)
     )
+    if labels is None or choice.decides:
+        labels = map(layout.label, names)
     try:
-        return Manifest.build(keys, map(layout.label, names) if labels is None else labels, splits)
+        return Manifest.build(keys, labels, splits)
     except ManifestError as error:
         raise ManifestError(f"{name}: {error.message}", hint=error.hint) from error

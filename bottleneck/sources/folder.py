@@ -2,34 +2,40 @@
 
 import os
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bottleneck.errors import ManifestError, SourceError
 from bottleneck.location import is_url
 from bottleneck.manifest import SPLITS, Manifest, natural_key, natural_sort, split_code
-from bottleneck.sources.files import FileSource
+from bottleneck.sources.choice import AS_FOUND, Choice
+from bottleneck.sources.endings import ENDINGS_HINT
 from bottleneck.sources.layout import find_layout
-from bottleneck.sources.listing import Tally
-from bottleneck.sources.rules import ENDINGS_HINT, is_hidden_name, is_image_name
+from bottleneck.sources.listing import Listing, Tally
+from bottleneck.sources.rules import is_hidden_name, is_image_name
 
 
 class NoImagesError(ManifestError):
     """There is no image in a folder, so that something else may be meant."""
 
+    listing: Listing | None = None
+    """What there is instead."""
 
-def open_folder(path: str) -> FileSource:
-    """List a folder's images.
 
-    If every folder at the top that holds images is called like a split (``train``, ``val``,
-    ``test`` or a usual synonym), the next level names the class; otherwise the top level does.
-    Images that lie in no class folder are unlabelled. Hidden files, and files that do not end
-    like an image, are left out. Folders are followed through symbolic links, each once.
+def list_folder(
+    path: str, wanted: Callable[[str], bool] = is_image_name
+) -> tuple[list[str], Listing]:
+    """List a folder's images, with paths relative to it, and what is left out.
+
+    Hidden files, and files that do not end like an image, are left out. Folders are followed
+    through symbolic links, each once.
 
     Parameters
     ----------
     path : str
         The folder.
+    wanted : callable
+        Tells by its name whether a file is one of those that are listed.
 
     Raises
     ------
@@ -38,21 +44,27 @@ def open_folder(path: str) -> FileSource:
     SourceError
         When it, or a folder below it, cannot be listed.
     """
-    root = Path(path)
     tally = Tally()
-    keys = _list_images(root, tally)
-    if not keys:
-        raise NoImagesError(
-            f"expected images below {path}, found none",
-            hint=ENDINGS_HINT,
-        )
-    return FileSource(path, root, label_by_folder(keys, path, path), tally.finish())
+    keys = _list_images(Path(path), tally, wanted)
+    if not keys and wanted is is_image_name:
+        none = NoImagesError(f"expected images below {path}, found none", hint=ENDINGS_HINT)
+        none.listing = tally.finish()
+        raise none
+    return keys, tally.finish()
 
 
 def label_by_folder(
-    paths: Sequence[str], name: str, folder: str, keys: Sequence[str] | None = None
+    paths: Sequence[str],
+    name: str,
+    folder: str,
+    choice: Choice = AS_FOUND,
+    keys: Sequence[str] | None = None,
 ) -> Manifest:
     """Make the manifest of images in a folder: labels and splits are the folders in their paths.
+
+    If every folder at the top that holds images is called like a split (``train``, ``val``,
+    ``test`` or a usual synonym), the next level names the class; otherwise the top level does.
+    Images that lie in no class folder are unlabelled.
 
     Parameters
     ----------
@@ -62,17 +74,22 @@ def label_by_folder(
         The source, for messages.
     folder : str
         Path or URL of the folder: where no folder in it names splits, its own name may.
+    choice : Choice
+        What names the class, where not the outermost folder.
     keys : sequence of str, optional
         What the images are called, where that is not their path.
     """
-    layout = find_layout(paths, name)
+    layout = find_layout(paths, name, choice)
     own_name = posixpath.basename(folder.rstrip("/") if is_url(folder) else absolute(folder))
     own = SPLITS[split_code(own_name) or 0]
     splits: Iterable[str] | None = None
     if layout.has_splits or own:
         splits = (layout.split(path) or own for path in paths)
     # Labels and splits are read off the keys twice over rather than kept: less memory.
-    return Manifest.build(keys or paths, labels=map(layout.label, paths), splits=splits)
+    labels: Iterable[str | None] = map(layout.label, paths)
+    if choice.label_from == "parent" and not own:
+        labels = (layout.label(path) if "/" in path else own_name or None for path in paths)
+    return Manifest.build(keys or paths, labels=labels, splits=splits)
 
 
 def absolute(path: str) -> str:
@@ -80,15 +97,15 @@ def absolute(path: str) -> str:
     return posixpath.normpath(posixpath.join(Path.cwd().as_posix(), path))
 
 
-def _list_images(root: Path, tally: Tally) -> list[str]:
-    """List image paths relative to ``root``, in natural order, folder by folder."""
+def _list_images(root: Path, tally: Tally, wanted: Callable[[str], bool]) -> list[str]:
+    """List paths relative to ``root``, in natural order, folder by folder."""
     keys: list[str] = []
     # Depth first with an explicit stack, so that neither depth nor width costs recursion.
     stack = [("", os.fspath(root))]
     visited: set[tuple[int, int]] = set()
     while stack:
         prefix, folder = stack.pop()
-        images, folders = _scan(folder, visited, tally)
+        images, folders = _scan(folder, visited, tally, wanted)
         natural_sort(images)
         keys += [prefix + name for name in images]
         folders.sort(key=natural_key, reverse=True)
@@ -96,7 +113,9 @@ def _list_images(root: Path, tally: Tally) -> list[str]:
     return keys
 
 
-def _scan(folder: str, visited: set[tuple[int, int]], tally: Tally) -> tuple[list[str], list[str]]:
+def _scan(
+    folder: str, visited: set[tuple[int, int]], tally: Tally, wanted: Callable[[str], bool]
+) -> tuple[list[str], list[str]]:
     images: list[str] = []
     folders: list[str] = []
     try:
@@ -108,7 +127,7 @@ def _scan(folder: str, visited: set[tuple[int, int]], tally: Tally) -> tuple[lis
             for entry in entries:
                 # The ending decides first: a folder called x.png becomes a row that failed
                 # with its reason, rather than a class nobody meant.
-                if is_image_name(entry.name):
+                if wanted(entry.name) and (wanted is is_image_name or not entry.is_dir()):
                     images.append(entry.name)
                 elif not is_hidden_name(entry.name) and entry.is_dir():
                     folders.append(entry.name)

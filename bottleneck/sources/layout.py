@@ -1,11 +1,16 @@
 """What the folders in an image's path mean: its class, and above it perhaps its split."""
 
+import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bottleneck.errors import ManifestError
 from bottleneck.manifest import SPLITS, split_code
+from bottleneck.sources.choice import AS_FOUND, Choice
+from bottleneck.sources.rules import label_of
+
+_NUMBER_AT_END = re.compile(r"[\s_.()\[\]-]*\d+[\s)\]]*$")
 
 
 @dataclass(frozen=True)
@@ -18,15 +23,28 @@ class Layout:
         Whether the first folder names the split, and so the second the class.
     wrapper : str
         A folder around everything that means nothing, with its slash; empty for none.
+    choice : Choice
+        What names the class, where not the outermost folder.
     """
 
     has_splits: bool
     wrapper: str = ""
+    choice: Choice = AS_FOUND
 
     def label(self, path: str) -> str | None:
         """Return the class an image's path names; None when it lies in no class folder."""
-        folders = path.removeprefix(self.wrapper).split("/", 2 + self.has_splits)[:-1]
-        return folders[self.has_splits] if len(folders) > self.has_splits else None
+        if self.choice.label_from == "none":
+            return None
+        if self.choice.label_from == "name":
+            stem = posixpath.splitext(posixpath.basename(path))[0]
+            return label_of(_NUMBER_AT_END.sub("", stem), path)
+        if self.choice.depth is not None:
+            folders = path.split("/")[:-1]
+            return folders[self.choice.depth - 1] if len(folders) >= self.choice.depth else None
+        folders = path.removeprefix(self.wrapper).split("/")[self.has_splits : -1]
+        if not folders:
+            return None
+        return folders[-1 if self.choice.label_from == "parent" else 0]
 
     def split(self, path: str) -> str:
         """Return ``train``, ``val``, ``test`` or an empty string."""
@@ -34,7 +52,7 @@ class Layout:
         return SPLITS[split_code(top) or 0] if slash and self.has_splits else ""
 
 
-def find_layout(paths: Iterable[str], name: str) -> Layout:
+def find_layout(paths: Iterable[str], name: str, choice: Choice = AS_FOUND) -> Layout:
     """Find out whether the top level names splits; refuse to guess when it does so in part.
 
     One folder around everything, with folders in it, is no class but a wrapper, as archives often
@@ -46,17 +64,23 @@ def find_layout(paths: Iterable[str], name: str) -> Layout:
         Paths of images relative to their source; gone through several times.
     name : str
         The source, for messages.
+    choice : Choice
+        What is said of where labels are; it decides what the names leave open.
 
     Raises
     ------
     ManifestError
-        When splits and other folders lie side by side.
+        When splits and other folders lie side by side, or no folder is as deep as was said.
     """
     wrapper = _wrapper(paths)
     tops = _tops(paths, wrapper)
     splits = {top for top in tops if split_code(top)}
+    level = wrapper.count("/") + 1
+    if choice.depth is not None:
+        _check_depth(paths, name, choice.depth, level if splits == tops else 0, tops)
+        return Layout(bool(splits) and choice.depth > level, wrapper, choice)
     if not splits or splits == tops:
-        return Layout(bool(splits), wrapper)
+        return Layout(bool(splits), wrapper, choice)
     classes_below = any(
         path.count("/") > 1 and path.partition("/")[0] in splits
         for path in (path.removeprefix(wrapper) for path in paths)
@@ -66,9 +90,28 @@ def find_layout(paths: Iterable[str], name: str) -> Layout:
         raise ManifestError(
             f"{name}: the folders {', '.join(sorted(splits))} look like splits, but beside them "
             f"are: {others}",
-            hint="Move those away, or list the images in a CSV table.",
+            hint=f"Say which folder is the class: --depth {level + 1}, or --depth {level} if those "
+            "are classes. Or move them away.",
         )
-    return Layout(False, wrapper)  # one class of several that happens to be called train or test
+    # One class of several that happens to be called train or test.
+    return Layout(False, wrapper, choice)
+
+
+def _check_depth(
+    paths: Iterable[str], name: str, depth: int, split_level: int, tops: Iterable[str]
+) -> None:
+    deepest = max(path.count("/") for path in paths)
+    if depth > deepest:
+        raise ManifestError(
+            f"{name}: expected images in {depth} folders or more for --depth {depth}, the deepest "
+            f"is in {deepest}",
+            hint="Count the folders in the keys that --dry-run shows, the outermost is 1.",
+        )
+    if depth == split_level:
+        raise ManifestError(
+            f"{name}: the folders at --depth {depth} are splits: {', '.join(sorted(tops))}",
+            hint=f"The folders below them are --depth {depth + 1}.",
+        )
 
 
 def _wrapper(paths: Iterable[str]) -> str:

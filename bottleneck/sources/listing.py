@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bottleneck.location import readable
-from bottleneck.sources.rules import LABEL_SUFFIXES, is_hidden, suffix
+from bottleneck.sources.endings import LABEL_SUFFIXES, suffix
+from bottleneck.sources.rules import is_hidden
 
 _MOST_SHOWN = 8
 _LONGEST_ENDING = 10

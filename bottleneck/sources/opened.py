@@ -6,23 +6,26 @@ from contextvars import ContextVar
 
 from bottleneck.sources import opening
 from bottleneck.sources.base import Source
+from bottleneck.sources.choice import AS_FOUND, Choice
 
-_Key = tuple[tuple[str, ...], tuple[str, ...]]
+_Key = tuple[tuple[str, ...], tuple[str, ...], Choice]
 
 _opened: ContextVar[dict[_Key, Source] | None] = ContextVar("opened", default=None)
 
 
-def open_source(given: Sequence[str], targets: Sequence[str] = ()) -> Source:
+def open_source(
+    given: Sequence[str], targets: Sequence[str] = (), choice: Choice = AS_FOUND
+) -> Source:
     """List the images of one or several sources; see :func:`bottleneck.sources.opening`.
 
     Within :func:`listed_once` the same sources are listed at the first time only.
     """
     opened = _opened.get()
     if opened is None:
-        return opening.open_source(given, targets)
-    key = (tuple(given), tuple(targets))
+        return opening.open_source(given, targets, choice)
+    key = (tuple(given), tuple(targets), choice)
     if key not in opened:
-        opened[key] = opening.open_source(given, targets)
+        opened[key] = opening.open_source(given, targets, choice)
     return opened[key]
 
 

@@ -1,39 +1,34 @@
 """From what people type to a source."""
 
 import errno
-import posixpath
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
+
+import numpy as np
 
 from bottleneck.errors import ManifestError, OptionError, SourceError
 from bottleneck.location import expand_braces, has_wildcard, is_url, split_part
-from bottleneck.manifest import Manifest, natural_sort
+from bottleneck.manifest import UNLABELLED, natural_sort
 from bottleneck.sources.base import Source
+from bottleneck.sources.choice import AS_FOUND, Choice
 from bottleneck.sources.files import FileSource
-from bottleneck.sources.folder import NoImagesError, label_by_folder, open_folder
-from bottleneck.sources.idx import open_idx
-from bottleneck.sources.kinds import CONTAINERS, kind_of, one_kind
+from bottleneck.sources.folder import label_by_folder
+from bottleneck.sources.kinds import CONTAINERS, Kind, containers_in, kind_of, kinds
 from bottleneck.sources.layout import common_folder
 from bottleneck.sources.listing import Listing, left_out
-from bottleneck.sources.npy import open_npy, open_npz
-from bottleneck.sources.parquet import open_parquet
+from bottleneck.sources.looking import look_into, refuse_unknown
 from bottleneck.sources.patterns import match
+from bottleneck.sources.request import Request
 from bottleneck.sources.several import SeveralSources
-from bottleneck.sources.shards import open_shards
-from bottleneck.sources.table import open_csv
-from bottleneck.sources.tar import open_tar
-from bottleneck.sources.tfrecord import open_tfrecord
 from bottleneck.sources.together import GivenFolder, together
-from bottleneck.sources.urls import fixed_part, list_keys, located, open_url_images, single_files
-from bottleneck.sources.zip import open_zip
+from bottleneck.sources.urls import fixed_part, list_keys, located, open_url_pattern, single_files
 
 _HINT = (
-    "A source is a folder, a table (.csv, .parquet), images, a pattern ('photos/**/*.jpg'), or "
-    f"files of the kinds {', '.join(CONTAINERS)}: here or behind a URL."
+    "A source is a folder, a table (.csv, .jsonl, .parquet), images, a pattern "
+    f"('photos/**/*.jpg'), or files of the kinds {', '.join(CONTAINERS)}: here or behind a URL."
 )
 
 
@@ -41,19 +36,21 @@ _HINT = (
 class _Given:
     """Containers of one kind that were given, perhaps in several pieces."""
 
-    kind: str
+    kind: Kind
     part: str
     texts: list[str] = field(default_factory=list)
     locations: list[str] = field(default_factory=list)
 
 
-def open_source(given: Sequence[str], targets: Sequence[str] = ()) -> Source:
+def open_source(
+    given: Sequence[str], targets: Sequence[str] = (), choice: Choice = AS_FOUND
+) -> Source:
     """List the images of one or several sources.
 
     Parameters
     ----------
     given : sequence of str
-        Folders, CSV and Parquet tables, image files, patterns (``photos/**/*.jpg``,
+        Folders, tables (CSV, JSON lines, Parquet), image files, patterns (``photos/**/*.jpg``,
         ``shard-{000..009}.tar``), containers of images (tar, zip, HDF5, NPZ, NPY, IDX, Parquet,
         TFRecord), and URLs of all these. ``scans.h5::images,labels`` names arrays, columns or
         features of a container. The image files together make one source, and so do
@@ -61,11 +58,14 @@ def open_source(given: Sequence[str], targets: Sequence[str] = ()) -> Source:
         source's path (``files`` for the image files).
     targets : sequence of str
         Columns of tables to keep as targets; every source must be a table with them.
+    choice : Choice
+        Where paths and labels are to be looked for, in every one of the sources.
 
     Raises
     ------
     OptionError
-        When targets are wanted of what is no table, or a table has no such column.
+        When targets or columns are wanted of what is no table, or a table has no such column;
+        when folders are to name the class of images that lie in none.
     SourceError
         When something given does not exist, is of no known kind, or is damaged.
     ManifestError
@@ -73,36 +73,36 @@ def open_source(given: Sequence[str], targets: Sequence[str] = ()) -> Source:
     RuntimeUnavailableError
         When a package is missing; names the extra that brings it.
     """
-    opened, files = _open_all(given, targets)
-    folders = together([one for one in opened if isinstance(one, GivenFolder)])
+    asked = Request("", (), targets=tuple(targets), choice=choice)
+    opened, files = _open_all(given, asked)
+    folders = together([one for one in opened if isinstance(one, GivenFolder)], choice)
     sources: list[Source] = []
     for one in opened:
         if isinstance(one, _Given):
-            sources.append(_open_containers(one, targets))
+            sources.append(_open_containers(one, asked))
         elif not isinstance(one, GivenFolder):
             sources.append(one)
         elif folders:  # several as one stand where the first of them stood
             sources.append(folders.pop(0))
     if files:
-        sources.append(single_files(files))
-    for source in sources if targets else ():
-        if not source.manifest.targets:
-            raise OptionError(
-                f"expected a table for --target, got {source.name}",
-                hint="Targets are columns of CSV and Parquet tables.",
-            )
+        _refuse_columns("the files", asked)
+        sources.append(single_files(files, choice))
+    if choice.label_from == "none":
+        for source in sources:
+            unlabelled = np.full(len(source.manifest), UNLABELLED, np.int32)
+            source.manifest = replace(source.manifest, labels=unlabelled, classes=())
     return sources[0] if len(sources) == 1 else SeveralSources(sources)
 
 
 def _open_all(
-    given: Sequence[str], targets: Sequence[str]
+    given: Sequence[str], asked: Request
 ) -> tuple[list[Source | GivenFolder | _Given], list[str]]:
     """Open what was given in order, containers of one kind put together; and name the images."""
     opened: list[Source | GivenFolder | _Given] = []
     files: list[str] = []
     waiting = [_without_scheme(text) for text in reversed(given)]
     while waiting:
-        found = _open_one(waiting.pop(), targets)
+        found = _open_one(waiting.pop(), asked)
         if isinstance(found, str):
             files.append(found)
         elif isinstance(found, list):  # folders that a pattern stands for
@@ -126,7 +126,7 @@ def _same_kind(opened: Sequence[object], found: _Given) -> _Given | None:
     )
 
 
-def _open_one(text: str, targets: Sequence[str]) -> Source | GivenFolder | _Given | str | list[str]:
+def _open_one(text: str, asked: Request) -> Source | GivenFolder | _Given | str | list[str]:
     """Open a source; containers are only told, and an image is given back as it is.
 
     For a pattern that matches folders only, they are given back, as a shell would.
@@ -144,24 +144,36 @@ def _open_one(text: str, targets: Sequence[str]) -> Source | GivenFolder | _Give
             raise SourceError(f"cannot look at {text}: {error.strerror}") from error
         present = is_folder = False
     if is_folder:
-        return _open_local_folder(text)
+        return _open_folder(text, asked)
     location, part = (text, "") if present else split_part(text)
     if not present:
         names = expand_braces(location)
         if len(names) > 1 or (has_wildcard(location) and not _is_there(location)):
-            return _open_pattern(text, names, part)
-    kind = kind_of(location)
-    if kind == "CSV":
-        return open_csv(location, targets)
-    if kind in CONTAINERS:
-        return _Given(kind or "", part, [text], [location])
-    if kind == "image" or present:
+            return _open_pattern(text, names, part, asked)
+    name = kind_of(location)
+    kind = kinds().get(name or "")
+    if kind is not None:
+        if kind.joined:
+            return _Given(kind, part, [text], [location])
+        _check_request(kind, part, text, asked)
+        return kind.open(replace(asked, name=location, locations=[location], part=part))
+    if name == "image" or present:
         if not is_url(location) and not present:
             raise SourceError(f"there is no file {location}")
+        if name != "image":
+            refuse_unknown(location, present=True)
         return location
     if is_url(location):
-        return _open_remote_folder(location)
-    raise SourceError(f"expected images, got {text}, which does not exist", hint=_HINT)
+        refuse_unknown(location, present=False)
+        return _open_folder(location, asked)
+    raise SourceError(f"expected images, got {text}, which does not exist", hint=_missing(text))
+
+
+def _missing(text: str) -> str:
+    slashed = text.replace("\\", "/")
+    if slashed != text and Path(slashed).exists():
+        return f"Write / between folders: {slashed}"
+    return _HINT
 
 
 def _without_scheme(text: str) -> str:
@@ -173,11 +185,14 @@ def _is_there(location: str) -> bool:
     return is_url(location) and not any(letter in location for letter in "*[")
 
 
-def _open_pattern(text: str, names: list[str], part: str) -> Source | _Given | list[str]:
+def _open_pattern(
+    text: str, names: list[str], part: str, asked: Request
+) -> Source | _Given | list[str]:
     folders: list[str] = []
     if is_url(text):
         if len(names) == 1 and kind_of(names[0]) == "image":
-            return open_url_images(names[0], pattern=True)
+            _refuse_columns(text, asked)
+            return open_url_pattern(names[0], asked.choice)
         found = [
             f"{fixed_part(name)}/{key}"
             for name in names if has_wildcard(name)
@@ -198,20 +213,21 @@ def _open_pattern(text: str, names: list[str], part: str) -> Source | _Given | l
         natural_sort(found)
     images = [name for name in found if kind_of(name) == "image"]
     if images:
+        _refuse_columns(text, asked)
         reasons = {"folder beside the images": len(folders)} if "**" not in text and folders else {}
         others = left_out(name for name in found if kind_of(name) != "image")
         listing = Listing(others.endings, {**others.reasons, **reasons})
-        return _open_images(images, list(map(fixed_part, names)), text, listing)
-    kind = one_kind(found)
-    if kind is not None:
-        of_kind = [name for name in found if kind_of(name) == kind]
-        return _Given(kind, part, [text], of_kind)
+        return _open_images(images, list(map(fixed_part, names)), text, listing, asked.choice)
+    containers = containers_in(found)
+    if len(containers) == 1:
+        (kind, of_kind), = containers.items()  # fmt: skip
+        return _Given(kinds()[kind], part, [text], of_kind)
     if folders and "**" not in text:
         return list(dict.fromkeys(folders))
     if found:
-        kinds = sorted({str(kind_of(name) or "unknown") for name in found})
+        told = sorted({str(kind_of(name) or "unknown") for name in found})
         raise SourceError(
-            f"expected {text} to match images or containers of one kind, got {', '.join(kinds)}",
+            f"expected {text} to match images or containers of one kind, got {', '.join(told)}",
             hint="Match one kind; several patterns may be given.",
         )
     raise ManifestError(
@@ -221,11 +237,13 @@ def _open_pattern(text: str, names: list[str], part: str) -> Source | _Given | l
     )
 
 
-def _open_images(images: list[str], folders: list[str], text: str, listing: Listing) -> Source:
+def _open_images(
+    images: list[str], folders: list[str], text: str, listing: Listing, choice: Choice
+) -> Source:
     """Make a source of images that a pattern names; folders tell classes as in a folder."""
     base = common_folder(folders) if len(set(folders)) > 1 else folders[0]
     keys = [name.removeprefix(base).lstrip("/") if base else name for name in images]
-    manifest = label_by_folder(keys, text, base)
+    manifest = label_by_folder(keys, text, base, choice)
     if is_url(text):
         return located(text, base, manifest, listing)
     for name in images:
@@ -234,66 +252,53 @@ def _open_images(images: list[str], folders: list[str], text: str, listing: List
     return FileSource(base or "files", Path(base), manifest, listing)
 
 
-def _open_local_folder(path: str) -> GivenFolder | _Given:
+def _open_folder(path: str, asked: Request) -> GivenFolder | _Given:
     """Open a folder of images, or else of containers of one kind."""
-    try:
-        return GivenFolder(path, open_folder(path))
-    except NoImagesError:
-        names = [file.name for file in Path(path).iterdir() if not file.name.startswith(".")]
-        kind = one_kind(names)
-        if kind is None or kind == "HDF5":
-            raise
-        natural_sort(names)
-        inside = [posixpath.join(path, name) for name in names if kind_of(name) == kind]
-        return _Given(kind, "", [path], inside)
+    found = look_into(path)
+    if isinstance(found, GivenFolder):
+        _refuse_columns(path, asked)
+        return found
+    kind, inside = found
+    return _Given(kinds()[kind], "", [path], inside)
 
 
-def _open_remote_folder(url: str) -> GivenFolder | _Given:
-    try:
-        return GivenFolder(url, open_url_images(url))
-    except NoImagesError:
-        names = [key for key in list_keys(url) if "/" not in key]
-        kind = one_kind(names)
-        if kind is None:
-            raise
-        natural_sort(names)
-        base = url.rstrip("/")
-        inside = [f"{base}/{name}" for name in names if kind_of(name) == kind]
-        return _Given(kind, "", [url], inside)
-
-
-def _open_containers(given: _Given, targets: Sequence[str]) -> Source:
-    name = given.texts[0] if len(given.texts) == 1 else f"{given.kind} files"
+def _open_containers(given: _Given, asked: Request) -> Source:
+    name = given.texts[0] if len(given.texts) == 1 else f"{given.kind.name} files"
     if len(set(given.locations)) < len(given.locations):
         twice = next(one for one in given.locations if given.locations.count(one) > 1)
         raise ManifestError(f"{twice} is given twice", hint="Give every file once.")
-    shards = open_shards(given.locations)
-    named_parts: dict[str, Any] = {
-        "HDF5": _open_hdf5,
-        "NPZ": open_npz,
-        "TFRecord": open_tfrecord,
-    }
-    if given.kind in named_parts:
-        source: Source = named_parts[given.kind](name, shards, given.part)
-        return source
-    if given.kind == "Parquet":
+    _check_request(given.kind, given.part, name, asked)
+    return given.kind.open(replace(asked, name=name, locations=given.locations, part=given.part))
 
-        def of_paths(manifest: Manifest, listing: Listing) -> Source:
-            folder = common_folder(list(map(posixpath.dirname, given.locations)))
-            return located(name, folder, manifest, listing)
 
-        return open_parquet(name, shards, given.part, of_paths, targets)
-    if given.part:
+def _check_request(kind: Kind, part: str, name: str, asked: Request) -> None:
+    """Refuse what a kind of source does not have: parts, columns, folders."""
+    if part and not kind.parts:
         raise SourceError(
-            f"expected nothing behind :: for {given.kind} files, got {given.part!r}",
-            hint="Only HDF5, NPZ, Parquet and TFRecord files have named parts.",
+            f"expected nothing behind :: for {kind.name} files, got {part!r}",
+            hint=f"Only {', '.join(k.name for k in kinds().values() if k.parts)} files have named "
+            "parts.",
         )
-    plain: dict[str, Any] = {"tar": open_tar, "zip": open_zip, "NPY": open_npy, "IDX": open_idx}
-    opened: Source = plain[given.kind](name, shards)
-    return opened
+    if not kind.table:
+        _refuse_columns(name, asked)
+    if asked.choice.from_path and not kind.folders:
+        raise OptionError(
+            f"{name} holds its images itself: they lie in no folders for {asked.choice.written}",
+            hint="--label-from none leaves its labels away.",
+        )
 
 
-def _open_hdf5(name: str, shards: Any, part: str) -> Source:
-    from bottleneck.sources.hdf5 import open_hdf5
-
-    return open_hdf5(name, shards, part)
+def _refuse_columns(name: str, asked: Request) -> None:
+    """Refuse the wish for columns where there is no table."""
+    wanted = {
+        "--target": asked.targets,
+        "--path-column": asked.choice.path_column,
+        "--label-column": asked.choice.label_column,
+    }
+    for option, column in wanted.items():
+        if column:
+            what = "Targets are columns of" if option == "--target" else "Columns are those of"
+            raise OptionError(
+                f"expected a table for {option}, got {name}",
+                hint=f"{what} CSV, JSON lines and Parquet tables.",
+            )

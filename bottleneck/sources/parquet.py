@@ -2,22 +2,30 @@
 
 import posixpath
 from array import array
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bottleneck.errors import ImageError, ManifestError, RuntimeUnavailableError, SourceError
+from bottleneck.errors import (
+    ImageError,
+    ManifestError,
+    OptionError,
+    RuntimeUnavailableError,
+    SourceError,
+)
 from bottleneck.location import is_url
 from bottleneck.manifest import Manifest
-from bottleneck.packed import PackedBuilder
+from bottleneck.packed import PackedBuilder, PackedStrings
 from bottleneck.sources.base import Source
 from bottleneck.sources.blob import listing, open_blob
+from bottleneck.sources.columns import path_text, plain_paths
 from bottleneck.sources.listing import Listing, not_used
+from bottleneck.sources.request import Request
 from bottleneck.sources.rules import label_of, name_of
 from bottleneck.sources.shards import Shard, Sharded, row_keys
-from bottleneck.sources.target_columns import ITEM, TargetColumns
+from bottleneck.sources.target_columns import TargetColumns, cell_text
+from bottleneck.sources.urls import labels_in_paths, located
 from bottleneck.status import RowStatus
 
 if TYPE_CHECKING:
@@ -90,27 +98,16 @@ class ParquetSource(Sharded):
         return blob.read(0, blob.size)
 
 
-def open_parquet(
-    name: str,
-    shards: Sequence[Shard],
-    part: str,
-    of_paths: Callable[[Manifest, Listing], Source],
-    targets: Sequence[str] = (),
-) -> Source:
-    """List the images of Parquet files.
+def open_parquet(request: Request) -> Source:
+    """List the images of Parquet files, or those at the paths in them.
+
+    All files have the columns of the first. Behind ``::`` may stand ``IMAGE`` or ``IMAGE,LABEL``:
+    names of columns, where they do not tell.
 
     Parameters
     ----------
-    name : str
-        What was given.
-    shards : sequence of Shard
-        The files in order, all with the columns of the first.
-    part : str
-        ``IMAGE`` or ``IMAGE,LABEL``: names of columns, where they do not tell.
-    of_paths : callable
-        Makes the source of a table of paths, from its manifest and what was left out.
-    targets : sequence of str
-        Columns that are targets, see :class:`~bottleneck.sources.target_columns.TargetColumns`.
+    request : Request
+        The files, and where paths and labels are to be looked for.
 
     Raises
     ------
@@ -121,6 +118,7 @@ def open_parquet(
     ManifestError
         When there is no row, or a path appears twice.
     """
+    name, shards = request.name, request.shards()
     try:
         from bottleneck.sources.parquet_columns import (
             choose_columns,
@@ -148,11 +146,11 @@ def open_parquet(
         with listing(), open_file(shard.blob) as file:
             schema = file.schema_arrow
             if columns is None:
-                here = choose_columns(schema, shard.blob.name, part, partial(first_value, file))
+                here = choose_columns(schema, shard.blob.name, request, partial(first_value, file))
             else:
                 image = column_with(columns.leaf, schema.names)
-                here = columns_of(schema, image, part.partition(",")[2])
-            asked = asked or TargetColumns(targets, schema.names, name)
+                here = columns_of(schema, shard.blob.name, image, request)
+            asked = asked or TargetColumns(request.targets, schema.names, name)
             if here.label in asked.names and is_target_only(schema.field(here.label).type):
                 here = replace(here, label="")
             columns = columns or here
@@ -168,26 +166,21 @@ def open_parquet(
     names = table.paths.finish()
     if not sum(counts):
         raise ManifestError(f"expected rows in {name}, found none")
-    if not columns.leaf and any(not path for path in names):
-        row = next(row for row, path in enumerate(names) if not path)
-        raise ManifestError(f"{name}: expected a path in every row, row {row} has none")
+    keys, note = _keys(names, shards, counts, columns, request)
     splits = (
         table.texts(table.split_codes, table.splits) if columns.split else _splits(shards, counts)
     )
-    keys = row_keys(shards, counts, names) if columns.leaf else names
+    groups_of = table.texts(table.group_codes, table.groups) if columns.group else None
     try:
-        manifest = Manifest.build(
-            keys,
-            table.texts(table.label_codes, table.labels) if columns.label else None,
-            splits,
-            table.texts(table.group_codes, table.groups) if columns.group else None,
-        )
+        labels = _labels(keys, table, columns, request)
+        manifest = Manifest.build(keys, labels, splits, groups_of)
     except ManifestError as error:
         raise ManifestError(f"{name}: {error.message}", hint=error.hint) from error
     manifest = replace(manifest, targets=asked.finish())
-    found = Listing(notes=not_used("columns", unused))
+    notes = (*columns.notes, note, *not_used("columns", unused))
+    found = Listing(notes=tuple(filter(None, notes)))
     if not columns.leaf:
-        return of_paths(manifest, found)
+        return located(name, request.folder, manifest, found)
     blobs = [shard.blob for shard in shards]
     reader = RowGroupReader(blobs, groups, columns.leaf)
     paths = RowGroupReader(blobs, path_groups, columns.path) if columns.path else None
@@ -258,10 +251,8 @@ def _read_table(
     for batch in file.iter_batches(_ROWS_AT_ONCE, columns=wanted, use_threads=False):
         if columns.path:
             for i, value in enumerate(_leaf(batch, columns.path).to_pylist()):
-                path = _path(value, f"{name}, column {columns.path!r}, row {row + i}")
-                # ./a//b is a/b, as in a CSV table.
-                plain = not columns.leaf and ("./" in path or "//" in path) and "://" not in path
-                table.paths.append(posixpath.normpath(path) if plain else path)
+                where = f"{name}, column {columns.path!r}, row {row + i}"
+                table.paths.append(path_text(value, where))
         for column, codes, names in meant:
             reads = label_of if column == columns.label else name_of
             for i, value in enumerate(_leaf(batch, column).to_pylist() if column else ()):
@@ -274,40 +265,15 @@ def _read_table(
                     text = known[cell] = _class_name(text, value, classes.get(column, ()), where)
                 codes.append(names.setdefault(text, len(names)))
         for place, column in enumerate(asked.names):
+            item = partial(_item_name, of_lists.get(column, ()))
             for i, value in enumerate(_leaf(batch, column).to_pylist()):
                 where = f"{name}, column {column!r}, row {row + i}"
-                asked.append(place, _cell(value, of_lists.get(column, ()), where))
+                asked.append(place, cell_text(value, where, item))
         row += batch.num_rows
 
 
-def _path(value: Any, where: str) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "surrogateescape")
-    if value is None or isinstance(value, str):
-        return value or ""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise ManifestError(
-        f"{where}: expected a path, got {type(value).__name__} {value!r}",
-        hint="Save the column as texts.",
-    )
-
-
-def _cell(value: Any, known: tuple[str, ...], where: str) -> str:
-    """Write a value as a CSV table has it; a list with :data:`ITEM` behind every item."""
-    if isinstance(value, list):
-        items = ((label_of(item, where), item) for item in value if item is not None)
-        return ITEM + "".join(f"{_class_name(*item, known, where)}{ITEM}" for item in items)
-    if isinstance(value, float):
-        return repr(value)
-    if value is None or isinstance(value, bool | int | str | Decimal):
-        return "" if value is None else str(value)
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    raise ManifestError(
-        f"{where}: expected a number, a flag or labels, got {type(value).__name__} {value!r}",
-        hint="Save the column as numbers, texts or lists of texts.",
-    )
+def _item_name(classes: tuple[str, ...], value: object, where: str) -> str:
+    return _class_name(label_of(value, where), value, classes, where)
 
 
 def _class_name(name: str | None, value: Any, classes: tuple[str, ...], where: str) -> str:
@@ -329,6 +295,36 @@ def _leaf(batch: Any, column: str) -> Any:
     struct = batch.column(outer)
     position = [struct.type.field(i).name for i in range(struct.type.num_fields)].index(inner)
     return struct.flatten()[position]
+
+
+def _keys(
+    names: PackedStrings,
+    shards: Sequence[Shard],
+    counts: Sequence[int],
+    columns: "Columns",
+    request: Request,
+) -> tuple[Sequence[str], str]:
+    """Return what rows are called, and a note of what was changed in their paths."""
+    if columns.leaf:
+        return row_keys(shards, counts, names), ""
+    row = next((row for row, path in enumerate(names) if not path), None)
+    if row is not None:
+        raise ManifestError(f"{request.name}: expected a path in every row, row {row} has none")
+    return plain_paths(names, request.folder, request.name)
+
+
+def _labels(
+    keys: Sequence[str], table: _Table, columns: "Columns", request: Request
+) -> Iterator[str | None] | None:
+    if not request.choice.from_path:
+        return table.texts(table.label_codes, table.labels) if columns.label else None
+    if columns.leaf:
+        raise OptionError(
+            f"{request.name} holds its images itself: they lie in no folders for "
+            f"{request.choice.written}",
+            hint="Say --label-column NAME, or --label-from none.",
+        )
+    return labels_in_paths(keys, request.name, request.choice)
 
 
 def _splits(shards: Sequence[Shard], counts: Sequence[int]) -> Iterator[str]:

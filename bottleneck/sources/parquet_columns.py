@@ -1,24 +1,19 @@
 """Which columns of a Parquet table hold images or paths, labels, splits and groups."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
 from bottleneck.errors import SourceError
+from bottleneck.sources.columns import LABELS, find_columns
+from bottleneck.sources.request import Request
+from bottleneck.sources.rules import begins_like_an_image
 
-_PATHS = ("path", "file_name", "image_path", "filepath")
-_LABELS = ("label", "labels", "class", "target", "fine_label")
-
-
+_IMAGES = ("image", "img", "jpg", "png")
 _NOT_IMAGES = frozenset({"md5", "sha1", "sha256", "hash", "phash", "embedding", "features"})
-_SIGNATURES = (
-    *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM"),
-    *(b"\xff\x4f\xff\x51", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
-)
-"""What most images begin with."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +28,8 @@ class Columns:
         Path of the images' names or places, ``image.path``.
     label, split, group : str
         Names of columns.
+    notes : tuple of str
+        What was taken for something without being called so.
     """
 
     leaf: str
@@ -40,6 +37,7 @@ class Columns:
     label: str
     split: str
     group: str
+    notes: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -57,7 +55,10 @@ def column_with(part: str, names: Sequence[str]) -> str:
 
 
 def choose_columns(
-    schema: Any, name: str, part: str = "", first: Callable[[str], bytes] = lambda _: b""
+    schema: Any,
+    name: str,
+    request: Request,
+    first: Callable[[str], bytes] = lambda _: b"",
 ) -> Columns:
     """Find the columns of a table that hold images or paths, labels, splits and groups.
 
@@ -67,24 +68,26 @@ def choose_columns(
         Of the table.
     name : str
         The file, for messages.
-    part : str
-        ``IMAGE`` or ``IMAGE,LABEL``, where the names do not tell.
+    request : Request
+        What was said of columns. Where paths are said to be, no images are in the table itself.
     first : callable
         Returns the first value of a binary column, which tells images from hashes.
 
     Raises
     ------
+    OptionError
+        When a column that was said is not there.
     SourceError
         When none holds images or paths, or there is no telling which; lists the columns.
     """
     leaves = _leaves(schema)
-    image, _, label = part.partition(",")
+    image, _, label = request.part.partition(",")
     listed = ", ".join(f"{field.name} ({_type_name(field.type)})" for field in schema)
     for wanted in filter(None, (image, label)):
         if wanted not in schema.names:
             raise SourceError(f"{name} has no column {wanted!r}", hint=f"It has: {listed}")
-    has_paths = any(_called(wanted, schema.names) for wanted in _PATHS)
-    if not image:
+    has_paths = bool(columns_of(schema, name, image, request).path)
+    if not image and not request.choice.path_column:
         found = _image_column({n: leaf for n, (leaf, _) in leaves.items()}, has_paths, first)
         if found is None:
             raise SourceError(
@@ -101,30 +104,38 @@ def choose_columns(
         raise SourceError(
             f"expected a column of images or of paths in {name}, got {listed}",
             hint="Images are binary, or {bytes, path} as Hugging Face writes them; paths are "
-            "texts in a column named path.",
+            "texts in a column named path, or in that of --path-column NAME.",
         )
-    return columns_of(schema, image, label)
+    return columns_of(schema, name, image, request)
 
 
-def columns_of(schema: Any, image: str, label: str = "") -> Columns:
+def columns_of(schema: Any, name: str, image: str, request: Request) -> Columns:
     """Find what the columns of a table mean, whose column of images is known; empty for paths."""
     leaves = _leaves(schema)
     classes = class_labels(schema)
-    if len(classes) != 1:
-        classes = {}
-    # A struct of bytes beside the images is another image, as a mask is, and no class.
+    # A struct of bytes beside the images is another image, as a mask is, and no class; and a
+    # column of bytes called image is the images, not their paths.
     usable = [
-        f.name for f in schema if f.name != image and (f.name not in leaves or _is_binary(f.type))
+        f.name
+        for f in schema
+        if f.name != image
+        and (f.name not in leaves or (_is_binary(f.type) and f.name.lower() not in _IMAGES))
     ]
-    leaf, path = leaves.get(image, ("", ""))
-    names = ("path",) if leaf else _PATHS
-    return Columns(
-        leaf=leaf,
-        path=path or _first_called(names, usable),
-        label=label or _first_called((*_LABELS, *classes), usable),
-        split=_called("split", usable),
-        group=_called("group", usable),
+    choice, label = request.choice, request.part.partition(",")[2]
+    if label and not choice.decides and not choice.label_column:
+        choice = replace(choice, label_column=label)
+    found = find_columns(
+        usable,
+        name,
+        choice,
+        targets=request.targets,
+        also_labels=tuple(classes) if len(classes) == 1 else (),
     )
+    leaf, path = leaves.get(image, ("", "")) if image else ("", found.path)
+    if leaf and not path and found.path.strip().lower() == "path":
+        path = found.path
+    notes = filter(None, (found.label_note, found.path_note if path == found.path else ""))
+    return Columns(leaf, path, found.label, found.split, found.group, tuple(notes))
 
 
 def _leaves(schema: Any) -> dict[str, tuple[str, str]]:
@@ -142,17 +153,6 @@ def _leaves(schema: Any) -> dict[str, tuple[str, str]]:
     return leaves
 
 
-def _first_called(wanted: Iterable[str], names: Sequence[str]) -> str:
-    return next(filter(None, (_called(name, names) for name in wanted)), "")
-
-
-def _called(name: str, names: Sequence[str]) -> str:
-    """Return the column of a name: in other letters (``Label``), as in CSV, where none has it."""
-    if name in names:
-        return name
-    return next((other for other in names if other.strip().lower() == name), "")
-
-
 def _image_column(
     leaves: Mapping[str, str], has_paths: bool, first: Callable[[str], bytes]
 ) -> str | None:
@@ -161,14 +161,14 @@ def _image_column(
     Hashes, features and thumbnails are bytes too. Empty where the paths are meant, None where
     there is no telling.
     """
-    likely = [n for n in leaves if n.lower() not in (*_LABELS, *_NOT_IMAGES)]
-    named = _first_called(("image", "img", "jpg", "png"), likely)
+    likely = [n for n in leaves if n.lower() not in (*LABELS, *_NOT_IMAGES)]
+    named = next((n for one in _IMAGES for n in likely if n.strip().lower() == one), None)
     if named or not likely:
         return named or ""
     if len(likely) == 1 and not has_paths:
         return likely[0]
     structs = [n for n in likely if leaves[n] != n]
-    sure = structs or [n for n in likely if _begins_like_an_image(first(leaves[n]))]
+    sure = structs or [n for n in likely if begins_like_an_image(first(leaves[n]))]
     if len(sure) == 1:
         return sure[0]
     return None if sure or not has_paths else ""
@@ -186,10 +186,6 @@ def _is_binary(kind: Any) -> bool:
         or pa.types.is_binary_view(kind)
         or pa.types.is_fixed_size_binary(kind)
     )
-
-
-def _begins_like_an_image(value: bytes) -> bool:
-    return value.startswith(_SIGNATURES) or value[4:8] in (b"ftyp", b"jP  ")
 
 
 def class_labels(schema: Any, *, lists: bool = False) -> dict[str, tuple[str, ...]]:

@@ -16,7 +16,7 @@ def match(pattern: str) -> tuple[list[str], list[str]]:
 
     ``*``, ``?`` and ``[...]`` stand for a part of a name, ``**`` for folders of any depth. What is
     hidden is matched only by name. Below a ``**``, folders are followed through symbolic links,
-    each once, as in :func:`bottleneck.sources.folder.open_folder`: a link that leads back gives
+    each once, as in :func:`bottleneck.sources.folder.list_folder`: a link that leads back gives
     nothing a second time.
 
     Raises

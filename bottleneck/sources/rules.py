@@ -6,7 +6,6 @@ What the folders of a path mean is in :mod:`bottleneck.sources.layout`.
 
 import math
 import numbers
-import os
 import re
 from collections.abc import Sequence
 from decimal import Decimal
@@ -14,20 +13,7 @@ from decimal import Decimal
 import numpy as np
 
 from bottleneck.errors import ManifestError
-
-IMAGE_SUFFIXES = frozenset(
-    f".{ending}"
-    for ending in (
-        *("apng", "avif", "bmp", "dib", "gif", "heic", "heif", "j2k", "jfif", "jp2", "jpe"),
-        *("jpeg", "jpg", "jpx", "pbm", "pgm", "png", "pnm", "ppm", "tga", "tif", "tiff", "webp"),
-    )
-)
-"""Files with these endings (in any case) are taken for images when a folder is listed."""
-
-ENDINGS_HINT = f"Files are taken for images by their ending: {' '.join(sorted(IMAGE_SUFFIXES))}"
-
-LABEL_SUFFIXES = (".cls", ".json", ".txt")
-"""Files (in any case) that may name the class of the image of the same name, the first first."""
+from bottleneck.sources.endings import IMAGE_SUFFIXES, suffix
 
 _SYSTEM_NAMES = frozenset(
     (
@@ -60,11 +46,6 @@ def is_hidden(path: str) -> bool:
     return any(is_hidden_name(part) for part in path.split("/") if part not in (".", ".."))
 
 
-def suffix(name: str) -> str:
-    """Return the ending of a file's name with its dot, in lower case; empty for none."""
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122  # called a million times
-
-
 def is_image_name(name: str) -> bool:
     """Whether a file name ends like an image and is not hidden."""
     return suffix(name) in IMAGE_SUFFIXES and not is_hidden_name(name)
@@ -73,6 +54,18 @@ def is_image_name(name: str) -> bool:
 def is_image_key(path: str) -> bool:
     """Whether a path relative to its source is an image's, and nothing in it hidden."""
     return is_image_name(path.rpartition("/")[2]) and not is_hidden(path)
+
+
+_SIGNATURES = (
+    *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    *(b"BM", b"\xff\x4f\xff\x51", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
+)
+"""What most images begin with."""
+
+
+def begins_like_an_image(start: bytes) -> bool:
+    """Whether some bytes are the first of a format that images have."""
+    return start.startswith(_SIGNATURES) or start[4:8] in (b"ftyp", b"jP  ")
 
 
 def label_of(value: object, where: str) -> str | None:

@@ -14,12 +14,15 @@ from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedStrings
 from bottleneck.sources.blob import Blob, open_blob
+from bottleneck.sources.endings import CONTAINER_ENDINGS
 from bottleneck.sources.layout import common_folder, split_of_name
 from bottleneck.sources.listing import Listing
 
 _ASKED_AT_ONCE = 16
 
-_ENDING = re.compile(r"(\.(tar|zip|parquet|pq|tfrecords?|npy|npz|h5|hdf5?))$", re.I)
+_ENDING = re.compile(
+    rf"\.({'|'.join(re.escape(one) for ends in CONTAINER_ENDINGS.values() for one in ends)})$", re.I
+)
 
 
 @dataclass(frozen=True)

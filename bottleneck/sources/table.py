@@ -1,32 +1,42 @@
-"""A CSV table of images: ``path`` and, optionally, ``label``, ``split``, ``group`` and targets."""
+"""Tables of images in text: CSV and its like, and JSON lines.
+
+Their columns are ``path`` and, optionally, ``label``, ``split``, ``group`` and targets.
+"""
 
 import csv
 import io
 import itertools
+import json
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
-from typing import IO
+from pathlib import Path
+from typing import IO, Any
 
-from bottleneck.errors import ManifestError, SourceError
+from bottleneck.errors import BottleneckError, ManifestError, SourceError
 from bottleneck.location import is_url
 from bottleneck.manifest import Manifest
 from bottleneck.sources.base import Source
 from bottleneck.sources.blob import listing
+from bottleneck.sources.choice import AS_FOUND, Choice
+from bottleneck.sources.columns import Columns, find_columns, path_text, plain_paths
+from bottleneck.sources.listing import Listing
 from bottleneck.sources.remote import fetch
 from bottleneck.sources.rules import label_of
-from bottleneck.sources.target_columns import TargetColumns
-from bottleneck.sources.urls import located
+from bottleneck.sources.target_columns import TargetColumns, cell_text
+from bottleneck.sources.urls import labels_in_paths, located
 
-_COLUMNS = ("path", "label", "split", "group")
+_Row = tuple[int, list[Any]]
+"""The number of its last line, and its cells."""
 
 
-def open_csv(path: str, targets: Sequence[str] = ()) -> Source:
+def open_csv(path: str, targets: Sequence[str] = (), choice: Choice = AS_FOUND) -> Source:
     """Read a table of images; paths are relative to the table's folder, or URLs.
 
     The first line names the columns. ``path`` must be there; ``label``, ``split`` and
-    ``group`` may be; others are ignored. Rows keep the table's order.
+    ``group`` may be, also called as other programs do; others are ignored. Rows keep the
+    table's order.
 
     Parameters
     ----------
@@ -34,75 +44,67 @@ def open_csv(path: str, targets: Sequence[str] = ()) -> Source:
         A CSV file in UTF-8, or its URL.
     targets : sequence of str
         Columns that are targets, see :class:`~bottleneck.sources.target_columns.TargetColumns`.
+    choice : Choice
+        Where paths and labels are to be looked for.
 
     Raises
     ------
     ManifestError
         For a missing column, an empty path, a line too short, an unknown split or a key twice.
+    OptionError
+        When a column that was asked for is not there.
     SourceError
         When the file cannot be read as UTF-8 text.
     """
-    columns: dict[str, list[str]] = {}
+    with _open_text(path) as stream:
+        first = [line for line in (stream.readline(), stream.readline()) if line]
+        separator = _separator(first)
+        reader = csv.reader(
+            itertools.chain(first, stream), delimiter=separator, strict=True, skipinitialspace=True
+        )
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            return _read(path, header, _csv_rows(path, reader, len(header), separator), targets,
+                         choice)  # fmt: skip
+        except csv.Error as error:
+            raise ManifestError(
+                f"{path}, line {reader.line_num}: not valid CSV: {error}"
+            ) from error
+
+
+def open_json_lines(path: str, targets: Sequence[str] = (), choice: Choice = AS_FOUND) -> Source:
+    """Read a table of images whose every line is an object in JSON; see :func:`open_csv`.
+
+    Raises
+    ------
+    ManifestError
+        For a missing column or path, an unknown split or a key twice.
+    OptionError
+        When a column that was asked for is not there.
+    SourceError
+        When a line is no JSON object.
+    """
+    with _open_text(path) as stream:
+        names = [*dict.fromkeys(name for _, row in _objects(path, stream) for name in row)]
+        stream.seek(0)
+        rows = ((line, [row.get(name) for name in names]) for line, row in _objects(path, stream))
+        return _read(path, names, rows, targets, choice)
+
+
+@contextmanager
+def _open_text(path: str) -> Iterator[IO[str]]:
     try:
-        with _open_text(path) as stream:
-            first = [line for line in (stream.readline(), stream.readline()) if line]
-            lines = itertools.chain(first, stream)
-            separator = _separator(first)
-            reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
-            header = next(reader, [])
-            where = _header(path, header)
-            columns = {name: [] for name in where}
-            known: dict[str, str] = {}  # one string per name, not one per row
-            titles = [name.strip() for name in header]
-            asked = TargetColumns(targets, titles, path)
-            places = [titles.index(name) for name in asked.names]
-            widest = max(*where.values(), *places, 0)
-            for raw in reader:
-                cells = [cell.strip() for cell in raw]
-                if not cells:
-                    continue
-                if any(cells[len(titles) :]):
-                    raise ManifestError(
-                        f"{path}, line {reader.line_num}: expected {len(titles)} cells as the "
-                        f"first line has, got {len(cells)}: {raw!r}",
-                        hint=f"Put texts that hold {separator!r} in double quotes.",
-                    )
-                if len(cells) <= widest or not cells[where["path"]]:
-                    raise ManifestError(
-                        f"{path}, line {reader.line_num}: expected a path and {widest + 1} cells "
-                        f"or more, got {cells!r}"
-                    )
-                for name, position in where.items():
-                    cell = cells[position]
-                    columns[name].append(
-                        _plain(cell) if name == "path" else known.setdefault(cell, cell)
-                    )
-                for column, position in enumerate(places):
-                    asked.append(column, cells[position])
-    except csv.Error as error:
-        raise ManifestError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error
+        with _stream(path) as stream:
+            yield stream
+    except BottleneckError:
+        raise
     except UnicodeDecodeError as error:
         raise SourceError(f"{path} is not UTF-8 text: {error}", hint="Save it as UTF-8.") from error
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from error
-    if not columns["path"]:
-        raise ManifestError(f"expected a line per image in {path}, found only the header")
-    try:
-        manifest = Manifest.build(
-            columns["path"],
-            (label_of(cell, f"{path}, column 'label'") for cell in columns["label"])
-            if "label" in columns
-            else None,
-            columns.get("split"),
-            columns.get("group"),
-        )
-    except ManifestError as error:
-        raise ManifestError(f"{path}: {error.message}", hint=error.hint) from error
-    manifest = replace(manifest, targets=asked.finish())
-    return located(path, posixpath.dirname(path), manifest)
 
 
-def _open_text(path: str) -> IO[str]:
+def _stream(path: str) -> IO[str]:
     if not is_url(path):
         return Path(path).open(newline="", encoding="utf-8-sig")
     with listing():
@@ -114,53 +116,131 @@ def _separator(first: list[str]) -> str:
     return max(",;\t|", key=lambda mark: min((line.count(mark) for line in first), default=0))
 
 
-def _plain(path: str) -> str:
-    """Drop what a path does without: ``./a//b`` is ``a/b``."""
-    if is_url(path) or not ("./" in path or "//" in path):
-        return path
-    return PurePosixPath(path).as_posix()
+def _csv_rows(path: str, reader: Any, width: int, separator: str) -> Iterator[_Row]:
+    for raw in reader:
+        cells = [cell.strip() for cell in raw]
+        if cells in ([], [""]):
+            continue
+        if any(cells[width:]):
+            raise ManifestError(
+                f"{path}, line {reader.line_num}: expected {width} cells as the first line has, "
+                f"got {len(cells)}: {raw!r}",
+                hint=f"Put texts that hold {separator!r} in double quotes.",
+            )
+        yield reader.line_num, cells
 
 
-def _header(path: str, names: list[str]) -> dict[str, int]:
-    cleaned = [name.strip().lower() for name in names]
-    for name in _COLUMNS:
-        if cleaned.count(name) > 1:
-            raise ManifestError(f"{path}: the column {name!r} appears twice")
-    if "path" not in cleaned:
+def _objects(path: str, stream: IO[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for line, text in enumerate(stream, 1):
+        if not text.strip():
+            continue
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise SourceError(
+                f"{path}, line {line}: expected an object in JSON, got {text[:40]!r}: {error}",
+                hint='A line per image: {"path": "cat/1.jpg", "label": "cat"}',
+            ) from error
+        if not isinstance(value, dict):
+            raise SourceError(
+                f"{path}, line {line}: expected an object in JSON, got {text.strip()[:40]!r}",
+                hint='A line per image: {"path": "cat/1.jpg", "label": "cat"}',
+            )
+        yield line, value
+
+
+def _read(
+    path: str, names: Sequence[str], rows: Iterator[_Row], targets: Sequence[str], choice: Choice
+) -> Source:
+    """Make a source of a table's rows."""
+    asked = TargetColumns(targets, names, path)
+    columns = find_columns(names, path, choice, targets=asked.names)
+    if not columns.path:
         raise ManifestError(
             f"{path}: expected a column named 'path', got {', '.join(names) or 'an empty file'}",
             hint=_header_hint(names),
         )
-    return {name: cleaned.index(name) for name in _COLUMNS if name in cleaned}
+    paths: list[str] = []
+    texts = _Texts(names, columns)
+    place = names.index(columns.path)
+    places = [names.index(name) for name in asked.names]
+    widest = max([place, *texts.places, *places])
+    for line, cells in rows:
+        where = f"{path}, line {line}"
+        key = path_text(cells[place], where) if len(cells) > widest else ""
+        if not key:
+            raise ManifestError(
+                f"{where}: expected a path and {widest + 1} cells or more, got {cells!r}",
+                hint=f"Every image has a line with all cells up to {names[widest]!r}, of which "
+                "only the path may not be empty.",
+            )
+        paths.append(key)
+        texts.append(cells, where)
+        for column, position in enumerate(places):
+            asked.append(column, cell_text(cells[position], where))
+    if not paths:
+        raise ManifestError(f"expected a line per image in {path}, found only the header")
+    base = posixpath.dirname(path)
+    keys, note = plain_paths(paths, base, path)
+    labels = texts.labels
+    try:
+        if choice.from_path:
+            labels = labels_in_paths(keys, path, choice)
+        manifest = Manifest.build(keys, labels, texts.splits, texts.groups)
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error.message}", hint=error.hint) from error
+    manifest = replace(manifest, targets=asked.finish())
+    notes = (*columns.notes, *([note] if note else []))
+    return located(path, base, manifest, Listing(notes=notes))
+
+
+class _Texts:
+    """The labels, splits and groups of a table, one string per name and not one per row."""
+
+    def __init__(self, names: Sequence[str], columns: Columns) -> None:
+        self._known: dict[str, str] = {}
+        self._label = columns.label
+        self._columns = [
+            (names.index(name), name, list[str]())
+            for name in (columns.label, columns.split, columns.group)
+            if name
+        ]
+        found = {name: texts for _, name, texts in self._columns}
+        self.labels: Iterable[str | None] | None = found.get(columns.label)
+        self.splits, self.groups = found.get(columns.split), found.get(columns.group)
+        self.places = [place for place, _, _ in self._columns]
+
+    def append(self, cells: Sequence[Any], where: str) -> None:
+        """Take up a row."""
+        for place, name, texts in self._columns:
+            value = cells[place]
+            text = (
+                label_of(value, f"{where}, column {name!r}") if name == self._label else str(value)
+            )
+            texts.append(self._known.setdefault(text, text) if value is not None and text else "")
 
 
 _MEANT = {
-    "path": (
-        "file",
-        "filename",
-        "file_name",
-        "filepath",
-        "file_path",
-        "image",
-        "img",
-        "url",
-        "name",
-    ),
-    "label": ("class", "category", "target", "y"),
+    "path": ("file", "url", "name", "image_url", "id", "image_id", "uri", "key"),
+    "label": ("y", "diagnosis", "species", "breed"),
 }
-"""How other programs call the columns."""
+"""Columns of other programs that may be meant, and may be something else."""
 
 
-def _header_hint(names: list[str]) -> str:
+def _header_hint(names: Sequence[str]) -> str:
     """Say what to change in a header without a path."""
     for mark, name in ((";", "semicolons"), ("\t", "tabs")):
         if any(mark in one for one in names):
             return f"The cells seem to be separated by {name}: save the table with commas."
-    renames = [
-        f"{one.strip()} to {ours}"
+    meant = [
+        (one, ours)
         for one in names
         for ours, theirs in _MEANT.items()
         if one.strip().lower() in theirs
     ]
     rule = "The first line names the columns: path, and optionally label, split, group."
-    return f"{rule} Rename {', '.join(renames)}." if renames else rule
+    if not meant:
+        return f"{rule} Or name the column of paths: --path-column NAME."
+    renames = ", ".join(f"{one} to {ours}" for one, ours in meant)
+    options = " ".join(f"--{ours}-column {one!r}" for one, ours in meant)
+    return f"{rule} Rename {renames}. Or say {options}."

@@ -14,8 +14,10 @@ from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedBuilder
 from bottleneck.sources.archive import archive_manifest, sort_members, sorted_rows
 from bottleneck.sources.blob import Window, listing
+from bottleneck.sources.choice import AS_FOUND, Choice
+from bottleneck.sources.endings import LABEL_SUFFIXES, suffix
 from bottleneck.sources.listing import Listing, Tally
-from bottleneck.sources.rules import LABEL_SUFFIXES, is_hidden, is_image_key, label_of, suffix
+from bottleneck.sources.rules import is_hidden, is_image_key, label_of
 from bottleneck.sources.shards import Shard, Sharded
 from bottleneck.sources.tar_members import Member, read_members
 from bottleneck.status import RowStatus
@@ -84,7 +86,7 @@ class TarSource(Sharded):
         return blob.read(int(self._offsets[row]), int(self._sizes[row]))
 
 
-def open_tar(name: str, shards: Sequence[Shard]) -> TarSource:
+def open_tar(name: str, shards: Sequence[Shard], choice: Choice = AS_FOUND) -> TarSource:
     """List the images of tar files.
 
     The class of an image is what the member of the same name that ends in ``.cls``, ``.json``
@@ -97,6 +99,8 @@ def open_tar(name: str, shards: Sequence[Shard]) -> TarSource:
         What was given.
     shards : sequence of Shard
         The files in order.
+    choice : Choice
+        What names the class, whatever lies beside the images.
 
     Raises
     ------
@@ -120,7 +124,7 @@ def open_tar(name: str, shards: Sequence[Shard]) -> TarSource:
         labels = map(index.by_code().__getitem__, codes if order is None else codes[order])
     if order is not None:
         offsets, sizes = offsets[order], sizes[order]
-    manifest = archive_manifest(name, shards, counts, names, labels)
+    manifest = archive_manifest(name, shards, counts, names, labels, choice=choice)
     return TarSource(
         name,
         manifest,

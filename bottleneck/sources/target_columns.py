@@ -6,13 +6,15 @@ and false): a label that holds or does not. Otherwise text: every cell is a list
 
 import math
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import ManifestError, OptionError
+from bottleneck.sources.rules import label_of
 from bottleneck.targets import MISSING, Targets, collect
 
 SEPARATORS = "|;,"
@@ -123,6 +125,44 @@ class TargetColumns:
                     f"list: --target '{name}={separator or ';'}'",
                 )
         yield from _as_flags(name, texts, ITEM if separator is None else separator, where)
+
+
+def cell_text(
+    value: object,
+    where: str,
+    name: Callable[[object, str], str] = lambda v, w: label_of(v, w) or "",
+) -> str:
+    """Write a value as a CSV table has it; a list with :data:`ITEM` behind every item.
+
+    Parameters
+    ----------
+    value : object
+        As it was read.
+    where : str
+        What holds it, for messages.
+    name : callable
+        Returns the label that an item of a list is, empty for none.
+
+    Raises
+    ------
+    ManifestError
+        For what is neither a number, a flag, a text nor a list.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        items = (name(item, where) for item in value if item is not None)
+        return ITEM + "".join(f"{item}{ITEM}" for item in items)
+    if isinstance(value, float):
+        return repr(value)
+    if value is None or isinstance(value, bool | int | Decimal):
+        return "" if value is None else str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    raise ManifestError(
+        f"{where}: expected a number, a flag or labels, got {type(value).__name__} {value!r}",
+        hint="Save the column as numbers, texts or lists of texts.",
+    )
 
 
 def _choose(text: str, names: Sequence[str], where: str) -> tuple[str, str | None]:

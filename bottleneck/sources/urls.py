@@ -10,12 +10,14 @@ from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.location import is_url
 from bottleneck.manifest import Manifest, natural_sort
 from bottleneck.sources.base import Source
+from bottleneck.sources.choice import AS_FOUND, Choice
+from bottleneck.sources.endings import ENDINGS_HINT
 from bottleneck.sources.files import FileSource, read_file
 from bottleneck.sources.folder import NoImagesError, absolute, label_by_folder
-from bottleneck.sources.layout import common_folder
+from bottleneck.sources.layout import common_folder, find_layout
 from bottleneck.sources.listing import Listing, left_out
 from bottleneck.sources.remote import describe, fetch, filesystem, find, stamp_of
-from bottleneck.sources.rules import ENDINGS_HINT, is_hidden, is_image_key
+from bottleneck.sources.rules import is_hidden, is_image_key
 
 _ASKED_AT_ONCE = 16
 
@@ -108,7 +110,7 @@ def located(name: str, base: str, manifest: Manifest, listing: Listing | None = 
     return FileSource(name, Path(base), manifest, listing)
 
 
-def single_files(paths: Sequence[str]) -> Source:
+def single_files(paths: Sequence[str], choice: Choice = AS_FOUND) -> Source:
     """Make a source of images named one by one; each key is the path or URL as given.
 
     Folders behind what their paths have in common name classes and splits, as they do in the
@@ -118,13 +120,37 @@ def single_files(paths: Sequence[str]) -> Source:
     whole = [key if is_url(key) else absolute(key) for key in keys]
     folder = common_folder([posixpath.dirname(path) for path in whole])
     if any(map(is_url, keys)) and folder.count("/") < 2:  # different servers have no folder
-        return located("files", "", Manifest.build(keys))
+        labels = labels_in_paths(keys, "the files", choice) if choice.from_path else None
+        return located("files", "", Manifest.build(keys, labels))
     inside = [path[len(folder) :].lstrip("/") for path in whole]
-    return located("files", "", label_by_folder(inside, "the files", folder, keys))
+    return located("files", "", label_by_folder(inside, "the files", folder, choice, keys))
 
 
-def open_url_images(url: str, pattern: bool = False) -> UrlSource:
+def labels_in_paths(paths: Sequence[str], name: str, choice: Choice) -> Iterator[str | None]:
+    """Yield the classes that paths or URLs name, as in the folder that holds them all.
+
+    Paths relative to a table are read as they are.
+    """
+    inside = paths
+    if any(is_url(path) or posixpath.isabs(path) for path in paths):
+        whole = [path if is_url(path) else absolute(path) for path in paths]
+        folder = common_folder([posixpath.dirname(path) for path in whole])
+        if folder.count("/") < 2 and any(map(is_url, paths)):  # of different servers
+            inside = [path.partition("://")[2].partition("/")[2] for path in whole]
+        else:
+            inside = [path[len(folder) :].lstrip("/") for path in whole]
+    return map(find_layout(inside, name, choice).label, inside)
+
+
+def list_images(url: str, pattern: bool = False) -> tuple[list[str], Listing]:
     """List the images below a URL, or those that match a pattern, as folders are listed.
+
+    Returns
+    -------
+    keys : list of str
+        Relative to the URL, or to the fixed part of the pattern.
+    listing : Listing
+        What was left out.
 
     Raises
     ------
@@ -133,7 +159,6 @@ def open_url_images(url: str, pattern: bool = False) -> UrlSource:
     NoImagesError
         When there is no image.
     """
-    base = fixed_part(url) if pattern else url.rstrip("/")
     names = _list_names(url, pattern)
     keys = [key for key in names if is_image_key(key)]
     if not keys:
@@ -142,9 +167,14 @@ def open_url_images(url: str, pattern: bool = False) -> UrlSource:
             hint=ENDINGS_HINT,
         )
     natural_sort(keys)
-    manifest = label_by_folder(keys, url, base)
-    listing = left_out(key for key in names if not is_image_key(key))
-    return UrlSource(base if pattern else url, base, manifest, (url, pattern), listing)
+    return keys, left_out(key for key in names if not is_image_key(key))
+
+
+def open_url_pattern(url: str, choice: Choice = AS_FOUND) -> UrlSource:
+    """List the images that match a pattern with a URL; raises what :func:`list_images` does."""
+    keys, listing = list_images(url, pattern=True)
+    base = fixed_part(url)
+    return UrlSource(base, base, label_by_folder(keys, url, base, choice), (url, True), listing)
 
 
 def list_keys(url: str, pattern: bool = False) -> list[str]:

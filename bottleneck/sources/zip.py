@@ -17,6 +17,7 @@ from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedBuilder
 from bottleneck.sources.archive import archive_manifest, sort_members, sorted_rows
 from bottleneck.sources.blob import listing
+from bottleneck.sources.choice import AS_FOUND, Choice
 from bottleneck.sources.listing import Listing, Tally
 from bottleneck.sources.rules import is_image_key
 from bottleneck.sources.shards import Shard, Sharded
@@ -105,7 +106,7 @@ class ZipSource(Sharded):
         return image
 
 
-def open_zip(name: str, shards: Sequence[Shard]) -> ZipSource:
+def open_zip(name: str, shards: Sequence[Shard], choice: Choice = AS_FOUND) -> ZipSource:
     """List the images of zip files; folders in them name classes and splits.
 
     Parameters
@@ -114,6 +115,8 @@ def open_zip(name: str, shards: Sequence[Shard]) -> ZipSource:
         What was given.
     shards : sequence of Shard
         The files in order.
+    choice : Choice
+        What names the class, where not the outermost folder.
 
     Raises
     ------
@@ -145,7 +148,7 @@ def open_zip(name: str, shards: Sequence[Shard]) -> ZipSource:
         counts.append(count)
     sorted_names, order = sort_members(names.finish(), counts)
     entries = np.frombuffer(rows, ENTRY)
-    manifest = archive_manifest(name, shards, counts, sorted_names, None)
+    manifest = archive_manifest(name, shards, counts, sorted_names, None, choice=choice)
     places = entries if order is None else entries[order]
     return ZipSource(
         name,

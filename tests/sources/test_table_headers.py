@@ -9,7 +9,7 @@ from bottleneck.sources import open_source
 @pytest.mark.parametrize(
     ("header", "says"),
     [
-        ("filename,class", "Rename filename to path, class to label."),
+        ("url,y", "Rename url to path, y to label. Or say --path-column 'url' --label-column 'y'."),
         ("path;label", "separated by semicolons"),
         ("path\tlabel", "separated by tabs"),
         ("a,b", "path, and optionally label, split, group."),

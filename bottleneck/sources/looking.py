@@ -1,0 +1,161 @@
+"""What lies in a folder, or in a file whose name does not tell."""
+
+import posixpath
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from bottleneck.errors import SourceError
+from bottleneck.location import is_url
+from bottleneck.manifest import natural_sort, split_code
+from bottleneck.sources.endings import ENDINGS_HINT, WHAT_TO_DO, suffix
+from bottleneck.sources.folder import NoImagesError, list_folder
+from bottleneck.sources.kinds import containers_in, kinds
+from bottleneck.sources.rules import begins_like_an_image, is_hidden_name
+from bottleneck.sources.together import GivenFolder
+from bottleneck.sources.urls import list_images, list_keys
+
+_SHARD = re.compile(r".*-\d{5}-of-\d{5}(\.\w+)?", re.IGNORECASE)
+_CONTENTS = {
+    b"\x89HDF\r\n\x1a\n": ("HDF5", ".h5"),
+    b"PK\3\4": ("a zip", ".zip"),
+    b"PAR1": ("Parquet", ".parquet"),
+    b"\x93NUMPY": ("an array of NumPy", ".npy"),
+}
+_LFS = b"version https://git-lfs"
+
+
+def look_into(folder: str) -> GivenFolder | tuple[str, list[str]]:
+    """List the images of a folder or below a URL, or else the containers of one kind in it.
+
+    Returns
+    -------
+    GivenFolder or (str, list of str)
+        The images; or the kind of the containers, and where they are.
+
+    Raises
+    ------
+    NoImagesError
+        When there is neither.
+    SourceError
+        When it cannot be listed, or holds several things and there is no telling which is meant.
+    """
+    base = folder.rstrip("/") if is_url(folder) else folder
+
+    def containers() -> dict[str, list[str]]:
+        names = list_keys(folder) if is_url(folder) else list_folder(folder, _is_container)[0]
+        natural_sort(names)
+        return containers_in(names)
+
+    try:
+        keys, listing = list_images(folder) if is_url(folder) else list_folder(folder)
+    except NoImagesError as error:
+        kind, names = _one_kind(folder, containers(), error)
+        return kind, [posixpath.join(base, name) for name in names]
+    if ".parquet" in listing.endings:
+        _refuse_mixed(folder, keys, containers)
+    return GivenFolder(folder, keys, listing)
+
+
+def _is_container(name: str) -> bool:
+    return not is_hidden_name(name) and bool(containers_in([name]))
+
+
+def _one_kind(
+    folder: str, found: Mapping[str, Sequence[str]], none: NoImagesError
+) -> tuple[str, Sequence[str]]:
+    sources = {kind: names for kind, names in found.items() if kinds()[kind].in_folder}
+    if len(sources) > 1:
+        told = ", ".join(f"{len(names)} {kind}" for kind, names in sources.items())
+        first = next(iter(sources.values()))[0]
+        raise SourceError(
+            f"expected images in {folder}, or containers of one kind, got {told}",
+            hint=f"Give those of one kind: {_pattern(folder, first)!r}",
+        )
+    if not sources:
+        raise _explained(folder, found, none)
+    (kind, names), = sources.items()  # fmt: skip
+    _refuse_repeated(folder, names)
+    return kind, names
+
+
+def _refuse_repeated(folder: str, names: Sequence[str]) -> None:
+    """Refuse shards of one name in several folders that are no splits: sets of their own."""
+    folders: dict[str, set[str]] = {}
+    for name in names:
+        if _SHARD.fullmatch(name):
+            folders.setdefault(posixpath.basename(name), set()).add(posixpath.dirname(name))
+    for places in folders.values():
+        sets = sorted(p for p in places if not any(split_code(part) for part in p.split("/")))
+        if len(sets) > 1:
+            raise SourceError(
+                f"{folder} holds several data sets: {', '.join(sets)}",
+                hint=f"Give one of them: {posixpath.join(folder, sets[0])}",
+            )
+
+
+def _refuse_mixed(
+    folder: str, keys: Sequence[str], containers: Callable[[], dict[str, list[str]]]
+) -> None:
+    """Refuse images beside shards of a data set: the few may be its pictures for the readme."""
+    shards = [name for name in containers().get("Parquet", ()) if _SHARD.fullmatch(name)]
+    if shards:
+        raise SourceError(
+            f"{folder} holds {len(keys)} images, as {keys[0]}, and {len(shards)} Parquet shards, "
+            f"as {shards[0]}",
+            hint=f"Say which: {_pattern(folder, shards[0])!r} or {_pattern(folder, keys[0])!r}",
+        )
+
+
+def _pattern(folder: str, name: str) -> str:
+    """Return a pattern for what is like one of the names in a folder."""
+    place = posixpath.join(folder, posixpath.dirname(name))
+    return posixpath.join(place, f"*{suffix(name)}")
+
+
+def _explained(
+    folder: str, found: Mapping[str, Sequence[str]], none: NoImagesError
+) -> NoImagesError:
+    """Add to an empty folder's error what lies in it."""
+    tables = [name for kind in ("CSV", "JSON lines", "HDF5") for name in found.get(kind, ())]
+    hint = none.hint
+    if tables:
+        hint = f"Give the file itself: {posixpath.join(folder, tables[0])}"
+    told = "; ".join(none.listing.lines()) if none.listing else ""
+    return NoImagesError(f"{none.message}{f' ({told})' if told else ''}", hint=hint)
+
+
+def refuse_unknown(path: str, *, present: bool) -> None:
+    """Refuse a file whose name is not that of a source, unless it begins like an image.
+
+    Raises
+    ------
+    SourceError
+        Saying what it is, as far as its name or its first bytes tell, and what to do.
+    """
+    start = b""
+    if present:
+        try:
+            if not Path(path).is_file():
+                return  # a pipe or the like: reading its row says so
+            with Path(path).open("rb") as stream:
+                start = stream.read(64)
+        except OSError:
+            return
+        if begins_like_an_image(start):
+            return
+    name, ending = posixpath.basename(path), suffix(path.partition("?")[0]).lstrip(".")
+    inside = next((is_ for magic, is_ in _CONTENTS.items() if start.startswith(magic)), None)
+    todo = WHAT_TO_DO.get(ending)
+    if not present and todo is None:
+        return
+    what = f"a file that ends in .{ending}" if ending else "a file without an ending"
+    if start.startswith(_LFS):
+        what, todo = "a pointer of Git LFS and not the file itself", "Fetch it: git lfs pull"
+    elif inside and ending != "mat":
+        what += f", {inside[0]} inside"
+        todo = todo if ending in WHAT_TO_DO else f"If it holds images, call it {name}{inside[1]}."
+    raise SourceError(
+        f"expected images, got {path}: {what}",
+        hint=(todo or ENDINGS_HINT).format(name=name),
+    )
