@@ -14,9 +14,10 @@ from bottleneck.declare import Options, Role, declared
 from bottleneck.errors import OptionError, PipelineError, TooManyFailuresError
 from bottleneck.fingerprint import fingerprint
 from bottleneck.location import is_url
-from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions, SourceOptions, TrainOptions
+from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions, TrainOptions
 from bottleneck.progress import Progress
 from bottleneck.sources import AS_FOUND, listed_once, open_source
+from bottleneck.sources.options import SourceOptions
 from bottleneck.store.features import feature_files
 from bottleneck.writing import prepare_output, write_text
 

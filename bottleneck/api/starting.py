@@ -8,8 +8,9 @@ from typing import Any
 from bottleneck.declare import declared, listed
 from bottleneck.errors import OptionError
 from bottleneck.location import is_url, split_part
-from bottleneck.options import InitOptions, SourceOptions
+from bottleneck.options import InitOptions
 from bottleneck.sources import Survey, open_source
+from bottleneck.sources.options import SourceOptions
 from bottleneck.writing import prepare_output, write_text
 
 _COMMENT_COLUMN = 38
