@@ -2,7 +2,7 @@
 
 Each worker has a connection of its own and says in shared memory which image it has in hand, so
 when it dies or takes too long the image is known, what it had finished stays, and a new worker
-goes on behind it.
+takes over behind it.
 """
 
 import mmap

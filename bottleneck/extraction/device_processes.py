@@ -167,7 +167,7 @@ class _Process:
         except (EOFError, OSError) as error:
             raise WorkerError(
                 f"the process of {self._name} has ended: {self._child.ended()}",
-                hint="What it had finished is safe: run the same command again to go on.",
+                hint="What it had finished is safe: run the same command again to resume.",
             ) from error
         if message == "error" and isinstance(content, RuntimeUnavailableError):
             # There the GPU is the only one that is shown, so by another number.

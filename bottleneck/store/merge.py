@@ -66,7 +66,7 @@ class MergeResult:
 def merge(
     inputs: Sequence[str | Path], output: str | Path, *, concatenate_lists: bool = False
 ) -> MergeResult:
-    """Copy the finished rows of several files into one. Run again, it goes on.
+    """Copy the finished rows of several files into one. Run again, it resumes.
 
     Without ``concatenate_lists`` all inputs list the same images, and each may have finished
     others of them; where several have a row, the first one's is kept, and a finished row wins

@@ -63,7 +63,7 @@ def rescue(
     A file's layout follows from its number of rows, its outputs and its list: an empty file
     made alike has its rows at the same places. A row is only taken if it is flagged as done
     there and its checksum matches, so a wrong guess saves nothing but harms nothing. Run again
-    after a kill, it goes on.
+    after a kill, it resumes.
 
     Parameters
     ----------
