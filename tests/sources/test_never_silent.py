@@ -45,6 +45,7 @@ LABELS = {
     "whole float": ([0.0, 1.0, 2.0], "1"),
     "decimal": ([Decimal(0), Decimal("1.00"), Decimal(2)], "1"),
     "bytes": ([b"0", b"1", b"2"], "1"),
+    "byte order mark": ([b"0", b"\xef\xbb\xbf1\r\n", b"2"], "1"),
     "list of one": ([[0], [1], [2]], "1"),
     "huge": ([0, 2**63 - 1, 2], str(2**63 - 1)),
     "flag": ([False, True, False], "True"),
@@ -64,7 +65,8 @@ _LISTS = {"empty list", "list of one", "one-hot", "other length"}
 _OBJECTS = {"decimal", "mapping", "date"}
 _RAGGED = {"empty list", "other length"}
 _NO_TEXT = {*_LISTS, *_OBJECTS, "flag"}
-_NO_CELL = {*_NO_TEXT, "bytes", "not UTF-8"}
+_BYTES = {"bytes", "byte order mark", "not UTF-8"}
+_NO_CELL = {*_NO_TEXT, *_BYTES}
 _OF_MANY_TYPES = {"text among numbers"}
 CANNOT_HOLD = {
     **{
@@ -74,7 +76,7 @@ CANNOT_HOLD = {
         "cls": _NO_TEXT,
         "txt": _NO_TEXT,
     },
-    "json_files": {"decimal", "date", "bytes", "not UTF-8"},
+    "json_files": {"decimal", "date", *_BYTES},
     "parquet_paths": _OF_MANY_TYPES,
     "parquet_bytes": _OF_MANY_TYPES,
     "parquet_struct": _OF_MANY_TYPES,
@@ -83,8 +85,8 @@ CANNOT_HOLD = {
     "npy": {*_RAGGED, "decimal", "mapping"},
     "hdf5": {*_RAGGED, *_OBJECTS, "null", "text among numbers"},
     "idx": {
-        *(*_RAGGED, *_OBJECTS, "null", "text of NaN", "empty", "blank", "negative text", "bytes"),
-        *("huge", "flag", "text among numbers", "letters", "not UTF-8"),
+        *(*_RAGGED, *_OBJECTS, "null", "text of NaN", "empty", "blank", "negative text"),
+        *("huge", "flag", "text among numbers", "letters", *_BYTES),
     },
 }
 OTHERWISE = {

@@ -48,13 +48,13 @@ def test_folders(tmp_path, kind):
     assert source.listing == LISTS.get(kind, LEFT_OUT)
 
 
-@pytest.mark.parametrize("kind", {**written.VALUES, **written.URLS})
+@pytest.mark.parametrize("kind", {**written.VALUES, **written.VARIANTS})
 def test_values(tmp_path, kind):
     rows, expected = ROWS, EXPECTED
     numbers = CLASSES_ARE_NUMBERS.get(kind.removesuffix("_url"))
     if numbers:
         rows = [Row(row.number, numbers[row.label], row.split) for row in rows]
         expected = [(n, label and str(numbers[label]), split) for n, label, split in expected]
-    source = written.opened({**written.VALUES, **written.URLS}[kind](tmp_path, rows))
+    source = written.opened({**written.VALUES, **written.VARIANTS}[kind](tmp_path, rows))
     check(source, expected)
     assert not source.listing.lines()

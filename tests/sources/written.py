@@ -498,8 +498,65 @@ TREES = {
 }
 """Kinds whose folders say what a label and a split is."""
 
-URLS = {
+
+def cls_in_capitals(root, rows):
+    return _beside(root, rows, ".CLS", lambda label: label.encode())
+
+
+def json_in_capitals(root, rows):
+    return _beside(root, rows, ".Json", lambda label: json.dumps({"class": label}).encode())
+
+
+def cls_apart(root, rows):
+    """All images first, then all labels."""
+    given = cls(root, rows)
+    for path in given:
+        with tarfile.open(path) as archive:
+            members = [(m.name, archive.extractfile(m).read()) for m in archive.getmembers()]
+        tar_of(path, sorted(members, key=lambda member: member[0].endswith(".cls")))
+    return given
+
+
+def huggingface(root, rows):
+    """Files of splits as ``datasets`` writes them: numbers, and their names in the schema."""
+    names = sorted({row.label for row in rows} - {"", "-1"})
+    numbers = {"": None, "-1": -1} | {name: i for i, name in enumerate(names)}
+    features = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+    for split in dict.fromkeys(row.split for row in rows):
+        part = [row for row in rows if row.split == split]
+        columns = {
+            "image": pa.array([{"bytes": png(row.number), "path": row.name} for row in part]),
+            "label": pa.array([numbers[row.label] for row in part], pa.int64()),
+        }
+        written = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps(features)})
+        parquet.write_table(written, root / f"{split}-00000-of-00001.parquet")
+    return root
+
+
+def tfrecord_of_numbers_and_texts(root, rows):
+    """As ImageNet's: a number and the name of the class in each record."""
+    numbers = {"": None, "-1": -1, "cat": 1, "dog": 2}
+    given = []
+    for split in dict.fromkeys(row.split for row in rows):
+        records = []
+        for row in (row for row in rows if row.split == split):
+            features = {
+                "image/encoded": png(row.number),
+                "image/class/text": _feature(row.label if row.label in ("cat", "dog") else None),
+                "image/class/label": _feature(numbers[row.label]),
+            }
+            present = {name: value for name, value in features.items() if value is not None}
+            records.append(makers.encode_example(present))
+        given.append(makers.write_records(root / f"{split}-00000-of-00001", records))
+    return given
+
+
+VARIANTS = {
     make.__name__: make
-    for make in (*(table_url, parquet_url, tfrecord_url, npy_url, npz_url, hdf5_url, idx_url),)
+    for make in (
+        *(cls_in_capitals, json_in_capitals, cls_apart, huggingface),
+        *(tfrecord_of_numbers_and_texts, table_url, parquet_url, tfrecord_url, npy_url, npz_url),
+        *(hdf5_url, idx_url),
+    )
 }
-"""Kinds of :data:`VALUES` behind URLs."""
+"""Kinds of :data:`VALUES` in other ways, and behind URLs."""
