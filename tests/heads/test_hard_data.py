@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 from scipy.special import log_softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import ConvergenceWarning
@@ -25,8 +26,10 @@ from bottleneck.heads import (
     folds,
     select,
 )
+from bottleneck.heads.catalogue import head_spec
 from bottleneck.heads.kinds.imported import parse_settings
 from bottleneck.heads.rows import ArrayRows
+from bottleneck.heads.selection.sweep import sweep
 from bottleneck.heads.solver.losses import logistic, logistic_each, softmax
 from bottleneck.heads.solver.row_pass import passes
 from bottleneck.heads.solver.scaling import standardise
@@ -255,3 +258,54 @@ def test_missing_labels_are_refused_with_what_to_do() -> None:
 def test_settings_that_are_not_finite_are_refused(text: str) -> None:
     with pytest.raises(OptionError, match="finite"):
         parse_settings([text])
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "k", "apart", "C"),
+    [
+        (600, 40, 4, 2.0, 1e3),
+        (80, 200, 3, 0.3, 1e3),
+        (600, 40, 2, 0.3, 1e5),
+        (600, 40, 2, 3.0, 1e4),
+    ],
+)
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_large_strengths_of_the_squared_hinge_end_at_the_minimum_in_hundreds_of_passes(
+    n: int, d: int, k: int, apart: float, C: float, fit_intercept: bool
+) -> None:
+    X, y = blobs(n, d, k, apart)
+    weights = np.random.default_rng(1).uniform(0.5, 2, n)
+    ours = LinearSVC(C=C, fit_intercept=fit_intercept).fit(X, y, sample_weight=weights)
+    assert ours.converged_
+    assert ours.n_passes_ < 400
+    columns = np.hstack([X, np.ones((n, 1))]) if fit_intercept else X
+    least = 0.0
+    for code in range(k) if k > 2 else (1,):
+        least += least_by_the_dual(columns, np.where(y == code, 1.0, -1.0), C * weights)
+    assert ours.objective_ * C * weights.sum() == pytest.approx(least, rel=1e-4)
+
+
+def least_by_the_dual(X: NDArray[Any], t: NDArray[Any], costs: NDArray[Any]) -> float:
+    """The least ``sum of costs * squared hinge + w^2 / 2``.
+
+    It is the most of ``sum of a - a K a / 2`` over a >= 0: non-negative least squares.
+    """
+    kernel = (X * t[:, None]) @ (X * t[:, None]).T + np.diag(1 / (2 * costs))
+    root = np.linalg.cholesky(kernel)
+    a, _ = nnls(root.T, np.linalg.solve(root, np.ones(len(kernel))), maxiter=10_000)
+    return float(a.sum() - a @ kernel @ a / 2)
+
+
+def test_a_sweep_of_the_squared_hinge_over_large_strengths_takes_hundreds_of_passes() -> None:
+    X, y = blobs(600, 40, 4, 2.0)
+    inside = np.stack([np.arange(600) % 3 != fold for fold in range(3)])
+    with passes(ArrayRows(X.astype(np.float32)), threads=2) as run:
+        grid = (1e-2, 1.0, 100.0, 1e4)
+        found = sweep(run, y, 4, inside, spec=head_spec("svm"), values=grid)
+        assert run.count < 1000
+    assert all(one.converged for path in found.solutions for one in path)
+    for member, path in zip(inside, found.solutions, strict=True):
+        scaled = StandardScaler().fit_transform(X[member].astype(np.float32).astype(np.float64))
+        for C, one in zip(grid[2:], path[2:], strict=True):
+            alone = LinearSVC(C=C, tol=1e-12).fit(scaled, y[member])
+            assert one.objective == pytest.approx(alone.objective_, rel=1e-4)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bottleneck.heads.solver.curvature import WORTH_ROWS, Curvature, Inverse, Local
 from bottleneck.heads.solver.lbfgs import MEMORY, Lbfgs, Vector
+from bottleneck.heads.solver.newton import finish, worth_finishing
 from bottleneck.heads.solver.objective import Problem, Solution, StackedObjective
 
 GAP = 1e-7
@@ -93,6 +94,7 @@ class _Walk:
     fallback: Lbfgs | None = None
     nearby: Local | None = None
     rounds: int = 0
+    finishable: bool = True
     past: list[tuple[float, Vector]] = field(default_factory=list)
     found: list[Solution] = field(default_factory=list)
 
@@ -222,6 +224,10 @@ def solve(
                 _advance(walk, stack, terms)
 
         stack.run.each(tell, list(range(len(now))))
+        for walk in now:
+            undone = len(walk.found) < len(walk.problems) and walk.finishable
+            if undone and worth_finishing(stack, walk.rounds):
+                _finish(walk, stack, terms)
         waiting = [walk for walk in waiting if len(walk.found) < len(walk.problems)]
     return [walk.found for walk in walks]
 
@@ -253,6 +259,24 @@ def _advance(walk: _Walk, stack: StackedObjective, terms: _Terms) -> None:
             if here.size > _NEAR * terms.tolerance and ahead is not solver.x:
                 walk.solver, walk.fallback = terms.begin(ahead, problem, scale, pairs), here
             return
+
+
+def _finish(walk: _Walk, stack: StackedObjective, terms: _Terms) -> None:
+    """Solve the problem at hand and the rest of its path by Newton's method."""
+    spent = walk.solver.iterations, walk.solver.evaluations
+    x, penalty = walk.solver.x, None
+    if walk.past:
+        x, penalty = walk.past[-1][1], walk.problems[len(walk.found) - 1].penalty
+    first = len(walk.found)
+    for problem in walk.problems[first:]:
+        ended = finish(stack, problem, x, penalty, spent=spent)
+        if ended is None:  # go on by descent
+            walk.finishable = False
+            if problem is not walk.problems[first]:
+                walk.solver, walk.rounds = terms.begin(x, problem), 0
+            return
+        walk.found.append(stack.solution(problem, ended, ended.converged))
+        x, penalty, spent = ended.x, problem.penalty, (0, 0)
 
 
 def _extrapolated(past: Sequence[tuple[float, Vector]], at: float) -> Vector:

@@ -109,7 +109,7 @@ def squared_hinge(Z: FloatArray, y: NDArray[np.int64], weights: FloatArray) -> N
 
     t is 1 in the column of the row's class, else -1. One column stands for class 1.
     """
-    t = _targets(len(Z), y, Z.dtype)[:, None, :]
+    t = signs(len(Z), y, Z.dtype)[:, None, :]
     Z *= -t
     Z += 1
     np.maximum(Z, 0, out=Z)
@@ -125,7 +125,7 @@ def _weighted_sum(losses: FloatArray, weights: FloatArray) -> NDArray[np.float64
     return total
 
 
-def _targets(columns: int, y: NDArray[np.int64], dtype: Any) -> FloatArray:
+def signs(columns: int, y: NDArray[np.int64], dtype: Any) -> FloatArray:
     """Return 1 where a column stands for the row's class, -1 elsewhere: (columns, rows)."""
     names = np.array([1]) if columns == 1 else np.arange(columns)
     return np.where(names[:, None] == y, 1, -1).astype(dtype)
@@ -151,7 +151,7 @@ def _logistic_curvature(Z: FloatArray, y: NDArray[np.int64]) -> FloatArray:
 
 
 def _hinge_curvature(Z: FloatArray, y: NDArray[np.int64]) -> FloatArray:
-    inside: FloatArray = np.where(_targets(len(Z), y, Z.dtype) * Z < 1, 2, 0).astype(Z.dtype)
+    inside: FloatArray = np.where(signs(len(Z), y, Z.dtype) * Z < 1, 2, 0).astype(Z.dtype)
     return inside
 
 

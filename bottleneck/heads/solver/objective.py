@@ -7,13 +7,14 @@ objective ``C * sum of losses + |w|^2 / 2``, divided by ``C * sum of weights``.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.heads.rows import FloatArray
 from bottleneck.heads.solver.engine import Engine, Work, numpy_engine
-from bottleneck.heads.solver.lbfgs import Lbfgs, Vector
+from bottleneck.heads.solver.lbfgs import Vector
 from bottleneck.heads.solver.losses import Loss
 from bottleneck.heads.solver.row_pass import Pass
 from bottleneck.heads.solver.scaling import Scaling
@@ -71,6 +72,17 @@ class Solution:
     iterations: int
     passes: int
     converged: bool
+
+
+class Ended(Protocol):
+    """Where a solver ended, by the turned features, and what that took."""
+
+    x: Vector
+    value: float
+    gradient: Vector
+    expected: float
+    iterations: int
+    evaluations: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +208,7 @@ class StackedObjective:
         weights = flat.reshape(self.columns, -1)
         return np.concatenate([turn(weights[:, :-1]), weights[:, -1:]], axis=1)
 
-    def solution(self, problem: Problem, solver: Lbfgs, converged: bool) -> Solution:
+    def solution(self, problem: Problem, solver: Ended, converged: bool) -> Solution:
         """Describe where a solver ended."""
         weights = self.turned(solver.x, self.scaling.turn_back)
         if self.loss.coupled:  # adding a constant to all intercepts changes nothing

@@ -44,6 +44,16 @@ class Weighting:
         """Return the same without class weights: what features are scaled by."""
         return Weighting(self.y, self.members, self.row_weights)
 
+    def only(self, subset: int) -> "Weighting":
+        """Return the weighting of a single subset."""
+        one = slice(subset, subset + 1)
+        return Weighting(
+            self.y,
+            self.members[one],
+            self.row_weights,
+            None if self.class_weights is None else self.class_weights[one],
+        )
+
     def weights_of_rows(self) -> NDArray[np.float64]:
         """Return the weight of each row alone, shape (n,)."""
         return np.ones(len(self.y)) if self.row_weights is None else self.row_weights

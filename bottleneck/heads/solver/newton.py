@@ -1,0 +1,309 @@
+"""The squared hinge solved to the end: Newton's method on the rows inside the margin.
+
+The loss is a parabola in the scores of the rows within the margin and zero elsewhere, so the
+minimum is the ridge regression of those rows that leaves the same ones within it. Each step solves
+that regression, exactly, and goes towards it as far as the loss falls; a few steps end at the
+minimum, whatever the penalty (S. S. Keerthi and D. DeCoste, A Modified Finite Newton Method for
+Fast Solution of Large Scale Linear SVMs, JMLR 6, 2005). Descent needs thousands of passes where
+classes separate and the penalty is small: it has to tell apart curvatures that differ by C.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from bottleneck.heads.rows import FloatArray
+from bottleneck.heads.solver.losses import SQUARED_HINGE, signs
+from bottleneck.heads.solver.objective import Problem, StackedObjective
+from bottleneck.heads.solver.row_pass import sum_of
+
+Matrix: TypeAlias = NDArray[np.float64]
+
+_MAX_STEPS = 60
+_EASY = 1e-3
+"""Share of the rows' mean square that is a large penalty still."""
+_BYTES = 256 << 20
+"""Memory for the rows (or the products) of the columns that are solved at once."""
+_MAX_SCORES = 1 << 25
+"""Scores that may be held: rows times columns."""
+_SAME = 1e-10
+"""Share of the value below which a step gains nothing but rounding."""
+
+
+def worth_finishing(stack: StackedObjective, rounds: int) -> bool:
+    """Whether as many passes were made as a step of Newton's method costs, for this loss.
+
+    A step multiplies the rows inside the margin with each other, or features with each other,
+    whichever are fewer: as much work as that many passes by 2, if all rows were inside.
+    """
+    n, d = stack.run.rows.shape
+    fits = n * stack.columns <= _MAX_SCORES and 8 * (min(n, d) + 1) * (d + 1) <= _BYTES
+    return stack.loss is SQUARED_HINGE and fits and rounds >= max(100, min(n, d) // 4)
+
+
+@dataclass(eq=False)
+class Finished:
+    """Where Newton's method ended: what :class:`~bottleneck.heads.solver.lbfgs.Lbfgs` tells too.
+
+    Parameters
+    ----------
+    x, value, gradient
+        The point, and the objective there.
+    expected : float
+        Decrease that one more step would bring.
+    iterations, evaluations : int
+        Steps taken, and passes over the rows.
+    converged : bool
+        Whether no step leads further down.
+    """
+
+    x: Matrix
+    value: float
+    gradient: Matrix
+    expected: float
+    iterations: int
+    evaluations: int
+    converged: bool
+
+
+def finish(
+    stack: StackedObjective,
+    problem: Problem,
+    x: Matrix,
+    penalty: float | None = None,
+    *,
+    spent: tuple[int, int] = (0, 0),
+) -> Finished | None:
+    """Go on to the minimum of a problem of the squared hinge.
+
+    Parameters
+    ----------
+    stack : StackedObjective
+        What the problem belongs to.
+    problem : Problem
+        Which one.
+    x : ndarray of float64, shape (columns * (d + 1),)
+        Where to begin, by the turned features.
+    penalty : float, optional
+        For which that is the minimum; by default it is not one. The problem's own is gone down to
+        by tens: from the minimum for a much larger one, the steps would be many and short.
+    spent : tuple of int
+        Steps and passes that the problem took before.
+
+    Returns
+    -------
+    Finished or None
+        None where the regression has no solution in float64.
+    """
+    work = _Columns(stack, problem.subset)
+    weights = stack.turned(x, stack.scaling.turn_back)
+    scores = work.scores(weights)
+    steps = 0
+    for stage in _falling(work.easy_penalty() if penalty is None else penalty, problem.penalty):
+        for _ in range(_MAX_STEPS):
+            try:
+                solved, gradient = work.regress(weights, scores, stage)
+            except LinAlgError:
+                return None
+            direction = solved - weights
+            expected = -float((gradient * direction).sum()) / 2
+            value = work.value(weights, scores, stage)
+            if expected <= _SAME * value:
+                break
+            along = work.scores(direction)
+            lengths = work.lengths(weights, scores, direction, along, stage)
+            weights = weights + lengths[:, None] * direction
+            scores += lengths[:, None] * along
+            steps += 1
+    return Finished(
+        x=stack.turned(weights.ravel(), stack.scaling.turn).ravel(),
+        value=value,
+        gradient=stack.turned(gradient.ravel(), stack.scaling.turn).ravel(),
+        expected=expected,
+        iterations=spent[0] + steps,
+        evaluations=spent[1] + work.passes,
+        converged=expected <= _SAME * value,
+    )
+
+
+def _falling(start: float, end: float) -> list[float]:
+    """Return penalties from below ``start`` down to ``end``, each at most ten times the next."""
+    stages = max(0, math.ceil(math.log10(start / end) - 1e-9) - 1)
+    return [end * 10.0**stage for stage in range(stages, -1, -1)]
+
+
+class _Columns:
+    """The columns of one problem, each of which is a problem of its own: (columns, ...) arrays."""
+
+    def __init__(self, stack: StackedObjective, subset: int) -> None:
+        self._run, self._stack = stack.run, stack
+        self._mean = stack.scaling.mean[subset]
+        self._scale = stack.scaling.scale[subset]
+        own = stack.weighting.only(subset)
+        self._shares = own.block(0, len(own.y), np.dtype(np.float64))[0] / own.totals[0]
+        self._signs = signs(stack.columns, own.y, np.dtype(np.float64))
+        self.passes = 0
+
+    def _prepared(self, block: FloatArray) -> Matrix:
+        """Return scaled rows with the intercept's constant behind them."""
+        wide = np.empty((len(block), block.shape[1] + 1))
+        np.subtract(block, self._mean, out=wide[:, :-1])
+        wide[:, :-1] /= self._scale
+        wide[:, -1] = self._stack.intercept_scale if self._stack.fit_intercept else 0.0
+        return wide
+
+    def scores(self, weights: Matrix) -> Matrix:
+        """Return scores of all rows, shape (columns, n), in one pass."""
+        found = np.empty(self._signs.shape)
+
+        def visit(_: None, start: int, stop: int, block: FloatArray, scratch: object) -> None:
+            found[:, start:stop] = weights @ self._prepared(block).T
+
+        self._run.run(lambda: None, visit)
+        self.passes += 1
+        return found
+
+    def _short(self, scores: Matrix) -> Matrix:
+        """Return by how much rows fall short of the margin, zero for those beyond it."""
+        short: Matrix = np.maximum(1 - self._signs * scores, 0)
+        return short
+
+    def easy_penalty(self) -> float:
+        """Return a penalty that is met in a few steps from anywhere, by the rows' mean square."""
+
+        def visit(total: Matrix, start: int, stop: int, block: FloatArray, scratch: object) -> None:
+            total += self._shares[start:stop] @ self._prepared(block) ** 2
+
+        self.passes += 1
+        found = sum_of(self._run.run(lambda: np.zeros(len(self._mean) + 1), visit))
+        return _EASY * float(found.sum())
+
+    def value(self, weights: Matrix, scores: Matrix, penalty: float) -> float:
+        """Return the objective."""
+        loss = float((self._short(scores) ** 2 @ self._shares).sum())
+        return loss + penalty * float((weights**2).sum()) / 2
+
+    def regress(self, weights: Matrix, scores: Matrix, penalty: float) -> tuple[Matrix, Matrix]:
+        """Return the ridge regression of each column's rows inside the margin, and the gradient."""
+        inside = (self._short(scores) > 0) & (self._shares > 0)
+        k, width = weights.shape
+        solved, gradient = np.empty_like(weights), penalty * weights
+        sizes = np.minimum(inside.sum(axis=1), width) * width * 8
+        at = 0
+        while at < k:
+            count = max(1, int((np.cumsum(sizes[at:]) * self._run.threads <= _BYTES).sum()))
+            chunk = list(range(at, min(at + count, k)))
+            gathered = self._gather(chunk, inside)
+
+            def solve(column: int) -> None:
+                rows, target = gathered[column - chunk[0]]  # noqa: B023
+                solved[column], pull = rows.solve(target, weights[column], penalty)
+                gradient[column] -= pull
+
+            self._run.each(solve, chunk)
+            at += count
+        return solved, gradient
+
+    def _gather(
+        self, chunk: list[int], inside: NDArray[np.bool_]
+    ) -> list[tuple["_Dual | _Primal", Matrix]]:
+        """Read the rows inside the margin of some columns, weighted, in one pass."""
+        width = len(self._mean) + 1
+        few = [int(inside[column].sum()) <= width for column in chunk]
+
+        def new() -> list[list[Matrix]]:
+            return [[] if dual else [np.zeros((width, width + 1))] for dual in few]
+
+        def visit(
+            total: list[list[Matrix]], start: int, stop: int, block: FloatArray, scratch: object
+        ) -> None:
+            wide = self._prepared(block)
+            roots = np.sqrt(2 * self._shares[start:stop])
+            for parts, column, dual in zip(total, chunk, few, strict=True):
+                here = inside[column, start:stop]
+                rows = wide[here] * roots[here, None]
+                target = roots[here] * self._signs[column, start:stop][here]
+                if dual:
+                    parts.append(np.column_stack([rows, target]))
+                else:
+                    parts[0][:, :-1] += rows.T @ rows
+                    parts[0][:, -1] += rows.T @ target
+
+        shards = self._run.run(new, visit, shards=1)
+        self.passes += 1
+        found: list[tuple[_Dual | _Primal, Matrix]] = []
+        for i, dual in enumerate(few):
+            parts = [part for shard in shards for part in shard[i]]
+            whole = np.concatenate(parts) if dual else np.sum(parts, axis=0)
+            own: _Dual | _Primal = _Dual(whole[:, :-1]) if dual else _Primal(whole[:, :-1])
+            found.append((own, whole[:, -1]))
+        return found
+
+    def lengths(
+        self, weights: Matrix, scores: Matrix, direction: Matrix, along: Matrix, penalty: float
+    ) -> Matrix:
+        """Return how far each column goes along its direction: exactly to the lowest point.
+
+        The slope along a line rises from one row's corner to the next, by straight pieces.
+        """
+        short, fall = 1 - self._signs * scores, self._signs * along
+        slope = penalty * np.einsum("kd,kd->k", weights, direction)
+        bend = penalty * np.einsum("kd,kd->k", direction, direction)
+
+        def search(column: int) -> float:
+            low, high, length = 0.0, np.inf, 1.0
+            for _ in range(100):
+                left = short[column] - length * fall[column]
+                weight = np.where(left > 0, 2 * self._shares * fall[column], 0)
+                steep = slope[column] + length * bend[column] - float(weight @ left)
+                curve = bend[column] + float(weight @ fall[column])
+                if steep < 0:
+                    low = length
+                else:
+                    high = length
+                ahead = length - steep / curve if curve > 0 else length
+                if not low < ahead < high:
+                    ahead = (low + high) / 2 if np.isfinite(high) else 2 * length
+                if abs(ahead - length) <= 1e-12 * length:
+                    return length
+                length = ahead
+            return length
+
+        moving = np.abs(direction).max(axis=1) > 0
+        return np.array(
+            self._run.each(lambda c: search(c) if moving[c] else 0.0, list(range(len(weights))))
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Dual:
+    """A ridge regression by the products of its rows, where they are fewer than features."""
+
+    rows: Matrix
+
+    def solve(self, target: Matrix, weights: Matrix, penalty: float) -> tuple[Matrix, Matrix]:
+        """Return its weights, and the pull of the residuals at other weights."""
+        kernel = self.rows @ self.rows.T
+        kernel[np.diag_indices(len(kernel))] += penalty
+        residual = target - self.rows @ weights
+        if not len(kernel):
+            return np.zeros_like(weights), np.zeros_like(weights)
+        solved = self.rows.T @ cho_solve(cho_factor(kernel, lower=True), target)
+        return solved, self.rows.T @ residual
+
+
+@dataclass(frozen=True, eq=False)
+class _Primal:
+    """A ridge regression by the products of its features."""
+
+    gram: Matrix
+
+    def solve(self, target: Matrix, weights: Matrix, penalty: float) -> tuple[Matrix, Matrix]:
+        """Return its weights, and the pull of the residuals at other weights."""
+        shifted = self.gram.copy()
+        shifted[np.diag_indices(len(shifted))] += penalty
+        return cho_solve(cho_factor(shifted, lower=True), target), target - self.gram @ weights
