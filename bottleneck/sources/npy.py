@@ -215,8 +215,6 @@ def _members(blob: Blob) -> dict[str, _Member]:
     with listing():
         for entry in read_directory(blob):
             header, packed, size, crc, method, name_length, name_crc = entry.place
-            if not entry.name.endswith(".npy"):
-                continue
             begin = begin_of(blob.read(header, LOCAL_HEADER.size + name_length), name_crc)
             name = f"{blob.name}::{entry.name.removesuffix('.npy')}"
             if begin is None:
@@ -225,6 +223,8 @@ def _members(blob: Blob) -> dict[str, _Member]:
                     "name",
                     hint="Copy it again.",
                 )
+            if not entry.name.endswith(".npy"):
+                continue
             begin += header
             inside: Blob
             if method == 0:

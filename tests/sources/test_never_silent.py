@@ -508,6 +508,11 @@ def test_another_name_in_the_list_of_a_zip_fails_its_row(tmp_path):
 
 def test_damaged_labels_in_npz_are_refused(tmp_path):
     path = written.npz(tmp_path, [Row(1, "cat"), Row(2, "dog")])
+    sound = path.read_bytes()
+    at = sound.rindex(b"labels.npy")
+    path.write_bytes(sound[:at] + b"labels.np_" + sound[at + 10 :])
+    assert "its header is damaged, or of another name" in refused(path, tmp_path)
+    path.write_bytes(sound)
     data = bytearray(path.read_bytes())
     data[data.index("dog".encode("utf-32-le"))] ^= 1
     path.write_bytes(data)
