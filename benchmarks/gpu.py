@@ -1,0 +1,364 @@
+"""Everything this project says of GPUs, measured in one run of under seven minutes.
+
+    python benchmarks/gpu.py [--seconds 400] [--runtimes torch,jax] [--only forward,oom]
+    python benchmarks/gpu.py --dry-run        # on a CPU: tiny sizes, that every stage works
+
+Each stage is a process of its own, since Keras has one framework per process and a stage that runs
+out of memory or time costs no other. What does not fit into --seconds any more is named in
+``skipped``. The last line is one JSON document; rates are images per second.
+
+  machine     what there is: cores, the GPU, what each framework sees of it, what ``auto`` takes
+  precision   per precision: cosine of the features to float32 on the CPU
+  forward     the network alone, by batch size, with as many batches on their way as in a run
+  end_to_end  the engine to a feature file: from images that are decoded already, beside the network
+              alone; and from JPEGs, beside the lesser of decoding and the network
+  decode      how decoding grows with the workers
+  oom         a batch too large for the memory: it is halved, it is told, and every row is right
+  heads       ``train --engine keras`` beside the NumPy engine: seconds, and the same strength
+  processes   two processes on one GPU beside one
+
+Weights are random, but for EfficientNet-Lite0 where its package is installed.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+STAGES = [  # most valuable first: name, backbones, seconds at most
+    ("machine", None, 30),
+    ("precision", ["resnet50", "efficientnet_lite0"], 40),
+    ("forward", ["resnet50", "efficientnet_lite0"], 50),
+    ("end_to_end", ["resnet50"], 60),
+    ("oom", ["resnet50"], 35),
+    ("decode", None, 30),
+    ("heads", [None], 40),
+    ("processes", ["resnet50"], 50),
+]
+FRACTION = {"jax": ("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.025")}
+"""How a framework is told before it starts to have little memory, for `oom`."""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=400)
+    parser.add_argument("--runtimes", default="torch,jax", help="first the most interesting one")
+    parser.add_argument("--only", default="", help="stages, with commas")
+    parser.add_argument("--dry-run", action="store_true", help="on the CPU, tiny sizes")
+    parser.add_argument("--stage", help=argparse.SUPPRESS)
+    parser.add_argument("--backbone", help=argparse.SUPPRESS)
+    parser.add_argument("--runtime", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.stage:
+        globals()[options.stage](options)
+    else:
+        run_all(options)
+
+
+def run_all(options):
+    started, found, skipped = time.monotonic(), {}, []
+    wanted = options.only.split(",") if options.only else [name for name, _, _ in STAGES]
+    for name, backbone, runtime, most in planned(options):
+        label = " ".join(one for one in (name, runtime, backbone) if one)
+        left = options.seconds - (time.monotonic() - started)
+        if name not in wanted:
+            continue
+        if left < 10:
+            skipped.append(label)
+            continue
+        found[label] = run_stage(options, name, backbone, runtime, min(most, left))
+        told = json.dumps(found[label])[:200]
+        print(f"{time.monotonic() - started:4.0f} s  {label}: {told}", file=sys.stderr)
+    took = round(time.monotonic() - started)
+    print(json.dumps({"stages": found, "skipped": skipped, "seconds": took}))
+
+
+def planned(options):
+    """List stages with a backbone, a runtime and seconds each; a dry run has small networks."""
+    for name, backbones, most in STAGES:
+        if backbones is None:
+            yield name, None, None, most
+            continue
+        small = ["efficientnet_lite0" if one else one for one in backbones[:1]]
+        for backbone in small if options.dry_run else backbones:
+            for runtime in options.runtimes.split(","):
+                yield name, backbone, runtime, options.seconds if options.dry_run else most
+
+
+def run_stage(options, name, backbone, runtime, most):
+    """Run a stage in a process; what it had found when its time was up counts."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if runtime:
+        environment["KERAS_BACKEND"] = runtime
+    if name == "oom" and runtime in FRACTION:
+        environment |= [FRACTION[runtime]]
+    arguments = ["--stage", name, "--seconds", str(most), "--backbone", str(backbone)]
+    arguments += ["--runtime", str(runtime)] + ["--dry-run"] * options.dry_run
+    program = subprocess.Popen(
+        [sys.executable, __file__, *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        said, errors = program.communicate(timeout=most + 20)
+        ended = None if program.returncode == 0 else (errors.strip().splitlines() or ["?"])[-1]
+    except subprocess.TimeoutExpired:
+        program.kill()
+        said, errors = program.communicate()
+        ended = "its time was up"
+    found = {}
+    for line in said.splitlines():
+        with suppress(ValueError):
+            found |= json.loads(line)
+    return found | ({"failed": ended[:300]} if ended else {})
+
+
+def tell(**values):
+    print(json.dumps(values))
+
+
+def embedder(options, precision="float32", devices=None, size=None):
+    from bottleneck import backbones
+    from bottleneck.extraction import build_embedder
+
+    spec = backbones.get(options.backbone)
+    return build_embedder(
+        backbone=spec.name,
+        weights=None if backbones.weights_at_hand(spec) == "bundled" else "none",
+        size=64 if options.dry_run else size,
+        precision=precision,
+        runtime=options.runtime,
+        devices=devices or ["cpu" if options.dry_run else "gpu:0"],
+    )
+
+
+def noise(count, size):
+    """Images that differ in brightness, so that no row can be taken for another."""
+    pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
+    return (pixels * np.linspace(0.1, 1, count)[:, None, None, None]).astype(np.uint8)
+
+
+def cosine(a, b):
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return float(((a.astype(np.float64) * b).sum(axis=1) / lengths).min())
+
+
+def machine(options):
+    from bottleneck import runtimes
+    from bottleneck.cores import available_cores
+
+    versions = {}
+    for name in ("bottleneck-features", "torch", "jax", "tensorflow", "keras", "numpy", "pillow"):
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    tell(cores=available_cores(), makers=runtimes.gpu_makers(), versions=versions)
+    tell(auto=runtimes.choose(), sees={n: runtimes.sees_gpu(n) for n in runtimes.installed()})
+    with suppress(OSError, subprocess.CalledProcessError):
+        query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+        tell(gpu=subprocess.check_output(query, text=True).splitlines())
+
+
+def precision(options):
+    from bottleneck import runtimes
+
+    pixels = noise(8, 64 if options.dry_run else 224)
+    exact = embedder(options, devices=["cpu"]).network(pixels)["avg"]
+    for name in runtimes.precisions(options.runtime):
+        if options.dry_run and name not in ("float32", "bfloat16"):
+            continue
+        found = embedder(options, name).network(pixels)["avg"]
+        tell(**{name: {"1 - cosine to float32 on the CPU": 1 - cosine(found, exact)}})
+
+
+def forward(options):
+    from bottleneck.speed import forward_rate
+
+    sizes = (4, 8) if options.dry_run else (256, 32, 128, 512, 1024)
+    for name in ("float32",) if options.dry_run else ("bfloat16", "float32"):
+        built = embedder(options, name)
+        for size in sizes:
+            tell(**{f"{name}, batches of {size}": round(rate(forward_rate, built, size, options))})
+
+
+def rate(measure, built, size, options):
+    return measure(built, size, 0.05 if options.dry_run else 2.0)
+
+
+def end_to_end(options):
+    from bottleneck.cores import available_cores
+    from bottleneck.extraction import Silent, engine, fill_store
+    from bottleneck.extraction.plan import MaxFailed
+    from bottleneck.sources import PixelSource, open_source
+    from bottleneck.speed import decode_rate, draw_jpegs, forward_rate
+
+    batch = 8 if options.dry_run else 256
+    built = embedder(options, "float32" if options.dry_run else "bfloat16")
+    alone = rate(forward_rate, built, batch, options)
+    tell(alone=round(alone, 1), batch=batch)
+    workers = available_cores()
+
+    def extract(source, folder, kind):
+        path = Path(tempfile.mkdtemp(dir=folder)) / "x.h5"
+        result = fill_store(
+            source, path, built, batch_size=batch, workers=workers, worker_kind=kind,
+            max_failed=MaxFailed.parse("0"), progress=Silent(),
+        )  # fmt: skip
+        assert result.ok == result.rows
+        per_image = {stage: 1e6 * took / result.rows for stage, took in result.stages.items()}
+        return result.images_per_second, {stage: round(us, 1) for stage, us in per_image.items()}
+
+    with tempfile.TemporaryDirectory() as folder:
+        count = 64 if options.dry_run else int(min(4 * alone, 60_000)) // batch * batch
+        opened, engine.open_decoder = engine.open_decoder, lambda *args, **more: Decoded()
+        row = noise(1, 1)[0]
+        found, stages = extract(PixelSource([row] * count), folder, "threads")
+        engine.open_decoder = opened
+        tell(decoded={"rate": found, "of alone": found / alone, "us per image": stages})
+        count = 16 if options.dry_run else 4000
+        source = open_source([str(draw_jpegs(Path(folder) / "jpegs", count))])
+        decoding = decode_rate(built, source, count, 32, workers)
+        found, stages = extract(source, folder, "processes")
+        least = min(alone, decoding)
+        tell(jpegs={"rate": found, "decoding": decoding, "of the lesser": found / least,
+                    "us per image": stages})  # fmt: skip
+
+
+class Decoded:
+    """A decoder that has decoded every image already: what is left is the engine."""
+
+    kind, workers = "threads", 1
+
+    def begin(self, job):
+        from bottleneck.decode.slot import Slot, slot_bytes
+
+        size = slot_bytes(job)
+        memory = bytearray(8 * size)
+        slots = [Slot(memory, i * size, job) for i in range(8)]
+        for slot in slots:
+            slot.pixels[0][:] = noise(len(slot.pixels[0]), slot.pixels[0].shape[1])
+        return slots
+
+    def submit(self, slot):
+        pass
+
+    def wait(self, slot):
+        count = slot.count
+        slot.digests[:count].view("<i8")[:, 0] = 1 + slot.rows[:count]  # no image is another
+        slot.status[:count], slot.drawn[:count] = 1, 1
+
+    def close(self):
+        pass
+
+
+def decode(options):
+    from types import SimpleNamespace
+
+    from bottleneck.cores import available_cores
+    from bottleneck.extraction import Embedder
+    from bottleneck.images import Geometry
+    from bottleneck.recipe import Recipe
+    from bottleneck.sources import open_source
+    from bottleneck.speed import decode_rate, draw_jpegs
+
+    network = SimpleNamespace(dims={"avg": 1}, runtime="none", version="0", device="cpu")
+    recipe = Recipe({"backbone": "none"}, {"dtype": "float32"})
+    built = Embedder(recipe, Geometry(size=224), network)
+    cores = available_cores()
+    with tempfile.TemporaryDirectory() as folder:
+        count = 24 if options.dry_run else 2000
+        source = open_source([str(draw_jpegs(Path(folder) / "jpegs", count))])
+        for workers in sorted({1, 2, cores // 2, cores} - {0}, reverse=True):
+            some = min(count, max(16, 250 * workers))
+            tell(**{f"{workers} workers": round(decode_rate(built, source, some, 32, workers), 1)})
+
+
+def oom(options):
+    from bottleneck.extraction.forward import Forward, lagging
+
+    batch = 16 if options.dry_run else 512
+    if options.runtime == "torch" and not options.dry_run:
+        import torch
+
+        torch.cuda.set_per_process_memory_fraction(0.025)
+    elif options.runtime not in FRACTION and not options.dry_run:
+        tell(left_out=f"{options.runtime} cannot be given little memory here")
+        return
+    built = embedder(options)
+    network = Small(built.network) if options.dry_run else built.network
+    pixels, notes = noise(3 * batch, built.geometry.size), []
+    passes = Forward(network, np.dtype(np.float32), note=notes.append)
+    seconds = defaultdict(float)
+    parts = [pixels[i : i + batch] for i in range(0, len(pixels), batch)]
+    begun = (passes.start(part, seconds) for part in parts)
+    found = [finish()[0]["avg"] for finish in lagging(begun, passes.in_flight - 1)]
+    found = np.concatenate(found)
+    few = np.arange(0, len(pixels), max(1, batch // 8))
+    exact = np.concatenate([network(pixels[i : i + 1])["avg"] for i in few])
+    far = np.abs(found[few] - exact).max(axis=1) / np.abs(exact).max(axis=1)
+    tell(told=notes, checked=len(few), wrong=int((far > 1e-3).sum()))
+    assert notes, "the batch was to be too large"
+
+
+class Small:
+    """Stands in for a card with room for four images."""
+
+    def __init__(self, network):
+        self.network, self.dims = network, network.dims
+
+    def __call__(self, batch):
+        from bottleneck.errors import DeviceMemoryError
+
+        if len(batch) > 4:
+            full = DeviceMemoryError("room for 4 images")
+            full.images = len(batch)
+            raise full
+        return self.network(batch)
+
+
+def heads(options):
+    import bottleneck
+
+    rows, length, classes = (400, 32, 5) if options.dry_run else (60_000, 1280, 10)
+    generator = np.random.default_rng(0)
+    y = generator.integers(0, classes, rows)
+    X = generator.normal(size=(rows, length)).astype(np.float32)
+    X += generator.normal(size=(classes, length)).astype(np.float32)[y] * 0.1
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "x.npy"
+        np.save(file, X)
+        table = "".join(f"{i:06d}.jpg,{one}\n" for i, one in enumerate(y))
+        file.with_suffix(".csv").write_text("path,label\n" + table)
+        best = {}
+        for engine in ("keras", "numpy"):
+            found = bottleneck.train(
+                file, Path(folder) / f"{engine}.head", engine=engine, C="1e-4:1e-1:4", cv=3
+            ).to_json()
+            best[engine] = found["best"]
+            tell(**{engine: {"seconds": found["seconds"], "best": found["best"]}})
+    tell(same=best["keras"] == best["numpy"])
+
+
+def processes(options):
+    from bottleneck.speed import forward_rate
+
+    batch = 8 if options.dry_run else 256
+    device = "cpu" if options.dry_run else "gpu:0"
+    for count in (1, 2):
+        built = embedder(options, devices=[device] * count)  # two are processes of their own
+        tell(**{f"{count} processes": round(rate(forward_rate, built, batch, options), 1)})
+        built.close()
+
+
+if __name__ == "__main__":
+    main()
