@@ -156,7 +156,6 @@ def test_no_two_modules_import_each_other():
 
 OPEN_CIRCLES = {
     ("bottleneck.comparison.knn", "bottleneck.comparison.selected"),
-    ("bottleneck.sources.blob", "bottleneck.sources.remote"),
 }
 """To be mended: none may be added."""
 

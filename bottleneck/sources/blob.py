@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bottleneck.errors import ImageError, SourceError
 from bottleneck.location import is_url
+from bottleneck.sources.bounds import refuse_beyond
 from bottleneck.status import RowStatus
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class LocalBlob:
             descriptor = os.open(self.name, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 self._refuse_changed(os.fstat(descriptor))
-                refuse_beyond(self, offset, length)
+                refuse_beyond(self.name, self.size, offset, length)
                 data = os.pread(descriptor, length, offset)
                 while len(data) < length:  # Linux reads at most 2 GiB at once
                     more = os.pread(descriptor, length - len(data), offset + len(data))
@@ -169,22 +170,6 @@ def exists(location: str) -> bool:
     return True
 
 
-def refuse_beyond(blob: Blob, offset: int, length: int) -> None:
-    """Refuse to read behind the end.
-
-    Raises
-    ------
-    ImageError
-        ``TRUNCATED``, with what was asked for and where the bytes end.
-    """
-    if offset + length > blob.size:
-        raise ImageError(
-            RowStatus.TRUNCATED,
-            f"{blob.name} is cut short: expected {length} bytes at offset {offset}, "
-            f"it ends at {blob.size}",
-        )
-
-
 @contextmanager
 def listing() -> Iterator[None]:
     """While images are listed, what would fail one row fails the source."""
@@ -216,7 +201,7 @@ class Window:
             near = 0 <= begin <= len(self._data) + self._length
             largest = max(_LARGEST_WINDOW, self._blob.hop)
             self._length = min(2 * self._length, largest) if near else self._blob.hop
-            refuse_beyond(self._blob, offset, length)
+            refuse_beyond(self._blob.name, self._blob.size, offset, length)
             wanted = min(max(length, self._length), self._blob.size - offset)
             self._data, self._start, begin = self._blob.read(offset, wanted), offset, 0
         return self._data[begin : begin + length]

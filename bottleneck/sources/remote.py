@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from bottleneck.errors import BottleneckError, ImageError, RuntimeUnavailableError, SourceError
-from bottleneck.sources.blob import refuse_beyond
+from bottleneck.sources.bounds import refuse_beyond
 from bottleneck.status import RowStatus
 
 _T = TypeVar("_T")
@@ -121,7 +121,7 @@ class RemoteBlob:
 
     def read(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes; see :meth:`bottleneck.sources.blob.Blob.read`."""
-        refuse_beyond(self, offset, length)
+        refuse_beyond(self.name, self.size, offset, length)
         if not length:
             return b""
         fs, path = filesystem(self.name)
