@@ -16,7 +16,8 @@ from PIL import Image, ImageFile
 from bottleneck.errors import ImageError
 from bottleneck.images.declared import AS_DECODED, Declared
 from bottleneck.images.failures import explain
-from bottleneck.images.jpeg import read_jpeg2000_header, read_jpeg_header
+from bottleneck.images.jpeg import read_jpeg_header
+from bottleneck.images.jpeg2000 import read_jpeg2000_header
 from bottleneck.images.legacy import READ_HEADER
 from bottleneck.images.png import SIGNATURE as PNG
 from bottleneck.images.png import without_metadata_in_the_way
@@ -99,6 +100,8 @@ def open_container(data: bytes) -> Opened:
             continue
         signed = container in _SIGNED
         declared = _read_header(container, data, stream) if signed else AS_DECODED
+        if declared.instead is not None:
+            stream = ByteStream(declared.instead)
         stream.seek(0)
         stream.ran_out = False
         try:

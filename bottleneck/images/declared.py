@@ -6,6 +6,7 @@ header on its own: what is not known to be decoded right is refused by name, the
 what remains to be done.
 """
 
+import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,15 +30,23 @@ class Declared:
         Whether the samples are still those of a negative, 0 being white.
     opaque : bool
         Whether what Pillow takes for alpha is none.
+    instead : bytes, optional
+        What Pillow is to decode in place of the file.
+    deeper : bytes, optional
+        The JPEG 2000 declared one bit deeper, where Pillow lets the brightest samples become 0.
     """
 
     top: int | None = None
     shift: int = 0
     negative: bool = False
     opaque: bool = False
+    instead: bytes | None = None
+    deeper: bytes | None = None
 
     def apply(self, image: Image.Image) -> Image.Image:
         """Give a loaded image the values that its header means."""
+        if self.deeper is not None:
+            return _without_wrapping(image, self.deeper)
         if self.top is not None:
             return self._rescaled(image, self.top)
         if self.negative and image.mode == "F":
@@ -56,6 +65,17 @@ class Declared:
         if scaled.ndim == 3 and scaled.shape[2] == 2:
             return Image.merge("LA", [Image.fromarray(scaled[:, :, i].copy()) for i in (0, 1)])
         return Image.fromarray(scaled)
+
+
+def _without_wrapping(image: Image.Image, deeper: bytes) -> Image.Image:
+    factory, _ = Image.OPEN["JPEG2000"]
+    other = factory(io.BytesIO(deeper), "")
+    bands = []
+    for band, beside in zip(image.split(), other.split(), strict=True):
+        samples = np.asarray(band)
+        bright = (samples == 0) & (np.asarray(beside) > 128)
+        bands.append(Image.fromarray(np.where(bright, np.uint8(255), samples)))
+    return Image.merge(image.mode, bands)
 
 
 AS_DECODED = Declared()

@@ -1,6 +1,4 @@
-"""JPEG and JPEG 2000: what the frame header declares."""
-
-import struct
+"""JPEG: what the frame header declares."""
 
 from bottleneck.images.declared import AS_DECODED, Declared, unsupported
 
@@ -32,28 +30,3 @@ def read_jpeg_header(data: bytes) -> Declared:
             break
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return AS_DECODED
-
-
-def read_jpeg2000_header(data: bytes) -> Declared:
-    """Check depth and sign of the components; Pillow moves samples to the top of 8 or 16 bits."""
-    start = data.find(b"\xff\x4f\xff\x51")
-    if start < 0 or len(data) < start + 42:
-        return AS_DECODED
-    (count,) = struct.unpack_from(">H", data, start + 40)
-    kinds = set(data[start + 42 : start + 42 + 3 * count : 3])
-    if len(kinds) != 1:
-        raise unsupported("JPEG2000", "components of different depths")
-    (kind,) = kinds
-    depth = (kind & 127) + 1
-    if kind & 128:
-        raise unsupported("JPEG2000", "signed samples")
-    if depth > 16 or (depth > 8 and count > 1):
-        raise unsupported("JPEG2000", f"{count} components of {depth} bits")
-    colours = data.find(b"colr\x01", 0, start)
-    if count > 2 and colours >= 0 and len(data) >= colours + 11:
-        (space,) = struct.unpack_from(">I", data, colours + 7)
-        if space not in (12, 16, 17, 18):
-            raise unsupported("JPEG2000", f"colour space {space}")
-    if depth in (8, 16) or b"pclr" in data[:start]:
-        return AS_DECODED
-    return Declared(top=2**depth - 1, shift=(8 if depth < 8 else 16) - depth)

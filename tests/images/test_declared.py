@@ -116,23 +116,6 @@ def test_what_is_not_decoded_right_is_refused_by_name(data, named):
     assert caught.value.reason is RowStatus.UNSUPPORTED
 
 
-def with_depth(data, depth):
-    at = data.index(b"\xff\x4f\xff\x51")
-    count = data[at + 41]
-    changed = bytearray(data)
-    for i in range(count):
-        changed[at + 42 + 3 * i] = depth - 1
-    return bytes(changed)
-
-
-def test_jpeg2000_of_several_deep_components_is_refused(encode):
-    data = encode(np.rint(UNIT[..., :3] * 255).astype(np.uint8), "JPEG2000", no_jp2=True)
-    for depth in (10, 16):
-        with pytest.raises(ImageError, match=f"3 components of {depth} bits") as caught:
-            decode(with_depth(data, depth), AS_IS)
-        assert caught.value.reason is RowStatus.UNSUPPORTED
-
-
 def chunk(kind, body):
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
