@@ -3,13 +3,15 @@
 import io
 import struct
 import tarfile
+import zipfile
 import zlib
 
 import makers
 import pytest
 
-from bottleneck.errors import SourceError
+from bottleneck.errors import ImageError, SourceError
 from bottleneck.sources import open_source
+from bottleneck.status import RowStatus
 
 
 def write_zip(path, members, *, total=None, comment=b""):
@@ -100,3 +102,56 @@ def test_a_small_packed_tar_is_called_packed(tmp_path):
         makers.add_member(archive, "a.png", b"a")
     with pytest.raises(SourceError, match="is compressed by gzip"):
         open_source([str(tmp_path / "t.tar.gz")])
+
+
+class Pipe(io.RawIOBase):
+    """A stream that cannot go back, so that sizes stand behind the members."""
+
+    def __init__(self):
+        self.data = bytearray()
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        self.data += data
+        return len(data)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_a_zip_written_to_a_pipe_is_read(tmp_path, method):
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", method) as archive:
+        for i in range(3):
+            archive.writestr(f"{i}.png", b"%d" % i * 1000)
+    (tmp_path / "a.zip").write_bytes(pipe.data)
+    source = open_source([str(tmp_path / "a.zip")])
+    assert [source.read(row) for row in range(3)] == [b"%d" % i * 1000 for i in range(3)]
+
+
+@pytest.mark.parametrize("method", [9, 14, 93, 99])
+def test_a_member_packed_in_another_way_fails_its_row_by_name(tmp_path, method):
+    """Deflate64, LZMA, Zstandard and AES, as their numbers are in the list."""
+    write_zip(tmp_path / "a.zip", [(b"1.png", b"", b"one"), (b"2.png", b"", b"two")])
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    at = data.index(b"PK\1\2")
+    data[at + 10 : at + 12] = method.to_bytes(2, "little")
+    (tmp_path / "a.zip").write_bytes(data)
+    source = open_source([str(tmp_path / "a.zip")])
+    with pytest.raises(ImageError, match=f"at offset 0: packed by method {method}, not") as caught:
+        source.read(0)
+    assert caught.value.reason is RowStatus.UNSUPPORTED
+    assert source.read(1) == b"two"
+
+
+def test_names_of_tars_that_are_no_utf8_keep_their_bytes(tmp_path):
+    gnu = tarfile.GNU_FORMAT  # pax is always UTF-8
+    with tarfile.open(tmp_path / "a.tar", "w", format=gnu, encoding="latin-1") as archive:
+        makers.add_member(archive, "Größe/1.png", b"one")
+        makers.add_member(archive, f"{'ö' * 120}/2.png", b"two")  # GNU's long name
+    source = open_source([str(tmp_path / "a.tar")])
+    names = [
+        key.encode("utf-8", "surrogateescape").decode("latin-1") for key in source.manifest.keys
+    ]
+    assert sorted(names) == ["Größe/1.png", f"{'ö' * 120}/2.png"]
+    assert sorted(source.read(row) for row in range(2)) == [b"one", b"two"]
