@@ -11,6 +11,7 @@ from bottleneck.manifest import natural_sort, split_code
 from bottleneck.sources.endings import ENDINGS_HINT, WHAT_TO_DO, suffix
 from bottleneck.sources.folder import NoImagesError, list_folder
 from bottleneck.sources.kinds import containers_in, kinds
+from bottleneck.sources.listing import Listing, join, left_out
 from bottleneck.sources.rules import begins_like_an_image, is_hidden_name
 from bottleneck.sources.together import GivenFolder
 from bottleneck.sources.urls import list_images, list_keys
@@ -25,13 +26,13 @@ _CONTENTS = {
 _LFS = b"version https://git-lfs"
 
 
-def look_into(folder: str) -> GivenFolder | tuple[str, list[str]]:
+def look_into(folder: str) -> GivenFolder | tuple[str, list[str], Listing]:
     """List the images of a folder or below a URL, or else the containers of one kind in it.
 
     Returns
     -------
-    GivenFolder or (str, list of str)
-        The images; or the kind of the containers, and where they are.
+    GivenFolder or (str, list of str, Listing)
+        The images; or the kind of the containers, where they are, and what else is there.
 
     Raises
     ------
@@ -43,18 +44,30 @@ def look_into(folder: str) -> GivenFolder | tuple[str, list[str]]:
     base = folder.rstrip("/") if is_url(folder) else folder
 
     def containers() -> dict[str, list[str]]:
-        names = list_keys(folder) if is_url(folder) else list_folder(folder, _is_container)[0]
-        natural_sort(names)
-        return containers_in(names)
+        return containers_in(_list_containers(folder)[0])
 
     try:
         keys, listing = list_images(folder) if is_url(folder) else list_folder(folder)
     except NoImagesError as error:
-        kind, names = _one_kind(folder, containers(), error)
-        return kind, [posixpath.join(base, name) for name in names]
+        found, others = _list_containers(folder)
+        kind, names = _one_kind(folder, containers_in(found), error)
+        others = join([others, left_out(set(found).difference(names))])
+        return kind, [posixpath.join(base, name) for name in names], others
     if ".parquet" in listing.endings:
         _refuse_mixed(folder, keys, containers)
     return GivenFolder(folder, keys, listing)
+
+
+def _list_containers(folder: str) -> tuple[list[str], Listing]:
+    """Return the names of all containers in natural order, and what else there is."""
+    if is_url(folder):
+        names = list_keys(folder)
+        found = [name for name in names if _is_container(posixpath.basename(name))]
+        listing = left_out(set(names).difference(found))
+    else:
+        found, listing = list_folder(folder, _is_container)
+    natural_sort(found)
+    return found, listing
 
 
 def _is_container(name: str) -> bool:

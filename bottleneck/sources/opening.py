@@ -18,7 +18,7 @@ from bottleneck.sources.files import FileSource
 from bottleneck.sources.folder import label_by_folder
 from bottleneck.sources.kinds import CONTAINERS, Kind, containers_in, kind_of, kinds
 from bottleneck.sources.layout import common_folder
-from bottleneck.sources.listing import Listing, left_out
+from bottleneck.sources.listing import Listing, join, left_out
 from bottleneck.sources.looking import look_into, refuse_unknown
 from bottleneck.sources.patterns import match
 from bottleneck.sources.request import Request
@@ -40,6 +40,8 @@ class _Given:
     part: str
     texts: list[str] = field(default_factory=list)
     locations: list[str] = field(default_factory=list)
+    listing: Listing = field(default_factory=Listing)
+    """What lies beside them."""
 
 
 def open_source(
@@ -110,6 +112,7 @@ def _open_all(
         elif isinstance(found, _Given) and (same := _same_kind(opened, found)):
             same.texts += found.texts
             same.locations += found.locations
+            same.listing = join([same.listing, found.listing])
         else:
             opened.append(found)
     return opened, files
@@ -221,7 +224,8 @@ def _open_pattern(
     containers = containers_in(found)
     if len(containers) == 1:
         (kind, of_kind), = containers.items()  # fmt: skip
-        return _Given(kinds()[kind], part, [text], of_kind)
+        beside = left_out(set(found).difference(of_kind))
+        return _Given(kinds()[kind], part, [text], of_kind, beside)
     if folders and "**" not in text:
         return list(dict.fromkeys(folders))
     if found:
@@ -258,8 +262,8 @@ def _open_folder(path: str, asked: Request) -> GivenFolder | _Given:
     if isinstance(found, GivenFolder):
         _refuse_columns(path, asked)
         return found
-    kind, inside = found
-    return _Given(kinds()[kind], "", [path], inside)
+    kind, inside, beside = found
+    return _Given(kinds()[kind], "", [path], inside, beside)
 
 
 def _open_containers(given: _Given, asked: Request) -> Source:
@@ -268,7 +272,10 @@ def _open_containers(given: _Given, asked: Request) -> Source:
         twice = next(one for one in given.locations if given.locations.count(one) > 1)
         raise ManifestError(f"{twice} is given twice", hint="Give every file once.")
     _check_request(given.kind, given.part, name, asked)
-    return given.kind.open(replace(asked, name=name, locations=given.locations, part=given.part))
+    request = replace(asked, name=name, locations=given.locations, part=given.part)
+    source = given.kind.open(request)
+    source.listing = join([source.listing, given.listing])
+    return source
 
 
 def _check_request(kind: Kind, part: str, name: str, asked: Request) -> None:

@@ -73,3 +73,31 @@ def test_many_endings_stay_one_line():
     assert first.startswith("left out by ending: .e20 20, .e19 19,")
     assert first.endswith(", others 78")  # 1 + ... + 12
     assert note == "seen"
+
+
+def test_what_lies_beside_containers_is_counted(tmp_path):
+    (tmp_path / "set").mkdir()
+    for name in ("train-0.zip", "test-0.zip"):
+        with zipfile.ZipFile(tmp_path / "set" / name, "w") as file:
+            file.writestr("cat/1.png", b"x")
+            file.writestr("cat/1.svg", b"x")
+    for name in ("README.md", "table.csv", ".DS_Store", "noending"):
+        (tmp_path / "set" / name).write_bytes(b"x")
+    endings = {".svg": 2, ".md": 1, ".csv": 1, "": 1}
+    source = open_source([str(tmp_path / "set")])
+    assert source.listing == Listing(endings, {"hidden": 1})
+    assert open_source([f"{tmp_path}/set/*"]).listing == Listing(endings)  # as a shell matches
+
+
+def test_what_lies_beside_containers_behind_a_url_is_counted():
+    import fsspec
+
+    fs = fsspec.filesystem("memory")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("cat/1.png", b"x")
+    for name in ("a.zip", "deep/b.zip", "README.md"):
+        fs.pipe_file(f"/beside/{name}", packed.getvalue())
+    source = open_source(["memory://beside"])
+    assert len(source) == 2
+    assert source.listing == Listing({".md": 1})
