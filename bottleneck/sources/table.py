@@ -23,7 +23,7 @@ from bottleneck.sources.choice import AS_FOUND, Choice
 from bottleneck.sources.columns import Columns, find_columns, path_text, plain_paths
 from bottleneck.sources.listing import Listing
 from bottleneck.sources.remote import fetch
-from bottleneck.sources.rules import label_of
+from bottleneck.sources.rules import label_of, name_of
 from bottleneck.sources.target_columns import TargetColumns, cell_text
 from bottleneck.sources.urls import labels_in_paths, located
 
@@ -213,11 +213,9 @@ class _Texts:
     def append(self, cells: Sequence[Any], where: str) -> None:
         """Take up a row."""
         for place, name, texts in self._columns:
-            value = cells[place]
-            text = (
-                label_of(value, f"{where}, column {name!r}") if name == self._label else str(value)
-            )
-            texts.append(self._known.setdefault(text, text) if value is not None and text else "")
+            reads = label_of if name == self._label else name_of
+            text = reads(cells[place], f"{where}, column {name!r}") or ""
+            texts.append(self._known.setdefault(text, text))
 
 
 _MEANT = {

@@ -7,6 +7,7 @@ prints counts it. A kind of file that has no way to hold a value is listed as su
 
 import datetime
 import gzip
+import json
 import math
 import re
 import shutil
@@ -77,6 +78,7 @@ CANNOT_HOLD = {
         "txt": _NO_TEXT,
     },
     "json_files": {"decimal", "date", *_BYTES},
+    "json_lines": {"decimal", "date", *_BYTES},
     "parquet_paths": _OF_MANY_TYPES,
     "parquet_bytes": _OF_MANY_TYPES,
     "parquet_struct": _OF_MANY_TYPES,
@@ -336,6 +338,7 @@ def test_a_zip_of_64_bits_behind_a_program_is_read(tmp_path, monkeypatch):
 SPLITS = {
     "null": (None, ""),
     "empty": ("", ""),
+    "NaN": ("nan", ""),
     "other case": ("TRAIN", "train"),
     "synonym": ("validation", "val"),
     "year": ("val2017", "val"),
@@ -344,7 +347,15 @@ SPLITS = {
     "number": ("3", REFUSED),
     "negative": ("-1", REFUSED),
 }
-COLUMNS = ("table", "tsv", "semicolons", "parquet_paths", "parquet_bytes", "parquet_struct")
+COLUMNS = (
+    "table",
+    "tsv",
+    "semicolons",
+    "json_lines",
+    "parquet_paths",
+    "parquet_bytes",
+    "parquet_struct",
+)
 
 
 @pytest.mark.parametrize("odd", SPLITS)
@@ -373,6 +384,27 @@ def test_an_odd_folder_among_splits(tmp_path, kind, odd):
     expected = "train" if odd == "TRAIN" else "val"
     found = sorted(written.rows_of(written.opened(given)))
     assert found == [(1, "a", "train"), (2, "b", expected), (3, "a", "test")]
+
+
+def test_an_odd_group(tmp_path):
+    """The same in every table: a number is a number, and nothing is no group."""
+    groups = [3, 3.0, -5, None, NAN]
+    for row in range(5):
+        (tmp_path / f"{row}.png").write_bytes(written.png(row))
+    names = [f"{row}.png" for row in range(5)]
+    table = {"path": names, "group": pa.array(groups, pa.float64())}
+    parquet.write_table(pa.table(table), tmp_path / "a.parquet")
+    cells = ["3", "3.0", "-5", "", "nan"]
+    lines = [f"{name},{group}" for name, group in zip(names, cells, strict=True)]
+    (tmp_path / "a.csv").write_text("\n".join(["path,group", *lines]))
+    objects = [{"path": n, "group": g} for n, g in zip(names, groups, strict=True)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, objects)))
+    for name in ("a.parquet", "a.csv", "a.jsonl"):
+        manifest = written.opened(tmp_path / name).manifest
+        found = [manifest.group_names[int(i)] if i >= 0 else None for i in manifest.groups]
+        assert found == ["3", "3", "-5", None, None], name
+    (tmp_path / "b.jsonl").write_text('{"path": "0.png", "group": ["a", "b"]}')
+    assert "line 1, column 'group'" in refused(tmp_path / "b.jsonl", tmp_path)
 
 
 # images

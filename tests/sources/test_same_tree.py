@@ -1,9 +1,12 @@
 """One described set of images means the same, whatever kind of source it is written as."""
 
+from pathlib import Path
+
 import pytest
 import written
 from written import Row
 
+from bottleneck.sources.kinds import kind_of, kinds
 from bottleneck.sources.listing import Listing
 from bottleneck.sources.survey import Survey
 
@@ -58,3 +61,17 @@ def test_values(tmp_path, kind):
     source = written.opened({**written.VALUES, **written.VARIANTS}[kind](tmp_path, rows))
     check(source, expected)
     assert not source.listing.lines()
+
+
+def test_every_kind_that_is_registered_is_tried(tmp_path):
+    tried = set()
+    for kind, make in {**written.VALUES, **written.TREES}.items():
+        root = tmp_path / kind
+        root.mkdir()
+        numbers = CLASSES_ARE_NUMBERS.get(kind, {})
+        given = make(root, [Row(1, numbers.get("cat", "cat"), "train")])
+        for one in given if isinstance(given, list) else [given]:
+            path = Path(one)
+            names = [path, *path.iterdir()] if path.is_dir() else [path]
+            tried |= {kind_of(str(name)) for name in names}
+    assert tried >= {*kinds()}

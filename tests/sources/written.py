@@ -118,6 +118,21 @@ def semicolons(root, rows):
     return table(root, rows, separator=";", ending=".txt")
 
 
+def json_lines(root, rows):
+    """A table of objects; a missing label is a name that is not there."""
+    path = root / "metadata.jsonl"
+    with path.open("w", encoding="utf-8") as stream:
+        for row in rows:
+            (root / row.name).write_bytes(png(row.number))
+            cells = {"path": row.name, "label": row.label, "split": row.split}
+            try:
+                text = json.dumps({k: v for k, v in cells.items() if v is not None})
+            except TypeError as error:
+                raise CannotHold(str(error)) from error
+            stream.write(f"{text}\n")
+    return path
+
+
 def _arrow(root, rows, columns):
     try:
         columns["label"] = pa.array([row.label for row in rows])
@@ -318,7 +333,7 @@ def idx(root, rows, *, images="images-idx3-ubyte", labels="labels-idx1-ubyte"):
 VALUES = {
     make.__name__: make
     for make in (
-        *(table, tsv, semicolons, parquet_paths, parquet_bytes, parquet_struct),
+        *(table, tsv, semicolons, json_lines, parquet_paths, parquet_bytes, parquet_struct),
         *(cls, txt, json_files, tfrecord, npz, npy, hdf5, idx),
     )
 }
