@@ -187,10 +187,14 @@ def test_nearest_neighbours(metric, block, monkeypatch):
     distances, numbers = ours.kneighbors(X[400:])
     theirs, their_numbers = peer.kneighbors(X[400:])
     np.testing.assert_allclose(distances, theirs, atol=1e-7)
-    apart = np.diff(theirs, prepend=-1, append=9) > 1e-6  # equally near ones in any order
+    beyond = peer.kneighbors(X[400:], 8)[0]
+    apart = np.diff(beyond, prepend=-1) > 1e-6  # equally near ones in any order
     apart = apart[:, :-1] & apart[:, 1:]
     np.testing.assert_array_equal(numbers[apart], their_numbers[apart])
-    np.testing.assert_array_equal(ours.predict(X[400:]), peer.predict(X[400:]))
+    # Of equally near ones scikit-learn's rounding decides who is the seventh: votes may differ.
+    clear = beyond[:, 7] - beyond[:, 6] > 1e-6
+    assert clear.mean() > 0.9
+    np.testing.assert_array_equal(ours.predict(X[400:])[clear], peer.predict(X[400:])[clear])
 
 
 @pytest.mark.parametrize("kind", [LogisticRegression, LinearSVC, RidgeClassifier])

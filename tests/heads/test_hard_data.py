@@ -1,5 +1,6 @@
 """Data on which formulas lose their digits, against scikit-learn in float64."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 from scipy.special import log_softmax
+from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge as SklearnRidge
@@ -18,9 +20,11 @@ from sklearn.svm import LinearSVC as SklearnSVC
 
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads import (
+    KNeighbors,
     LinearDiscriminant,
     LinearSVC,
     LogisticRegression,
+    NearestMean,
     Ridge,
     RidgeClassifier,
     folds,
@@ -309,3 +313,47 @@ def test_a_sweep_of_the_squared_hinge_over_large_strengths_takes_hundreds_of_pas
         for C, one in zip(grid[2:], path[2:], strict=True):
             alone = LinearSVC(C=C, tol=1e-12).fit(scaled, y[member])
             assert one.objective == pytest.approx(alone.objective_, rel=1e-4)
+
+
+ESTIMATORS: list[Any] = [
+    LogisticRegression(),
+    LogisticRegression(standardize=True),
+    LinearSVC(),
+    RidgeClassifier(),
+    RidgeClassifier(standardize=True),
+    LinearDiscriminant(),
+    NearestMean(),
+    KNeighbors(3, metric="euclidean"),
+]
+
+
+MAX_ITER: dict[type, Any] = {kind: {"max_iter": 100} for kind in (LogisticRegression, LinearSVC)}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ESTIMATORS, ids=str)
+@pytest.mark.parametrize("power", [20, 30, 37, 150, 200, 307])
+def test_large_features_are_learnt_or_refused_by_name(kind: Any, power: int, dtype: Any) -> None:
+    X, y = blobs(60, 5, 2, 3.0)
+    if dtype is np.float32 and power > 37:
+        pytest.skip("float32 ends at 3e38")
+    X = (X / np.abs(X).max() * 10.0**power).astype(dtype)
+    # Raw features of 1e20 have gradients that no tolerance fits: descent then says so.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            head = clone(kind).set_params(**MAX_ITER.get(type(kind), {})).fit(X, y)
+        except HeadError as error:
+            refused = str(error)
+        else:
+            assert head.score(X, y) > 0.9
+            return
+    assert "squares can be summed up" in refused
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-100, 1.0, 1e100, 1e200])
+def test_a_direction_has_no_size(size: float) -> None:
+    X, y = blobs(80, 6, 3, 1.0)
+    plain = KNeighbors(5).fit(X[:60], y[:60])
+    sized = KNeighbors(5).fit(X[:60] * size, y[:60])
+    np.testing.assert_array_equal(sized.predict(X[60:] * size), plain.predict(X[60:]))

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.heads.kinds.estimator import StreamingClassifier
 from bottleneck.heads.rows import Rows
-from bottleneck.heads.solver.neighbor_search import nearest_rows
+from bottleneck.heads.solver.neighbor_search import nearest_rows, require_distances
 
 
 class KNeighbors(StreamingClassifier):
@@ -58,6 +58,8 @@ class KNeighbors(StreamingClassifier):
         if self.n_neighbors < 1:
             raise ValueError(f"expected one or more neighbours, got {self.n_neighbors!r}")
         self.rows_, self.codes_, _ = self._begin(X, y, None)
+        if self.metric == "euclidean":
+            require_distances(self.rows_, self.threads)
         return self
 
     def kneighbors(self, X: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

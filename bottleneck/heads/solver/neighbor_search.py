@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from bottleneck.heads.rows import FloatArray, Rows
 from bottleneck.heads.solver.row_pass import Pass, passes
+from bottleneck.heads.solver.scaling import require_range
 
 _QUERIES = 1024
 """Rows asked about in one pass over the training rows."""
@@ -43,6 +44,11 @@ def nearest_rows(
         Nearest first, of equal ones the first row; infinite where there are fewer than ``k``.
     numbers : ndarray of int64, shape (rows, k)
         Which rows.
+
+    Raises
+    ------
+    HeadError
+        For features whose squared distances are beyond float64.
     """
     with passes(rows, threads=threads) as run:
         for start in range(0, asked.shape[0], _QUERIES):
@@ -55,6 +61,23 @@ def nearest_rows(
                 _keep(total, np.hstack([total[0], part[0]]), np.hstack([total[1], part[1]]), k)
             distances, numbers = total
             yield start, np.sqrt(distances) if metric == "euclidean" else distances, numbers
+
+
+def require_distances(rows: Rows, threads: int | None = None) -> None:
+    """Refuse rows whose squared distances are beyond float64; those of float32 never are.
+
+    Raises
+    ------
+    HeadError
+    """
+    if rows.dtype != np.float64:
+        return
+
+    def visit(_: None, start: int, stop: int, block: FloatArray, scratch: object) -> None:
+        _squares(block.astype(np.float64))
+
+    with passes(rows, threads=threads) as run:
+        run.run(lambda: None, visit)
 
 
 def _search(
@@ -85,17 +108,26 @@ def _distances(queries: NDArray[np.float64], block: FloatArray, metric: str) -> 
     wide = block.astype(np.float64)
     if metric == "cosine":
         return 1 - _unit(queries) @ _unit(wide).T
-    squared: NDArray[np.float64] = np.einsum("qd,qd->q", queries, queries)[:, None] - 2 * (
-        queries @ wide.T
-    )
-    squared += np.einsum("rd,rd->r", wide, wide)
+    asked, there = _squares(queries), _squares(wide)
+    squared: NDArray[np.float64] = asked[:, None] - 2 * (queries @ wide.T)
+    squared += there
     np.maximum(squared, 0, out=squared)
     return squared
 
 
+def _squares(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):  # named below
+        squares: NDArray[np.float64] = np.einsum("rd,rd->r", rows, rows)
+    require_range(4 * float(squares.max()), rows.dtype)
+    return squares
+
+
 def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: NDArray[np.float64] = rows / np.where(length > 0, length, 1)
+    # By the largest first: a direction has no size, and squares of 1e160 or 1e-170 do.
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    unit: NDArray[np.float64] = rows / np.where(largest > 0, largest, 1)
+    length = np.linalg.norm(unit, axis=1, keepdims=True)
+    unit /= np.where(length > 0, length, 1)
     return unit
 
 

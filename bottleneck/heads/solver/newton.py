@@ -19,17 +19,17 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from bottleneck.heads.rows import FloatArray
 from bottleneck.heads.solver.losses import SQUARED_HINGE, signs
 from bottleneck.heads.solver.objective import Problem, StackedObjective
-from bottleneck.heads.solver.row_pass import sum_of
+from bottleneck.heads.solver.row_pass import SHARDS, sum_of
 
 Matrix: TypeAlias = NDArray[np.float64]
 
 _MAX_STEPS = 60
 _EASY = 1e-3
 """Share of the rows' mean square that is a large penalty still."""
-_BYTES = 256 << 20
+_BYTES = 512 << 20
 """Memory for the rows (or the products) of the columns that are solved at once."""
-_MAX_SCORES = 1 << 25
-"""Scores that may be held: rows times columns."""
+_MAX_SCORES = 1 << 23
+"""Rows times columns: half a dozen arrays of them are held, 64 MiB each."""
 _SAME = 1e-10
 """Share of the value below which a step gains nothing but rounding."""
 
@@ -41,7 +41,7 @@ def worth_finishing(stack: StackedObjective, rounds: int) -> bool:
     whichever are fewer: as much work as that many passes by 2, if all rows were inside.
     """
     n, d = stack.run.rows.shape
-    fits = n * stack.columns <= _MAX_SCORES and 8 * (min(n, d) + 1) * (d + 1) <= _BYTES
+    fits = n * stack.columns <= _MAX_SCORES and 64 * (min(n, d) + 1) * (d + 1) <= _BYTES
     return stack.loss is SQUARED_HINGE and fits and rounds >= max(100, min(n, d) // 4)
 
 
@@ -195,7 +195,7 @@ class _Columns:
         sizes = np.minimum(inside.sum(axis=1), width) * width * 8
         at = 0
         while at < k:
-            count = max(1, int((np.cumsum(sizes[at:]) * self._run.threads <= _BYTES).sum()))
+            count = max(1, int((np.cumsum(sizes[at:]) * SHARDS <= _BYTES).sum()))
             chunk = list(range(at, min(at + count, k)))
             gathered = self._gather(chunk, inside)
 
@@ -233,7 +233,7 @@ class _Columns:
                     parts[0][:, :-1] += rows.T @ rows
                     parts[0][:, -1] += rows.T @ target
 
-        shards = self._run.run(new, visit, shards=1)
+        shards = self._run.run(new, visit)
         self.passes += 1
         found: list[tuple[_Dual | _Primal, Matrix]] = []
         for i, dual in enumerate(few):

@@ -134,7 +134,7 @@ def require_range(largest: float, dtype: np.dtype[Any]) -> None:
     HeadError
         When ``largest`` is.
     """
-    if not largest <= np.finfo(dtype).max:
+    if not float(largest) <= float(np.finfo(dtype).max):  # in float32 the product is infinite
         raise HeadError(
             f"expected features whose squares can be summed up in {dtype}, got sums of about"
             f" {largest:.1g}",
