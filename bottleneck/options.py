@@ -20,7 +20,7 @@ One: TypeAlias = str | Path
 Paths: TypeAlias = str | Path | Sequence[str | Path]
 Names: TypeAlias = str | Sequence[str]
 Precision: TypeAlias = Literal["float32", "tf32", "bfloat16", "float16", "int8"]
-RuntimeName: TypeAlias = Literal["auto", "tensorflow", "jax", "torch", "openvino"]
+RuntimeName: TypeAlias = Literal["auto", "tensorflow", "jax", "torch", "openvino", "onnxruntime"]
 
 BATCH_SIZE = 32
 """Images per forward pass: on a CPU more brings nothing, and 32 of 224x224 are 5 MB."""
@@ -36,6 +36,11 @@ _CHOSEN_BACKBONE = Option("See `bottleneck backbones`.", ("-b", "--backbone"), "
 _BATCH_SIZE = Option("Images per forward pass.", metavar="N", least=1)
 _PRECISION = Option("Arithmetic of the network.")
 _SIZE = Option("Side of the input in pixels; the backbone's own.", metavar="N", least=1)
+_PREPROCESS = Option(
+    "What the network wants, where its file does not say: torch, tf, caffe, lite, none, or numbers "
+    "(mean=...;std=...;scale=...;channels=bgr;crop=...).",
+    metavar="WHAT",
+)
 _MAX_FAILED = Option("More failed images than this exit with 3.", metavar="N|P%")
 _WORKERS = Option("Processes or threads that decode; one per core.", metavar="N", least=1)
 _FEATURES = Option(
@@ -94,13 +99,17 @@ class ExtractOptions(SourceOptions):
         ),
     ] = None
     layers: Annotated[
-        Names, Option("Layer to pool, repeatable; the last map.", ("--layer",), "NAME")
+        Names, Option("Layer to pool, repeatable; the network's own output.", ("--layer",), "NAME")
     ] = ()
-    pool: Annotated[Pool, Option("How maps become vectors.")] = "avg"
+    pool: Annotated[
+        Pool | None,
+        Option("How a layer's output becomes a vector; avg of maps, the class token of tokens."),
+    ] = None
     size: Annotated[int | None, _SIZE] = None
     resize: Annotated[
         ResizeRule | None, Option("How images are brought to that size; the backbone's own rule.")
     ] = None
+    preprocess: Annotated[str | None, _PREPROCESS] = None
     views: Annotated[
         int, Option("Rows per image: the plain one and random parts of it.", metavar="K", least=1)
     ] = 1
@@ -431,6 +440,7 @@ class BenchOptions(SourceOptions):
         Option("bundled, imagenet, none (as fast as any) or a path.", metavar="WHICH"),
     ] = None
     size: Annotated[int | None, _SIZE] = None
+    preprocess: Annotated[str | None, _PREPROCESS] = None
     precision: Annotated[Precision, _PRECISION] = "float32"
     runtime: Annotated[RuntimeName, _RUNTIME] = "auto"
     devices: Annotated[Names, _DEVICES] = ()
@@ -484,11 +494,22 @@ class BackbonesOptions(Options):
     """The catalogue of backbones."""
 
     name: Annotated[
-        str | None,
-        Option("Only those whose name contains it.", metavar="[NAME]", argument=True),
-    ] = None
+        Names,
+        Option(
+            "Only those whose name contains it, or all of them.", metavar="[NAME]...", argument=True
+        ),
+    ] = ()
     _: KW_ONLY
-    layers: Annotated[bool, Option("List the layers of NAME and their maps instead.")] = False
+    provider: Annotated[
+        Literal["lite", "keras_applications"] | None, Option("Only those it brings.")
+    ] = None
+    max_params: Annotated[
+        str | None, Option("Only those of at most so many parameters: 25M, 300k.", metavar="N")
+    ] = None
+    license: Annotated[
+        str | None, Option("Only those whose licence contains it.", metavar="WORD")
+    ] = None
+    layers: Annotated[bool, Option("List what can be taken from NAME instead.")] = False
     size: Annotated[
         int | None, Option("For --layers: side of the input in pixels.", metavar="N", least=1)
     ] = None

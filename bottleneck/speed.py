@@ -103,6 +103,7 @@ def measure(options: BenchOptions) -> BenchResult:
             "backbone": options.backbone,
             "weights": None if options.weights is None else str(options.weights),
             "size": options.size,
+            "preprocess": options.preprocess,
             "precision": options.precision,
             "runtime": options.runtime,
             "devices": listed(options.devices),

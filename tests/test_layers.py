@@ -31,7 +31,7 @@ LAYERS = (
 )
 
 HEAVY = {
-    *("tensorflow", "keras", "jax", "torch", "openvino", "nncf"),
+    *("tensorflow", "keras", "jax", "torch", "openvino", "nncf", "onnxruntime"),
     *("pyarrow", "matplotlib", "sklearn", "rich", "skops"),
     *("fsspec", "s3fs", "umap", "usearch"),
 }
@@ -41,6 +41,7 @@ HOMES = {
     "torch": {"runtimes/torch.py", "heads/solver/keras_engine.py"},
     "openvino": {"runtimes/openvino.py"},
     "nncf": {"runtimes/quantize.py"},
+    "onnxruntime": {"runtimes/onnxruntime.py", "backbones/onnx_file.py"},
     "keras": {"runtimes/openvino.py", "backbones"},
     "sklearn": {"heads", "comparison", "judge", "extraction/transformer.py"},
     "skops": {"heads"},

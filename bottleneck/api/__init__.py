@@ -266,7 +266,7 @@ def info(options: InfoOptions) -> "Description":
 def backbones(options: BackbonesOptions) -> "list[Listed] | list[Layer]":
     """List the backbones: input size, feature length, parameters, where their weights are.
 
-    With a name only those whose name contains it.
+    With names only those whose name contains all of them.
     """
     from bottleneck.api.catalogue import list_backbones
 

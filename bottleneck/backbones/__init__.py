@@ -3,7 +3,6 @@
 Nothing here imports Keras until a network is built.
 """
 
-from bottleneck.backbones.builders import Backbone, WeightsInfo, layer_output, layers, load
 from bottleneck.backbones.catalogue import (
     DEFAULT,
     bundled_names,
@@ -12,27 +11,35 @@ from bottleneck.backbones.catalogue import (
     get,
     weights_at_hand,
 )
+from bottleneck.backbones.declared import Declared
 from bottleneck.backbones.inspection import WeightsReport, inspect_weights
 from bottleneck.backbones.keras_scope import import_keras
+from bottleneck.backbones.network import Form, Map, Network, Shape, Tokens, Vector, WeightsInfo
+from bottleneck.backbones.registry import find, load
 from bottleneck.backbones.spec import BackboneSpec, OutputSpec, Pool, Preprocess
 
 __all__ = [
     "DEFAULT",
-    "Backbone",
     "BackboneSpec",
+    "Declared",
+    "Form",
+    "Map",
+    "Network",
     "OutputSpec",
     "Pool",
     "Preprocess",
+    "Shape",
+    "Tokens",
+    "Vector",
     "WeightsInfo",
     "WeightsReport",
     "bundled_names",
     "cache_folder",
     "catalogue",
+    "find",
     "get",
     "import_keras",
     "inspect_weights",
-    "layer_output",
-    "layers",
     "load",
     "weights_at_hand",
 ]

@@ -1,104 +1,42 @@
 """From a row of the catalogue to a network with weights."""
 
 import contextlib
-import difflib
 import sys
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from bottleneck.backbones import efficientnet_lite, initial, rescaling
 from bottleneck.backbones.archive import is_archive, open_archive
 from bottleneck.backbones.catalogue import bundled_names, cache_folder, cached_file, weights_file
+from bottleneck.backbones.declared import Declared
+from bottleneck.backbones.keras_network import layer_tensors, shapes_of
 from bottleneck.backbones.keras_scope import isolated
+from bottleneck.backbones.network import Network, WeightsInfo
 from bottleneck.backbones.spec import BackboneSpec
 from bottleneck.backbones.weights import fingerprint, read_into
 from bottleneck.errors import BackboneError, WeightsError
+from bottleneck.images import ImageSize
 from bottleneck.weights import TAKEN, is_weights
-
-
-@dataclass(frozen=True)
-class WeightsInfo:
-    """Which weights a network has.
-
-    Parameters
-    ----------
-    source : str
-        ``bundled``, ``imagenet``, ``none``, or the path of a file.
-    sha256 : str
-        Fingerprint of the weights, whatever file they came from; 64 hex digits.
-    """
-
-    source: str
-    sha256: str
-
 
 _NOT_BUILT: Final = {("nasnet_mobile", "torch")}
 """What Keras 3.15 does not build."""
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """A headless network with weights.
-
-    Parameters
-    ----------
-    spec : BackboneSpec
-        Its row of the catalogue.
-    model : keras.Model
-        Float NHWC input, to which ``spec.preprocess`` was applied; output (n, h, w, dim).
-    size : int
-        Side of the square input, pixels.
-    weights : WeightsInfo
-    """
-
-    spec: BackboneSpec
-    model: Any
-    size: int
-    weights: WeightsInfo
-
-    def __repr__(self) -> str:
-        return (
-            f"<Backbone {self.spec.name} {self.size}px {self.weights.source}"
-            f" {self.weights.sha256[:12]}>"
-        )
 
 
 def load(
     spec: BackboneSpec,
     *,
     weights: str | Path | None = None,
-    size: int | None = None,
+    size: ImageSize | None = None,
+    declared: Declared | None = None,
     backend: str | None = None,
-) -> Backbone:
-    """Build a backbone and give it weights.
-
-    Parameters
-    ----------
-    spec : BackboneSpec
-        Which one.
-    weights : str or Path, optional
-        ``bundled``: from an installed package; ``imagenet``: downloaded by Keras; ``none``:
-        random, the same every time; otherwise a file: ``.weights.h5``, an older ``_notop.h5``,
-        or ``.keras``. Default: ``bundled`` where there is a package, else ``imagenet``.
-    size : int, optional
-        Side of the square input, pixels. Default: what a ``.keras`` file fixes, else the
-        catalogue's ``input_size``.
-    backend : {"tensorflow", "jax", "torch", "openvino"}, optional
-        What Keras has to compute with. Default: what it already does, or any that is installed.
-
-    Raises
-    ------
-    BackboneError
-        When the network cannot take images of that size.
-    WeightsError
-        When the weights cannot be had, are damaged, or belong to another network.
-    RuntimeUnavailableError
-        When Keras, or that backend, is not installed or not to be had in this process.
-    """
+) -> Network:
+    """Build a network of a catalogue and give it weights; see :func:`registry.load`."""
     source = _source(spec, weights)
-    side = spec.input_size if size is None else size
+    if declared is not None:
+        spec = declared.applied(spec)
+    asked = _square(spec, size)
+    side = spec.input_size if asked is None else asked
     if side < spec.min_size:
         raise BackboneError(
             f"{spec.name}: expected images of at least {spec.min_size} pixels a side, got {side}",
@@ -126,41 +64,27 @@ def load(
             model = _built(keras, spec, side)
             initial.draw(model)
         else:
-            model, side = _from_file(keras, spec, Path(source), size)
+            model, side = _from_file(keras, spec, Path(source), asked)
         model.trainable = False
-        return Backbone(spec, model, side, WeightsInfo(_lasting(source), fingerprint(model)))
-
-
-def layers(backbone: Backbone) -> dict[str, tuple[int, int, int]]:
-    """List the layers features can be taken from: name to (height, width, channels) of its map."""
-    found = {}
-    for layer in backbone.model.layers:
-        shape: tuple[int | None, ...] = getattr(getattr(layer, "output", None), "shape", ())
-        if len(shape) == 4 and type(layer).__name__ != "InputLayer":
-            _, height, width, channels = (int(n or 0) for n in shape)
-            found[layer.name] = (height, width, channels)
-    return found
-
-
-def layer_output(backbone: Backbone, name: str | None) -> Any:
-    """Return the map of a layer, or the last one, as a Keras tensor.
-
-    Raises
-    ------
-    BackboneError
-        For a layer that does not exist or has no map; lists the nearest ones.
-    """
-    if name is None:
-        return backbone.model.output
-    known = layers(backbone)
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-        raise BackboneError(
-            f"{backbone.spec.name}: expected a layer with a map of height x width x channels, "
-            f"got {name!r}",
-            hint=f"Nearest: {', '.join(near or list(known)[-3:])}.",
+        return Network(
+            spec,
+            model,
+            side,
+            WeightsInfo(_lasting(source), fingerprint(model)),
+            form="keras",
+            layers=tuple(layer_tensors(model)),
+            shapes=shapes_of(model, side),
+            details={"parameters": spec.params, "licence": spec.licence},
+            tested=True,
         )
-    return backbone.model.get_layer(name).output
+
+
+def _square(spec: BackboneSpec, size: ImageSize | None) -> int | None:
+    if isinstance(size, tuple):
+        raise BackboneError(
+            f"{spec.name}: expected one number for a square, got {size[0]} x {size[1]}"
+        )
+    return size
 
 
 def _source(spec: BackboneSpec, weights: str | Path | None) -> str:

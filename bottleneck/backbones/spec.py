@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from bottleneck.errors import OptionError
 from bottleneck.images import CROP_RATIO, Geometry, ImageSize, Interpolation, ResizeRule
 
-Pool = Literal["avg", "max", "avgmax", "gem", "none"]
+Pool = Literal["avg", "max", "avgmax", "gem", "none", "cls", "clsavg", "own", "tokens"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class BackboneSpec:
     family : str
         Module of ``keras.applications`` whose ``preprocess_input`` belongs to it, or our own.
     input_size : int
-        Default side of the square input, pixels.
+        Default side of the square input, pixels; of a rectangle the longer side.
     min_size : int
         Smallest side the headless network accepts, pixels.
     dim : int
@@ -55,6 +55,8 @@ class BackboneSpec:
         Import name of the package that carries the weights, if one does.
     weights_file : str or None
         File name under which Keras caches the headless ImageNet weights, if it offers any.
+    licence : str or None
+        Of the weights, as their makers say.
     resize, crop_ratio, interpolation
         How it was evaluated; see :class:`bottleneck.images.Geometry`.
     """
@@ -69,9 +71,15 @@ class BackboneSpec:
     preprocess: Preprocess
     bundled: str | None = None
     weights_file: str | None = None
+    licence: str | None = None
     resize: ResizeRule = "crop"
     crop_ratio: float | None = CROP_RATIO
     interpolation: Interpolation = "bicubic"
+
+    @property
+    def provider(self) -> str:
+        """The provider of a row of the catalogue."""
+        return "lite" if self.family == "efficientnet_lite" else "keras_applications"
 
     def geometry(self, size: ImageSize, resize: ResizeRule | None = None) -> Geometry:
         """Say how images become its input: by its own rule, or by another one at that size."""
@@ -87,17 +95,21 @@ class OutputSpec:
     Parameters
     ----------
     layer : str or None
-        Layer name; None stands for the last feature map.
-    pool : {"avg", "max", "avgmax", "gem", "none"}
-        ``avgmax`` concatenates both, ``gem`` is the generalised mean with p = 3, ``none``
-        flattens the map.
+        Layer name; None stands for the network's own output.
+    pool : Pool or None
+        Of maps: ``avg``, ``max``, ``avgmax`` (both), ``gem`` (the generalised mean with p = 3),
+        ``none`` (all numbers). Of tokens: ``cls`` (the class token), ``clsavg`` (it and the mean of
+        the patches), ``tokens`` (all numbers), and the first four over patches alone. ``own``: a
+        vector that the network pooled. None: the usual one of what the layer gives.
     """
 
     layer: str | None = None
-    pool: Pool = "avg"
+    pool: Pool | None = "avg"
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.pool not in get_args(Pool):
+        if self.pool is not None and self.pool not in get_args(Pool):
             raise OptionError(f"expected a pool of {', '.join(get_args(Pool))}, got {self.pool!r}")
-        object.__setattr__(self, "name", f"{self.layer}.{self.pool}" if self.layer else self.pool)
+        # A slash would be a group of the feature file.
+        layer = (self.layer or "").replace("/", ".").strip(".")
+        object.__setattr__(self, "name", ".".join(filter(None, (layer, self.pool))))

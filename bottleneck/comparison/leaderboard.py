@@ -104,6 +104,7 @@ def rank(
                 "intervals": one.judgement.to_json()["intervals"],
                 "versus_best": versus[i],
                 "costs": cost_lines[i],
+                "licence": costs[one.features].licence,
                 "pareto": [name for name in COSTS if fronts[name][i]],
                 "per_class": one.judgement.to_json()["per_class"],
                 "confusion": one.judgement.to_json()["confusion"],

@@ -6,11 +6,12 @@ from typing import Any
 
 import bottleneck
 from bottleneck import backbones, runtimes
+from bottleneck.backbones.declared import Declared
 from bottleneck.backbones.spec import OutputSpec, Pool
 from bottleneck.extraction.calibration import CalibrationImages
 from bottleneck.extraction.embedder import Embedder
 from bottleneck.extraction.network import NetworkOrder, on_devices
-from bottleneck.images import DECODER, ResizeRule, views_recipe
+from bottleneck.images import DECODER, Geometry, ImageSize, ResizeRule, views_recipe
 from bottleneck.recipe import Recipe
 from bottleneck.runtimes.place import gpu_index
 
@@ -20,9 +21,10 @@ def build_embedder(
     backbone: str = backbones.DEFAULT,
     weights: str | None = None,
     layers: Sequence[str] = (),
-    pool: Pool = "avg",
-    size: int | None = None,
+    pool: Pool | None = None,
+    size: ImageSize | None = None,
     resize: ResizeRule | None = None,
+    preprocess: str | None = None,
     dtype: str = "float32",
     precision: str = "float32",
     runtime: str = "auto",
@@ -35,17 +37,20 @@ def build_embedder(
     Parameters
     ----------
     backbone : str
-        Name in the catalogue.
+        A name of the catalogue, or ``PROVIDER:NAME``.
     weights : str, optional
         ``bundled``, ``imagenet``, ``none`` or a path; the best at hand by default.
     layers : sequence of str
-        Layers whose maps are pooled; the last map by default.
-    pool : {"avg", "max", "avgmax", "gem", "none"}
-        How maps become vectors.
-    size : int, optional
-        Side of the input in pixels; the backbone's own by default.
+        Layers that are pooled; the network's own output by default.
+    pool : Pool, optional
+        How what they give becomes a vector; see :class:`bottleneck.backbones.OutputSpec`.
+    size : int or (int, int), optional
+        Size of the input in pixels; the backbone's own by default.
     resize : {"crop", "squash", "pad"}, optional
         How images are brought to that size; the backbone's own rule by default.
+    preprocess : str, optional
+        What the network wants of its input, where its file does not say; see
+        :meth:`bottleneck.backbones.Declared.parse`.
     dtype : {"float32", "float16"}
         Type of stored features, for the recipe.
     precision : str
@@ -66,6 +71,7 @@ def build_embedder(
         weights=weights,
         outputs=outputs,
         size=size,
+        declared=None if preprocess is None else Declared.parse(preprocess),
         resize=resize,
         dtype=dtype,
         precision=precision,
@@ -110,18 +116,21 @@ def rebuild_embedder(
         When this installation would compute something else, naming both values.
     """
     identity, precision = recipe.identity, recipe.execution["precision"]
+    geometry = Geometry.from_recipe(identity["image"])
+    forms = backbones.find(identity["backbone"]).provider.FORMS
     if precision == "int8" or (precision == "tf32" and "NVIDIA" not in runtimes.gpu_makers()):
         precision = "float32"
     if runtime == "auto":
         runtime = runtimes.choose(
-            precision, before=recipe.execution.get("runtime"), devices=devices
+            precision, before=recipe.execution.get("runtime"), devices=devices, of=forms
         )
     embedder = _assemble(
         backbone=identity["backbone"],
         weights=weights or recipe.execution["weights"],
         outputs=[OutputSpec(o["layer"], o["pool"]) for o in identity["outputs"].values()],
-        size=identity["image"]["size"],
-        resize=identity["image"]["resize"]["rule"],
+        size=geometry.size,
+        declared=Declared.from_identity(identity),
+        resize=None,
         dtype=recipe.execution["dtype"],
         precision=precision,
         runtime=runtime,
@@ -144,7 +153,8 @@ def _assemble(
     backbone: str,
     weights: str | None,
     outputs: Sequence[OutputSpec],
-    size: int | None,
+    size: ImageSize | None,
+    declared: Declared | None,
     resize: ResizeRule | None,
     dtype: str,
     precision: str,
@@ -153,35 +163,43 @@ def _assemble(
     devices: Sequence[str],
     calibration: CalibrationImages | None,
 ) -> Embedder:
-    spec = backbones.get(backbone)
+    found = backbones.find(backbone)
+    if runtime == "auto":
+        runtime = runtimes.choose(precision, devices=devices, of=found.provider.FORMS)
     order = NetworkOrder(
-        backbone=spec.name,
+        backbone=backbone,
         weights=weights,
         size=size,
+        declared=declared,
         outputs=tuple(outputs),
         precision=precision,
-        runtime=(runtimes.choose(precision, devices=devices) if runtime == "auto" else runtime),
+        runtime=runtime,
         device=devices[0] if devices else None,
     )
     if len(devices) > 1 or any(gpu_index(device) for device in devices):
         # A GPU other than the first has a process that sees no other: frameworks put weights on
         # the first they see.
-        network, side, origin = on_devices(order, devices)
+        network, side, compiled = on_devices(order, devices)
     else:
-        network, side, origin = order(
-            None if calibration is None else lambda size: calibration(spec.geometry(size, resize))
+        network, side, compiled = order(
+            None
+            if calibration is None
+            else lambda loaded: calibration(loaded.spec.geometry(loaded.size, resize))
         )
-    geometry = spec.geometry(side, resize)
+    loaded = compiled.network
+    geometry = loaded.spec.geometry(side, resize)
     identity: dict[str, Any] = {
-        "backbone": spec.name,
-        "weights_sha256": origin.sha256,
+        "backbone": found.name,
+        "weights_sha256": loaded.weights.sha256,
         "outputs": {
-            output.name: {"layer": output.layer, "pool": output.pool} for output in outputs
+            output.name: {"layer": output.layer, "pool": output.pool} for output in compiled.outputs
         },
         "image": geometry.recipe(),
-        "preprocess": _jsonable(asdict(spec.preprocess)),
+        "preprocess": _jsonable(asdict(loaded.spec.preprocess)),
         "views": views,
     }
+    if loaded.facts:
+        identity["network"] = dict(loaded.facts)
     execution: dict[str, Any] = {
         "runtime": network.runtime,
         "runtime_version": network.version,
@@ -189,10 +207,12 @@ def _assemble(
         "precision": precision,
         "dtype": dtype,
         "decoder": DECODER,
-        "weights": origin.source,
+        "weights": loaded.weights.source,
         "bottleneck": bottleneck.__version__,
         **network.details,
     }
+    if not loaded.tested:
+        execution["network"] = {**loaded.details, "admission": compiled.admission}
     return Embedder(Recipe(identity, execution), geometry, network)
 
 

@@ -9,13 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck import backbones, runtimes
-from bottleneck.backbones.builders import WeightsInfo
+from bottleneck.backbones.declared import Declared
+from bottleneck.backbones.network import Network
 from bottleneck.backbones.spec import OutputSpec
 from bottleneck.errors import OptionError, RuntimeUnavailableError
+from bottleneck.extraction.admission import admit
 from bottleneck.extraction.device_processes import DeviceProcesses
 from bottleneck.images import ImageSize
 from bottleneck.runtimes import CompiledBackbone
 from bottleneck.runtimes.place import gpu_index
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What is known of a network once it is compiled.
+
+    Parameters
+    ----------
+    network : Network
+        Without its model.
+    outputs : sequence of OutputSpec
+        What is taken from it, each with a pool.
+    admission : dict or None
+        What its admission test measured; None where it needs none.
+    """
+
+    network: Network
+    outputs: Sequence[OutputSpec]
+    admission: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -25,59 +46,74 @@ class NetworkOrder:
     Parameters
     ----------
     backbone : str
-        Name in the catalogue.
+        A name that :func:`bottleneck.backbones.find` takes.
     weights : str or None
         See :func:`bottleneck.backbones.load`.
-    size : int or None
-        Side of the input in pixels.
+    size : int or (int, int) or None
+        Size of the input in pixels.
     outputs : sequence of OutputSpec
         What to take from it.
     precision, runtime : str
         What computes it; ``auto`` is not allowed here.
     device : str or None
         On what.
+    declared : Declared or None
+        What was said of its input.
     """
 
     backbone: str
     weights: str | None
-    size: int | None
+    size: ImageSize | None
     outputs: Sequence[OutputSpec]
     precision: str
     runtime: str
     device: str | None = None
+    declared: Declared | None = None
 
     def __call__(
-        self, calibration: Callable[[int], NDArray[np.uint8]] | None = None
-    ) -> tuple[CompiledBackbone, ImageSize, WeightsInfo]:
+        self, calibration: Callable[[Network], NDArray[np.uint8]] | None = None
+    ) -> tuple[CompiledBackbone, ImageSize, "Compiled"]:
         """Load and compile it.
 
         Parameters
         ----------
         calibration : callable, optional
-            From the side of the input to images that int8 is calibrated with.
+            From the network to images that int8 is calibrated with.
 
         Returns
         -------
         network : CompiledBackbone
-        size : int
-            Side of its input, pixels.
-        weights : WeightsInfo
+        size : int or (int, int)
+            Size of its input, pixels.
+        compiled : Compiled
         """
         compiler = runtimes.get(self.runtime, self.precision)
-        spec = backbones.get(self.backbone)
-        loaded = backbones.load(spec, weights=self.weights, size=self.size, backend=self.runtime)
+        loaded = self._load()
         more: dict[str, Any] = {}
         if self.precision == "int8" and calibration is not None:
-            more["calibration"] = calibration(loaded.size)
+            more["calibration"] = calibration(loaded)
         network = compiler.compile(
             loaded, self.outputs, precision=self.precision, device=self.device, **more
         )
-        return network, loaded.size, loaded.weights
+        admission = (
+            None if loaded.tested else admit(loaded, network, self._load, precision=self.precision)
+        )
+        outputs = tuple(output for output, _ in loaded.taken(self.outputs))
+        return network, loaded.size, Compiled(loaded.without_model(), outputs, admission)
+
+    def _load(self) -> Network:
+        return backbones.load(
+            self.backbone,
+            weights=self.weights,
+            size=self.size,
+            declared=self.declared,
+            backend=self.runtime if "keras" in runtimes.forms(self.runtime) else None,
+        )
 
 
 def on_devices(
     order: NetworkOrder, devices: Sequence[str]
-) -> tuple[CompiledBackbone, ImageSize, WeightsInfo]:
+) -> tuple[CompiledBackbone, ImageSize, "Compiled"]:
     """Load a network in a process for each of several devices; this one imports no framework.
 
     Parameters

@@ -52,8 +52,8 @@ def extract_many(options: ExtractOptions) -> list[ExtractResult]:
     allowed = MaxFailed.parse(str(options.max_failed))
     part = Part.parse(options.part, options.ranges)
     # Misspelt names first: listing takes longer.
-    specs = [backbones.get(name) for name in listed(options.backbone)]
-    texts = _outputs(str(output), [spec.name for spec in specs])
+    found = [backbones.find(name) for name in listed(options.backbone)]
+    texts = _outputs(str(output), [one.file_name for one in found])
     source = open_source(listed(options.sources), listed(options.targets), options.choice())
     olds = [FeatureStore.open(path) for path in listed(options.reuse)]
     inputs = options.paths("reads", "images")
@@ -72,8 +72,8 @@ def extract_many(options: ExtractOptions) -> list[ExtractResult]:
 
         def load(begun: Sequence[FeatureStore]) -> list[tuple[Embedder, int]]:
             runtime, loaded = _runtime(options, begun or olds), []
-            for spec in specs:
-                embedder = _embedder(options, spec.name, runtime, source)
+            for name in listed(options.backbone):
+                embedder = _embedder(options, name, runtime, source)
                 stack.callback(embedder.close)
                 loaded.append((embedder, _batch_size(options, embedder, progress)))
             idle = loaded[0][0].unused_gpu(listed(options.devices))
@@ -141,6 +141,10 @@ def _runtime(options: ExtractOptions, begun: Sequence[FeatureStore]) -> str:
 
 
 def _embedder(options: ExtractOptions, backbone: str, runtime: str, source: Source) -> Embedder:
+    of = backbones.find(backbone).provider.FORMS
+    if options.runtime == "auto" and runtime != "auto":
+        # That of the files to continue, which may be of networks of other forms.
+        runtime = runtime if not {*runtimes.forms(runtime)}.isdisjoint(of) else "auto"
     return build_embedder(
         backbone=backbone,
         weights=None if options.weights is None else str(options.weights),
@@ -148,6 +152,7 @@ def _embedder(options: ExtractOptions, backbone: str, runtime: str, source: Sour
         pool=options.pool,
         size=options.size,
         resize=options.resize,
+        preprocess=options.preprocess,
         dtype=options.dtype,
         precision=options.precision,
         runtime=runtime,

@@ -37,12 +37,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         ``bundled``, ``imagenet``, ``none`` or a path; the best at hand by default.
     layer : str, optional
         Layer whose map is pooled; the last map by default.
-    pool : {"avg", "max", "avgmax", "gem", "none"}
-        How the map becomes a vector.
+    pool : Pool, optional
+        How what it gives becomes a vector.
     size : int, optional
         Side of the input in pixels; the backbone's own by default.
     resize : {"crop", "squash", "pad"}, optional
         How images are brought to that size; the backbone's own rule by default.
+    preprocess : str, optional
+        What the network wants of its input, where its file does not say.
     batch_size : int
         Images per forward pass.
     workers : int, optional
@@ -62,9 +64,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         *,
         weights: str | None = None,
         layer: str | None = None,
-        pool: Pool = "avg",
+        pool: Pool | None = None,
         size: int | None = None,
         resize: ResizeRule | None = None,
+        preprocess: str | None = None,
         batch_size: int = BATCH_SIZE,
         workers: int | None = None,
         on_error: Literal["raise", "nan"] = "raise",
@@ -75,6 +78,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         self.pool = pool
         self.size = size
         self.resize = resize
+        self.preprocess = preprocess
         self.batch_size = batch_size
         self.workers = workers
         self.on_error = on_error
@@ -93,6 +97,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
             pool=self.pool,
             size=self.size,
             resize=self.resize,
+            preprocess=self.preprocess,
         )
         self.recipe_ = self._embedder.recipe
         return self

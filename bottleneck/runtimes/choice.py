@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Final
 
 from bottleneck.backbones.keras_scope import current_backend, wanted_backend
+from bottleneck.backbones.network import Form
 from bottleneck.errors import RuntimeUnavailableError
 
-RUNTIMES: Final = ("tensorflow", "jax", "torch", "openvino")
-"""Every runtime; each is named after its framework, which is also Keras's backend for it."""
+RUNTIMES: Final = ("tensorflow", "jax", "torch", "openvino", "onnxruntime")
+"""Every runtime; each is named after its framework, which is also Keras's backend for it if it
+compiles networks of Keras."""
 
-FASTEST_ON_CPU: Final = ("openvino", "tensorflow", "torch", "jax")
+FASTEST_ON_CPU: Final = ("openvino", "onnxruntime", "tensorflow", "torch", "jax")
 """By the rates in ``benchmarks/RESULTS.md``."""
 
-FIRST_ON_GPU: Final = ("tensorflow", "jax", "torch")
+FIRST_ON_GPU: Final = ("tensorflow", "jax", "torch", "onnxruntime")
 """Not by rates: no GPU was measured. TensorFlow is what the ``gpu`` extra brings."""
 
 _NO_GPU: Final = 7
@@ -36,13 +38,23 @@ def precisions(name: str) -> tuple[str, ...]:
     return found
 
 
+def forms(name: str) -> tuple[Form, ...]:
+    """Name the forms of networks that a runtime compiles; its framework is not imported."""
+    found: tuple[Form, ...] = import_module(f"bottleneck.runtimes.{name}").FORMS
+    return found
+
+
 def installed() -> tuple[str, ...]:
     """Name the runtimes whose framework is installed, without importing any."""
     return tuple(name for name in RUNTIMES if find_spec(name) is not None)
 
 
 def choose(
-    precision: str = "float32", *, before: str | None = None, devices: Sequence[str] = ()
+    precision: str = "float32",
+    *,
+    before: str | None = None,
+    devices: Sequence[str] = (),
+    of: Sequence[Form] = ("keras",),
 ) -> str:
     """Name the runtime that ``auto`` stands for.
 
@@ -58,13 +70,15 @@ def choose(
         The runtime of features that exist already.
     devices : sequence of str
         Where it has to compute; anywhere by default.
+    of : sequence of str
+        Forms of networks, of which it has to compile one.
 
     Raises
     ------
     RuntimeUnavailableError
         When no installed runtime computes in that precision.
     """
-    able = [name for name in installed() if precision in precisions(name)]
+    able = [name for name in installed() if precision in precisions(name) and _compiles(name, of)]
     wants_gpu = any(device != "cpu" for device in devices)
     if wants_gpu:
         able = [name for name in able if name in FIRST_ON_GPU]
@@ -80,12 +94,20 @@ def choose(
     for name in wishes:
         if name in able:
             return name
-    fitting = [name for name in RUNTIMES if precision in precisions(name)]
+    fitting = [name for name in RUNTIMES if precision in precisions(name) and _compiles(name, of)]
     raise RuntimeUnavailableError(
         f"expected a framework that computes in {precision}: {', '.join(fitting) or 'none does'}, "
         f"got {', '.join(installed()) or 'none'}, which is what is installed",
         hint=f"`pip install 'bottleneck-features[{fitting[-1]}]'`" if fitting else None,
     )
+
+
+def _compiles(name: str, of: Sequence[Form]) -> bool:
+    if "keras" in of:
+        return not {*forms(name)}.isdisjoint(of)
+    # Keras is needed on the way, and a process has it on one framework.
+    busy = name == "openvino" and current_backend() not in (None, name)
+    return not busy and not {*forms(name)}.isdisjoint(of)
 
 
 def gpu_makers() -> tuple[str, ...]:

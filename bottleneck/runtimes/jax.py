@@ -8,16 +8,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from bottleneck.backbones.builders import Backbone
 from bottleneck.backbones.keras_scope import import_keras, isolated
+from bottleneck.backbones.network import Form, Network
 from bottleneck.backbones.spec import OutputSpec
 from bottleneck.runtimes.faster import cache_folder
 from bottleneck.runtimes.mixed import HALF, mixed
-from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
+from bottleneck.runtimes.outputs import keras_tensors, taken
 from bottleneck.runtimes.place import gpu_index, no_such_gpu, require_gpu
 from bottleneck.runtimes.pooling import preprocessed
 from bottleneck.runtimes.protocol import check_precision
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
+
+FORMS: Final[tuple[Form, ...]] = ("keras",)
+"""What it compiles."""
 
 PRECISIONS: Final = ("float32", "tf32", "bfloat16", "float16")
 """Precisions this runtime computes in; pixels are preprocessed and maps pooled in float32.
@@ -25,7 +28,7 @@ Tf32 is float32 with products rounded to 10 bits, on NVIDIA GPUs; float32 never 
 
 
 def compile(
-    backbone: Backbone,
+    backbone: Network,
     outputs: Sequence[OutputSpec],
     *,
     precision: str = "float32",
@@ -35,7 +38,7 @@ def compile(
 
     Parameters
     ----------
-    backbone : Backbone
+    backbone : Network
         What to compute; built with ``backend="jax"``.
     outputs : sequence of OutputSpec
         What to take from it; several cost one forward pass.
@@ -54,7 +57,7 @@ def compile(
         When JAX cannot be used, or has no such GPU.
     """
     check_precision("jax", precision, PRECISIONS)
-    maps = output_maps(backbone, outputs)
+    take = taken(backbone, outputs, *FORMS)
     jax = _import_jax()
     name, place = _place(jax, device)
     require_gpu(precision, name)
@@ -63,7 +66,7 @@ def compile(
         _remember_compilations(jax)
     products = "tensorfloat32" if precision == "tf32" else "highest"
     with isolated("jax") as keras:
-        network = keras.Model(backbone.model.input, maps)
+        network = keras.Model(backbone.model.input, keras_tensors(backbone, take))
         if precision in HALF:
             network = mixed(keras, network, precision)
     trainable = [variable.value for variable in network.trainable_variables]
@@ -73,7 +76,7 @@ def compile(
     def forward(state: Any, images: Any) -> tuple[Any, ...]:
         pixels = preprocessed(keras.ops, images, backbone.spec.preprocess)
         found, _ = network.stateless_call(*state, pixels, training=False)
-        return pooled_outputs(keras.ops, found, outputs)
+        return take.pooled(keras.ops, found)
 
     compiled = jax.jit(forward)
 
@@ -89,7 +92,7 @@ def compile(
         runtime="jax",
         version=jax.__version__,
         device=name,
-        dims=output_dims(maps, outputs),
+        dims=take.dims,
         size=backbone.size,
         transfer=lambda batch: jax.device_put(batch, place),
         fetch=lambda features: [np.asarray(feature) for feature in features],

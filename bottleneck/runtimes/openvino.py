@@ -1,7 +1,7 @@
 """OpenVINO on the CPU: float32, bfloat16 where the CPU has it, and int8.
 
-The graph comes from Keras's own OpenVINO backend, so no other framework is needed. It is compiled
-for parts of a batch, which are computed side by side.
+The graph comes from Keras's own OpenVINO backend, so no other framework is needed, or from a file
+(ONNX). It is compiled for parts of a batch, which are computed side by side.
 """
 
 from collections.abc import Sequence
@@ -12,19 +12,23 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.backbones.builders import Backbone
 from bottleneck.backbones.keras_scope import import_keras, isolated
+from bottleneck.backbones.network import Form, Network
+from bottleneck.backbones.onnx_file import OnnxFile
 from bottleneck.backbones.spec import OutputSpec
 from bottleneck.cores import available_cores
 from bottleneck.errors import OptionError, RuntimeUnavailableError
 from bottleneck.images import image_shape
-from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
+from bottleneck.runtimes.outputs import Taken, keras_tensors, taken
 from bottleneck.runtimes.parts import Parts
 from bottleneck.runtimes.place import gpu_index
 from bottleneck.runtimes.pooling import preprocessed
 from bottleneck.runtimes.protocol import check_precision
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
 from bottleneck.runtimes.transposes import sink_transposes
+
+FORMS: Final[tuple[Form, ...]] = ("keras", "graph")
+"""What it compiles."""
 
 PRECISIONS: Final = ("float32", "bfloat16", "int8")
 """Precisions this runtime computes in. OpenVINO pools in float32 whatever comes before."""
@@ -34,7 +38,7 @@ PART: Final = 8
 
 
 def compile(
-    backbone: Backbone,
+    backbone: Network,
     outputs: Sequence[OutputSpec],
     *,
     precision: str = "float32",
@@ -45,7 +49,7 @@ def compile(
 
     Parameters
     ----------
-    backbone : Backbone
+    backbone : Network
         What to compute; built with ``backend="openvino"``.
     outputs : sequence of OutputSpec
         What to take from it; several cost one forward pass.
@@ -72,7 +76,7 @@ def compile(
             "expected images to calibrate int8 with, got none",
             hint="`bottleneck extract` takes them from its sources; elsewhere use float32.",
         )
-    maps = output_maps(backbone, outputs)
+    take = taken(backbone, outputs, *FORMS)
     import_keras("openvino")
     import openvino as ov
 
@@ -84,17 +88,18 @@ def compile(
             "expected a CPU that computes in bfloat16, got one that does not",
             hint="Use --precision float32 or int8.",
         )
-    model = _graph(ov, backbone, maps, outputs)
+    model = _graph(ov, backbone, take)
     details: dict[str, Any] = {}
     if calibration is not None and precision == "int8":
         from bottleneck.runtimes.quantize import quantized
 
-        model, details = quantized(model, calibration, list(output_dims(maps, outputs)), _compiled)
-    inference = _Inference(model, "bf16" if precision == "bfloat16" else "f32")
+        model, details = quantized(model, calibration, list(take.dims), _compiled)
+    fixed = backbone.model.batch if backbone.form == "graph" else None
+    inference = _Inference(model, "bf16" if precision == "bfloat16" else "f32", fixed or 0)
     parts = Parts(
         inference,
         threads=available_cores(),
-        most=PART,
+        most=fixed or PART,
     )
     return CompiledStep(
         parts.start,
@@ -102,7 +107,7 @@ def compile(
         runtime="openvino",
         version=ov.__version__.partition("-")[0],
         device="cpu",
-        dims=output_dims(maps, outputs),
+        dims=take.dims,
         size=backbone.size,
         in_flight=BATCHES_IN_FLIGHT,
         details=details,
@@ -128,18 +133,27 @@ class _Inference:
 
     One thread for each part needs no waiting for others after every layer, and a small part stays
     in the cache.
+
+    Parameters
+    ----------
+    model : openvino.Model
+    hint : str
+        What it computes in.
+    least : int
+        Images of a part, at least: fewer are padded to as many.
     """
 
-    def __init__(self, model: Any, hint: str) -> None:
+    def __init__(self, model: Any, hint: str, least: int = 0) -> None:
         self._model = model
         self._hint = hint
+        self._least = least
         self._size = 0
         self._idle: SimpleQueue[Any] = SimpleQueue()
         self._one_compiles = Lock()
 
     def __call__(self, part: NDArray[np.uint8]) -> list[NDArray[Any]]:
         count = len(part)
-        size, idle = self._requests(count)
+        size, idle = self._requests(max(count, self._least))
         if count < size:
             part = np.pad(part, [(0, size - count), (0, 0), (0, 0), (0, 0)])
         request = idle.get()
@@ -177,21 +191,40 @@ def _compiled(model: Any, count: int, hint: str = "f32") -> Any:
     return ov.Core().compile_model(fixed, "CPU", options)
 
 
-def _graph(ov: Any, backbone: Backbone, maps: list[Any], outputs: Sequence[OutputSpec]) -> Any:
+def _graph(ov: Any, backbone: Network, take: Taken) -> Any:
     """Trace the function into a graph for batches of any size."""
     from keras.src.backend.openvino.core import OpenVINOKerasTensor
     from openvino._offline_transformations import apply_moc_transformations
 
     with isolated("openvino") as keras:
-        network = keras.Model(backbone.model.input, maps)
         images = ov.opset13.parameter([-1, *image_shape(backbone.size)], np.uint8, "images")
         pixels = preprocessed(
             keras.ops, OpenVINOKerasTensor(images.output(0)), backbone.spec.preprocess
         )
-        found = pooled_outputs(keras.ops, network(pixels, training=False), outputs)
-    model = ov.Model([one.output for one in found], [images], backbone.spec.name)
+        if backbone.form == "graph":
+            if backbone.channels_first:
+                pixels = keras.ops.transpose(pixels, (0, 3, 1, 2))
+            values = _read(ov, backbone.model, pixels.output, take)
+            found = take.pooled(keras.ops, [OpenVINOKerasTensor(value) for value in values])
+        else:
+            network = keras.Model(backbone.model.input, keras_tensors(backbone, take))
+            found = take.pooled(keras.ops, network(pixels, training=False))
+    model = ov.Model([one.output for one in found], [images], backbone.spec.family)
     apply_moc_transformations(model, cf=True, smart_reshape=True)
     sink_transposes(ov, model)
     # Now that nothing stands between, normalisation is folded into convolutions.
     apply_moc_transformations(model, cf=True, smart_reshape=True)
     return model
+
+
+def _read(ov: Any, file: OnnxFile, pixels: Any, take: Taken) -> list[Any]:
+    """Read a graph and put pixels where its input was; return the tensors that are taken."""
+    graph = ov.Core().read_model(file.path)
+    names = [file.tensor(output.layer) for output in take.outputs]
+    values = [graph.add_outputs(name)[0].get_node().input_value(0) for name in names]
+    (parameter,) = (one for one in graph.inputs if file.input in one.get_names())
+    wanted = parameter.get_element_type()
+    given = pixels if wanted == ov.Type.f32 else ov.opset13.convert(pixels, wanted).output(0)
+    for consumer in list(parameter.get_target_inputs()):
+        consumer.replace_source_output(given)
+    return values

@@ -1,47 +1,79 @@
-"""What is taken from a network: maps of layers, pooled, several from one forward pass."""
+"""What is taken from a network: what layers give, pooled, several from one forward pass."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from bottleneck.backbones.builders import Backbone, layer_output
+from bottleneck.backbones.keras_network import tensors
+from bottleneck.backbones.network import Form, Network, Shape
 from bottleneck.backbones.spec import OutputSpec
 from bottleneck.errors import BackboneError
 from bottleneck.runtimes.pooling import feature_length, pooled
 
 
-def output_maps(backbone: Backbone, outputs: Sequence[OutputSpec]) -> list[Any]:
-    """Find the map of each output, as a Keras tensor.
+@dataclass(frozen=True)
+class Taken:
+    """Outputs of a network, and what each is pooled from.
+
+    Parameters
+    ----------
+    outputs : sequence of OutputSpec
+    shapes : sequence of Shape
+    """
+
+    outputs: Sequence[OutputSpec]
+    shapes: Sequence[Shape]
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Length of each output's features, by its name."""
+        return {
+            output.name: feature_length(shape, output.pool)
+            for output, shape in zip(self.outputs, self.shapes, strict=True)
+        }
+
+    def pooled(self, ops: Any, found: Any) -> tuple[Any, ...]:
+        """Pool what a network returned: one tensor, or one for each output.
+
+        Parameters
+        ----------
+        ops : module
+            ``keras.ops``, or what has the same functions.
+        found : tensor or sequence of tensors
+        """
+        each = found if isinstance(found, list | tuple) else [found]
+        return tuple(
+            pooled(ops, one, output.pool, shape)
+            for one, output, shape in zip(each, self.outputs, self.shapes, strict=True)
+        )
+
+
+def taken(backbone: Network, outputs: Sequence[OutputSpec], *forms: Form) -> Taken:
+    """Find what outputs are pooled from, in a network that a runtime compiles.
+
+    Parameters
+    ----------
+    backbone : Network
+    outputs : sequence of OutputSpec
+    *forms : {"keras", "torch", "graph"}
+        What the runtime compiles.
 
     Raises
     ------
     BackboneError
-        For no or repeated outputs, or a layer that does not exist.
+        For no or repeated outputs, a layer that does not exist, a pool it does not have, or a
+        network of another form.
     """
-    names = [output.name for output in outputs]
-    if not names or len(set(names)) != len(names):
+    if backbone.form not in forms:
         raise BackboneError(
-            f"{backbone.spec.name}: expected one or more different outputs, got {names}"
+            f"{backbone.spec.name}: expected a network of the form {' or '.join(forms)} for this"
+            f" runtime, got {backbone.form}",
+            hint="Without --runtime one is taken that compiles it.",
         )
-    return [layer_output(backbone, output.layer) for output in outputs]
+    pairs = backbone.taken(outputs)
+    return Taken([output for output, _ in pairs], [shape for _, shape in pairs])
 
 
-def output_dims(maps: Sequence[Any], outputs: Sequence[OutputSpec]) -> dict[str, int]:
-    """Return the length of each output's features, by its name."""
-    return {
-        output.name: feature_length(tuple(one.shape[1:]), output.pool)
-        for output, one in zip(outputs, maps, strict=True)
-    }
-
-
-def pooled_outputs(ops: Any, found: Any, outputs: Sequence[OutputSpec]) -> tuple[Any, ...]:
-    """Pool what a network returned: a map, or one for each output.
-
-    Parameters
-    ----------
-    ops : module
-        ``keras.ops``.
-    found : tensor or sequence of tensors, each of shape (n, h, w, c)
-    outputs : sequence of OutputSpec
-    """
-    maps = found if isinstance(found, list | tuple) else [found]
-    return tuple(pooled(ops, one, output.pool) for one, output in zip(maps, outputs, strict=True))
+def keras_tensors(backbone: Network, take: Taken) -> list[Any]:
+    """Return the Keras tensor that each output is pooled from."""
+    return tensors(backbone, (output.layer for output in take.outputs))

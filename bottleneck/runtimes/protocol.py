@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.backbones.builders import Backbone
+from bottleneck.backbones.network import Network
 from bottleneck.backbones.spec import OutputSpec
 from bottleneck.errors import OptionError
 from bottleneck.images import ImageSize, image_shape
@@ -146,7 +146,7 @@ class Compile(Protocol):
 
     def __call__(
         self,
-        backbone: Backbone,
+        backbone: Network,
         outputs: Sequence[OutputSpec],
         *,
         precision: str = "float32",

@@ -13,20 +13,23 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from bottleneck.backbones.builders import Backbone
 from bottleneck.backbones.keras_scope import import_keras, isolated
+from bottleneck.backbones.network import Form, Network
 from bottleneck.backbones.spec import OutputSpec
 from bottleneck.cores import available_cores
 from bottleneck.images import image_shape
 from bottleneck.runtimes.depthwise import depthwise
 from bottleneck.runtimes.faster import faster, memory_file
 from bottleneck.runtimes.mixed import HALF, mixed
-from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
+from bottleneck.runtimes.outputs import keras_tensors, taken
 from bottleneck.runtimes.parts import Parts
 from bottleneck.runtimes.place import gpu_index, no_such_gpu, require_gpu
 from bottleneck.runtimes.pooling import preprocessed
 from bottleneck.runtimes.protocol import check_precision
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
+
+FORMS: Final[tuple[Form, ...]] = ("keras",)
+"""What it compiles."""
 
 PRECISIONS: Final = ("float32", "tf32", "bfloat16", "float16")
 """Precisions this runtime computes in; pixels are preprocessed and maps pooled in float32.
@@ -50,7 +53,7 @@ _Function = Callable[[Any], Sequence[Any]]
 
 
 def compile(
-    backbone: Backbone,
+    backbone: Network,
     outputs: Sequence[OutputSpec],
     *,
     precision: str = "float32",
@@ -60,7 +63,7 @@ def compile(
 
     Parameters
     ----------
-    backbone : Backbone
+    backbone : Network
         What to compute.
     outputs : sequence of OutputSpec
         What to take from it; several cost one forward pass.
@@ -79,14 +82,14 @@ def compile(
         When TensorFlow cannot be used, or has no such GPU.
     """
     check_precision("tensorflow", precision, PRECISIONS)
-    maps = output_maps(backbone, outputs)
+    take = taken(backbone, outputs, *FORMS)
     import_keras("tensorflow")
     import tensorflow as tf
 
     place = _device(tf, device)
     require_gpu(precision, place)
     with isolated() as keras:
-        network = keras.Model(backbone.model.input, maps)
+        network = keras.Model(backbone.model.input, keras_tensors(backbone, take))
         if place == "cpu":
             network = depthwise(keras, network)
         if precision in HALF:
@@ -94,7 +97,7 @@ def compile(
 
     def forward(images: Any) -> tuple[Any, ...]:
         found = network(preprocessed(keras.ops, images, backbone.spec.preprocess), training=False)
-        return pooled_outputs(keras.ops, found, outputs)
+        return take.pooled(keras.ops, found)
 
     images = tf.TensorSpec((None, *image_shape(backbone.size)), tf.uint8, name="images")
     on_gpu = place != "cpu"
@@ -112,7 +115,7 @@ def compile(
         runtime="tensorflow",
         version=tf.__version__,
         device=place,
-        dims=output_dims(maps, outputs),
+        dims=take.dims,
         size=backbone.size,
         in_flight=BATCHES_IN_FLIGHT,
         details=details,

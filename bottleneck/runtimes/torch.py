@@ -12,16 +12,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.backbones.builders import Backbone
 from bottleneck.backbones.keras_scope import import_keras, isolated
+from bottleneck.backbones.network import Form, Network
 from bottleneck.backbones.spec import OutputSpec
 from bottleneck.runtimes.memory import out_of_memory
 from bottleneck.runtimes.mixed import HALF, mixed
-from bottleneck.runtimes.outputs import output_dims, output_maps, pooled_outputs
+from bottleneck.runtimes.outputs import keras_tensors, taken
 from bottleneck.runtimes.place import gpu_index, no_such_gpu, require_gpu
 from bottleneck.runtimes.pooling import preprocessed
 from bottleneck.runtimes.protocol import check_precision
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
+
+FORMS: Final[tuple[Form, ...]] = ("keras",)
+"""What it compiles."""
 
 PRECISIONS: Final = ("float32", "tf32", "bfloat16", "float16")
 """Precisions this runtime computes in; pixels are preprocessed and maps pooled in float32.
@@ -29,7 +32,7 @@ Tf32 is float32 with products rounded to 10 bits, on NVIDIA GPUs; float32 never 
 
 
 def compile(
-    backbone: Backbone,
+    backbone: Network,
     outputs: Sequence[OutputSpec],
     *,
     precision: str = "float32",
@@ -39,7 +42,7 @@ def compile(
 
     Parameters
     ----------
-    backbone : Backbone
+    backbone : Network
         What to compute; built with ``backend="torch"``.
     outputs : sequence of OutputSpec
         What to take from it; several cost one forward pass.
@@ -58,7 +61,7 @@ def compile(
         When PyTorch cannot be used, or has no such GPU.
     """
     check_precision("torch", precision, PRECISIONS)
-    maps = output_maps(backbone, outputs)
+    take = taken(backbone, outputs, *FORMS)
     import_keras("torch")
     import torch
 
@@ -66,7 +69,7 @@ def compile(
     require_gpu(precision, name)
     place = name.replace("gpu", "cuda")
     with isolated("torch") as keras, keras.device(place):
-        network = keras.Model(backbone.model.input, maps)
+        network = keras.Model(backbone.model.input, keras_tensors(backbone, take))
         if precision in HALF:
             network = mixed(keras, network, precision)
         network = network.to(place).eval()
@@ -76,7 +79,7 @@ def compile(
         products = nullcontext() if place == "cpu" else _tf32(torch, precision == "tf32")
         with products, torch.inference_mode(), keras.device(place):
             images = preprocessed(keras.ops, pixels, backbone.spec.preprocess)
-            return pooled_outputs(keras.ops, network(images, training=False), outputs)
+            return take.pooled(keras.ops, network(images, training=False))
 
     way = _OnCpu(torch, forward) if place == "cpu" else _OnGpu(torch, forward, place)
 
@@ -85,7 +88,7 @@ def compile(
         runtime="torch",
         version=torch.__version__,
         device=name,
-        dims=output_dims(maps, outputs),
+        dims=take.dims,
         size=backbone.size,
         transfer=way.transfer,
         fetch=way.fetch,

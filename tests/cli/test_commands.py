@@ -307,12 +307,40 @@ def test_backbones_lists_the_catalogue(cli):
         "params": 23587712,
         "preprocess": "caffe",
         "weights": "",
+        "provider": "keras_applications",
+        "license": None,
     }
     assert rows["efficientnet_lite0"]["weights"] == "bundled"
     assert [row["name"] for row in cli("backbones", "MobileNetV2", "--json").json] == [
         "mobilenet_v2"
     ]
     assert "efficientnet_lite0 (default)" in cli("backbones").out
+
+
+def test_backbones_are_searched_and_filtered(cli):
+    def names(*arguments):
+        return [row["name"] for row in cli("backbones", *arguments, "--json").json]
+
+    assert names("resnet", "v2") == [
+        *("inception_resnet_v2", "resnet101_v2", "resnet152_v2", "resnet50_v2")
+    ]
+    lite = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
+    assert names("--provider", "lite") == lite
+    assert names("--license", "apache") == lite
+    assert names("--max-params", "1.6M") == ["mobilenet_v3_small"]
+    assert names("mobilenet", "--max-params", "2257984") == ["mobilenet_v2", "mobilenet_v3_small"]
+    assert cli("backbones", "--max-params", "many").code == 2
+    assert "nearest" in cli("backbones", "resnet5x").err.lower()
+
+
+def test_backbones_lists_what_can_be_taken_of_a_file(cli, tmp_path):
+    import onnx_files
+
+    file = onnx_files.transformer(tmp_path / "t.onnx")
+    rows = cli("backbones", f"onnx:{file}", "--layers", "--json").json
+    assert {"layer": "patches", "height": 4, "width": 4, "channels": 6} in rows
+    assert {"layer": "/block/tokens", "tokens": 19, "channels": 6} in rows
+    assert "tokens" in cli("backbones", f"onnx:{file}", "--layers").out
 
 
 def test_backbones_lists_layers_with_their_shapes(cli):

@@ -73,6 +73,7 @@ function drawLeaderboard() {
     { name: "calibration error", num: true, value: (e) => e.calibration_error, cell: (e) => number(e.calibration_error) },
     { name: "images/s", num: true, down: true, value: rate, cell: (e) => short(rate(e)) },
     { name: "parameters", num: true, value: cost("parameters"), cell: (e) => short(e.costs.parameters) },
+    { name: "licence", value: (e) => e.licence ?? null, cell: (e) => e.licence ?? "–" },
     { name: "length", num: true, value: cost("length"), cell: (e) => whole(e.costs.length) },
     { name: "bytes/image", num: true, value: cost("bytes_per_image"), cell: (e) => whole(e.costs.bytes_per_image) },
     { name: "select + fit", num: true, value: cost("fit_seconds"), cell: (e) => short(e.costs.fit_seconds) + " s" },

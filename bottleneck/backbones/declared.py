@@ -1,0 +1,177 @@
+"""What is said of a network's input by hand, where its file says nothing: ``--preprocess``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self, get_args
+
+from bottleneck.backbones.spec import BackboneSpec, Preprocess
+from bottleneck.backbones.table import CAFFE, LITE, NONE, TF, TORCH
+from bottleneck.errors import OptionError
+from bottleneck.images import Geometry, ImageSize, Interpolation, ResizeRule, image_shape
+
+NAMED: Final = {one.name: one for one in (TORCH, TF, CAFFE, LITE, NONE)}
+"""Preprocessing that many networks share, by name."""
+
+HELP: Final = (
+    f"{', '.join(NAMED)}, or numbers: 'mean=0.5,0.5,0.5;std=0.5,0.5,0.5'; with them or alone"
+    " 'scale=1/255', 'channels=bgr', 'crop=1.0', 'interpolation=bilinear', 'resize=squash'"
+)
+
+_KEYS: Final = ("mean", "std", "scale", "channels", "crop", "interpolation", "resize")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The input of a network, as far as somebody has said it.
+
+    Parameters
+    ----------
+    preprocess : Preprocess, optional
+    resize, crop_ratio, interpolation : optional
+        See :class:`bottleneck.images.Geometry`.
+    """
+
+    preprocess: Preprocess | None = None
+    resize: ResizeRule | None = None
+    crop_ratio: float | None = None
+    interpolation: Interpolation | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what ``--preprocess`` takes.
+
+        A name (``torch``, ``tf``, ``caffe``, ``lite``, ``none``) or numbers: pixels of 0 to 255
+        are multiplied by ``scale`` (1/255), then ``mean`` is subtracted and the rest divided by
+        ``std``, all in the order of ``channels`` (rgb). ``crop``, ``interpolation`` and ``resize``
+        say how the network was evaluated.
+
+        Raises
+        ------
+        OptionError
+            For anything else.
+        """
+        name, given = None, {}
+        for part in filter(None, (part.strip() for part in text.split(";"))):
+            key, equals, value = (piece.strip() for piece in part.partition("="))
+            if not equals and name is None:
+                name = key
+            elif key in _KEYS and value and key not in given:
+                given[key] = value
+            else:
+                raise _wrong(text, f"{part!r}")
+        if name is not None and name not in NAMED:
+            raise _wrong(text, repr(name))
+        numbers = {key: given.pop(key) for key in _KEYS[:4] if key in given}
+        if name is not None and numbers:
+            raise _wrong(text, f"both {name} and {', '.join(numbers)}")
+        return cls(
+            _from_numbers(text, numbers) if numbers else NAMED.get(name or ""),
+            _choice(text, given.get("resize"), ResizeRule),
+            _ratio(text, given.get("crop")),
+            _choice(text, given.get("interpolation"), Interpolation),
+        )
+
+    @classmethod
+    def from_identity(cls, identity: Mapping[str, Any]) -> Self:
+        """Read what a recipe says of it."""
+        geometry = Geometry.from_recipe(identity["image"])
+        said = identity["preprocess"]
+        return cls(
+            Preprocess(said["name"], said["channels"], tuple(said["scale"]), tuple(said["offset"])),
+            geometry.resize,
+            geometry.crop_ratio,
+            geometry.interpolation,
+        )
+
+    def applied(self, spec: BackboneSpec) -> BackboneSpec:
+        """Return a backbone with this input; what is not said stays."""
+        resize = self.resize or spec.resize
+        own = spec.crop_ratio if resize == spec.resize else None
+        return replace(
+            spec,
+            preprocess=self.preprocess or spec.preprocess,
+            resize=resize,
+            crop_ratio=own if self.crop_ratio is None else self.crop_ratio,
+            interpolation=self.interpolation or spec.interpolation,
+        )
+
+
+def file_spec(
+    name: str, *, size: ImageSize, dim: int, params: int, declared: Declared | None
+) -> BackboneSpec:
+    """Describe a network from a file, whose preprocessing somebody has to say.
+
+    Raises
+    ------
+    OptionError
+        When nobody has.
+    """
+    if declared is None or declared.preprocess is None:
+        raise OptionError(
+            f"{name}: expected its preprocessing, which the file does not say, got none",
+            hint=f"--preprocess {HELP}.",
+        )
+    spec = BackboneSpec(
+        name=name,
+        class_name=name,
+        family=name.partition(":")[0],
+        input_size=max(image_shape(size)),
+        min_size=1,
+        dim=dim,
+        params=params,
+        preprocess=declared.preprocess,
+    )
+    return declared.applied(spec)
+
+
+def _from_numbers(text: str, numbers: Mapping[Any, str]) -> Preprocess:
+    channels = numbers.get("channels", "rgb")
+    if channels not in ("rgb", "bgr"):
+        raise _wrong(text, f"channels={channels}")
+    scale = _three(text, numbers.get("scale", "1/255"))
+    mean = _three(text, numbers.get("mean", "0"))
+    std = _three(text, numbers.get("std", "1"))
+    if 0 in std:
+        raise _wrong(text, "a std of 0")
+    return Preprocess(
+        "numbers",
+        "bgr" if channels == "bgr" else "rgb",
+        (scale[0] / std[0], scale[1] / std[1], scale[2] / std[2]),
+        (-mean[0] / std[0], -mean[1] / std[1], -mean[2] / std[2]),
+    )
+
+
+def _three(text: str, value: str) -> tuple[float, float, float]:
+    found = [_number(text, part) for part in value.split(",")]
+    if len(found) == 1:
+        found *= 3
+    if len(found) != 3:
+        raise _wrong(text, f"{len(found)} numbers, not 1 or 3")
+    return found[0], found[1], found[2]
+
+
+def _number(text: str, value: str) -> float:
+    above, _, below = value.partition("/")
+    try:
+        found = float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        raise _wrong(text, repr(value)) from None
+    if not abs(found) < float("inf"):
+        raise _wrong(text, repr(value))
+    return found
+
+
+def _ratio(text: str, value: str | None) -> float | None:
+    return None if value is None else _number(text, value)
+
+
+def _choice(text: str, value: str | None, known: Any) -> Any:
+    if value is not None and value not in get_args(known):
+        raise _wrong(text, f"{value!r}, not one of {', '.join(get_args(known))}")
+    return value
+
+
+def _wrong(text: str, received: str) -> OptionError:
+    return OptionError(
+        f"expected a preprocessing, got {received} in {text!r}", hint=f"It takes {HELP}"
+    )

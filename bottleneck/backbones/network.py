@@ -1,0 +1,188 @@
+"""What a loaded backbone is, whoever built it: the seam between providers and runtimes."""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, Self
+
+from bottleneck.backbones.spec import BackboneSpec, OutputSpec, Pool
+from bottleneck.errors import BackboneError
+from bottleneck.images import ImageSize
+
+Form = Literal["keras", "torch", "graph"]
+"""What a network is made of: a Keras model, a PyTorch module, a graph in a file (ONNX)."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """A feature map: (n, height, width, channels), or channels before height."""
+
+    height: int
+    width: int
+    channels: int
+    channels_first: bool = False
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of a transformer: (n, count, channels).
+
+    Parameters
+    ----------
+    count, channels : int
+    prefix : int or None
+        How many tokens come before the patches: the class token first, then registers. None where
+        the network does not tell; patches cannot be told from the others then.
+    """
+
+    count: int
+    channels: int
+    prefix: int | None = None
+
+
+@dataclass(frozen=True)
+class Vector:
+    """One vector for an image: (n, channels), pooled by the network itself."""
+
+    channels: int
+
+
+Shape = Map | Tokens | Vector
+"""What comes out of a layer, for one image."""
+
+POOLS: Final[Mapping[type, tuple[Pool, ...]]] = {
+    Map: ("avg", "max", "avgmax", "gem", "none"),
+    Tokens: ("cls", "avg", "clsavg", "max", "avgmax", "gem", "tokens"),
+    Vector: ("own",),
+}
+"""The pools of each kind of output, the usual one first."""
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """Which weights a network has.
+
+    Parameters
+    ----------
+    source : str
+        ``bundled``, ``imagenet``, ``none``, or the path of a file.
+    sha256 : str
+        Fingerprint of the weights, whatever file they came from; 64 hex digits.
+    """
+
+    source: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """A headless network with weights.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Its name, preprocessing and the geometry it was evaluated with.
+    model : object
+        What runtimes compile: a ``keras.Model`` (float NHWC input, to which ``spec.preprocess``
+        was applied), a ``torch.nn.Module``, or an ``OnnxFile``.
+    size : int or (int, int)
+        Side of the square input, or height and width, pixels.
+    weights : WeightsInfo
+    form : {"keras", "torch", "graph"}
+        What ``model`` is.
+    layers : sequence of str
+        What features can be taken from, by name.
+    shapes : callable
+        From names of layers to what comes out of them; None for one that pools do not take.
+    main : str or None
+        The layer that is taken when none is named; None: the model's own output.
+    channels_first : bool
+        Whether the input is NCHW.
+    facts : mapping
+        JSON values that decide features besides weights and input, for the recipe's identity.
+    details : mapping
+        JSON values worth knowing of it: parameters, licence, origin. Not part of the identity.
+    tested : bool
+        Whether our own tests cover it, so that it need not be admitted before a run.
+    """
+
+    spec: BackboneSpec
+    model: Any
+    size: ImageSize
+    weights: WeightsInfo
+    form: Form
+    layers: Sequence[str]
+    shapes: Callable[[Sequence[str | None]], list[Shape | None]]
+    main: str | None = None
+    channels_first: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    tested: bool = False
+
+    def __repr__(self) -> str:
+        return (
+            f"<Network {self.spec.name} {self.form} {self.size}px {self.weights.source}"
+            f" {self.weights.sha256[:12]}>"
+        )
+
+    def shape(self, layer: str | None) -> Shape:
+        """Say what comes out of a layer, or of the network.
+
+        Raises
+        ------
+        BackboneError
+            For a layer that does not exist or has no features; lists the nearest ones.
+        """
+        name = layer if layer is not None else self.main
+        known = name is None or name in self.layers
+        found = self.shapes([name])[0] if known else None
+        if found is None:
+            near = difflib.get_close_matches(str(name), self.layers, n=3, cutoff=0.4)
+            raise BackboneError(
+                f"{self.spec.name}: expected a layer with a map of height x width x channels,"
+                f" tokens or a vector, got {name!r}",
+                hint=f"Nearest: {', '.join(near or list(self.layers)[-3:])}.",
+            )
+        return found
+
+    def taken(self, outputs: Sequence[OutputSpec]) -> list[tuple[OutputSpec, Shape]]:
+        """Pair outputs with what they are pooled from; where no pool is named, the usual one.
+
+        Raises
+        ------
+        BackboneError
+            For no or repeated outputs, a layer that does not exist, or a pool it does not have.
+        """
+        found = [self._pooled(output, self.shape(output.layer)) for output in outputs]
+        names = [output.name for output, _ in found]
+        if not names or len(set(names)) != len(names):
+            raise BackboneError(
+                f"{self.spec.name}: expected one or more different outputs, got {names}"
+            )
+        return found
+
+    def _pooled(self, output: OutputSpec, shape: Shape) -> tuple[OutputSpec, Shape]:
+        able = list(POOLS[type(shape)])
+        if isinstance(shape, Tokens) and shape.prefix is None:
+            able = ["max", "tokens"]
+        elif isinstance(shape, Tokens) and shape.prefix == 0:
+            able = [pool for pool in able if not pool.startswith("cls")]
+        if output.pool is None:
+            return replace(output, pool=able[0]), shape
+        if output.pool not in able:
+            what = f"{type(shape).__name__.lower()} of {output.layer or self.main or 'its output'}"
+            if isinstance(shape, Tokens) and shape.prefix is None:
+                what += " (which of them are patches, the network does not tell)"
+            raise BackboneError(
+                f"{self.spec.name}: expected a pool for the {what}: {', '.join(able)}"
+                f", got {output.pool}",
+            )
+        return output, shape
+
+    def without_model(self) -> Self:
+        """Return what can travel to another process."""
+        return replace(self, model=None, shapes=_unknown)
+
+
+def _unknown(layers: Sequence[str | None]) -> list[Shape | None]:
+    return [None for _ in layers]

@@ -1,0 +1,1 @@
+"""Where backbones come from, a module each; see :mod:`bottleneck.backbones.registry`."""

@@ -1,0 +1,208 @@
+"""Where backbones come from: one provider for each kind of name, one registry of them.
+
+``resnet50`` is in a catalogue; ``onnx:model.onnx#tensor`` names its provider. Third parties add
+theirs under the entry point ``bottleneck.backbones``: a module, or any object, that is a
+:class:`Provider`; its entry point's name is its prefix.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Final, Protocol, cast
+
+from bottleneck.backbones.catalogue import catalogue, get
+from bottleneck.backbones.declared import Declared
+from bottleneck.backbones.network import Form, Network
+from bottleneck.backbones.spec import BackboneSpec
+from bottleneck.errors import BackboneError
+from bottleneck.images import ImageSize
+
+ENTRY_POINTS: Final = "bottleneck.backbones"
+
+_MODULE: Final = "bottleneck.backbones.providers."
+
+PREFIXED: Final = {
+    "onnx": _MODULE + "onnx",
+    "keras": _MODULE + "keras_file",
+    "python": _MODULE + "python",
+}
+"""Our own providers of names with a prefix."""
+
+CATALOGUES: Final = {
+    "lite": _MODULE + "lite",
+    "keras_applications": _MODULE + "keras_applications",
+}
+"""Those whose names have none."""
+
+
+class Provider(Protocol):
+    """What brings backbones. A module may be one."""
+
+    @property
+    def FORMS(self) -> tuple[Form, ...]:  # noqa: N802  # a constant of the module
+        """What its networks are made of."""
+        ...
+
+    @property
+    def SYNTAX(self) -> str:  # noqa: N802
+        """What follows its prefix, for messages: ``FILE#tensor``."""
+        ...
+
+    def canonical(self, name: str) -> str:
+        """Return the name that recipes keep; the same for the same file in another folder."""
+        ...
+
+    def load(
+        self,
+        name: str,
+        *,
+        weights: str | Path | None,
+        size: ImageSize | None,
+        declared: Declared | None,
+        backend: str | None,
+    ) -> Network:
+        """Load a network.
+
+        Parameters
+        ----------
+        name : str
+            Without the prefix.
+        weights : str or Path, optional
+            Which weights; for names that are files, where the file is now.
+        size : int or (int, int), optional
+            Of the input, pixels; its own by default.
+        declared : Declared, optional
+            What was said of its input; needed where the network does not say.
+        backend : str, optional
+            What Keras has to compute with, for networks of Keras.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Found:
+    """A backbone by name, not loaded yet.
+
+    Parameters
+    ----------
+    provider : Provider
+    given : str
+        What the provider knows it by.
+    name : str
+        What recipes keep.
+    """
+
+    provider: Provider
+    given: str
+    name: str
+
+    @property
+    def file_name(self) -> str:
+        """The name as a part of a file's name."""
+        return re.sub(r"[^\w.+-]+", "_", self.name).strip("_.")
+
+
+def prefixes() -> tuple[str, ...]:
+    """Name the prefixes of all providers, ours first."""
+    return tuple(dict.fromkeys((*PREFIXED, *(point.name for point in _points()))))
+
+
+@cache
+def provider(prefix: str) -> Provider:
+    """Import a provider.
+
+    Raises
+    ------
+    BackboneError
+        When there is none of that prefix.
+    """
+    module = {**PREFIXED, **CATALOGUES}.get(prefix)
+    if module is not None:
+        # A module with the right functions is a Provider; mypy cannot see through the late import.
+        return cast(Provider, import_module(module))
+    for point in _points():
+        if point.name == prefix:
+            return cast(Provider, point.load())
+    known = ", ".join(f"{one}:{provider(one).SYNTAX}" for one in PREFIXED)
+    raise BackboneError(
+        f"expected a provider of backbones before the colon, got {prefix!r}",
+        hint=f"There are {known}; names without a colon are in `bottleneck backbones`.",
+    )
+
+
+def find(name: str) -> Found:
+    """Look a backbone up, without loading anything.
+
+    Parameters
+    ----------
+    name : str
+        A name of the catalogue, or ``PROVIDER:NAME``.
+
+    Raises
+    ------
+    BackboneError
+        For an unknown name.
+    """
+    prefix, colon, rest = name.strip().partition(":")
+    if colon and prefix not in CATALOGUES:
+        one = provider(prefix)
+        return Found(one, rest, f"{prefix}:{one.canonical(rest)}")
+    spec = get(rest if colon else name)
+    return Found(provider(spec.provider), spec.name, spec.name)
+
+
+def load(
+    backbone: str | BackboneSpec,
+    *,
+    weights: str | Path | None = None,
+    size: ImageSize | None = None,
+    declared: Declared | None = None,
+    backend: str | None = None,
+) -> Network:
+    """Build a backbone and give it weights.
+
+    Parameters
+    ----------
+    backbone : str or BackboneSpec
+        A name that :func:`find` takes, or a row of the catalogue.
+    weights : str or Path, optional
+        ``bundled``: from an installed package; ``imagenet``: downloaded by Keras; ``none``:
+        random, the same every time; otherwise a file: ``.weights.h5``, an older ``_notop.h5``,
+        or ``.keras``. Default: ``bundled`` where there is a package, else ``imagenet``. Of names
+        that are files: another place of the same file.
+    size : int or (int, int), optional
+        Side of the square input, or height and width, pixels. Default: what the network fixes,
+        else its own.
+    declared : Declared, optional
+        What was said of its input by hand.
+    backend : {"tensorflow", "jax", "torch", "openvino"}, optional
+        What Keras has to compute with. Default: what it already does, or any that is installed.
+
+    Raises
+    ------
+    BackboneError
+        When the network cannot take images of that size.
+    WeightsError
+        When the weights cannot be had, are damaged, or belong to another network.
+    OptionError
+        When nobody has said what its preprocessing is.
+    RuntimeUnavailableError
+        When Keras, or that backend, is not installed or not to be had in this process.
+    """
+    found = find(backbone if isinstance(backbone, str) else backbone.name)
+    return found.provider.load(
+        found.given, weights=weights, size=size, declared=declared, backend=backend
+    )
+
+
+def rows() -> Sequence[BackboneSpec]:
+    """Return every backbone that is known by name, the bundled ones first."""
+    return catalogue()
+
+
+def _points() -> Sequence[EntryPoint]:
+    return tuple(entry_points(group=ENTRY_POINTS))

@@ -1,0 +1,230 @@
+"""The admission test of a network that our own tests do not know: eight pictures before row 0.
+
+What goes wrong with networks from elsewhere is seldom an error: a layer that was not in the
+checkpoint is random, a network left in training mode drops and masks, a batch of one is something
+else than a batch of eight. Features of such a network look like any others. Here it has to compute
+the same twice, alone and together, in any order, for weights that are the same when they are
+loaded again; and to see a difference between pictures.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.backbones.network import Network
+from bottleneck.errors import BackboneError
+from bottleneck.fingerprint import fingerprint
+from bottleneck.images import ImageSize, image_shape
+from bottleneck.runtimes import CompiledBackbone
+from bottleneck.runtimes.faster import cache_folder
+from bottleneck.writing import write_text
+
+COUNT: Final = 8
+
+TOLERANCE: Final = {"float32": 1e-3, "tf32": 1e-2}
+"""Part of the largest feature by which a batch may differ from its images one by one; other
+precisions have :data:`COARSE`. What goes wrong is off by whole features."""
+
+COARSE: Final = 5e-2
+
+VERSION: Final = 1
+"""Raised by one whenever a check is added, so that what was admitted before is tested again."""
+
+_Features = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What the test measured; differences are parts of the largest feature.
+
+    Parameters
+    ----------
+    version : int
+    pictures : int
+    repeated, single, permuted : float
+        Largest difference between the same batch twice, images alone and together, and another
+        order.
+    least_difference : float
+        Between the features of two pictures, the smallest.
+    constant : int
+        Features that are the same for all pictures.
+    """
+
+    version: int
+    pictures: int
+    repeated: float
+    single: float
+    permuted: float
+    least_difference: float
+    constant: int
+
+
+def admit(
+    network: Network,
+    compiled: CompiledBackbone,
+    again: Callable[[], Network],
+    *,
+    precision: str,
+) -> dict[str, Any]:
+    """Test a network, unless the same one was admitted before.
+
+    Parameters
+    ----------
+    network : Network
+    compiled : CompiledBackbone
+        The same, ready to compute.
+    again : callable
+        Loads it once more.
+    precision : str
+        What it computes in.
+
+    Returns
+    -------
+    dict
+        For the recipe: what was measured.
+
+    Raises
+    ------
+    BackboneError
+        When it fails; names the check.
+    """
+    key = fingerprint(
+        [
+            *(VERSION, network.spec.name, network.weights.sha256, dict(network.facts)),
+            *(list(image_shape(network.size)), dict(compiled.dims)),
+            *(list(network.spec.preprocess.scale), list(network.spec.preprocess.offset)),
+            *(compiled.runtime, compiled.version, compiled.device, precision),
+        ]
+    )
+    file = cache_folder() / "admitted" / f"{key}.json"
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(known, dict) and known.get("version") == VERSION:
+            return known
+    except (OSError, ValueError):
+        pass
+    found = vars(_tested(network, compiled, again, TOLERANCE.get(precision, COARSE)))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps(found))
+    except OSError:
+        pass  # tested again next time
+    return dict(found)
+
+
+def pictures(size: ImageSize) -> NDArray[np.uint8]:
+    """Draw the pictures: smooth colours, coarse noise, fine noise and edges, always the same.
+
+    Returns
+    -------
+    ndarray of uint8, shape (8, height, width, 3)
+    """
+    height, width, _ = image_shape(size)
+    rng = np.random.default_rng(13)
+    y, x = np.mgrid[0:height, 0:width]
+    drawn = []
+    for i in range(COUNT):
+        cells = (2, 3, 5, 8, 13, 21, 34, 55)[i]
+        coarse = rng.uniform(0, 255, (cells, cells, 3))
+        blocks = coarse[(y * cells) // height, (x * cells) // width]
+        slope = (x / width if i % 2 else y / height)[..., None] * rng.uniform(-80, 80, 3)
+        drawn.append(blocks + slope + rng.normal(0, 4 * i, (height, width, 3)))
+    found: NDArray[np.uint8] = np.clip(np.stack(drawn), 0, 255).astype(np.uint8)
+    return found
+
+
+def _tested(
+    network: Network,
+    compiled: CompiledBackbone,
+    again: Callable[[], Network],
+    tolerance: float,
+) -> Admission:
+    name = network.spec.name
+    sha256 = again().weights.sha256
+    if sha256 != network.weights.sha256:
+        raise _refused(
+            name,
+            "two loads, one fingerprint of the weights",
+            f"{network.weights.sha256[:12]} and {sha256[:12]}",
+            "Some weights are random: they are not in the checkpoint.",
+        )
+    images = pictures(network.size)
+    first = compiled(images)
+    for output, features in first.items():
+        if not np.isfinite(features).all():
+            count = int((~np.isfinite(features)).sum())
+            raise _refused(
+                name,
+                "finite features",
+                f"{count} of {features.size} of {output} are not",
+                "Another --preprocess or --precision may be what it wants.",
+            )
+    repeated = _difference(first, compiled(images))
+    if repeated > tolerance:
+        raise _refused(
+            name,
+            "the same batch twice, the same features",
+            f"a difference of {repeated:.2g} of the largest feature",
+            "The network draws at random: it masks or drops, as in training.",
+        )
+    alone = [compiled(image[None]) for image in images]
+    single = _difference(first, {key: np.concatenate([one[key] for one in alone]) for key in first})
+    if single > tolerance:
+        raise _refused(
+            name,
+            "images alone and together, the same features",
+            f"a difference of {single:.2g} of the largest feature",
+            "It looks at other images of the batch, as normalisation in training mode does.",
+        )
+    order = np.roll(np.arange(COUNT)[::-1], 3)
+    turned = compiled(images[order])
+    permuted = _difference({key: value[order] for key, value in first.items()}, turned)
+    if permuted > tolerance:
+        raise _refused(
+            name,
+            "another order of the images, the same features",
+            f"a difference of {permuted:.2g} of the largest feature",
+            "Features depend on the place in the batch.",
+        )
+    least, constant = _varied(name, first, tolerance)
+    return Admission(VERSION, COUNT, repeated, single, permuted, least, constant)
+
+
+def _varied(name: str, found: _Features, tolerance: float) -> tuple[float, int]:
+    least, constant = np.inf, 0
+    for output, features in found.items():
+        scale = max(float(np.abs(features).max()), 1e-30)
+        spread = np.ptp(features, axis=0)
+        constant += int((spread == 0).sum())
+        between = [
+            float(np.abs(features[i] - features[j]).max()) / scale
+            for i in range(COUNT)
+            for j in range(i)
+        ]
+        if min(between) <= min(tolerance, 1e-4) * 0.1:
+            raise _refused(
+                name,
+                f"pictures that differ, features of {output} that differ",
+                f"two whose features are {min(between):.2g} of the largest apart",
+                "It does not see the pictures: another --preprocess, or another tensor.",
+            )
+        least = min(least, *between)
+    return float(least), constant
+
+
+def _difference(left: _Features, right: _Features) -> float:
+    """Return the largest difference of a feature, as a part of its output's largest one."""
+    return max(
+        float(np.abs(left[key] - right[key]).max()) / max(float(np.abs(left[key]).max()), 1e-30)
+        for key in left
+    )
+
+
+def _refused(name: str, check: str, received: str, hint: str) -> BackboneError:
+    return BackboneError(
+        f"{name} failed the admission test: expected {check}, got {received}", hint=hint
+    )
