@@ -50,7 +50,7 @@ HOMES = {
         "sources/row_groups.py",
         "sources/parquet_columns.py",
         "store/export_arrays.py",
-        "store/foreign.py",
+        "store/foreign_files.py",
     },
     "fsspec": {"sources/remote.py"},
     "umap": {"comparison/projection.py"},

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bottleneck.declare import Options, declared, listed
 from bottleneck.errors import OptionError
+from bottleneck.store.foreign import is_foreign
 from bottleneck.writing import kind_of
 
 _WANTED = {"head": "a head", "features": "a feature file", "images": "images"}
@@ -55,6 +56,8 @@ def _found(path: str) -> str | None:
     """Tell what is at a path, as far as it matters here; None for anything else."""
     place = Path(path)
     try:
+        if is_foreign(place):
+            return "features"
         if place.is_dir():
             return "folder"
         kind = kind_of(place) if place.is_file() else None

@@ -58,7 +58,7 @@ def open_csv(path: str, targets: Sequence[str] = (), choice: Choice = AS_FOUND) 
     """
     with _open_text(path) as stream:
         first = [line for line in (stream.readline(), stream.readline()) if line]
-        separator = _separator(first)
+        separator = separator_of(first)
         reader = csv.reader(
             itertools.chain(first, stream), delimiter=separator, strict=True, skipinitialspace=True
         )
@@ -111,7 +111,7 @@ def _stream(path: str) -> IO[str]:
         return io.TextIOWrapper(io.BytesIO(fetch(path)), newline="", encoding="utf-8-sig")
 
 
-def _separator(first: list[str]) -> str:
+def separator_of(first: list[str]) -> str:
     """Return what separates the cells of the header and of the line below; a comma at a tie."""
     return max(",;\t|", key=lambda mark: min((line.count(mark) for line in first), default=0))
 

@@ -222,8 +222,8 @@ def read_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
         raise StoreError(
             f"expected a feature file (attribute format = {FORMAT!r}), "
             f"got {attributes.get('format', 'no such attribute')!r} in {path}",
-            hint="Features of other programs open in Python: "
-            "FeatureStore.open(path, features='name of the dataset').",
+            hint="Features of other programs are found in a dataset called features, feats or "
+            "embeddings; others in Python: FeatureStore.open(path, features='name').",
         )
     with damage_explained(path):
         version = int(attributes["format_version"])

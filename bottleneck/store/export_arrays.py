@@ -13,6 +13,7 @@ import numpy as np
 from bottleneck.errors import OptionError, RuntimeUnavailableError, StoreError
 from bottleneck.manifest import SPLITS
 from bottleneck.store.export import ExportResult
+from bottleneck.store.foreign_files import NOTED_OUTPUT, NOTED_RECIPE
 from bottleneck.store.reader import FeatureStore
 from bottleneck.targets import MISSING, column_names
 from bottleneck.writing import csv_line, prepare_output, written_whole
@@ -166,11 +167,11 @@ def _write_parquet(store: FeatureStore, name: str, rows: Any, path: Path) -> Non
     dim = store.outputs[name]
     number = pa.float16() if store.dtype == np.float16 else pa.float32()
     fields = [pa.field(column, pa.string()) for column in ("key", *COLUMNS[1:])]
-    recipe = {b"bottleneck.recipe": store.recipe.to_json().encode()}
+    notes = {NOTED_RECIPE: store.recipe.to_json().encode(), NOTED_OUTPUT: name.encode()}
     targets = store.manifest.targets
     fields += [pa.field(column, pa.float64()) for column in column_names(targets.number_names)]
     fields += [pa.field(column, pa.uint8()) for column in column_names(targets.flag_names)]
-    schema = pa.schema([*fields, pa.field("features", pa.list_(number, dim))], recipe)
+    schema = pa.schema([*fields, pa.field("features", pa.list_(number, dim))], notes)
     with parquet.ParquetWriter(path, schema) as writer:
         for _, block, X in _blocks(store, name, rows):
             flat = pa.array(np.ascontiguousarray(X).ravel(), number)

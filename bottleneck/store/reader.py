@@ -70,15 +70,22 @@ class FeatureStore:
     ) -> Self:
         """Open a feature file, ours or another program's.
 
-        Our own files need only a path. The other arguments are for files of other programs:
+        Our own files need only a path, and files of other programs too where things have their
+        usual names (``features``, ``feats``, ``embeddings``; ``path``, ``key``; ``label``, ``y``;
+        ``split``; ``group``: :data:`bottleneck.store.foreign_files.ROLES`). Other names are
+        given:
 
-        - HDF5: ``features`` names a two-dimensional dataset, ``keys``, ``labels`` and
-          ``splits`` one-dimensional ones (strings; labels also integers);
-        - ``.npy`` with a CSV table: ``keys`` is the table's path (by default the ``.csv`` of
-          the same name beside it), with the columns of
-          :func:`bottleneck.sources.table.open_csv`;
+        - HDF5 and ``.npz``: ``features`` names a two-dimensional dataset, ``keys``, ``labels``
+          and ``splits`` one-dimensional ones;
+        - ``.npy`` with a CSV table: ``keys`` is the table's path, by default the ``.csv`` of the
+          same name beside it, with a column ``path`` or ``key``;
+        - ``.parquet``: a column of lists, or numbered columns (``f0``, ``f1``, ...). What
+          :func:`bottleneck.export` wrote keeps its recipe. Needs the extra ``parquet``;
+        - ``.csv``: numbered columns, beside those that the table of an ``.npy`` has;
         - a folder as clip-retrieval writes it (``img_emb/*.npy``, ``metadata/*.parquet``);
           ``labels`` may name a column. Needs the extra ``parquet``.
+
+        Further columns of numbers are targets. HDF5 and NPY stay on disk, others are read whole.
 
         Parameters
         ----------
