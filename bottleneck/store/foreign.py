@@ -47,9 +47,12 @@ def is_foreign(path: Path) -> bool:
         if not path.is_file() or not h5py.is_hdf5(path):
             return False
         with h5py.File(path, "r") as file:
-            usual = [name for name in file if name.lower() in ROLES["features"]]
+            usual = [file[name] for name in file if name.lower() in ROLES["features"]]
             ours = any(name in file.attrs for name in _OURS) or "manifest" in file
-            return not ours and any(isinstance(file[name], h5py.Dataset) for name in usual)
+            return not ours and any(
+                isinstance(one, h5py.Dataset) and one.ndim == 2 and one.dtype.kind == "f"
+                for one in usual
+            )
     except (OSError, RuntimeError, KeyError):  # damaged: whoever opens it says how
         return False
 
