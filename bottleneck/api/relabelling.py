@@ -13,6 +13,7 @@ from bottleneck.errors import ManifestError
 from bottleneck.manifest import UNLABELLED, Manifest
 from bottleneck.options import RelabelOptions
 from bottleneck.sources import open_source
+from bottleneck.sources.choice import Choice
 from bottleneck.store import FeatureStore
 from bottleneck.store.merge import copy_with
 from bottleneck.store.runs import append_run, read_runs, runs_path
@@ -60,7 +61,8 @@ def apply_corrections(options: RelabelOptions) -> Relabelled:
         When the table names an image that the file does not have, or says more than labels.
     """
     store = FeatureStore.open(options.features)
-    fixes = open_source([str(options.fixes)]).manifest
+    # Named, the column has to be there: without it every correction would take a label away.
+    fixes = open_source([str(options.fixes)], choice=Choice(label_column="label")).manifest
     rows = _rows_of(store.manifest, fixes, f"{options.fixes}", f"{store.path}")
     before = _names(store.manifest)
     after = [*before]
@@ -92,11 +94,6 @@ def _rows_of(ours: Manifest, fixes: Manifest, table: str, file: str) -> NDArray[
             hint="relabel changes labels only: leave those columns out.",
         )
     places = {key: row for row, key in enumerate(ours.keys)}
-    if not fixes.classes:
-        raise ManifestError(
-            f"{table}: expected a column label that names at least one class, found none",
-            hint="A header with path,label and a line per image.",
-        )
     unknown = [key for key in fixes.keys if key not in places]
     if unknown:
         shown = ", ".join(map(repr, unknown[:_SHOWN_KEYS]))

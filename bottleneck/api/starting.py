@@ -1,7 +1,7 @@
 """A pipeline to begin with, written for the images that are there."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,8 @@ def _steps(survey: Survey, sources: list[str], options: InitOptions) -> list[Ste
     for option in declared(SourceOptions):
         if (said := getattr(options, option.name)) is not None:
             steps[0][option.name] = (said, "")
+    said = asdict(options.choice())
+    steps[0] |= {name: (value, "") for name, value in said.items() if value is not None}
     targets = [*listed(options.targets)]
     if targets:
         steps[0]["targets"] = (targets, "kept in the file, for train")

@@ -72,6 +72,15 @@ def test_any_name_of_a_folder(cli, tmp_path, name):
     assert step.step.sources == (name,)
 
 
+def test_what_was_said_of_labels_is_in_the_pipeline(cli, colours, tmp_path):
+    assert cli("init", colours, "--label-from", "none", "--json").json["steps"] == ["features"]
+    cli("init", colours, "--depth", "2", "-o", "deep.toml")
+    assert steps(tmp_path / "deep.toml")["features"]["depth"] == 2
+    cli("init", colours, "--label-from", "parent", "-o", "parent.toml")
+    assert steps(tmp_path / "parent.toml")["features"]["label_from"] == "parent"
+    assert cli("run", "parent.toml", "--json").json[2]["result"]["accuracy"] == 1.0
+
+
 def test_a_pipeline_is_not_replaced(cli, colours, tmp_path):
     (tmp_path / "pipeline.toml").write_text("mine")
     refused = cli("init", colours)

@@ -79,3 +79,11 @@ def test_a_file_is_not_relabelled_in_place(cli, features, fixes):
     before = features.read_bytes()
     assert cli("relabel", features, fixes, "-o", features).code in (1, 2)
     assert features.read_bytes() == before
+
+
+def test_labels_may_only_be_taken_away(cli, features, tmp_path):
+    key = FeatureStore.open(features).keys[0]
+    (tmp_path / "fixes.csv").write_text(f"path,label\n{key},\n")
+    result = cli("relabel", features, tmp_path / "fixes.csv", "-o", tmp_path / "new.h5", "--json")
+    assert result.json["changed"] == 1
+    assert FeatureStore.open(tmp_path / "new.h5").labels[0] == -1
