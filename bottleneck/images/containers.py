@@ -52,6 +52,8 @@ _UNREADABLE_KINDS = (
     (4, b"ftypmsf1", "HEIF or AVIF"),
     (4, b"ftypavif", "AVIF"),
     (2048, b"PCD_", "Photo CD"),
+    (0, b"PF\n", "Coloured PFM"),
+    (0, b"P7\n", "PAM"),
     (0, b"gimp xcf", "XCF"),
     (0, b"\x76\x2f\x31\x01", "OpenEXR"),
     (0, b"#?RADIANCE", "Radiance HDR"),

@@ -87,6 +87,8 @@ def test_random_bytes(seed):
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
         b"\xc5\xd0\xd3\xc6" + b"\0" * 40,
         b"\xff\x0a\xff\xff",
+        b"PF\n8 8\n-1.0\n",
+        b"P7\nWIDTH 8\nHEIGHT 8\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n",
         b"\0\0\0\x0cJXL \r\n\x87\n",
         b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
         b"\xd7\xcd\xc6\x9a" + b"\0" * 40,

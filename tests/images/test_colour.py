@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from bottleneck.errors import ImageError
 from bottleneck.images import Geometry, decode
@@ -337,3 +337,43 @@ def test_an_unknown_mode_is_unsupported():
 def test_every_mode_of_the_installed_pillow_is_handled():
     for mode in Image.MODES:
         assert upright(Image.new(mode, (3, 2))).shape == (2, 3, 3)
+
+
+def test_a_jpeg_of_rgb_without_conversion(encode, scene):
+    pixels = scene(SIDE, SIDE)
+    data = encode(pixels, "JPEG", quality=100, keep_rgb=True)
+    np.testing.assert_allclose(decode(data, AS_IS), pixels, atol=2)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "TIFF", "MPO", "AVIF"])
+def test_the_first_of_several_frames(encode, kind):
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow does not write AVIF")
+    frames = [Image.new("RGB", (SIDE, SIDE), (level, 90, 160)) for level in (30, 220)]
+    data = encode(frames[0], kind, save_all=True, append_images=frames[1:])
+    shown = decode(data, AS_IS).astype(int)
+    assert np.abs(shown - [30, 90, 160]).max() <= (0 if kind in ("PNG", "TIFF") else 6)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_floats_of_a_portable_map(order):
+    values = RNG.random((SIDE, SIDE)).astype(f"{order}f4")
+    values[0, :2] = 0, 1
+    head = f"Pf\n{SIDE} {SIDE}\n{-1.0 if order == '<' else 1.0}\n".encode()
+    shown = decode(head + values.tobytes(), AS_IS)
+    np.testing.assert_array_equal(shown, grey3(np.rint(values[::-1] * np.float32(255))))
+
+
+def test_sixteen_bits_of_a_portable_pixmap():
+    values = RNG.integers(0, 65536, (SIDE, SIDE, 3)).astype(">u2")
+    data = f"P6 {SIDE} {SIDE} 65535\n".encode() + values.tobytes()
+    np.testing.assert_allclose(decode(data, AS_IS), values / 257, atol=1)
+
+
+@pytest.mark.parametrize("size", [16, 32, 48])
+def test_the_largest_of_an_icons_pictures(encode, size):
+    # Pillow writes icons of 24 bits with rows of transparency that are too short: 32 bits here.
+    image = Image.fromarray(RNG.integers(0, 256, (48, 48, 3), np.uint8)).convert("RGBA")
+    data = encode(image, "ICO", sizes=[(16, 16), (size, size)], bitmap_format="bmp")
+    expected = image.resize((size, size), Image.Resampling.LANCZOS).convert("RGB")
+    np.testing.assert_array_equal(decode(data, Geometry(size, "squash")), expected)

@@ -1,5 +1,6 @@
 """What headers declare: the right values, or a refusal that names the layout."""
 
+import itertools
 import struct
 import zlib
 
@@ -19,10 +20,13 @@ FORMATS = {1: "u", 2: "i", 3: "f"}
 
 
 def packed(samples, bits, kind, order):
-    if bits != 12:
+    if bits in (8, 16, 32, 64):
         return samples.astype(np.dtype(f"{FORMATS[kind]}{bits // 8}").newbyteorder(order)).tobytes()
-    text = "".join(f"{int(value):012b}" for value in samples.ravel())
-    return int(text, 2).to_bytes(len(text) // 8, "big")
+    packs = b""
+    for row in samples.reshape(len(samples), -1):  # rows begin with a byte
+        text = "".join(f"{int(value):0{bits}b}" for value in row)
+        packs += int(text.ljust(-(-len(text) // 8) * 8, "0"), 2).to_bytes(-(-len(text) // 8), "big")
+    return packs
 
 
 def tiff(
@@ -114,6 +118,76 @@ def test_what_is_not_decoded_right_is_refused_by_name(data, named):
     with pytest.raises(ImageError, match=named) as caught:
         decode(data, AS_IS)
     assert caught.value.reason is RowStatus.UNSUPPORTED
+
+
+KINDS = [
+    *((1, bits) for bits in (1, 2, 4, 6, 8, 10, 12, 14, 16, 24, 32, 64)),
+    *((2, bits) for bits in (8, 16, 32)),
+    *((3, bits) for bits in (16, 32, 64)),
+]
+# Photometric interpretation, channels, what the further ones are.
+MEANINGS = [
+    (0, 1, ()), (1, 1, ()), (1, 2, (0,)), (1, 2, (1,)), (1, 2, (2,)), (0, 2, (2,)), (1, 3, (0, 0)),
+    (2, 3, ()), (2, 4, (0,)), (2, 4, (1,)), (2, 4, (2,)), (5, 4, ()), (5, 5, (0,)), (6, 3, ()),
+    (9, 3, ()), (10, 3, ()),
+]  # fmt: skip
+
+
+def meant(unit, photometric, extra):
+    """The values by the format's definition; None where it has none."""
+    alpha = unit[:, :, -1:] if extra and extra[0] in (1, 2) else None
+    if photometric in (0, 1):
+        colour = np.repeat(1 - unit[:, :, :1] if photometric == 0 else unit[:, :, :1], 3, axis=2)
+    elif photometric == 2:
+        colour = unit[:, :, :3]
+    elif photometric == 5:
+        colour = (1 - unit[:, :, :3]) * (1 - unit[:, :, 3:4])
+    elif photometric == 6:
+        y, blue, red = unit[:, :, 0], unit[:, :, 1] - 128 / 255, unit[:, :, 2] - 128 / 255
+        green = y - 0.344136 * blue - 0.714136 * red
+        colour = np.clip(np.dstack([y + 1.402 * red, green, y + 1.772 * blue]), 0, 1)
+    else:
+        return None
+    if alpha is not None:
+        colour = colour + 1 - alpha if extra[0] == 1 else colour * alpha + 1 - alpha
+    return 255 * colour
+
+
+@pytest.mark.parametrize(("kind", "bits"), KINDS)
+def test_no_tiff_of_any_layout_is_decoded_to_other_values(kind, bits):
+    decoded = 0
+    for photometric, channels, extra in MEANINGS:
+        for order, deflate, separate in itertools.product("<>", (False, True), (False, True)):
+            top = 1 if kind == 3 else 2 ** min(bits, 16) - 1  # 32 bits hold 16
+            unit = np.random.default_rng(9).random((SIDE, SIDE, channels))
+            unit[0, :2] = [[0] * channels, [1] * channels]
+            if extra[:1] == (1,):
+                unit[:, :, :-1] = np.minimum(unit[:, :, :-1], unit[:, :, -1:])
+            unit = unit if kind == 3 else np.rint(unit * top) / top
+            tags = {338: list(extra)} if extra else {}
+            tags |= {530: [1, 1]} if photometric == 6 else {}
+            samples = unit * top if kind == 3 else np.rint(unit * top).astype(np.int64)
+            if kind == 2 and bits < 32:
+                samples = samples >> 1
+            data = tiff(
+                samples, bits, photometric,
+                order=order, deflate=deflate, separate=separate and channels > 1,
+                kind=kind, tags=tags,
+            )  # fmt: skip
+            try:
+                shown = decode(data, AS_IS)
+            except ImageError as error:
+                assert error.reason is RowStatus.UNSUPPORTED, error  # noqa: PT017
+                continue
+            decoded += 1
+            # Pillow keeps the upper byte of 16-bit colours, and multiplies what it has kept.
+            expected = meant(unit, photometric, extra)
+            assert expected is not None, photometric
+            np.testing.assert_allclose(shown, expected, atol=3 if bits == 16 else 1.6)
+    assert bool(decoded) == ((kind, bits) in DECODED)
+
+
+DECODED = {*((1, bits) for bits in (1, 2, 4, 8, 12, 16, 32)), (2, 32), (3, 32)}
 
 
 def chunk(kind, body):
