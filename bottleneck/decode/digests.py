@@ -15,9 +15,16 @@ _LOOK_AT_ONCE = 4096
 
 
 def image_digest(image: bytes | NDArray[np.unsignedinteger[Any]]) -> NDArray[np.uint8]:
-    """Return the BLAKE2b hash of an image as its source keeps it: uint8, shape (16,)."""
-    data = image if isinstance(image, bytes) else np.ascontiguousarray(image).tobytes()
-    return np.frombuffer(content_digest(data), np.uint8)
+    """Return the BLAKE2b hash of an image as its source keeps it: uint8, shape (16,).
+
+    Of pixels it covers height, width, channels and type too: the same bytes in another shape are
+    another picture.
+    """
+    if isinstance(image, bytes):
+        return np.frombuffer(content_digest(image), np.uint8)
+    shape = (*image.shape, 1) if image.ndim == 2 else image.shape
+    about = f"{' '.join(map(str, shape))} {image.dtype.str} "
+    return np.frombuffer(content_digest(about.encode() + image.tobytes()), np.uint8)
 
 
 def row_keys(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fakes import LateBackbone, MeanBackbone, fake_embedder
 
-from bottleneck.decode import open_decoder
+from bottleneck.decode import image_digest, open_decoder
 from bottleneck.extraction import embed
 from bottleneck.extraction.inference import Consumer, infer
 from bottleneck.sources import PixelSource
@@ -59,3 +59,18 @@ def test_whoever_stops_early_ends_the_workers(source, monkeypatch):
     found.close()
     assert len(set(closed)) == 1
     assert list(embed(fake_embedder(), source, [], workers=2)) == []
+
+
+def test_extract_does_not_copy_features_of_equal_bytes_in_another_shape(source, run):
+    result = run(source, embedder=fake_embedder())
+    assert (result.ok, result.copied, result.computed) == (10, 0, 10)
+
+
+def test_a_digest_is_of_the_picture(rng):
+    pixels = rng.integers(0, 256, (6, 4), np.uint8)
+    same = [pixels, pixels[..., None], np.asfortranarray(pixels), pixels.copy()]
+    others = [pixels.reshape(4, 6), pixels.reshape(2, 4, 3), pixels.view(np.uint16), pixels.T]
+    digests = {image_digest(image).tobytes() for image in same}
+    assert len(digests) == 1
+    assert len(digests | {image_digest(image).tobytes() for image in others}) == 5
+    assert image_digest(pixels.ravel()).shape == (16,)  # no picture: refused where it is drawn
