@@ -79,7 +79,7 @@ def print_comparison(result: dict[str, Any]) -> None:
 def _duplicates(found: dict[str, Any]) -> str | None:
     """Say which images occur twice, and what was not looked for."""
     if not found["searched_near"]:
-        near = "nearly equal ones not looked for (too many images)"
+        near = f"nearly equal ones not looked for (more than {found['most_rows']:,} images)"
     elif found["exact"] or found["near"]:
         near = f"{found['near']} near sets"
     else:

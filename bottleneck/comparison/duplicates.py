@@ -16,8 +16,9 @@ from bottleneck.comparison.distinct import Distinct
 from bottleneck.comparison.nearness import least_cosines
 from bottleneck.heads.rows import Rows
 
-MOST_ROWS = 50_000
-"""Above this, near duplicates are not looked for: the work grows with the square."""
+MOST_PRODUCTS = 100_000**2 * 1280
+"""Rows times rows times features above which near duplicates are not looked for: all pairs are
+compared, which takes some minutes on two cores at this size."""
 
 
 def exact_sets(digests: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -40,6 +41,11 @@ def exact_sets(digests: NDArray[np.uint8]) -> NDArray[np.int64]:
     _, first, inverse = np.unique(digests[known], axis=0, return_index=True, return_inverse=True)
     labels[known] = known[first[inverse.ravel()]]
     return number_sets(labels)
+
+
+def most_rows(dim: int) -> int:
+    """Return how many rows of a length near duplicates are looked for among."""
+    return math.isqrt(MOST_PRODUCTS // dim)
 
 
 def number_sets(labels: NDArray[np.integer]) -> NDArray[np.int64]:

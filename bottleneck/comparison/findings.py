@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from bottleneck.comparison.alignment import Aligned, Features
 from bottleneck.comparison.duplicates import (
-    MOST_ROWS,
     NearDuplicates,
     exact_sets,
     keep_together,
+    most_rows,
     near_duplicates,
 )
 from bottleneck.comparison.label_errors import doubt_labels
@@ -117,12 +117,15 @@ class Twins:
         Which features decided what is nearly equal.
     threshold : float or None
         Least cosine as asked for; None where it is from the data.
+    most_rows : int
+        Among how many rows nearly equal ones are looked for, at the length of the features.
     """
 
     exact: NDArray[np.int64]
     near: NearDuplicates | None
     features: str
     threshold: float | None
+    most_rows: int
 
     def groups(self, aligned: Aligned, n_folds: int) -> NDArray[np.int32]:
         """Return which rows belong to one fold: groups and duplicates, joined."""
@@ -143,7 +146,8 @@ def find_twins(aligned: Aligned, threshold: float | None) -> Twins:
     """
     features = max(aligned.features, key=lambda one: one.dim)
     near = None
-    if len(aligned.y) <= MOST_ROWS:
+    most = most_rows(features.dim)
+    if len(aligned.y) <= most:
         near = near_duplicates(
             features.take(np.arange(len(aligned.y))),
             aligned.y,
@@ -151,7 +155,7 @@ def find_twins(aligned: Aligned, threshold: float | None) -> Twins:
             test=_of_split(aligned, "test"),
             threshold=threshold,
         )
-    return Twins(exact_sets(aligned.digests), near, features.name, threshold)
+    return Twins(exact_sets(aligned.digests), near, features.name, threshold, most)
 
 
 def duplicate_sets(aligned: Aligned, twins: Twins) -> dict[str, Any]:
@@ -161,7 +165,8 @@ def duplicate_sets(aligned: Aligned, twins: Twins) -> dict[str, Any]:
     -------
     dict
         ``threshold`` (the least cosine asked for, or null: from the data), ``least_cosine`` (the
-        smallest and the largest that rows needed), ``features``, ``searched_near``, ``exact``
+        smallest and the largest that rows needed), ``features``, ``searched_near``,
+        ``most_rows`` (up to which near ones are looked for with features of this length), ``exact``
         and ``near`` (sets), ``test_split`` (whether there are test rows and training rows),
         ``leaks`` (sets across them), ``leaked_rows`` (test rows that equal or nearly equal a
         training row), ``conflicts`` (sets with several labels); ``sets``: of each ``images``,
@@ -183,6 +188,7 @@ def duplicate_sets(aligned: Aligned, twins: Twins) -> dict[str, Any]:
         else [float(near.least.min()), float(near.least.max())],
         "features": twins.features,
         "searched_near": near is not None,
+        "most_rows": twins.most_rows,
         "exact": sum(line["exact"] for line in lines),
         "near": sum(not line["exact"] for line in lines),
         "test_split": bool(train.any() and test.any()),

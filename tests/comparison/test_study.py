@@ -231,9 +231,12 @@ def test_what_is_not_listed_is_counted(blobs, monkeypatch):
     aligned = align([blobs("x.h5", digests=digests, noise=1)])
     monkeypatch.setattr("bottleneck.comparison.findings.MOST_SETS", 4)
     monkeypatch.setattr("bottleneck.comparison.findings.MOST_LEAKED", 5)
-    monkeypatch.setattr("bottleneck.comparison.findings.MOST_ROWS", 239)
+    monkeypatch.setattr(
+        "bottleneck.comparison.duplicates.MOST_PRODUCTS", 239**2 * aligned.features[0].dim
+    )
     found = duplicate_sets(aligned, find_twins(aligned, None))
     assert not found["searched_near"]
+    assert found["most_rows"] == 239
     assert (found["exact"], found["leaks"], len(found["sets"])) == (7, 7, 4)
     assert found["sets_left_out"] == 3
     test = aligned.splits == 3

@@ -222,8 +222,8 @@ function drawDuplicates() {
   const lead = `${plural(found.exact, "set")} of equal files` + (found.searched_near
     ? `, ${plural(found.near, "set")} of nearly equal images: their features on ${found.features} are alike as those of different images hardly ever are ` +
       `(cosine of at least ${cosines}, ${found.threshold === null ? "from the data" : "as asked for"}). `
-    : "; nearly equal images were not looked for, there are too many. ") +
-    (!found.test_split ? "Duplicates are in one fold, so none is judged by a head that learnt it."
+    : `; nearly equal images were not looked for, there are more than ${whole(found.most_rows)}. `) +
+    (!found.test_split ? `${found.searched_near ? "Duplicates" : "Equal files"} are in one fold, so none is judged by a head that learnt it.`
       : found.leaked_rows ? `${plural(found.leaked_rows, "test image")} are training images again: they flatter every score above.`
       : found.searched_near ? "None crosses from training to test." : "No equal files cross from training to test.");
   const item = (set) => h("li", {},
