@@ -186,11 +186,11 @@ def kind_of(location: str) -> str | None:
     return next((kind.name for kind in kinds().values() if kind.names.fullmatch(name)), None)
 
 
-def containers_in(names: Iterable[str]) -> dict[str, list[str]]:
-    """Return the files that make a folder a source, by their kind, in the order given."""
+def by_kind(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the tables and containers among some files, by their kind, in the order given."""
     found: dict[str, list[str]] = {}
     for name in names:
         kind = kind_of(name)
-        if kind is not None and kind != "image" and kinds()[kind].joined:
+        if kind is not None and kind != "image":
             found.setdefault(kind, []).append(name)
     return found

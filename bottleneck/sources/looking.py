@@ -10,7 +10,7 @@ from bottleneck.location import is_url
 from bottleneck.manifest import natural_sort, split_code
 from bottleneck.sources.endings import ENDINGS_HINT, WHAT_TO_DO, suffix
 from bottleneck.sources.folder import NoImagesError, list_folder
-from bottleneck.sources.kinds import containers_in, kinds
+from bottleneck.sources.kinds import by_kind, kinds
 from bottleneck.sources.listing import Listing, join, left_out
 from bottleneck.sources.rules import begins_like_an_image, is_hidden_name
 from bottleneck.sources.together import GivenFolder
@@ -23,7 +23,6 @@ _CONTENTS = {
     b"PAR1": ("Parquet", ".parquet"),
     b"\x93NUMPY": ("an array of NumPy", ".npy"),
 }
-_LFS = b"version https://git-lfs"
 
 
 def look_into(folder: str) -> GivenFolder | tuple[str, list[str], Listing]:
@@ -44,13 +43,13 @@ def look_into(folder: str) -> GivenFolder | tuple[str, list[str], Listing]:
     base = folder.rstrip("/") if is_url(folder) else folder
 
     def containers() -> dict[str, list[str]]:
-        return containers_in(_list_containers(folder)[0])
+        return by_kind(_list_sources(folder)[0])
 
     try:
         keys, listing = list_images(folder) if is_url(folder) else list_folder(folder)
     except NoImagesError as error:
-        found, others = _list_containers(folder)
-        kind, names = _one_kind(folder, containers_in(found), error)
+        found, others = _list_sources(folder)
+        kind, names = _one_kind(folder, by_kind(found), error)
         others = join([others, left_out(set(found).difference(names))])
         return kind, [posixpath.join(base, name) for name in names], others
     if ".parquet" in listing.endings:
@@ -58,20 +57,20 @@ def look_into(folder: str) -> GivenFolder | tuple[str, list[str], Listing]:
     return GivenFolder(folder, keys, listing)
 
 
-def _list_containers(folder: str) -> tuple[list[str], Listing]:
-    """Return the names of all containers in natural order, and what else there is."""
+def _list_sources(folder: str) -> tuple[list[str], Listing]:
+    """Return the names of all tables and containers in natural order, and what else there is."""
     if is_url(folder):
         names = list_keys(folder)
-        found = [name for name in names if _is_container(posixpath.basename(name))]
+        found = [name for name in names if _is_source(posixpath.basename(name))]
         listing = left_out(set(names).difference(found))
     else:
-        found, listing = list_folder(folder, _is_container)
+        found, listing = list_folder(folder, _is_source)
     natural_sort(found)
     return found, listing
 
 
-def _is_container(name: str) -> bool:
-    return not is_hidden_name(name) and bool(containers_in([name]))
+def _is_source(name: str) -> bool:
+    return not is_hidden_name(name) and bool(by_kind([name]))
 
 
 def _one_kind(
@@ -130,10 +129,10 @@ def _explained(
     folder: str, found: Mapping[str, Sequence[str]], none: NoImagesError
 ) -> NoImagesError:
     """Add to an empty folder's error what lies in it."""
-    tables = [name for kind in ("CSV", "JSON lines", "HDF5") for name in found.get(kind, ())]
+    others = [name for names in found.values() for name in names]
     hint = none.hint
-    if tables:
-        hint = f"Give the file itself: {posixpath.join(folder, tables[0])}"
+    if others:
+        hint = f"Give the file itself: {posixpath.join(folder, others[0])}"
     told = "; ".join(none.listing.lines()) if none.listing else ""
     return NoImagesError(f"{none.message}{f' ({told})' if told else ''}", hint=hint)
 
@@ -163,9 +162,7 @@ def refuse_unknown(path: str, *, present: bool) -> None:
     if not present and todo is None:
         return
     what = f"a file that ends in .{ending}" if ending else "a file without an ending"
-    if start.startswith(_LFS):
-        what, todo = "a pointer of Git LFS and not the file itself", "Fetch it: git lfs pull"
-    elif inside and ending != "mat":
+    if inside and ending != "mat":
         what += f", {inside[0]} inside"
         todo = todo if ending in WHAT_TO_DO else f"If it holds images, call it {name}{inside[1]}."
     raise SourceError(

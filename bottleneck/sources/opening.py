@@ -16,7 +16,7 @@ from bottleneck.sources.base import Source
 from bottleneck.sources.choice import AS_FOUND, Choice
 from bottleneck.sources.files import FileSource
 from bottleneck.sources.folder import label_by_folder
-from bottleneck.sources.kinds import CONTAINERS, Kind, containers_in, kind_of, kinds
+from bottleneck.sources.kinds import CONTAINERS, Kind, by_kind, kind_of, kinds
 from bottleneck.sources.layout import common_folder
 from bottleneck.sources.listing import Listing, join, left_out
 from bottleneck.sources.looking import look_into, refuse_unknown
@@ -107,7 +107,7 @@ def _open_all(
         found = _open_one(waiting.pop(), asked)
         if isinstance(found, str):
             files.append(found)
-        elif isinstance(found, list):  # folders that a pattern stands for
+        elif isinstance(found, list):  # folders or tables that a pattern stands for
             waiting += reversed(found)
         elif isinstance(found, _Given) and (same := _same_kind(opened, found)):
             same.texts += found.texts
@@ -132,7 +132,7 @@ def _same_kind(opened: Sequence[object], found: _Given) -> _Given | None:
 def _open_one(text: str, asked: Request) -> Source | GivenFolder | _Given | str | list[str]:
     """Open a source; containers are only told, and an image is given back as it is.
 
-    For a pattern that matches folders only, they are given back, as a shell would.
+    For a pattern that matches folders or tables only, they are given back, as a shell would.
     """
     if re.match(r"(s3|gs|gcs|https?|memory):/[^/]", text):
         raise SourceError(
@@ -162,21 +162,21 @@ def _open_one(text: str, asked: Request) -> Source | GivenFolder | _Given | str 
         return kind.open(replace(asked, name=location, locations=[location], part=part))
     if name == "image" or present:
         if not is_url(location) and not present:
-            raise SourceError(f"there is no file {location}")
+            raise SourceError(f"there is no file {location}", hint=_slashed(location))
         if name != "image":
             refuse_unknown(location, present=True)
         return location
     if is_url(location):
         refuse_unknown(location, present=False)
         return _open_folder(location, asked)
-    raise SourceError(f"expected images, got {text}, which does not exist", hint=_missing(text))
+    raise SourceError(
+        f"expected images, got {text}, which does not exist", hint=_slashed(text) or _HINT
+    )
 
 
-def _missing(text: str) -> str:
-    slashed = text.replace("\\", "/")
-    if slashed != text and Path(slashed).exists():
-        return f"Write / between folders: {slashed}"
-    return _HINT
+def _slashed(text: str) -> str | None:
+    plain = text.replace("\\", "/")
+    return f"Write / between folders: {plain}" if plain != text and Path(plain).exists() else None
 
 
 def _without_scheme(text: str) -> str:
@@ -221,9 +221,11 @@ def _open_pattern(
         others = left_out(name for name in found if kind_of(name) != "image")
         listing = Listing(others.endings, {**others.reasons, **reasons})
         return _open_images(images, list(map(fixed_part, names)), text, listing, asked.choice)
-    containers = containers_in(found)
+    containers = by_kind(found)
     if len(containers) == 1:
         (kind, of_kind), = containers.items()  # fmt: skip
+        if not kinds()[kind].joined:
+            return of_kind  # tables, each a source of its own
         beside = left_out(set(found).difference(of_kind))
         return _Given(kinds()[kind], part, [text], of_kind, beside)
     if folders and "**" not in text:

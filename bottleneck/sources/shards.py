@@ -10,15 +10,18 @@ from typing import Protocol
 
 import numpy as np
 
+from bottleneck.errors import SourceError
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedStrings
-from bottleneck.sources.blob import Blob, open_blob
+from bottleneck.sources.blob import Blob, listing, open_blob
 from bottleneck.sources.endings import CONTAINER_ENDINGS
 from bottleneck.sources.layout import common_folder, split_of_name
 from bottleneck.sources.listing import Listing
 
 _ASKED_AT_ONCE = 16
+
+_POINTER, _LONGEST_POINTER = b"version https://git-lfs", 1024
 
 _ENDING = re.compile(
     rf"\.({'|'.join(re.escape(one) for ends in CONTAINER_ENDINGS.values() for one in ends)})$", re.I
@@ -60,10 +63,23 @@ def open_shards(locations: Sequence[str]) -> list[Shard]:
         named = list(zip(blobs, plain, strict=True))
     shards = []
     for blob, text in named:
+        _refuse_pointer(blob)
         relative = text.removeprefix(common).lstrip("/") if common else text
         prefix = f"{_ENDING.sub('', relative)}/" if len(plain) > 1 else ""
         shards.append(Shard(blob, prefix, split_of_name(relative)))
     return shards
+
+
+def _refuse_pointer(blob: Blob) -> None:
+    """Refuse what Git leaves in the place of a large file that was not fetched."""
+    if len(_POINTER) < blob.size < _LONGEST_POINTER:
+        with listing():
+            start = blob.read(0, len(_POINTER))
+        if start == _POINTER:
+            raise SourceError(
+                f"{blob.name} is a pointer of Git LFS and not the file itself",
+                hint="Fetch the files: git lfs pull",
+            )
 
 
 def row_keys(shards: Sequence[Shard], counts: Sequence[int], names: PackedStrings) -> PackedStrings:

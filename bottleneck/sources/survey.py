@@ -1,5 +1,6 @@
 """What a source holds, told before the first image is computed."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -10,11 +11,20 @@ from numpy.typing import NDArray
 from bottleneck.location import readable
 from bottleneck.manifest import SPLITS, UNLABELLED, Manifest, split_code
 from bottleneck.sources.base import Source
+from bottleneck.sources.endings import CONTAINER_ENDINGS
 from bottleneck.sources.listing import Listing
 from bottleneck.targets import MISSING
 
 _FIRST_CLASSES = 6
 """Classes named with their counts; of more only the smallest is named as well."""
+
+_TABLES = [
+    f".{ending}"
+    for kind in ("CSV", "JSON lines", "Parquet")
+    for ending in CONTAINER_ENDINGS[kind]
+    if ending != "txt"  # more often a readme
+]
+"""Endings of tables, one of which may name the classes of the images beside it."""
 
 _LIKE_SPLITS = {"dev", "eval", "holdout", "unlabeled", "unlabelled"}
 """Folder names of data sets that are no classes, beside those that are read as splits."""
@@ -88,7 +98,7 @@ class Survey:
             },
             listing=source.listing,
             first=tuple(_row(manifest, row) for row in range(min(rows, len(manifest)))),
-            warnings=tuple(_warnings(manifest, counts[1:].tolist())),
+            warnings=tuple(_warnings(manifest, counts[1:].tolist(), source.listing)),
         )
 
     def lines(self) -> list[str]:
@@ -152,9 +162,23 @@ def _count(n: int, one: str, more: str) -> str:
     return f"{n} {one if n == 1 else more}"
 
 
-def _warnings(manifest: Manifest, counts: Sequence[int]) -> list[str]:
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _plainly(name: str) -> str:
+    return _composed(name).strip().casefold()
+
+
+def _warnings(manifest: Manifest, counts: Sequence[int], listing: Listing) -> list[str]:
     found = []
     classes = manifest.classes
+    tables = [ending for ending in _TABLES if ending in listing.endings]
+    if not classes and tables:
+        found.append(
+            f"there is a {' and a '.join(tables)} beside the images: if it names their classes, "
+            "give the table as the source"
+        )
     splits = [c for c in classes if split_code(c) is not None or c.lower() in _LIKE_SPLITS]
     if splits:
         found.append(
@@ -175,12 +199,12 @@ def _warnings(manifest: Manifest, counts: Sequence[int]) -> list[str]:
         )
     spellings: dict[str, list[str]] = {}
     for name in classes:
-        spellings.setdefault(name.strip().casefold(), []).append(name)
-    found += [
-        f"the classes {' and '.join(map(repr, same))} differ only in case or spaces"
-        for same in spellings.values()
-        if len(same) > 1
-    ]
+        spellings.setdefault(_plainly(name), []).append(name)
+    for same in (names for names in spellings.values() if len(names) > 1):
+        accents = len({*map(_composed, same)}) < len(same)
+        told = " and ".join(map(ascii if accents else repr, same))
+        how = "how accents are written" if accents else "case or spaces"
+        found.append(f"the classes {told} differ only in {how}")
     train = SPLITS.index("train")
     if (manifest.splits == train).any():
         learnt = np.unique(manifest.labels[manifest.splits == train])

@@ -119,7 +119,7 @@ def separator_of(first: list[str]) -> str:
 def _csv_rows(path: str, reader: Any, width: int, separator: str) -> Iterator[_Row]:
     for raw in reader:
         cells = [cell.strip() for cell in raw]
-        if cells in ([], [""]):
+        if not any(cells):  # as spreadsheets leave behind the last row
             continue
         if any(cells[width:]):
             raise ManifestError(
