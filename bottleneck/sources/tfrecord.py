@@ -9,7 +9,6 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +16,7 @@ from bottleneck.errors import ImageError, ManifestError, SourceError
 from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedBuilder
 from bottleneck.sources.blob import Blob, Window, listing
+from bottleneck.sources.crc32c import masked_crc32c
 from bottleneck.sources.example_proto import Feature, MalformedError, read_features
 from bottleneck.sources.listing import Listing, not_used
 from bottleneck.sources.rules import label_of
@@ -253,12 +253,6 @@ def _records(blob: Blob, window: Window) -> Iterator[tuple[int, int]]:
             raise _cut_short(blob, offset, behind - offset)
         yield offset, length
         offset = behind
-
-
-def masked_crc32c(data: bytes) -> int:
-    """Return the CRC-32C as TFRecord files store it: rotated and shifted by a constant."""
-    crc = int(google_crc32c.value(data))
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def _cut_short(blob: Blob, offset: int, expected: int) -> SourceError:
