@@ -111,7 +111,9 @@ def _design_effect(holds: NDArray[np.bool_], units: NDArray[np.int64]) -> float:
     if share in (0.0, 1.0):  # nothing says how alike the rows of a group are: as alike as can be
         return n / n_units
     variance = _variance_of_sum((holds - share) / n, units)
-    return max(1.0, variance / (share * (1 - share) / n))
+    found = max(1.0, variance / (share * (1 - share) / n))
+    # Half a group more, as alike as can be: of few groups, the one that differs may be unseen.
+    return (found * n_units + 0.5 * n / n_units) / (n_units + 0.5)
 
 
 def _means_over_classes(

@@ -82,6 +82,7 @@ def coverage(repeats, n, recall, *, size=1, alike=5.0, priors=None, seed=0):
 
 
 GROUPED = [(1, 150), (4, 600), (16, 2400)]
+FEW_GROUPS = [(4, 160, 0.95), (16, 640, 0.8), (16, 640, 0.95)]
 NEAR_THE_ENDS = [
     (250, [0.95, 0.85, 0.75, 0.9]),
     (100, [0.95] * 3),
@@ -105,6 +106,13 @@ def test_groups_are_covered_in_4000(size, n):
     assert all(0.93 <= share <= 0.97 for share in found.values()), found
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize(("size", "n", "recall"), FEW_GROUPS)
+def test_few_groups_are_covered_in_4000(size, n, recall):
+    found = coverage(4000, n, [recall] * 3, size=size)
+    assert all(0.93 <= share <= 0.97 for share in found.values()), found
+
+
 @pytest.mark.parametrize(("n", "recall"), NEAR_THE_ENDS)
 def test_the_ends_and_tiny_classes_are_covered(n, recall):
     found = coverage(300, n, recall)
@@ -115,7 +123,7 @@ def test_the_ends_and_tiny_classes_are_covered(n, recall):
 @pytest.mark.parametrize(("n", "recall"), NEAR_THE_ENDS)
 def test_the_ends_and_tiny_classes_are_covered_in_4000(n, recall):
     found = coverage(4000, n, recall)
-    assert all(share >= 0.915 for share in found.values()), found
+    assert all(share >= 0.925 for share in found.values()), found
 
 
 def test_the_log_loss_is_covered():
