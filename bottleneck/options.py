@@ -170,12 +170,12 @@ class TrainOptions(Options):
     _: KW_ONLY
     head: Annotated[
         str,
-        Option("logreg, svm, ridge, mlp or another name, or a path: sklearn.svm.SVC.",
+        Option("logreg, svm, ridge, lda, nearest_mean, knn, mlp, or a path: sklearn.svm.SVC.",
                metavar="NAME"),
     ] = "logreg"  # fmt: skip
     settings: Annotated[
         Names,
-        Option("Parameter of mlp or of a classifier by its path.", ("--set",), "K=V"),
+        Option("Parameter of lda, knn, mlp or of a classifier by its path.", ("--set",), "K=V"),
     ] = ()
     C: Annotated[
         str | float | Sequence[float] | None,
@@ -213,7 +213,7 @@ class TrainOptions(Options):
     targets: Annotated[
         Names,
         Option(
-            "Predict this target, not the class; repeatable. logreg: labels, ridge: numbers.",
+            "Predict this target, not the class; repeatable. logreg: labels, ridge: numbers, knn.",
             ("--target",),
             "NAME",
         ),
@@ -308,7 +308,7 @@ class CompareOptions(Options):
     heads: Annotated[
         Names,
         Option(
-            "logreg, svm, ridge, mlp, knn; the first makes the curves.",
+            "Names as for train --head; the first one makes the curves.",
             metavar="NAMES",
             commas=True,
         ),

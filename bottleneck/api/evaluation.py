@@ -16,7 +16,7 @@ from bottleneck.progress import Progress
 from bottleneck.writing import prepare_output, write_text
 
 if TYPE_CHECKING:
-    from bottleneck.heads.saved import Head
+    from bottleneck.heads.head import Head
     from bottleneck.store import FeatureStore, RowChoice
 
 

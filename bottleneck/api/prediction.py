@@ -23,7 +23,7 @@ from bottleneck.status import RowStatus
 from bottleneck.writing import prepare_output
 
 if TYPE_CHECKING:
-    from bottleneck.heads.saved import Head
+    from bottleneck.heads.head import Head
     from bottleneck.sources import Source
     from bottleneck.store import FeatureStore
 

@@ -11,7 +11,7 @@ from bottleneck.errors import HeadError, OptionError
 from bottleneck.targets import column_names
 
 if TYPE_CHECKING:
-    from bottleneck.heads.saved import Head
+    from bottleneck.heads.head import Head
 
 COLUMNS = ("key", "label", "probability", "error")
 

@@ -1,8 +1,8 @@
 """Fit a head on stored features, select its strength and judge it once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,19 +14,16 @@ from bottleneck.api.training_rows import (
 )
 from bottleneck.declare import listed
 from bottleneck.errors import OptionError
-from bottleneck.heads.catalogue import head_spec
+from bottleneck.heads.registry import head_kind, head_names
 from bottleneck.heads.selection.grid import parse_counts, parse_grid
 from bottleneck.options import TrainOptions
 from bottleneck.progress import Progress
 from bottleneck.writing import prepare_output
 
 if TYPE_CHECKING:
-    from bottleneck.heads.rows import Rows
-    from bottleneck.heads.saved import Head
-    from bottleneck.heads.selection.fitted import Fitted
+    from bottleneck.heads.head import Head
+    from bottleneck.heads.kind import HeadKind
     from bottleneck.store import FeatureStore, RowChoice
-
-_Fit: TypeAlias = "Callable[[Rows, RowChoice, tuple[str, ...]], Fitted]"
 
 
 @dataclass(frozen=True)
@@ -54,13 +51,14 @@ class Trained:
 
 def fit_head(options: TrainOptions) -> Trained:
     """Train; see :func:`bottleneck.train`."""
-    from bottleneck.heads import Head
+    from bottleneck.heads import Head, select
     from bottleneck.heads.rows import rows_of
+    from bottleneck.heads.selection.targets import task_of_targets
     from bottleneck.heads.training_rows import TrainingRows
     from bottleneck.store import FeatureStore
 
     progress = options.progress
-    fit = _how_to_fit(options)
+    kind, asked = _what_to_fit(options)
     place = prepare_output(options.output, kind="head", inputs=options.paths("reads"))
     if place.exists() and not options.overwrite:
         raise OptionError(
@@ -72,11 +70,18 @@ def fit_head(options: TrainOptions) -> Trained:
     names = store.manifest.targets.find(listed(options.targets), str(store.path))
     held = mask_of_test(store, options.holdout, options.seed, names)
     train = training_rows(store, held, names)
-    if names and options.head.lower() == "logreg":
-        require_labels_to_judge_by(store, held, names)
+    if names and task_of_targets(kind, train.y) == "labels":
+        require_labels_to_judge_by(store, held, names, kind.name)
     _note_left_out(train, progress)
     progress.stage(f"fitting {options.head} on {len(train.rows)} rows")
-    fitted = fit(rows_of(store, output, train.rows), train, names or store.classes)
+    fitted = select(
+        rows_of(store, output, train.rows),
+        train.y,
+        classes=names or store.classes,
+        keys=train.keys,
+        groups=train.groups,
+        **asked,
+    )
     for note in fitted.notes:
         progress.note(note)
     left_out = {
@@ -105,15 +110,15 @@ def fit_head(options: TrainOptions) -> Trained:
         "task": fitted.task,
         "best": dict(fitted.best),
         "cv": [dict(entry) for entry in fitted.cv],
-        "metric": fitted.metric,
-        "nested": None if fitted.nested is None else dict(fitted.nested),
-        "curve": [dict(point) for point in fitted.curve],
-        "shots": [dict(point) for point in fitted.shots],
-        "temperature": fitted.temperature,
+        "metric": fitted.report["metric"],
+        "nested": fitted.report.get("nested"),
+        "curve": fitted.report.get("curve", []),
+        "shots": fitted.report.get("shots", []),
+        "temperature": fitted.report.get("temperature"),
         "test": judged,
         "baseline": None if names else _baseline(store, train, test),
         "seconds": round(fitted.seconds, 3),
-        "rows": fitted.rows,
+        "rows": fitted.report["rows"],
         "features": fitted.dim,
         "classes": 0 if fitted.task == "numbers" else len(fitted.classes),
         "class_names": [] if options.targets else list(fitted.classes),
@@ -147,129 +152,53 @@ def _rule(options: TrainOptions, targets: tuple[str, ...]) -> dict[str, Any] | N
     return rule | ({"targets": list(targets)} if targets else {})
 
 
-def _how_to_fit(options: TrainOptions) -> _Fit:
-    if options.engine == "keras" and options.head.lower() not in ("logreg", "svm"):
+def _what_to_fit(options: TrainOptions) -> "tuple[HeadKind, dict[str, Any]]":
+    """Check the options that are about the head, before any work; return how it is selected."""
+    from bottleneck.heads.selection.settings import parse_settings
+    from bottleneck.heads.selection.targets import require_targets
+
+    kind = head_kind(options.head)
+    if options.engine == "keras" and len(kind.engines) < 2:
+        both = [name for name in head_names() if len(head_kind(name).engines) > 1]
         raise OptionError(
-            f"expected the head logreg or svm for --engine keras, got {options.head}",
+            f"expected the head {' or '.join(both)} for --engine keras, got {options.head}",
             hint="Others are not solved in passes of losses and gradients; leave it out.",
         )
     if options.targets:
-        return _of_targets(options)
-    if "." in options.head:
-        return _imported(options)
-    return _listed(options) if head_spec(options.head).linear else _network(options)
-
-
-def _network(options: TrainOptions) -> _Fit:
-    """Check the options of the small network; return what fits it."""
-    from bottleneck.heads import select_mlp
-    from bottleneck.heads.kinds.imported import parse_settings
-    from bottleneck.heads.selection.network import checked_settings
-
-    settings = checked_settings(parse_settings(listed(options.settings)))
-    _refuse_options_of_strengths(options)
-    return lambda rows, train, classes: select_mlp(
-        rows,
-        train.y,
-        classes=classes,
-        keys=train.keys,
-        groups=train.groups,
-        settings=settings,
-        n_folds=options.cv,
-        seed=options.seed,
-        jobs=options.jobs,
-    )
-
-
-def _refuse_options_of_strengths(options: TrainOptions) -> None:
-    for name in ("C", "one_se", "nested", "curve", "shots", "calibrate"):
-        if getattr(options, name):
-            raise OptionError(
-                f"expected no --{name.replace('_', '-')} for {options.head}",
-                hint="It is for the heads logreg, svm and ridge; use --set name=value.",
-            )
-
-
-def _of_targets(options: TrainOptions) -> _Fit:
-    """Check the options of a head of targets; return what fits it."""
-    from bottleneck.heads.selection.targets import require_target_head, select_targets
-
-    head = options.head.lower()
-    require_target_head(head)
-    for name in ("settings", "nested", "curve", "shots", "calibrate"):
-        if getattr(options, name):
-            option = "set" if name == "settings" else name
-            raise OptionError(
-                f"expected no --{option} with --target",
-                hint="It is for heads that tell classes apart.",
-            )
+        require_targets(kind)
+        _refuse(options, ("nested", "curve", "shots", "calibrate"), "with --target")
+    if not kind.parameter:
+        _refuse(options, ("C", "one_se", "nested"), f"for {kind.name}")
+    if not kind.few_rows:
+        _refuse(options, ("curve", "shots", "calibrate"), f"for {kind.name}")
     grid = parse_grid(str(options.C)) if options.C else None
-    return lambda rows, train, names: select_targets(
-        rows,
-        train.y,
-        names=names,
-        keys=train.keys,
-        groups=train.groups,
-        head=head,
-        grid=grid,
-        n_folds=options.cv,
-        seed=options.seed,
-        jobs=options.jobs,
-        one_se=options.one_se,
-        engine=options.engine,
-    )
-
-
-def _listed(options: TrainOptions) -> _Fit:
-    """Check the options of a head of the catalogue; return what fits it."""
-    from bottleneck.heads import select
-
-    grid = parse_grid(str(options.C)) if options.C else None
-    curve = parse_grid(str(options.curve)) if options.curve else ()
-    shots = parse_counts(str(options.shots)) if options.shots else ()
-    if options.settings:
-        raise OptionError(
-            f"expected no --set for the head {options.head}",
-            hint="Only mlp and a classifier given by its path have parameters: --head mlp.",
-        )
-    return lambda rows, train, classes: select(
-        rows,
-        train.y,
-        classes=classes,
-        keys=train.keys,
-        groups=train.groups,
-        head=options.head,
-        grid=grid,
-        n_folds=options.cv,
-        seed=options.seed,
-        jobs=options.jobs,
-        one_se=options.one_se,
-        nested=options.nested,
-        curve=curve,
-        shots=shots,
-        calibrate=options.calibrate,
-        engine=options.engine,
-    )
-
-
-def _imported(options: TrainOptions) -> _Fit:
-    """Check the options of a classifier given by its path; return what fits it."""
-    from bottleneck.heads.kinds.imported import parse_settings, require_savable, select_imported
-
     settings = parse_settings(listed(options.settings))
-    _refuse_options_of_strengths(options)
-    require_savable(options.head, settings)
-    return lambda rows, train, classes: select_imported(
-        rows,
-        train.y,
-        classes=classes,
-        keys=train.keys,
-        groups=train.groups,
-        head=options.head,
-        settings=settings,
-        n_folds=options.cv,
-        seed=options.seed,
-    )
+    kind.candidates(grid, settings)
+    kind.require_savable(settings)
+    return kind, {
+        "head": options.head,
+        "grid": grid,
+        "settings": settings,
+        "n_folds": options.cv,
+        "seed": options.seed,
+        "jobs": options.jobs,
+        "one_se": options.one_se,
+        "nested": options.nested,
+        "curve": parse_grid(str(options.curve)) if options.curve else (),
+        "shots": parse_counts(str(options.shots)) if options.shots else (),
+        "calibrate": options.calibrate,
+        "engine": options.engine,
+    }
+
+
+def _refuse(options: TrainOptions, names: tuple[str, ...], where: str) -> None:
+    for name in names:
+        if getattr(options, name):
+            raise OptionError(
+                f"expected no --{name.replace('_', '-')} {where}",
+                hint="It is for heads that tell classes apart, with something to choose; see "
+                "--set name=value for the settings of others.",
+            )
 
 
 def _judge_once(

@@ -93,7 +93,7 @@ def judged_rows(
 
 
 def require_labels_to_judge_by(
-    store: "FeatureStore", test: NDArray[np.bool_] | None, targets: tuple[str, ...]
+    store: "FeatureStore", test: NDArray[np.bool_] | None, targets: tuple[str, ...], head: str
 ) -> None:
     """Refuse test rows with other labels than 0 and 1, before a fit that they would lose.
 
@@ -109,7 +109,7 @@ def require_labels_to_judge_by(
     if wrong.any():
         row, column = (int(i) for i in np.argwhere(wrong)[0])
         raise OptionError(
-            f"expected labels of 0 and 1 for the head logreg, got {columns[row, column]:g} in "
+            f"expected labels of 0 and 1 for the head {head}, got {columns[row, column]:g} in "
             f"target {targets[column]!r} of {store.keys[row]!r}, a row of the test",
             hint="Numbers are predicted by --head ridge.",
         )

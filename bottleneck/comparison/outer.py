@@ -7,15 +7,23 @@ fold: nested cross-validation, whose inner loop is the same selection.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.comparison.alignment import Aligned, Features
-from bottleneck.comparison.selected import Selected, select_head
 from bottleneck.errors import HeadError
+from bottleneck.heads.registry import head_kind
+from bottleneck.heads.rows import Rows
 from bottleneck.heads.selection.splits import folds
+
+if TYPE_CHECKING:
+    from bottleneck.heads.head import Head
+
+
+LABEL_JUDGE = "logreg"
+"""The head whose probabilities tell which labels are doubtful."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +68,7 @@ class Predictions:
         None where the head has none.
     scores : ndarray of float64, shape (n, classes)
         The largest wins.
-    final : Selected
+    final : Head
         The head selected on all training rows.
     chosen : tuple of mappings
         What each outer fold chose; one entry with a test split.
@@ -71,7 +79,7 @@ class Predictions:
     predicted: NDArray[np.int64]
     probabilities: NDArray[np.float64] | None
     scores: NDArray[np.float64]
-    final: Selected
+    final: "Head"
     chosen: tuple[Mapping[str, float], ...]
     seconds: float
 
@@ -121,12 +129,12 @@ def predict_outer(
 ) -> Predictions:
     """Select a head on some features and predict the judged rows."""
 
-    def selected(positions: NDArray[np.int64]) -> Selected:
+    def selected(positions: NDArray[np.int64]) -> "Head":
         return select_on(aligned, features, head, positions, protocol)
 
     final = selected(protocol.train)
     if protocol.outer is None:
-        probabilities, scores = final.predict(features.take(protocol.judged))
+        probabilities, scores = _asked(final, features.take(protocol.judged), aligned)
         return _predictions(probabilities, scores, final, [final.best])
     n = len(protocol.judged)
     scores = np.empty((n, len(aligned.classes)))
@@ -135,7 +143,7 @@ def predict_outer(
     for fold in range(protocol.n_folds):
         outside = np.flatnonzero(protocol.outer == fold)
         one = selected(protocol.train[protocol.outer != fold])
-        found, scores[outside] = one.predict(features.take(protocol.train[outside]))
+        found, scores[outside] = _asked(one, features.take(protocol.train[outside]), aligned)
         if found is None or shares is None:
             shares = None
         else:
@@ -152,19 +160,41 @@ def select_on(
     protocol: Protocol,
     *,
     grid: Sequence[float] | None = None,
-) -> Selected:
+) -> "Head":
     """Select a head on some rows; a grid of one value is fitted as it is."""
-    return select_head(
+    from bottleneck.heads import select
+
+    alone = len(head_kind(head).candidates(grid, {})) == 1
+    return select(
         features.take(positions),
         aligned.y[positions],
-        aligned.classes,
+        classes=aligned.classes,
         head=head,
         keys=[aligned.keys[i] for i in positions],
         groups=protocol.groups[positions],
-        n_folds=0 if grid is not None and len(grid) == 1 else protocol.n_folds,
+        n_folds=0 if alone else protocol.n_folds,  # nothing to choose
         seed=protocol.seed,
         grid=grid,
     )
+
+
+def _asked(
+    head: "Head", rows: Rows, aligned: Aligned
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
+    """Return probabilities, if there are any, and scores of all classes: (n, classes).
+
+    Classes without training rows have probability zero and score minus infinity.
+    """
+    codes = [aligned.classes.index(name) for name in head.classes]
+
+    def widened(found: NDArray[np.float64], absent: float) -> NDArray[np.float64]:
+        wide = np.full((len(found), len(aligned.classes)), absent)
+        wide[:, codes] = found
+        return wide
+
+    probabilities, scores = head.answers(rows)
+    told = None if probabilities is None else widened(probabilities, 0.0)
+    return told, widened(scores, -np.inf)
 
 
 def out_of_fold(
@@ -187,8 +217,8 @@ def out_of_fold(
     found = np.zeros((len(everything), len(aligned.classes)))
     for i in range(protocol.n_folds):
         inside, outside = everything[fold != i], everything[fold == i]
-        one = select_on(aligned, features, "logreg", inside, protocol, grid=[float(best["C"])])
-        probabilities, _ = one.predict(features.take(outside))
+        one = select_on(aligned, features, LABEL_JUDGE, inside, protocol, grid=[float(best["C"])])
+        probabilities, _ = _asked(one, features.take(outside), aligned)
         assert probabilities is not None
         found[outside] = probabilities
     return found
@@ -197,7 +227,7 @@ def out_of_fold(
 def _predictions(
     probabilities: NDArray[np.float64] | None,
     scores: NDArray[np.float64],
-    final: Selected,
+    final: "Head",
     chosen: Sequence[Mapping[str, float]],
 ) -> Predictions:
     return Predictions(

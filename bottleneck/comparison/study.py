@@ -23,6 +23,7 @@ from bottleneck.comparison.findings import (
 from bottleneck.comparison.growth import growth
 from bottleneck.comparison.leaderboard import Contender, make_contender, rank
 from bottleneck.comparison.outer import (
+    LABEL_JUDGE,
     Protocol,
     make_protocol,
     out_of_fold,
@@ -30,8 +31,8 @@ from bottleneck.comparison.outer import (
     select_on,
 )
 from bottleneck.comparison.projection import MapKind
-from bottleneck.comparison.selected import COMPARED_HEADS
 from bottleneck.errors import OptionError
+from bottleneck.heads.registry import head_kind
 from bottleneck.judge.best import ALPHA
 from bottleneck.judge.resampling import LEVEL, RESAMPLES
 from bottleneck.location import readable
@@ -105,8 +106,8 @@ def compare(
     features : sequence of str or Path
         Feature files over the same images; every output of each takes part.
     heads : sequence of str
-        Of :data:`~bottleneck.comparison.selected.COMPARED_HEADS`. The first also makes the
-        learning curves.
+        Names of heads, see :func:`~bottleneck.heads.registry.head_names`, or import paths of
+        classifiers. The first one that is cheap to fit also makes the learning curves.
     outputs : sequence of str
         Only these outputs.
     images : sequence of str
@@ -139,6 +140,7 @@ def compare(
     twins = find_twins(aligned, near)
     protocol = make_protocol(aligned, n_folds=cv, seed=seed, groups=twins.groups(aligned, cv))
     contenders: list[Contender] = []
+    grower = next((head for head in heads if head_kind(head).few_rows), None)
     curves: list[dict[str, Any]] = []
     total = len(aligned.features) * len(heads)
     for i, one in enumerate(aligned.features):
@@ -149,7 +151,7 @@ def compare(
             progress.stage(f"{one.name}: {head} ({done + 1} of {total}{eta})")
             predictions = predict_outer(aligned, one, head, protocol)
             contenders.append(make_contender(aligned, protocol, i, head, predictions))
-            if head == heads[0]:
+            if head == grower:
                 curve, shots = growth(aligned, one, head, protocol, predictions.final.best)
                 curves.append({"features": i, "head": head, "curve": curve, "shots": shots})
     progress.stage("statistics, label errors, maps")
@@ -187,13 +189,8 @@ def compare(
 
 def _check(heads: Sequence[str], cv: int, resamples: int, near: float | None) -> None:
     for head in heads:
-        if head not in COMPARED_HEADS:
-            raise OptionError(f"expected heads of {', '.join(COMPARED_HEADS)}, got {head!r}")
-    if heads and heads[0] == "mlp":
-        raise OptionError(
-            "expected another head before mlp: the first one makes the learning curves",
-            hint="For example --heads logreg,mlp.",
-        )
+        if "classes" not in head_kind(head).tasks:
+            raise OptionError(f"expected heads that tell classes apart, got {head}")
     if not heads or len(set(heads)) < len(heads):
         raise OptionError(f"expected one or more different heads, got {', '.join(heads) or 'none'}")
     if cv < 2:
@@ -210,15 +207,15 @@ def _label_judge(
     """Return out-of-fold probabilities of all rows, by logistic regression on the best features."""
     index = ranked[0][0].features
     features = aligned.features[index]
-    known = [one for one, _ in ranked if one.head == "logreg" and one.features == index]
+    known = [one for one, _ in ranked if one.head == LABEL_JUDGE and one.features == index]
     best = (
         known[0].predictions.final.best
         if known
-        else select_on(aligned, features, "logreg", protocol.train, protocol).best
+        else select_on(aligned, features, LABEL_JUDGE, protocol.train, protocol).best
     )
     return (
         out_of_fold(aligned, features, protocol, best),
-        f"logreg on {features.name}, C={best['C']:g}, {protocol.n_folds} folds",
+        f"{LABEL_JUDGE} on {features.name}, C={best['C']:g}, {protocol.n_folds} folds",
     )
 
 

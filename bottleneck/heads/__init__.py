@@ -1,4 +1,4 @@
-"""Cheap heads on stored features: the catalogue, splits, selection, the saved head.
+"""Cheap heads on stored features: the registry of kinds, splits, selection, the saved head.
 
 Importing this package is instant: scikit-learn is loaded when a head is built or read.
 """
@@ -6,11 +6,15 @@ Importing this package is instant: scikit-learn is loaded when a head is built o
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from bottleneck.heads.catalogue import HEAD_NAMES, HEADS, HeadSpec, head_spec
+from bottleneck.heads.registry import HEAD_NAMES, head_kind, head_names
 from bottleneck.heads.selection.grid import parse_grid
 
 if TYPE_CHECKING:
+    from bottleneck.heads.head import Head as Head
+    from bottleneck.heads.kind import HeadKind as HeadKind
+    from bottleneck.heads.kinds.estimator_kind import EstimatorKind as EstimatorKind
     from bottleneck.heads.kinds.knn import KNeighbors as KNeighbors
+    from bottleneck.heads.kinds.knn import NeighborMeans as NeighborMeans
     from bottleneck.heads.kinds.lda import LinearDiscriminant as LinearDiscriminant
     from bottleneck.heads.kinds.logreg import LogisticRegression as LogisticRegression
     from bottleneck.heads.kinds.logreg import (
@@ -21,17 +25,14 @@ if TYPE_CHECKING:
     from bottleneck.heads.kinds.ridge import Ridge as Ridge
     from bottleneck.heads.kinds.ridge import RidgeClassifier as RidgeClassifier
     from bottleneck.heads.kinds.svm import LinearSVC as LinearSVC
-    from bottleneck.heads.saved import Head as Head
-    from bottleneck.heads.selection.fitted import Fitted as Fitted
-    from bottleneck.heads.selection.linear import select as select
-    from bottleneck.heads.selection.network import select_mlp as select_mlp
+    from bottleneck.heads.selection.model_selection import select as select
     from bottleneck.heads.selection.splits import folds as folds
     from bottleneck.heads.selection.splits import holdout as holdout
-    from bottleneck.heads.selection.targets import select_targets as select_targets
 
 _HOME = {
-    "Fitted": "bottleneck.heads.selection.fitted",
-    "Head": "bottleneck.heads.saved",
+    "Head": "bottleneck.heads.head",
+    "HeadKind": "bottleneck.heads.kind",
+    "EstimatorKind": "bottleneck.heads.kinds.estimator_kind",
     "KNeighbors": "bottleneck.heads.kinds.knn",
     "LinearDiscriminant": "bottleneck.heads.kinds.lda",
     "LinearSVC": "bottleneck.heads.kinds.svm",
@@ -39,21 +40,19 @@ _HOME = {
     "MultiLabelLogisticRegression": "bottleneck.heads.kinds.logreg",
     "MultilayerPerceptron": "bottleneck.heads.kinds.mlp",
     "NearestMean": "bottleneck.heads.kinds.nearest_mean",
+    "NeighborMeans": "bottleneck.heads.kinds.knn",
     "Ridge": "bottleneck.heads.kinds.ridge",
     "RidgeClassifier": "bottleneck.heads.kinds.ridge",
     "folds": "bottleneck.heads.selection.splits",
     "holdout": "bottleneck.heads.selection.splits",
-    "select": "bottleneck.heads.selection.linear",
-    "select_mlp": "bottleneck.heads.selection.network",
-    "select_targets": "bottleneck.heads.selection.targets",
+    "select": "bottleneck.heads.selection.model_selection",
 }
 
 __all__ = [
-    "HEADS",
     "HEAD_NAMES",
-    "Fitted",
+    "EstimatorKind",
     "Head",
-    "HeadSpec",
+    "HeadKind",
     "KNeighbors",
     "LinearDiscriminant",
     "LinearSVC",
@@ -61,15 +60,15 @@ __all__ = [
     "MultiLabelLogisticRegression",
     "MultilayerPerceptron",
     "NearestMean",
+    "NeighborMeans",
     "Ridge",
     "RidgeClassifier",
     "folds",
-    "head_spec",
+    "head_kind",
+    "head_names",
     "holdout",
     "parse_grid",
     "select",
-    "select_mlp",
-    "select_targets",
 ]
 
 

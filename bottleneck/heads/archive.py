@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import HeadError
+from bottleneck.heads.features import BLOCK_ROWS
 from bottleneck.writing import written_whole
 
 FORMAT = "bottleneck-head"
@@ -52,7 +53,7 @@ _DAMAGE = (
 def write_head(
     path: Path,
     description: Mapping[str, Any],
-    arrays: Mapping[str, NDArray[Any]],
+    arrays: Mapping[str, Any],
     estimator: bytes | None = None,
 ) -> None:
     """Write a head's file atomically: the name holds the old file or the whole new one.
@@ -63,7 +64,7 @@ def write_head(
         Where to; an existing file is replaced.
     description : mapping
         JSON values; ``format`` and ``version``, which follows from ``task``, are added.
-    arrays : mapping of str to ndarray
+    arrays : mapping of str to ndarray or Rows
         The weights, by name; each becomes an ``.npy`` member.
     estimator : bytes, optional
         What skops wrote of a classifier that is more than its weights.
@@ -77,18 +78,13 @@ def write_head(
     version = CLASSES_VERSION if of_classes else TARGETS_VERSION
     header = {"format": FORMAT, "version": version, **description}
     text = json.dumps(header, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        _add(archive, _DESCRIPTION, text.encode("utf-8", "surrogateescape"))
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            np.save(member, np.ascontiguousarray(array), allow_pickle=False)
-            _add(archive, f"{name}.npy", member.getvalue())
-        if estimator is not None:
-            _add(archive, _ESTIMATOR, estimator)
     try:
-        with written_whole(path) as temporary:
-            temporary.write_bytes(buffer.getvalue())
+        with written_whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+            _add(archive, _DESCRIPTION, text.encode("utf-8", "surrogateescape"))
+            for name, array in arrays.items():
+                _add_array(archive, name, array)
+            if estimator is not None:
+                _add(archive, _ESTIMATOR, estimator)
     except OSError as error:
         raise HeadError(
             f"cannot write the head to {path}: {error.strerror or error}",
@@ -157,3 +153,26 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     entry = zipfile.ZipInfo(name, _DATE)
     entry.external_attr = 0o644 << 16
     archive.writestr(entry, content)
+
+
+def _add_array(archive: zipfile.ZipFile, name: str, array: Any) -> None:
+    """Write an array as NumPy does; rows that lie in a file some thousand at a time."""
+    if isinstance(array, np.ndarray):
+        member = io.BytesIO()
+        np.save(member, np.ascontiguousarray(array), allow_pickle=False)
+        _add(archive, f"{name}.npy", member.getvalue())
+        return
+    entry = zipfile.ZipInfo(f"{name}.npy", _DATE)
+    entry.external_attr = 0o644 << 16
+    header = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
+    with archive.open(entry, "w", force_zip64=True) as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        scratch: dict[str, NDArray[Any]] = {}
+        for start in range(0, array.shape[0], BLOCK_ROWS):
+            stop = min(start + BLOCK_ROWS, array.shape[0])
+            stream.write(np.ascontiguousarray(array.read(start, stop, scratch)).tobytes())
+
+
+def damaged(path: Path, what: str) -> HeadError:
+    """Return the error for a head's file that contradicts itself."""
+    return HeadError(f"the head {path} is damaged: {what}", hint="Train it again.")

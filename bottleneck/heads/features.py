@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import HeadError
-from bottleneck.heads.rows import ArrayRows, FileRows, FloatArray, Rows
+from bottleneck.heads.rows import ROWS, ArrayRows, FloatArray, Rows
 
 BLOCK_ROWS = 4096
 """Rows looked at or predicted at once: 20 MiB of 1280 float32 features."""
@@ -46,7 +46,7 @@ def as_feature_rows(X: Any) -> Rows:
     HeadError
         When it is not a matrix of numbers with at least one column.
     """
-    return X if isinstance(X, (ArrayRows, FileRows)) else ArrayRows(as_float32(X))
+    return X if isinstance(X, ROWS) else ArrayRows(as_float32(X))
 
 
 def require_finite(rows: Rows, keys: Sequence[str] | None = None) -> None:

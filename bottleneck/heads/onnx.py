@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from bottleneck import __version__
 from bottleneck.errors import HeadError
-from bottleneck.heads.saved import Head
-from bottleneck.heads.weights import weights_of
+from bottleneck.heads.head import Head
+from bottleneck.heads.registry import head_kind
 from bottleneck.writing import written_whole
 
 _IR_VERSION, _OPSET = 8, 13
@@ -59,30 +59,32 @@ def onnx_model(head: Head) -> bytes:
     HeadError
         For a head that is not of the catalogue.
     """
-    estimator = head.estimator
-    if not hasattr(estimator, "coef_"):
+    layers = [
+        (np.asarray(weights, np.float64), np.asarray(bias, np.float64))
+        for weights, bias in head_kind(head.kind).layers(head.estimator)
+    ]
+    if not layers:
         raise HeadError(
-            f"expected a head of the catalogue, got {head.kind}",
-            hint="skl2onnx converts other classifiers of scikit-learn.",
+            f"expected a head of dense layers, which ONNX can hold, got {head.kind}",
+            hint="The linear heads and mlp are; skl2onnx converts classifiers of scikit-learn.",
         )
-    weights = {name: np.asarray(array, np.float64) for name, array in weights_of(estimator).items()}
-    coef, intercept = weights["coef"], weights["intercept"]
-    if "hidden_coef" in weights:
-        coef = coef.T
-    two = head.task == "classes" and len(coef) == 1
+    *hidden, (coef, intercept) = layers
+    two = head.task == "classes" and coef.shape[1] == 1
     if two:  # the columns of Head.scores
-        coef, intercept = np.concatenate([-coef, coef]), np.concatenate([-intercept, intercept])
-    tensors = [_tensor("coef", np.ascontiguousarray(coef.T)), _tensor("intercept", intercept)]
-    nodes = [_node("Cast", ["features"], ["wide"], to=_DOUBLE)]
-    if "hidden_coef" in weights:
-        tensors += [_tensor(name, weights[name]) for name in ("hidden_coef", "hidden_intercept")]
+        coef = np.concatenate([-coef, coef], axis=1)
+        intercept = np.concatenate([-intercept, intercept])
+    tensors = [_tensor("coef", np.ascontiguousarray(coef)), _tensor("intercept", intercept)]
+    nodes, last = [_node("Cast", ["features"], ["wide"], to=_DOUBLE)], "wide"
+    for i, (weights, bias) in enumerate(hidden):
+        tensors += [_tensor(f"hidden_coef_{i}", weights), _tensor(f"hidden_intercept_{i}", bias)]
         nodes += [
-            _node("MatMul", ["wide", "hidden_coef"], ["hidden_products"]),
-            _node("Add", ["hidden_products", "hidden_intercept"], ["hidden_sums"]),
-            _node("Relu", ["hidden_sums"], ["hidden"]),
+            _node("MatMul", [last, f"hidden_coef_{i}"], [f"hidden_products_{i}"]),
+            _node("Add", [f"hidden_products_{i}", f"hidden_intercept_{i}"], [f"hidden_sums_{i}"]),
+            _node("Relu", [f"hidden_sums_{i}"], [f"hidden_{i}"]),
         ]
+        last = f"hidden_{i}"
     nodes += [
-        _node("MatMul", ["hidden" if "hidden_coef" in weights else "wide", "coef"], ["products"]),
+        _node("MatMul", [last, "coef"], ["products"]),
         _node("Add", ["products", "intercept"], ["sums"]),
         _node("Cast", ["sums"], ["scores"], to=_FLOAT),
     ]

@@ -158,6 +158,45 @@ class FileRows:
             view, position = view[count:], position + count
 
 
+class SubsetRows:
+    """Some rows of others, read where those lie.
+
+    Parameters
+    ----------
+    rows : Rows, shape (n, d)
+        The others.
+    at : ndarray of int64
+        Which of them, ascending.
+    """
+
+    def __init__(self, rows: Rows, at: NDArray[np.int64]) -> None:
+        self._rows = rows
+        self._at = at
+        # Subsets of subsets share the buffers of a thread: each has its own by its depth.
+        self._depth: int = rows._depth + 1 if isinstance(rows, SubsetRows) else 0
+        self.shape = (len(at), rows.shape[1])
+        self.dtype = rows.dtype
+
+    def read(self, start: int, stop: int, scratch: dict[str, FloatArray]) -> FloatArray:
+        """Return rows ``start`` to ``stop``: a view where they lie side by side."""
+        at = self._at[start:stop]
+        if len(at) and at[-1] - at[0] + 1 == len(at):
+            return self._rows.read(int(at[0]), int(at[-1]) + 1, scratch)
+        block = buffer(scratch, f"subset {self._depth}", (len(at), self.shape[1]), self.dtype)
+        done = 0
+        while done < len(at):  # as many rows at a time as were asked for, whatever lies between
+            first = int(at[done])
+            end = int(np.searchsorted(at, first + (stop - start)))
+            found = self._rows.read(first, int(at[end - 1]) + 1, scratch)
+            block[done:end] = found[at[done:end] - first]
+            done = end
+        return block
+
+
+ROWS = (ArrayRows, FileRows, SubsetRows)
+"""What is read as rows, not taken for an array."""
+
+
 def buffer(
     scratch: dict[str, FloatArray], name: str, shape: tuple[int, ...], dtype: Any
 ) -> FloatArray:
@@ -182,7 +221,7 @@ def as_rows(X: Any) -> Rows:
     HeadError
         For a feature file with rows that are not done, or what is no matrix of numbers.
     """
-    if isinstance(X, (ArrayRows, FileRows)):
+    if isinstance(X, ROWS):
         return X
     if hasattr(X, "outputs") and hasattr(X, "output_name"):
         return _all_rows_of(X)

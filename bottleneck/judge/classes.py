@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bottleneck.errors import HeadError
+from bottleneck.heads.head import Head
 from bottleneck.heads.rows import Rows
-from bottleneck.heads.saved import Head
 from bottleneck.judge.resampling import Groups
 from bottleneck.judge.scores import Judgement, judge
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.errors import HeadError
+from bottleneck.heads.head import Head
 from bottleneck.heads.rows import Rows
-from bottleneck.heads.saved import Head
 from bottleneck.heads.selection.target_scores import (
     Ranking,
     average_precision,

@@ -173,7 +173,7 @@ def columns_of(table, **changed):
 def test_wrong_labels_in_the_test_are_seen_before_the_fit(cli, table, tmp_path, monkeypatch):
     columns_of(table, dark=lambda i, row: "2" if i == 4 else row["dark"])
     assert cli("extract", table, "-o", tmp_path / "g.h5", *ALL, "-q").code == 0
-    monkeypatch.setattr("bottleneck.heads.selection.targets.select_targets", None)
+    monkeypatch.setattr("bottleneck.heads.select", None)
     result = cli("train", tmp_path / "g.h5", "-o", tmp_path / "x.head", "--target", "dark")
     assert result.code == 2
     assert "got 2 in target 'dark' of 'images/4.png', a row of the test" in result.err
@@ -235,7 +235,7 @@ def test_labels_of_several_lists_keep_their_lists_name():
         (["--target", "tags", "--head", "sklearn.svm.SVC"], "expected the head logreg or ridge"),
         (["--target", "tags", "--nested"], "expected no --nested with --target"),
         (["--target", "tags", "--calibrate"], "expected no --calibrate with --target"),
-        (["--target", "tags", "--set", "a=1"], "expected no --set with --target"),
+        (["--target", "tags", "--set", "a=1"], "expected no --set for the head logreg"),
     ],
 )
 def test_wrong_combinations(cli, features, tmp_path, options, message):

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from bottleneck.heads import Fitted, Head, select
+from bottleneck.heads import Head, select
 from bottleneck.recipe import Recipe
 
 
@@ -30,10 +30,10 @@ def digits() -> Digits:
 
 
 @pytest.fixture(scope="session")
-def fitted(digits: Digits) -> Callable[[str], Fitted]:
-    made: dict[str, Fitted] = {}
+def fitted(digits: Digits) -> Callable[[str], Head]:
+    made: dict[str, Head] = {}
 
-    def get(kind: str) -> Fitted:
+    def get(kind: str) -> Head:
         if kind not in made:
             made[kind] = select(
                 digits.X,
@@ -58,7 +58,7 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture
-def make_head(fitted: Callable[[str], Fitted], recipe: Recipe) -> Callable[[str], Head]:
+def make_head(fitted: Callable[[str], Head], recipe: Recipe) -> Callable[[str], Head]:
     def make(kind: str) -> Head:
         about = json.loads('{"manifest_sha256": "cd", "left_out": {"failed": 2}}')
         return Head.of(fitted(kind), recipe=recipe, output="avg", **about)

@@ -5,12 +5,11 @@ import pytest
 from sklearn.metrics import log_loss
 
 from bottleneck.errors import OptionError
-from bottleneck.heads import Head, select
-from bottleneck.heads.catalogue import HEADS
+from bottleneck.heads import Head, head_kind, select
 from bottleneck.heads.rows import ArrayRows
-from bottleneck.heads.selection.calibration import fit_temperature, out_of_fold_scores, two_columns
-from bottleneck.heads.selection.sweep import sweep
+from bottleneck.heads.selection.calibration import fit_temperature, two_columns
 from bottleneck.heads.solver.row_pass import passes
+from bottleneck.heads.solver.sweep import out_of_fold_scores
 from bottleneck.judge import judge_head
 
 
@@ -44,7 +43,7 @@ def test_scores_are_of_heads_that_never_saw_the_row(digits, classes):
     fold = np.arange(len(y)) % 3
     outside = np.stack([fold != i for i in range(3)])
     with passes(ArrayRows(X), block_rows=64) as run:
-        swept = sweep(run, y, classes, outside, spec=HEADS["svm"], values=[1e-3, 1e-2])
+        swept = head_kind("svm").sweep(run, y, classes, outside, values=[1e-3, 1e-2])
         scores = two_columns(out_of_fold_scores(run, outside, swept, at=1))
     assert scores.shape == (len(y), classes)
     for i in range(3):

@@ -28,12 +28,11 @@ from bottleneck.heads import (
     Ridge,
     RidgeClassifier,
     folds,
+    head_kind,
     select,
 )
-from bottleneck.heads.catalogue import head_spec
-from bottleneck.heads.kinds.imported import parse_settings
 from bottleneck.heads.rows import ArrayRows
-from bottleneck.heads.selection.sweep import sweep
+from bottleneck.heads.selection.settings import parse_settings
 from bottleneck.heads.solver.losses import logistic, logistic_each, softmax
 from bottleneck.heads.solver.row_pass import passes
 from bottleneck.heads.solver.scaling import standardise
@@ -305,7 +304,7 @@ def test_a_sweep_of_the_squared_hinge_over_large_strengths_takes_hundreds_of_pas
     inside = np.stack([np.arange(600) % 3 != fold for fold in range(3)])
     with passes(ArrayRows(X.astype(np.float32)), threads=2) as run:
         grid = (1e-2, 1.0, 100.0, 1e4)
-        found = sweep(run, y, 4, inside, spec=head_spec("svm"), values=grid)
+        found = head_kind("svm").sweep(run, y, 4, inside, values=grid)
         assert run.count < 1000
     assert all(one.converged for path in found.solutions for one in path)
     for member, path in zip(inside, found.solutions, strict=True):

@@ -9,19 +9,15 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from bottleneck.errors import HeadError, OptionError
-from bottleneck.heads import Head, folds
-from bottleneck.heads.kinds.imported import (
-    classifier_class,
-    parse_settings,
-    require_savable,
-    select_imported,
-)
+from bottleneck.heads import Head, folds, head_kind, select
+from bottleneck.heads.kinds.imported import classifier_class
 from bottleneck.heads.onnx import onnx_model
+from bottleneck.heads.selection.settings import parse_settings
 from bottleneck.judge import judge_head
 
 
 def fit(digits, head, **settings):
-    return select_imported(
+    return select(
         digits.X, digits.y, classes=digits.classes, keys=digits.keys,
         head=head, settings=settings, n_folds=3,
     )  # fmt: skip
@@ -62,7 +58,7 @@ def test_saved_without_pickle_and_read_again(digits, recipe, tmp_path, path, set
     assert loaded.scores(digits.X).shape == (300, 10)
     assert repr(loaded).startswith(f"<Head {path} pixels/avg 64 -> 10 classes")
     assert judge_head(loaded, digits.X, digits.y, digits.classes).accuracy > 0.8
-    with pytest.raises(HeadError, match=f"head of the catalogue, got {path}"):
+    with pytest.raises(HeadError, match=f"dense layers, which ONNX can hold, got {path}"):
         onnx_model(loaded)
     with zipfile.ZipFile(file) as archive:
         description = archive.read("head.json")
@@ -80,8 +76,8 @@ def test_what_skops_does_not_trust_is_not_saved(digits, recipe, tmp_path):
     with pytest.raises(HeadError, match="without pickle: it holds sklearn.tree._tree.Tree"):
         head.save(tmp_path / "a.head")
     with pytest.raises(HeadError, match="without pickle"):
-        require_savable("sklearn.ensemble.RandomForestClassifier", {"n_estimators": 3})
-    require_savable("sklearn.svm.SVC", {})
+        head_kind("sklearn.ensemble.RandomForestClassifier").require_savable({"n_estimators": 3})
+    head_kind("sklearn.svm.SVC").require_savable({})
     assert not list(tmp_path.iterdir())
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from bottleneck.backbones.keras_scope import import_training_keras
 from bottleneck.errors import OptionError
-from bottleneck.heads import Head, select, select_targets
+from bottleneck.heads import Head, select
 from bottleneck.heads.rows import ArrayRows
 from bottleneck.heads.solver.engine import Work, numpy_engine
 from bottleneck.heads.solver.keras_engine import KerasEngine, _padded
@@ -137,9 +137,9 @@ def test_a_selection_is_the_same(digits, kind):
 
 def test_a_selection_of_labels_is_the_same(digits):
     flags = np.stack([digits.y % 2, digits.y > 4], axis=1).astype(np.uint8)
-    about = {"names": ["odd", "large"], "keys": digits.keys, "grid": (1e-3, 1e-2), "n_folds": 3}
-    ours = select_targets(digits.X, flags, **about)
-    theirs = select_targets(digits.X, flags, **about, engine="keras")
+    about = {"classes": ["odd", "large"], "keys": digits.keys, "grid": (1e-3, 1e-2), "n_folds": 3}
+    ours = select(digits.X, flags, **about)
+    theirs = select(digits.X, flags, **about, engine="keras")
     assert theirs.best == ours.best
     assert theirs.estimator.predict_proba(digits.X) == pytest.approx(
         ours.estimator.predict_proba(digits.X), abs=1e-3

@@ -7,9 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from bottleneck.comparison.selected import select_head
 from bottleneck.errors import HeadError, OptionError
-from bottleneck.heads import Head, MultilayerPerceptron, select, select_mlp
+from bottleneck.heads import Head, MultilayerPerceptron, select
 from bottleneck.heads.kinds.mlp_training import _unscaled, batches, build
 from bottleneck.heads.onnx import write_onnx
 from bottleneck.heads.rows import ArrayRows, FileRows
@@ -19,8 +18,14 @@ QUICK = {"hidden": 32, "epochs": 25, "batch_size": 32, "lr": 5e-3}
 
 @pytest.fixture(scope="module")
 def trained(digits):
-    return select_mlp(
-        digits.X, digits.y, classes=digits.classes, keys=digits.keys, settings=QUICK, n_folds=3
+    return select(
+        digits.X,
+        digits.y,
+        classes=digits.classes,
+        keys=digits.keys,
+        head="mlp",
+        settings=QUICK,
+        n_folds=3,
     )
 
 
@@ -181,14 +186,21 @@ def test_damaged_weights_are_refused(trained, recipe, tmp_path):
 )
 def test_settings_are_checked(digits, settings, message):
     with pytest.raises(OptionError, match=message):
-        select_mlp(digits.X, digits.y, classes=digits.classes, keys=digits.keys, settings=settings)
+        select(
+            digits.X,
+            digits.y,
+            classes=digits.classes,
+            keys=digits.keys,
+            head="mlp",
+            settings=settings,
+        )
 
 
 def test_a_training_that_diverges_says_so(digits, monkeypatch):
     monkeypatch.setattr("bottleneck.heads.kinds.mlp_training._loss", lambda *_: float("nan"))
     with pytest.raises(HeadError, match="training diverged: give a smaller lr"):
-        select_mlp(
-            digits.X, digits.y, classes=digits.classes, keys=digits.keys, n_folds=0,
+        select(
+            digits.X, digits.y, classes=digits.classes, keys=digits.keys, n_folds=0, head="mlp",
             settings={"hidden": 4, "epochs": 3},
         )  # fmt: skip
 
@@ -202,12 +214,12 @@ def test_of_a_training_that_diverges_late_the_best_epoch_is_kept(digits, monkeyp
 
 def test_no_jobs_are_refused(digits):
     with pytest.raises(OptionError, match="1 or more jobs"):
-        select_mlp(digits.X, digits.y, classes=digits.classes, keys=digits.keys, jobs=0)
+        select(digits.X, digits.y, classes=digits.classes, keys=digits.keys, head="mlp", jobs=0)
 
 
 def test_it_has_no_strength(digits):
-    with pytest.raises(OptionError, match="expected a head with a strength C, got mlp"):
-        select(digits.X, digits.y, classes=digits.classes, keys=digits.keys, head="mlp")
+    with pytest.raises(OptionError, match="expected no --C for mlp"):
+        select(digits.X, digits.y, classes=digits.classes, keys=digits.keys, head="mlp", grid=[1.0])
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
@@ -229,19 +241,3 @@ def test_any_backend_of_keras_trains_it(digits, tmp_path, backend):
     name, tensorflow, same, score = done.stdout.split()
     assert (name, tensorflow, same) == (backend, "False", "True")
     assert float(score) > 0.95
-
-
-def test_it_takes_part_in_comparisons(digits):
-    """Classes without training rows have no chance, as with the other heads."""
-    kept = digits.y != 4
-    found = select_head(
-        ArrayRows(digits.X[kept]), digits.y[kept], digits.classes, head="mlp",
-        keys=[key for key, k in zip(digits.keys, kept, strict=True) if k],
-        groups=np.full(kept.sum(), -1, np.int32), n_folds=3, seed=0,
-    )  # fmt: skip
-    shares, scores = found.predict(ArrayRows(digits.X))
-    assert shares.shape == scores.shape == (300, 10)
-    assert (shares[:, 4] == 0).all()
-    assert np.isneginf(scores[:, 4]).all()
-    assert np.mean(scores.argmax(axis=1)[kept] == digits.y[kept]) > 0.9
-    assert found.best["hidden"] == 256

@@ -6,9 +6,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from bottleneck.errors import HeadError, OptionError
-from bottleneck.heads import HEADS, folds, select
+from bottleneck.heads import folds, head_kind, select
 from bottleneck.heads.rows import ArrayRows, FileRows
-from bottleneck.heads.selection.sweep import sweep
 from bottleneck.heads.solver.row_pass import passes
 
 GRID = (1e-3, 1e-2, 1e-1)
@@ -49,7 +48,7 @@ def test_equals_an_explicit_loop(digits, kind):
         rtol=0.05,
         atol=0.05,
     )
-    assert fitted.rows == 300
+    assert fitted.report["rows"] == 300
     assert fitted.dim == 64
 
 
@@ -68,7 +67,7 @@ def test_strengths_along_a_path_end_where_each_alone_does(digits, kind, monkeypa
     everyone = np.ones((1, len(digits.y)), bool)
     for least in (10**9, 0):
         monkeypatch.setattr("bottleneck.heads.solver.lockstep.WORTH_ROWS", least)
-        about = {"spec": HEADS[kind], "gap": 1e-7}
+        sweep, about = head_kind(kind).sweep, {"gap": 1e-7}
         with passes(ArrayRows(digits.X)) as opened:
             path = sweep(opened, digits.y, 10, everyone, values=values, **about)
             alone = [
@@ -85,9 +84,11 @@ def test_strengths_along_a_path_end_where_each_alone_does(digits, kind, monkeypa
 def test_a_strength_that_the_last_weights_solve_costs_no_pass(digits):
     with passes(ArrayRows(digits.X)) as opened:
         everyone = np.ones((1, len(digits.y)), bool)
-        (found,) = sweep(
-            opened, digits.y, 10, everyone, spec=HEADS["logreg"], values=[0.1, 0.1 + 1e-9]
-        ).solutions
+        (found,) = (
+            head_kind("logreg")
+            .sweep(opened, digits.y, 10, everyone, values=[0.1, 0.1 + 1e-9])
+            .solutions
+        )
     assert found[1].passes == 0
     np.testing.assert_array_equal(found[1].weights, found[0].weights)
 
@@ -117,13 +118,13 @@ def test_held_out_rows_are_never_fitted_on(digits, kind):
     heads = []
     for X, y in ((digits.X, digits.y), (spoilt, labels)):
         with passes(ArrayRows(X)) as run:
-            swept = sweep(run, y, 10, outside, spec=HEADS[kind], values=GRID, parts=fold)
+            swept = head_kind(kind).sweep(run, y, 10, outside, values=GRID, parts=fold)
         heads.append(swept.coef[1])
     np.testing.assert_allclose(heads[0], heads[1], atol=0.02)
     with passes(ArrayRows(digits.X[fold != 1])) as run:
-        (alone,) = sweep(
+        (alone,) = head_kind(kind).sweep(
             run, digits.y[fold != 1], 10, np.ones((1, outside[1].sum()), bool),
-            spec=HEADS[kind], values=GRID,
+            values=GRID,
         ).coef  # fmt: skip
     np.testing.assert_allclose(heads[0], alone, atol=0.02)
 
@@ -132,7 +133,7 @@ def test_held_out_rows_are_never_fitted_on(digits, kind):
 def test_nested_estimate_equals_an_explicit_loop(digits, kind):
     fitted = run(digits, head=kind, n_folds=3, nested=True)
     fold = folds(digits.keys, digits.y, n_folds=3)
-    for i, judged in enumerate(fitted.nested["folds"]):
+    for i, judged in enumerate(fitted.report["nested"]["folds"]):
         means = []
         for c in GRID:
             scores = []
@@ -149,7 +150,7 @@ def test_nested_estimate_equals_an_explicit_loop(digits, kind):
         assert judged["accuracy"] == pytest.approx(
             model.score(digits.X[fold == i], digits.y[fold == i]), abs=1e-12
         )
-    assert fitted.report()["nested"]["mean"] == fitted.nested["mean"]
+    assert fitted.report["nested"]["mean"] == fitted.report["nested"]["mean"]
     with pytest.raises(OptionError, match="3 or more folds for a nested estimate"):
         run(digits, n_folds=2, nested=True)
 
@@ -165,12 +166,20 @@ def test_one_standard_error_takes_a_simpler_head(digits):
 @pytest.mark.parametrize("kind", PEERS)
 def test_learning_curve_and_few_shots(digits, kind):
     fitted = run(digits, head=kind, grid=(0.01,), n_folds=3, curve=(1, 0.2), shots=(2, 1))
-    assert [point["share"] for point in fitted.curve] == [0.2, 1]
-    assert fitted.curve[1]["mean"] == pytest.approx(fitted.cv[0]["mean"], abs=1e-12)
-    assert fitted.curve[1]["rows"] == pytest.approx(200)
-    assert fitted.curve[0]["mean"] < fitted.curve[1]["mean"]
-    assert [(point["shots"], point["rows"]) for point in fitted.shots] == [(1, 10), (2, 20)]
-    assert 0.3 < fitted.shots[0]["mean"] < fitted.shots[1]["mean"] < fitted.curve[1]["mean"]
+    assert [point["share"] for point in fitted.report["curve"]] == [0.2, 1]
+    assert fitted.report["curve"][1]["mean"] == pytest.approx(fitted.cv[0]["mean"], abs=1e-12)
+    assert fitted.report["curve"][1]["rows"] == pytest.approx(200)
+    assert fitted.report["curve"][0]["mean"] < fitted.report["curve"][1]["mean"]
+    assert [(point["shots"], point["rows"]) for point in fitted.report["shots"]] == [
+        (1, 10),
+        (2, 20),
+    ]
+    assert (
+        0.3
+        < fitted.report["shots"][0]["mean"]
+        < fitted.report["shots"][1]["mean"]
+        < fitted.report["curve"][1]["mean"]
+    )
     shuffle = np.random.default_rng(0).permutation(300)
     there = select(
         digits.X[shuffle],
@@ -182,7 +191,7 @@ def test_learning_curve_and_few_shots(digits, kind):
         n_folds=3,
         shots=(1, 2),
     )
-    for ours, theirs in zip(fitted.shots, there.shots, strict=True):
+    for ours, theirs in zip(fitted.report["shots"], there.report["shots"], strict=True):
         assert ours["mean"] == pytest.approx(theirs["mean"], abs=0.01)
     with pytest.raises(OptionError, match="shares above 0"):
         run(digits, curve=(2.0,))
@@ -236,14 +245,14 @@ def test_classes_without_rows_are_not_part_of_the_head(digits):
 
 
 def test_not_converged_is_noted_not_printed(digits, monkeypatch):
-    monkeypatch.setattr("bottleneck.heads.selection.sweep.MAX_ITER", 2)
+    monkeypatch.setattr("bottleneck.heads.solver.sweep.MAX_ITER", 2)
     fitted = run(digits, grid=(0.1, 1.0), n_folds=3)
     assert any(
         note.startswith("cross-validation, C=0.1, 3 of 3 fits: stopped at a gradient of")
         for note in fitted.notes
     )
     assert any(note.startswith("final fit") for note in fitted.notes)
-    assert fitted.report()["notes"] == list(fitted.notes)
+    assert fitted.report["notes"] == list(fitted.notes)
 
 
 @pytest.mark.parametrize("kind", PEERS)

@@ -23,7 +23,7 @@ from bottleneck.heads import (
     MultiLabelLogisticRegression,
     Ridge,
     folds,
-    select_targets,
+    select,
 )
 from bottleneck.heads.onnx import write_onnx
 from bottleneck.heads.selection.target_scores import average_precision, r2, r2_of_each
@@ -49,15 +49,15 @@ def numbers(digits):
 
 
 def of_labels(digits, flags, **options):
-    return select_targets(
-        digits.X, flags, names=LABELS, keys=digits.keys,
+    return select(
+        digits.X, flags, classes=LABELS, keys=digits.keys,
         **{"n_folds": 3, "grid": (1e-2, 1e-1)} | options,
     )  # fmt: skip
 
 
 def of_numbers(digits, numbers, **options):
-    return select_targets(
-        digits.X, numbers, names=("digit", "ink"), keys=digits.keys, head="ridge",
+    return select(
+        digits.X, numbers, classes=("digit", "ink"), keys=digits.keys, head="ridge",
         **{"n_folds": 3, "grid": (1e-3, 1e-2)} | options,
     )  # fmt: skip
 
@@ -160,7 +160,7 @@ def test_labels_are_selected_by_mean_average_precision_over_folds(digits, flags)
         assert entry["mean"] == pytest.approx(np.mean(scores), abs=2e-3)
         assert entry["std"] == pytest.approx(np.std(scores), abs=2e-3)
     best = max(fitted.cv, key=lambda entry: entry["mean"])
-    assert (fitted.best, fitted.task, fitted.metric) == (
+    assert (fitted.best, fitted.task, fitted.report["metric"]) == (
         best["params"], "labels", "mean_average_precision"
     )  # fmt: skip
 
@@ -177,7 +177,7 @@ def test_numbers_are_selected_by_r2_over_folds(digits, numbers):
             found = peer.predict(scaler.transform(digits.X[fold == i]))
             scores.append(r2_score(numbers[fold == i], found))
         assert entry["mean"] == pytest.approx(np.mean(scores), abs=1e-4)
-    assert (fitted.task, fitted.metric) == ("numbers", "r2")
+    assert (fitted.task, fitted.report["metric"]) == ("numbers", "r2")
     scaler = StandardScaler().fit(digits.X.astype(np.float64))
     peer = peers.Ridge(alpha=fitted.best["alpha"]).fit(scaler.transform(digits.X), numbers)
     np.testing.assert_allclose(
@@ -187,13 +187,13 @@ def test_numbers_are_selected_by_r2_over_folds(digits, numbers):
 
 
 def test_one_target_alone(digits, flags, numbers):
-    one = select_targets(
-        digits.X, flags[:, :1], names=["even"], keys=digits.keys, n_folds=3, grid=(0.01, 0.1)
+    one = select(
+        digits.X, flags[:, :1], classes=["even"], keys=digits.keys, n_folds=3, grid=(0.01, 0.1)
     )
     assert one.cv[0]["mean"] > 0.9
     assert one.estimator.predict_proba(digits.X).shape == (300, 1)
-    other = select_targets(
-        digits.X, numbers[:, :1], names=["digit"], keys=digits.keys, head="ridge", n_folds=3
+    other = select(
+        digits.X, numbers[:, :1], classes=["digit"], keys=digits.keys, head="ridge", n_folds=3
     )
     assert 0.5 < max(entry["mean"] for entry in other.cv) < 1
 
@@ -302,8 +302,8 @@ def test_another_runtime_agrees(digits, flags, numbers, recipe, tmp_path, kind):
 
 def test_labels_that_never_vary_are_left_out_and_named(digits, flags):
     wide = np.concatenate([flags, np.ones((300, 1), np.uint8)], axis=1)
-    fitted = select_targets(
-        digits.X, wide, names=[*LABELS, "always"], keys=digits.keys, n_folds=3, grid=(0.01,)
+    fitted = select(
+        digits.X, wide, classes=[*LABELS, "always"], keys=digits.keys, n_folds=3, grid=(0.01,)
     )
     assert fitted.classes == LABELS
     assert any("always" in note for note in fitted.notes)
@@ -343,4 +343,4 @@ def test_folds_spread_the_rarest_labels(digits):
 def test_wrong_combinations_say_what_to_do(digits, options, error, message):
     Y = options.pop("Y", (np.arange(300) % 2)[:, None])
     with pytest.raises(error, match=message):
-        select_targets(digits.X, Y, names=["x"], keys=digits.keys, **options)
+        select(digits.X, Y, classes=["x"], keys=digits.keys, **options)

@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
 
 from bottleneck.errors import HeadError
 from bottleneck.heads.features import require_finite
-from bottleneck.heads.rows import ArrayRows, FileRows, FloatArray, Rows, as_rows
+from bottleneck.heads.rows import ROWS, ArrayRows, FloatArray, Rows, as_rows
 from bottleneck.heads.solver.row_pass import passes
 
 _DTYPES = (np.float64, np.float32, np.float16)
@@ -26,7 +26,7 @@ _DTYPES = (np.float64, np.float32, np.float16)
 def is_stream(X: Any) -> bool:
     """Whether rows are read as they are needed instead of being checked as one array."""
     return (
-        isinstance(X, (ArrayRows, FileRows))
+        isinstance(X, ROWS)
         or hasattr(X, "output_name")
         or type(X).__module__.partition(".")[0] == "h5py"
     )

@@ -5,35 +5,33 @@ its parameters are given, and cross-validation says what they are worth.
 """
 
 import inspect
-import json
-import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
 
 from bottleneck.errors import HeadError, OptionError
-from bottleneck.heads.features import as_feature_rows, require_finite
+from bottleneck.heads.kind import DamagedWeightsError, Params, Task, TrainingData, Weights
+from bottleneck.heads.kinds.estimator_kind import columns_of
 from bottleneck.heads.rows import Rows
-from bottleneck.heads.selection.fitted import Fitted
-from bottleneck.heads.selection.rules import present_classes, thin_classes
-from bottleneck.heads.selection.splits import folds
-from bottleneck.heads.skops_file import dump
+from bottleneck.heads.skops_file import dump, load
+from bottleneck.heads.solver.engine import EngineName
 
 _COPIES = 3
 """Matrices in memory at once: the rows, those of a fold, and them standardised."""
 
+_WORTH_PROCESSES = 10.0
+"""Seconds of fits above which worker processes pay."""
+
 _HINT = "Give the path of a classifier: --head sklearn.svm.SVC --set kernel=rbf."
-
-
-def is_import_path(head: str) -> bool:
-    """Whether a head's name is an import path, not one of the catalogue."""
-    return "." in head
 
 
 def classifier_class(path: str) -> type:
@@ -58,133 +56,186 @@ def classifier_class(path: str) -> type:
     return found
 
 
-def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """Read ``name=value`` pairs; a value is JSON (``0.1``, ``true``, ``[1, 2]``), else text.
-
-    Raises
-    ------
-    OptionError
-        For a text without ``=``, and for numbers that are not finite.
-    """
-    settings: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not name or not equals:
-            raise OptionError(f"expected name=value, got {text!r}", hint=_HINT)
-        try:
-            settings[name] = json.loads(value)
-        except json.JSONDecodeError:
-            settings[name] = value
-        if not _finite(settings[name]):
-            raise OptionError(
-                f"expected finite numbers, got {text!r}",
-                hint="Head files hold plain JSON, which has no infinity; a large number such as"
-                " 1e10 does the same.",
-            )
-    return settings
-
-
-def _finite(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(map(_finite, value.values()))
-    if isinstance(value, list):
-        return all(map(_finite, value))
-    return not isinstance(value, float) or math.isfinite(value)
-
-
-def select_imported(
-    X: ArrayLike | Rows,
-    y: ArrayLike,
-    *,
-    classes: Sequence[str],
-    keys: Sequence[str],
-    groups: ArrayLike | None = None,
-    head: str,
-    settings: Mapping[str, Any],
-    n_folds: int = 5,
-    seed: int = 0,
-) -> Fitted:
-    """Fit a classifier of scikit-learn on all rows; cross-validate it.
+@dataclass(frozen=True)
+class ImportedKind:
+    """A classifier of scikit-learn as a kind of head; see :class:`~bottleneck.heads.kind.HeadKind`.
 
     Parameters
     ----------
-    X, y, classes, keys, groups, n_folds, seed
-        As of :func:`~bottleneck.heads.select`; the rows are read into memory. ``seed`` is also
-        the ``random_state`` of a classifier that has one.
-    head : str
-        Import path of the classifier.
-    settings : mapping
-        Its parameters.
-
-    Raises
-    ------
-    HeadError
-        When the rows do not fit in memory, or the classifier refuses them.
-    OptionError
-        For an unknown classifier or parameter.
+    name : str
+        Its import path.
     """
-    start = time.perf_counter()
-    made = _pipeline(classifier_class(head), head, settings, seed)
-    rows = as_feature_rows(X)
-    names, codes = present_classes(rows.shape[0], y, classes, keys)
-    _require_memory(rows, head)
-    require_finite(rows, keys)
-    matrix: NDArray[np.float32] = np.array(rows.read(0, rows.shape[0], {}), np.float32)
-    notes: list[str] = []
-    cv: tuple[Mapping[str, Any], ...] = ()
-    from sklearn.base import clone
 
-    try:
-        if n_folds:
-            fold = folds(keys, np.asarray(y), groups, n_folds, seed)
-            scores = [
-                float(
-                    np.mean(
-                        clone(made).fit(matrix[fold != i], codes[fold != i]).predict(
-                            matrix[fold == i]
-                        )
-                        == codes[fold == i]
-                    )
-                )
-                for i in range(n_folds)
-            ]  # fmt: skip
-            mean, std = float(np.mean(scores)), float(np.std(scores))
-            cv = ({"params": dict(settings), "mean": mean, "std": std},)
-            notes += thin_classes(codes, names, n_folds)
-        made.fit(matrix, codes)
-    except (ValueError, TypeError) as error:
-        raise HeadError(f"{head} refused its parameters or rows: {error}") from error
-    return Fitted(
-        kind=head,
-        estimator=made,
-        classes=names,
-        dim=rows.shape[1],
-        rows=rows.shape[0],
-        best=dict(settings),
-        cv=cv,
-        folds=n_folds,
-        seed=seed,
-        notes=tuple(notes),
-        seconds=time.perf_counter() - start,
-    )
+    name: str
+    description: ClassVar[str] = "a classifier of scikit-learn, by its import path"
+    tasks: ClassVar[tuple[Task, ...]] = ("classes",)
+    parameter: ClassVar[str] = ""
+    prefers: ClassVar[Literal["smallest"]] = "smallest"
+    engines: ClassVar[tuple[EngineName, ...]] = ("numpy",)
+    few_rows: ClassVar[bool] = True
+
+    def candidates(
+        self, grid: Sequence[float] | None, settings: Params
+    ) -> tuple[dict[str, Any], ...]:
+        """Return the settings, which the classifier has to have."""
+        if grid is not None:
+            raise OptionError(
+                f"expected no --C for {self.name}", hint="Use --set name=value for its settings."
+            )
+        _pipeline(classifier_class(self.name), self.name, settings, seed=0)
+        return (dict(settings),)
+
+    def require_savable(self, settings: Params) -> None:
+        """Refuse a classifier that could not be saved, by a trial on a few made-up rows.
+
+        Raises
+        ------
+        HeadError
+            As :func:`bottleneck.heads.skops_file.dump`.
+        OptionError
+            For an unknown classifier or parameter.
+        """
+        made = _pipeline(classifier_class(self.name), self.name, settings, seed=0)
+        try:
+            made.fit(np.random.default_rng(0).normal(size=(40, 4)), np.arange(40) % 2)
+        except (ValueError, TypeError):
+            return  # it has more to say on real rows
+        dump(made)
+
+    @contextmanager
+    def trainer(self, data: TrainingData) -> "Iterator[ImportedTrainer]":
+        """Read the rows into memory."""
+        _require_memory(data.rows, self.name)
+        matrix: NDArray[np.float32] = np.array(
+            data.rows.read(0, data.rows.shape[0], {}), np.float32
+        )
+        yield ImportedTrainer(self.name, data, matrix)
+
+    def weights(self, estimator: Any) -> Weights:
+        """Return what skops writes."""
+        return Weights(whole=dump(estimator))
+
+    def restore(self, weights: Weights, task: Task, params: Params, outputs: int, dim: int) -> Any:
+        """Read a classifier that skops wrote; whatever it raises is damage."""
+        if weights.whole is None:
+            raise DamagedWeightsError(f"no estimator of {self.name}")
+        try:
+            return load(weights.whole)
+        except HeadError:
+            raise
+        except Exception as error:
+            raise DamagedWeightsError(f"{type(error).__name__}: {error}") from error
+
+    def layers(self, estimator: Any) -> Sequence[tuple[NDArray[Any], NDArray[Any]]]:
+        """Return none."""
+        return ()
 
 
-def require_savable(head: str, settings: Mapping[str, Any]) -> None:
-    """Refuse a classifier that could not be saved, by a trial on a few made-up rows.
+class ImportedTrainer:
+    """Fits a classifier of scikit-learn on rows in memory, folds in parallel where that pays.
 
-    Raises
-    ------
-    HeadError
-        As :func:`dump`.
-    OptionError
-        For an unknown classifier or parameter.
+    Parameters
+    ----------
+    path : str
+        Its import path.
+    data : TrainingData
+        What it is fitted on.
+    matrix : ndarray of float32, shape (n, d)
+        Its features. Worker processes of joblib map them, they do not copy them.
     """
-    made = _pipeline(classifier_class(head), head, settings, seed=0)
-    try:
-        made.fit(np.random.default_rng(0).normal(size=(40, 4)), np.arange(40) % 2)
-    except (ValueError, TypeError):
-        return  # it has more to say on real rows
-    dump(made)
+
+    def __init__(self, path: str, data: TrainingData, matrix: NDArray[np.float32]) -> None:
+        self.path, self.data, self.matrix = path, data, matrix
+
+    def score(
+        self,
+        members: NDArray[np.bool_],
+        candidates: Sequence[Params],
+        parts: NDArray[np.int32],
+    ) -> "ImportedScored":
+        """Fit every candidate on every subset.
+
+        The first fit tells how long one takes: processes cost a second or two to start.
+        """
+        cases = [(params, member) for member in members for params in candidates]
+        started = time.perf_counter()
+        found = [self._judged(*cases[0], parts)]
+        took = time.perf_counter() - started
+        rest = cases[1:]
+        jobs = 1 if took * len(rest) < _WORTH_PROCESSES else self.data.jobs
+        with self._explained():
+            found += Parallel(n_jobs=jobs, max_nbytes="1M", mmap_mode="r")(
+                delayed(fold_accuracy)(self._made(params), self.matrix, self.data.y, member, parts)
+                for params, member in rest
+            )
+        shape = (len(members), len(candidates), int(parts.max()) + 1)
+        return ImportedScored(self, np.reshape(found, shape), members, candidates)
+
+    def final(self, candidate: Params, scored: Any, at: int) -> tuple[Any, list[str]]:
+        """Fit on all rows."""
+        return self.fit(candidate, np.ones(len(self.data.y), bool)), []
+
+    def fit(self, params: Params, member: NDArray[np.bool_]) -> Any:
+        """Fit on a subset of the rows."""
+        with self._explained():
+            return self._made(params).fit(self.matrix[member], self.data.y[member])
+
+    def _judged(
+        self, params: Params, member: NDArray[np.bool_], parts: NDArray[np.int32]
+    ) -> NDArray[np.float64]:
+        with self._explained():
+            return fold_accuracy(self._made(params), self.matrix, self.data.y, member, parts)
+
+    def _made(self, params: Params) -> Any:
+        return _pipeline(classifier_class(self.path), self.path, params, self.data.seed)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            raise HeadError(f"{self.path} refused its parameters or rows: {error}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class ImportedScored:
+    """What classifiers on subsets came to; they themselves are not kept."""
+
+    trainer: ImportedTrainer
+    metric: NDArray[np.float64]
+    members: NDArray[np.bool_]
+    candidates: Sequence[Params]
+    notes: Sequence[str] = ()
+
+    def scores(self, at: int) -> NDArray[np.float64]:
+        """Score every row by the classifier that lacks it: they are fitted again."""
+        data = self.trainer.data
+        found = np.empty((len(data.y), data.outputs))
+        for member in self.members:
+            made = self.trainer.fit(self.candidates[at], member)
+            columns = columns_of(made, self.trainer.matrix[~member], "classes")
+            wide = np.repeat(columns.min(axis=1, keepdims=True), data.outputs, axis=1)
+            wide[:, made.classes_] = columns
+            found[~member] = wide
+        return found
+
+
+def fold_accuracy(
+    made: Any,
+    X: NDArray[np.float32],
+    y: NDArray[np.int64],
+    member: NDArray[np.bool_],
+    parts: NDArray[np.int32],
+) -> NDArray[np.float64]:
+    """Fit on a subset; return the accuracy on the rows left out, for each fold."""
+    found = np.full(int(parts.max()) + 1, np.nan)
+    made.fit(X[member], y[member])
+    if member.all():
+        return found
+    right, left = made.predict(X[~member]) == y[~member], parts[~member]
+    for part in np.unique(left):
+        found[part] = np.mean(right[left == part])
+    return found
 
 
 def _pipeline(kind: type, path: str, settings: Mapping[str, Any], seed: int) -> Any:
@@ -211,7 +262,7 @@ def _require_memory(rows: Rows, head: str) -> None:
         raise HeadError(
             f"{head} needs all rows in memory: {rows.shape[0]} x {rows.shape[1]} features take "
             f"about {needed / 1e9:.1f} GB with copies, {available / 1e9:.1f} GB are available",
-            hint="The heads logreg, svm and ridge stream their rows; or use fewer rows.",
+            hint="The heads that go by a name of their own stream their rows; or use fewer rows.",
         )
 
 

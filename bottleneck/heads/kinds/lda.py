@@ -1,12 +1,15 @@
 """Linear discriminant analysis, from passes for the means and the products about them."""
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.heads.features import BLOCK_ROWS
+from bottleneck.heads.kind import Params, Task
 from bottleneck.heads.kinds.estimator import LinearClassifier, probabilities
+from bottleneck.heads.kinds.estimator_kind import EstimatorKind, linear_layer, number_of
 from bottleneck.heads.rows import FloatArray
 from bottleneck.heads.solver.class_means import class_means, weights_of_classes
 from bottleneck.heads.solver.row_pass import Pass, passes, sum_of
@@ -128,3 +131,27 @@ def _within(
     shift = sum_of(part[0] for part in parts) / weight[:, None]
     scatter = sum_of(part[1] for part in parts) - (shift.T * weight) @ shift
     return shift + bases - means, scatter / weight.sum()
+
+
+def _build(task: Task, params: Params) -> Any:
+    return LinearDiscriminant(shrinkage=params["shrinkage"])
+
+
+@dataclass(frozen=True)
+class DiscriminantKind(EstimatorKind):
+    """Linear discriminant analysis, whose shrinkage is chosen."""
+
+    def check(self, params: Params) -> None:
+        """Refuse a shrinkage that is no share."""
+        number_of(params, "shrinkage", 0, 1, self.name)
+
+
+KIND = DiscriminantKind(
+    name="lda",
+    description="linear discriminant analysis, one shrunk covariance; gives probabilities",
+    build=_build,
+    settings={"shrinkage": (0.01, 0.1, 0.5)},
+    parameter="shrinkage",
+    prefers="largest",
+    dense=linear_layer,
+)

@@ -5,14 +5,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bottleneck.heads.kind import Params, Task
 from bottleneck.heads.kinds.descent import Descent, DescentClassifier
 from bottleneck.heads.kinds.estimator import (
     StreamingEstimator,
     linear_scores,
     probabilities,
 )
+from bottleneck.heads.kinds.linear_kind import LinearKind
 from bottleneck.heads.solver.lockstep import GAP
 from bottleneck.heads.solver.losses import LOGISTIC, LOGISTIC_EACH, SOFTMAX, Loss
+from bottleneck.heads.solver.row_pass import Pass
+from bottleneck.heads.solver.sweep import Swept, sweep
 from bottleneck.heads.solver.weighting import Weighting
 
 
@@ -171,3 +175,26 @@ class MultiLabelLogisticRegression(Descent, StreamingEstimator):
         tail = np.exp(-np.abs(scores))
         found: NDArray[np.float64] = np.where(scores >= 0, 1, tail) / (1 + tail)
         return found
+
+
+def _build(task: Task, params: Params) -> Any:
+    made = MultiLabelLogisticRegression if task == "labels" else LogisticRegression
+    return made(C=params["C"], standardize=True)
+
+
+def _sweep(
+    run: Pass, y: NDArray[Any], n_classes: int, members: NDArray[np.bool_], **options: Any
+) -> Swept:
+    loss = LOGISTIC_EACH if y.ndim == 2 else LOGISTIC if n_classes == 2 else SOFTMAX
+    return sweep(run, y, n_classes, members, loss=loss, **options)
+
+
+KIND = LinearKind(
+    name="logreg",
+    description="multinomial logistic regression, L2; gives probabilities",
+    tasks=("classes", "labels"),
+    grid=(1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
+    sweep=_sweep,
+    build=_build,
+    engines=("numpy", "keras"),
+)

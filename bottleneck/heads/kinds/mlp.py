@@ -1,11 +1,17 @@
 """The classic bottleneck head: one hidden layer with dropout. Keras trains it, NumPy runs it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bottleneck.errors import OptionError
+from bottleneck.heads.kind import DamagedWeightsError, Params, Task, TrainingData, Weights
 from bottleneck.heads.kinds.estimator import StreamingClassifier, probabilities
+from bottleneck.heads.kinds.estimator_kind import EstimatorKind
+from bottleneck.heads.kinds.linear_kind import taken
 from bottleneck.heads.rows import FloatArray, Rows
 from bottleneck.heads.selection.splits import holdout
 from bottleneck.heads.solver.row_pass import passes
@@ -169,3 +175,73 @@ class MultilayerPerceptron(StreamingClassifier):
         with passes(rows, threads=self.threads) as run:
             run.run(lambda: None, visit)
         return logits
+
+
+def _build(task: Task, params: Params) -> Any:
+    return MultilayerPerceptron(**params)
+
+
+def _layers(estimator: Any) -> Sequence[tuple[NDArray[Any], NDArray[Any]]]:
+    return [
+        (estimator.hidden_coef_, estimator.hidden_intercept_),
+        (estimator.coef_, estimator.intercept_),
+    ]
+
+
+@dataclass(frozen=True)
+class NetworkKind(EstimatorKind):
+    """The small network, which needs rows to tell when to stop."""
+
+    def check(self, params: Params) -> None:
+        """Refuse values out of range."""
+        for name in ("hidden", "epochs", "batch_size"):
+            if type(params[name]) is not int or params[name] < 1:
+                raise OptionError(f"expected {name} to be 1 or more, got {params[name]!r}")
+        for name, least in (("dropout", 0.0), ("lr", 1e-12)):
+            if type(params[name]) not in (int, float) or not least <= params[name] < 1:
+                raise OptionError(
+                    f"expected {name} from {least:g} to below 1, got {params[name]!r}"
+                )
+
+    def fit(self, data: TrainingData, params: Params, member: NDArray[np.bool_]) -> Any:
+        """Hold out a tenth of the rows, stratified and by their keys, and train on the others."""
+        at = np.flatnonzero(member)
+        held = np.zeros(len(data.y), bool)
+        groups = None if data.groups is None else np.asarray(data.groups)[at]
+        keys = [data.keys[int(i)] for i in at]
+        held[at] = holdout(keys, data.y[at], groups, fraction=VALIDATION, seed=data.seed)
+        made = MultilayerPerceptron(**params, seed=data.seed, threads=data.threads)
+        return made.fit(data.rows, data.y, members=member, held_out=held)
+
+    def notes(self, estimator: Any) -> list[str]:
+        """Say that training was cut short."""
+        if estimator.epoch_ < estimator.epochs:
+            return []
+        return [f"the loss still fell in the last of {estimator.epochs} epochs: more may help"]
+
+    def restore(self, weights: Weights, task: Task, params: Params, outputs: int, dim: int) -> Any:
+        """Put the weights of two layers back."""
+        names = ("hidden_coef", "hidden_intercept", "coef", "intercept")
+        found = taken(weights, names)
+        shapes = [array.shape for array in found]
+        first, bias, second, last = shapes
+        fit = len(first) == len(second) == 2 and bias == first[1:] == second[:1] == bias
+        if not fit or last != second[1:] or any(array.dtype != np.float64 for array in found):
+            raise DamagedWeightsError(f"expected float64 weights of two layers, found {shapes}")
+        estimator = self.build(task, params)
+        for name, array in zip(names, found, strict=True):
+            setattr(estimator, f"{name}_", array)
+        estimator.classes_, estimator.n_features_in_ = np.arange(last[0]), first[0]
+        return estimator
+
+
+KIND = NetworkKind(
+    name="mlp",
+    description="one hidden layer with dropout, trained by Keras; gives probabilities",
+    build=_build,
+    settings={"hidden": 256, "dropout": 0.5, "epochs": 50, "lr": 1e-3, "batch_size": 256},
+    learned=("hidden_coef_", "hidden_intercept_", "coef_", "intercept_"),
+    engines=("keras",),
+    few_rows=False,
+    dense=_layers,
+)

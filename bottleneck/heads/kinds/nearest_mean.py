@@ -5,7 +5,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bottleneck.heads.kind import Params, Task
 from bottleneck.heads.kinds.estimator import LinearClassifier
+from bottleneck.heads.kinds.estimator_kind import EstimatorKind, linear_layer
 from bottleneck.heads.solver.class_means import class_means
 from bottleneck.heads.solver.row_pass import passes
 from bottleneck.heads.solver.scaling import standardise
@@ -60,3 +62,15 @@ class NearestMean(LinearClassifier):
             coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
         self.coef_, self.intercept_ = coef, intercept
         return self
+
+
+def _build(task: Task, params: Params) -> Any:
+    return NearestMean(standardize=True)
+
+
+KIND = EstimatorKind(
+    name="nearest_mean",
+    description="the class whose mean is nearest, in standard deviations; nothing to choose",
+    build=_build,
+    dense=linear_layer,
+)

@@ -7,11 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import MultiOutputMixin, RegressorMixin
 
+from bottleneck.heads.kind import Params, Task
 from bottleneck.heads.kinds.estimator import LinearClassifier, StreamingEstimator, linear_scores
+from bottleneck.heads.kinds.linear_kind import LinearKind
 from bottleneck.heads.solver.gram import gram_moments
 from bottleneck.heads.solver.ridge_path import LeaveOneOut, RidgePath
-from bottleneck.heads.solver.row_pass import passes
-from bottleneck.heads.solver.scaling import standardise
+from bottleneck.heads.solver.row_pass import Pass, passes
+from bottleneck.heads.solver.scaling import scaled_targets, standardise
+from bottleneck.heads.solver.sweep import Swept, sweep_ridge
 from bottleneck.heads.solver.weighting import Weighting
 
 
@@ -228,20 +231,40 @@ class Ridge(MultiOutputMixin, RegressorMixin, StreamingEstimator):  # type: igno
         return found[:, 0] if self.coef_.ndim == 1 else found
 
 
-def scaled_targets(
-    numbers: NDArray[np.float64], *, centre: bool = True
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Bring targets to deviations of one, so that products in float32 keep their digits.
+def c_and_alpha(C: float) -> dict[str, Any]:
+    """Return C and alpha: ``sum of squares + alpha * |w|^2`` has an alpha of ``1 / (2 C)``.
 
-    The solution for a target scales with it, so nothing else changes.
-
-    Returns
-    -------
-    scaled : ndarray of float64, shape (n, targets)
-    mean, scale : ndarray of float64, shape (targets,)
-        ``numbers = scaled * scale + mean``; the mean is zero without ``centre``.
+    scikit-learn's user guide states the same relation; both values are recorded.
     """
-    mean = numbers.mean(axis=0) if centre else np.zeros(numbers.shape[1])
-    deviation = np.sqrt(np.mean((numbers - mean) ** 2, axis=0))
-    scale = np.where(deviation > 0, deviation, 1.0)
-    return (numbers - mean) / scale, mean, scale
+    return {"C": C, "alpha": float(f"{1 / (2 * C):.12g}")}  # 50000, not 49999.99999999999
+
+
+def _build(task: Task, params: Params) -> Any:
+    made = Ridge if task == "numbers" else RidgeClassifier
+    return made(alpha=params["alpha"], standardize=True)
+
+
+def _sweep(
+    run: Pass,
+    y: NDArray[Any],
+    n_classes: int,
+    members: NDArray[np.bool_],
+    *,
+    values: Sequence[float],
+    gap: float | None = None,
+    parts: NDArray[np.int32] | None = None,
+    start: Sequence[NDArray[np.float64]] | None = None,
+) -> Swept:
+    alphas = [c_and_alpha(value)["alpha"] for value in values]
+    return sweep_ridge(run, y, n_classes, members, alphas=alphas, parts=parts)
+
+
+KIND = LinearKind(
+    name="ridge",
+    description="ridge regression on one-hot targets, or of numbers; the fastest",
+    tasks=("classes", "numbers"),
+    grid=(1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+    sweep=_sweep,
+    build=_build,
+    parameters=c_and_alpha,
+)

@@ -1,7 +1,16 @@
 """The linear support vector machine, streamed and exact."""
 
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.heads.kind import Params, Task
 from bottleneck.heads.kinds.descent import DescentClassifier
+from bottleneck.heads.kinds.linear_kind import LinearKind
 from bottleneck.heads.solver.losses import SQUARED_HINGE, Loss
+from bottleneck.heads.solver.row_pass import Pass
+from bottleneck.heads.solver.sweep import Swept, sweep
 
 
 class LinearSVC(DescentClassifier):
@@ -44,3 +53,24 @@ class LinearSVC(DescentClassifier):
 
     def _loss(self, n_classes: int) -> Loss:
         return SQUARED_HINGE
+
+
+def _build(task: Task, params: Params) -> Any:
+    return LinearSVC(C=params["C"], standardize=True)
+
+
+def _sweep(
+    run: Pass, y: NDArray[Any], n_classes: int, members: NDArray[np.bool_], **options: Any
+) -> Swept:
+    return sweep(run, y, n_classes, members, loss=SQUARED_HINGE, **options)
+
+
+KIND = LinearKind(
+    name="svm",
+    description="linear support vector machine, squared hinge, one against the rest",
+    tasks=("classes",),
+    grid=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1),
+    sweep=_sweep,
+    build=_build,
+    engines=("numpy", "keras"),
+)

@@ -9,47 +9,8 @@ fitted on the row, since those on a head's own rows are too sure.
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.heads.rows import FloatArray
-from bottleneck.heads.selection.sweep import Swept
-from bottleneck.heads.solver.row_pass import Pass
-
 _WIDEST = 12.0
 """Natural logarithm of the largest factor between scores and logits."""
-
-
-def out_of_fold_scores(
-    run: Pass, members: NDArray[np.bool_], swept: Swept, at: int
-) -> NDArray[np.float64]:
-    """Score every row by the head of the subset that lacks it, in one pass.
-
-    Parameters
-    ----------
-    run : Pass
-        The rows.
-    members : ndarray of bool, shape (subsets, n)
-        Rows each subset was fitted on; every row is missing in one.
-    swept : Swept
-        The heads.
-    at : int
-        Which strength.
-
-    Returns
-    -------
-    ndarray of float64, shape (n, columns)
-        One column for two classes.
-    """
-    columns = swept.coef.shape[2]
-    scores = np.empty((members.shape[1], columns))
-
-    def visit(_: None, start: int, stop: int, block: FloatArray, scratch: object) -> None:
-        for subset, member in enumerate(members[:, start:stop]):
-            rows = np.flatnonzero(~member)
-            if len(rows):
-                found = block[rows].astype(np.float64) @ swept.coef[subset, at].T
-                scores[start + rows] = found + swept.intercept[subset, at]
-
-    run.run(lambda: None, visit)
-    return scores
 
 
 def two_columns(scores: NDArray[np.float64]) -> NDArray[np.float64]:

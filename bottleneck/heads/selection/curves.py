@@ -7,20 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import OptionError
-from bottleneck.heads.catalogue import HeadSpec
+from bottleneck.heads.kind import Params, Trainer
 from bottleneck.heads.selection.splits import first_of_each_class
-from bottleneck.heads.selection.sweep import held_out_accuracy, sweep
-from bottleneck.heads.solver.row_pass import Pass
 
 
 def learning_curve(
-    run: Pass,
+    trainer: Trainer,
     y: NDArray[np.int64],
     keys: Sequence[str],
     fold: NDArray[np.int32],
     *,
-    spec: HeadSpec,
-    C: float,
+    best: Params,
     shares: Sequence[float],
     seed: int = 0,
 ) -> list[dict[str, Any]]:
@@ -30,18 +27,16 @@ def learning_curve(
 
     Parameters
     ----------
-    run : Pass
-        The rows.
+    trainer : Trainer
+        Fits the heads.
     y : ndarray of int64, shape (n,)
         Codes.
     keys : sequence of str, length n
         Keys: they decide which rows are taken.
     fold : ndarray of int32, shape (n,)
         Fold of each row.
-    spec : HeadSpec
-        The head.
-    C : float
-        Its strength.
+    best : mapping
+        Their parameters.
     shares : sequence of float
         Above 0, at most 1.
     seed : int
@@ -66,7 +61,7 @@ def learning_curve(
         )
 
     members = np.stack([take(case) for case in cases])
-    scores = _scores(run, y, members, fold, [i for _, i in cases], spec=spec, C=C)
+    scores = _scores(trainer, members, fold, [i for _, i in cases], best)
     return [
         {"share": share, **_summary(members, scores, [c[0] == share for c in cases])}
         for share in wanted
@@ -74,13 +69,12 @@ def learning_curve(
 
 
 def few_shots(
-    run: Pass,
+    trainer: Trainer,
     y: NDArray[np.int64],
     keys: Sequence[str],
     fold: NDArray[np.int32],
     *,
-    spec: HeadSpec,
-    C: float,
+    best: Params,
     shots: Sequence[int],
     repeats: int = 5,
     seed: int = 0,
@@ -89,7 +83,7 @@ def few_shots(
 
     Parameters
     ----------
-    run, y, keys, fold, spec, C
+    trainer, y, keys, fold, best
         As in :func:`learning_curve`.
     shots : sequence of int
         Rows per class.
@@ -117,7 +111,7 @@ def few_shots(
         )
 
     members = np.stack([take(case) for case in cases])
-    scores = _scores(run, y, members, fold, [r % n_folds for _, r in cases], spec=spec, C=C)
+    scores = _scores(trainer, members, fold, [r % n_folds for _, r in cases], best)
     return [
         {"shots": shot, **_summary(members, scores, [c[0] == shot for c in cases])}
         for shot in wanted
@@ -125,18 +119,14 @@ def few_shots(
 
 
 def _scores(
-    run: Pass,
-    y: NDArray[np.int64],
+    trainer: Trainer,
     members: NDArray[np.bool_],
     fold: NDArray[np.int32],
     judged: Sequence[int],
-    *,
-    spec: HeadSpec,
-    C: float,
+    best: Params,
 ) -> NDArray[np.float64]:
-    swept = sweep(run, y, int(y.max()) + 1, members, spec=spec, values=[C])
-    accuracy = held_out_accuracy(run, y, members, fold, swept)[:, 0]
-    return accuracy[np.arange(len(members)), judged]
+    scores = trainer.score(members, [best], fold).metric[:, 0]
+    return scores[np.arange(len(members)), judged]
 
 
 def _summary(

@@ -7,46 +7,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.heads.catalogue import HeadSpec
-from bottleneck.heads.selection.sweep import held_out_accuracy, sweep
-from bottleneck.heads.solver.row_pass import Pass
+from bottleneck.heads.kind import Params, Trainer
 
 
 def nested_scores(
-    run: Pass,
-    y: NDArray[np.int64],
-    n_classes: int,
+    trainer: Trainer,
     fold: NDArray[np.int32],
     *,
-    spec: HeadSpec,
-    values: Sequence[float],
+    candidates: Sequence[Params],
+    parameter: str,
     own: NDArray[np.float64],
 ) -> dict[str, Any]:
-    """Judge each fold by heads whose C was chosen without it.
+    """Judge each fold by heads whose strength was chosen without it.
 
-    For fold i, C is chosen by the mean accuracy on every other fold j of heads fitted on
+    For fold i, it is chosen by the mean accuracy on every other fold j of heads fitted on
     neither i nor j; the head on all rows but those of i is then judged on i. Heads without i
     and j serve both, so that k folds need k (k - 1) / 2 more sweeps, all in step.
 
     Parameters
     ----------
-    run, y, n_classes, spec, values
-        As in :func:`~bottleneck.heads.selection.sweep.sweep`.
+    trainer : Trainer
+        Fits the heads.
     fold : ndarray of int32, shape (n,)
         Fold of each row.
-    own : ndarray of float64, shape (folds, strengths)
+    candidates : sequence of mapping
+        What is chosen among, the first of equal ones.
+    parameter : str
+        What they differ in.
+    own : ndarray of float64, shape (folds, candidates)
         Accuracy on each fold of heads fitted on all others.
 
     Returns
     -------
     dict
-        ``mean``, ``std`` (over folds, population) and ``folds``: for each, ``C`` and
-        ``accuracy``.
+        ``mean``, ``std`` (over folds, population) and ``folds``: for each, what was chosen (``C``)
+        and ``accuracy``.
     """
     pairs = list(combinations(range(len(own)), 2))
     members = np.stack([(fold != i) & (fold != j) for i, j in pairs])
-    swept = sweep(run, y, n_classes, members, spec=spec, values=values, parts=fold)
-    scores = held_out_accuracy(run, y, members, fold, swept)
+    scores = trainer.score(members, candidates, fold).metric
     judged = []
     for i in range(len(own)):
         inner = [
@@ -54,7 +53,7 @@ def nested_scores(
         ]
         mean = np.mean(inner, axis=0)
         chosen = int(np.argmax(mean >= mean.max() - 1e-12))
-        judged.append({"C": float(values[chosen]), "accuracy": float(own[i, chosen])})
+        judged.append({parameter: candidates[chosen][parameter], "accuracy": float(own[i, chosen])})
     accuracies = [entry["accuracy"] for entry in judged]
     return {
         "mean": float(np.mean(accuracies)),

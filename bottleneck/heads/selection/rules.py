@@ -1,17 +1,16 @@
 """What every selection shares: the checks before it, the choice itself, and the notes after it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.errors import HeadError, OptionError
-from bottleneck.heads.catalogue import NO_STRENGTH, HeadSpec
 
 
-def check_protocol(values: Sequence[float], n_folds: int, jobs: int) -> None:
-    """Refuse to choose among strengths without folds, and to work without threads.
+def check_protocol(candidates: int, parameter: str, n_folds: int, jobs: int) -> None:
+    """Refuse to choose among candidates without folds, and to work without threads.
 
     Raises
     ------
@@ -19,23 +18,11 @@ def check_protocol(values: Sequence[float], n_folds: int, jobs: int) -> None:
     """
     if jobs == 0:
         raise OptionError("expected 1 or more jobs, or -1 for all cores, got 0")
-    if n_folds == 0 and len(values) > 1:
+    if n_folds == 0 and candidates > 1:
         raise OptionError(
-            f"expected 2 or more folds to choose among {len(values)} values of C, got 0",
-            hint="Give one value of C to fit without cross-validation.",
+            f"expected 2 or more folds to choose among {candidates} values of {parameter}, got 0",
+            hint=f"Give one value of {parameter} to fit without cross-validation.",
         )
-
-
-def with_strength(spec: HeadSpec) -> HeadSpec:
-    """Return a head that has a strength C, or refuse it.
-
-    Raises
-    ------
-    OptionError
-    """
-    if not spec.linear:
-        raise OptionError(f"expected a head with a strength C, got {spec.name}", hint=NO_STRENGTH)
-    return spec
 
 
 def present_classes(
@@ -74,14 +61,13 @@ def present_classes(
     return names, codes.astype(np.int64)
 
 
-def choose_strength(cv: list[dict[str, Any]], one_se_folds: int | None) -> float:
-    """Return the C of the highest mean, of equals the smallest; or of one within its error."""
+def choose(cv: Sequence[Mapping[str, Any]], prefers: str, one_se_folds: int | None) -> int:
+    """Return the place of the highest mean, of equals the preferred; or of one within its error."""
     top = max(cv, key=lambda entry: float(entry["mean"]))
     # Means of the same accuracies may differ in the last bit.
     margin = 1e-12 if one_se_folds is None else float(top["std"]) / one_se_folds**0.5
-    return next(
-        float(entry["params"]["C"]) for entry in cv if entry["mean"] >= top["mean"] - margin
-    )
+    good = [at for at, entry in enumerate(cv) if entry["mean"] >= top["mean"] - margin]
+    return good[0] if prefers == "smallest" else good[-1]
 
 
 def thin_classes(codes: NDArray[np.int64], names: tuple[str, ...], n_folds: int) -> list[str]:
@@ -94,9 +80,10 @@ def thin_classes(codes: NDArray[np.int64], names: tuple[str, ...], n_folds: int)
     return [f"classes with fewer rows than the {n_folds} folds: {len(thin)} ({shown})"]
 
 
-def edge_note(best: float, values: tuple[float, ...]) -> list[str]:
-    """Note that the best strength is the first or the last one tried."""
+def edge_note(parameter: str, best: float, values: Sequence[float]) -> list[str]:
+    """Note that the best value is the first or the last one tried."""
     if len(values) > 1 and best in (values[0], values[-1]):
         side = "smallest" if best == values[0] else "largest"
-        return [f"the best C={best:g} is the {side} of the grid; a wider grid may do better"]
+        told = f"the best {parameter}={best:g} is the {side} of the grid"
+        return [f"{told}; a wider grid may do better"]
     return []

@@ -1,6 +1,8 @@
 """How good predictions of targets are: labels of which any may hold, and numbers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,3 +91,22 @@ def r2(truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
     found = r2_of_each(truth, predicted)
     known = found[~np.isnan(found)]
     return float(known.mean()) if len(known) else float("nan")
+
+
+def accuracy(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
+    """Share of the rows whose class is right."""
+    return float(np.mean(truth == predicted))
+
+
+METRICS = {"classes": "accuracy", "labels": "mean_average_precision", "numbers": "r2"}
+"""What candidates are chosen by, for each task."""
+
+
+def score_of(task: str) -> Callable[[NDArray[Any], NDArray[Any]], float]:
+    """Return the metric of a task: from truth, and classes said or scores, to a number."""
+    scores: dict[str, Callable[[NDArray[Any], NDArray[Any]], float]] = {
+        "classes": accuracy,
+        "labels": mean_average_precision,
+        "numbers": r2,
+    }
+    return scores[task]

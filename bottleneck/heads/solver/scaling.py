@@ -140,3 +140,22 @@ def require_range(largest: float, dtype: np.dtype[Any]) -> None:
             f" {largest:.1g}",
             hint="Divide the features by a constant, or look for broken rows.",
         )
+
+
+def scaled_targets(
+    numbers: NDArray[np.float64], *, centre: bool = True
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Bring targets to deviations of one, so that products in float32 keep their digits.
+
+    The solution for a target scales with it, so nothing else changes.
+
+    Returns
+    -------
+    scaled : ndarray of float64, shape (n, targets)
+    mean, scale : ndarray of float64, shape (targets,)
+        ``numbers = scaled * scale + mean``; the mean is zero without ``centre``.
+    """
+    mean = numbers.mean(axis=0) if centre else np.zeros(numbers.shape[1])
+    deviation = np.sqrt(np.mean((numbers - mean) ** 2, axis=0))
+    scale = np.where(deviation > 0, deviation, 1.0)
+    return (numbers - mean) / scale, mean, scale

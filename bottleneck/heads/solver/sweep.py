@@ -6,25 +6,23 @@ whole less the fold.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.heads.catalogue import HeadSpec
 from bottleneck.heads.rows import FloatArray
 from bottleneck.heads.solver.curvature import WORTH_ROWS
 from bottleneck.heads.solver.gram import Moments, gram_moments
 from bottleneck.heads.solver.lockstep import solve, with_curvature
-from bottleneck.heads.solver.losses import LOGISTIC, LOGISTIC_EACH, SOFTMAX, SQUARED_HINGE
+from bottleneck.heads.solver.losses import Loss
 from bottleneck.heads.solver.objective import Problem, Solution, StackedObjective
 from bottleneck.heads.solver.ridge_path import RidgePath
 from bottleneck.heads.solver.row_pass import Pass, sum_of
 from bottleneck.heads.solver.scaling import standardise
 from bottleneck.heads.solver.weighting import Weighting
-from bottleneck.heads.weights import linear_estimator
 
 TOLERANCE = 1e-4
 """Largest component of the gradient to end at, as scikit-learn's default."""
@@ -79,7 +77,7 @@ def sweep(
     n_classes: int,
     members: NDArray[np.bool_],
     *,
-    spec: HeadSpec,
+    loss: Loss,
     values: Sequence[float],
     gap: float | None = None,
     parts: NDArray[np.int32] | None = None,
@@ -98,24 +96,18 @@ def sweep(
         Classes of every head, of which a subset may lack some; or targets.
     members : ndarray of bool, shape (subsets, n)
         Which rows belong to each subset.
-    spec : HeadSpec
-        The head.
+    loss : Loss
+        What the head minimises.
     values : sequence of float
         Values of C, ascending.
     gap : float
         Share of the objective that may be left to gain; by default what is enough for scores.
     parts : ndarray of int32, shape (n,), optional
-        Folds of which every subset is a union, for ridge.
+        Folds of which every subset is a union: of no use here, as :func:`sweep_ridge` has it.
     start : sequence of ndarray of float64, shape (columns, d + 1), optional
         Where to begin, for each subset.
     """
-    if spec.name == "ridge":
-        return _sweep_ridge(run, y, n_classes, members, spec=spec, values=values, parts=parts)
     weighting = Weighting(y, members)
-    if y.ndim == 2:
-        loss = LOGISTIC_EACH
-    else:
-        loss = SQUARED_HINGE if spec.name == "svm" else LOGISTIC if n_classes == 2 else SOFTMAX
     stack = StackedObjective(
         run=run,
         loss=loss,
@@ -146,25 +138,34 @@ def sweep(
     )
 
 
-def _sweep_ridge(
+def sweep_ridge(
     run: Pass,
     y: NDArray[Any],
     n_classes: int,
     members: NDArray[np.bool_],
     *,
-    spec: HeadSpec,
-    values: Sequence[float],
-    parts: NDArray[np.int32] | None,
+    alphas: Sequence[float],
+    parts: NDArray[np.int32] | None = None,
 ) -> Swept:
+    """Do the same for ridge regression, from the moments of the folds.
+
+    Parameters
+    ----------
+    run, y, n_classes, members
+        As of :func:`sweep`; several targets per row are numbers.
+    alphas : sequence of float
+        Strengths of the penalty.
+    parts : ndarray of int32, shape (n,), optional
+        Folds: where every subset is a union of some, one pass serves all subsets.
+    """
     everything = Weighting(y, np.ones((1, len(y)), bool))
     centre = standardise(run, everything).mean[0]
-    alphas = [spec.parameters(value)["alpha"] for value in values]
 
     def fit(moments: Moments) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         path = RidgePath.of(moments, standardize=True, numeric=y.ndim == 2)
         return [path.solve(alpha) for alpha in alphas]
 
-    if parts is None:
+    if parts is None or not _are_unions(members, parts):
         found = [
             fit(gram_moments(run, Weighting(y, member[None]), n_classes, centre)[0])
             for member in members
@@ -188,6 +189,13 @@ def _sweep_ridge(
         np.stack([[intercept for _, intercept in subset] for subset in found]),
         [],
     )
+
+
+def _are_unions(members: NDArray[np.bool_], parts: NDArray[np.int32]) -> bool:
+    """Whether every subset has all rows of a fold or none."""
+    whole = np.bincount(parts)
+    counts = (np.bincount(parts[member], minlength=len(whole)) for member in members)
+    return all(((count == 0) | (count == whole)).all() for count in counts)
 
 
 def held_out_accuracy(
@@ -267,11 +275,36 @@ def unmoved_note(swept: Swept, values: Sequence[float]) -> list[str]:
     return [note]
 
 
-def as_estimator(spec: HeadSpec, swept: Swept, params: Mapping[str, float]) -> Any:
-    """Make a fitted estimator of a sweep over one subset with one strength."""
-    estimator = linear_estimator(
-        spec.name, "classes", params, swept.coef[0, 0], swept.intercept[0, 0]
-    )
-    if swept.solutions:
-        estimator.take(swept.solutions[0][0])
-    return estimator
+def out_of_fold_scores(
+    run: Pass, members: NDArray[np.bool_], swept: Swept, at: int
+) -> NDArray[np.float64]:
+    """Score every row by the head of the subset that lacks it, in one pass.
+
+    Parameters
+    ----------
+    run : Pass
+        The rows.
+    members : ndarray of bool, shape (subsets, n)
+        Rows each subset was fitted on; every row is missing in one.
+    swept : Swept
+        The heads.
+    at : int
+        Which strength.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, columns)
+        One column for two classes.
+    """
+    columns = swept.coef.shape[2]
+    scores = np.empty((members.shape[1], columns))
+
+    def visit(_: None, start: int, stop: int, block: FloatArray, scratch: object) -> None:
+        for subset, member in enumerate(members[:, start:stop]):
+            rows = np.flatnonzero(~member)
+            if len(rows):
+                found = block[rows].astype(np.float64) @ swept.coef[subset, at].T
+                scores[start + rows] = found + swept.intercept[subset, at]
+
+    run.run(lambda: None, visit)
+    return scores

@@ -1,8 +1,21 @@
 """Which engine computes losses and gradients, by name."""
 
+from typing import get_args
+
 from bottleneck.errors import OptionError
 from bottleneck.heads.solver.engine import Engine, EngineName
 from bottleneck.heads.solver.row_pass import Pass
+
+
+def require_engine(name: str) -> None:
+    """Refuse an unknown engine.
+
+    Raises
+    ------
+    OptionError
+    """
+    if name not in get_args(EngineName):
+        raise OptionError(f"expected the engine numpy or keras, got {name!r}")
 
 
 def engine_named(name: EngineName) -> Engine | None:
@@ -15,10 +28,9 @@ def engine_named(name: EngineName) -> Engine | None:
     RuntimeUnavailableError
         When Keras or its backend is missing.
     """
+    require_engine(name)
     if name == "numpy":
         return None
-    if name != "keras":
-        raise OptionError(f"expected the engine numpy or keras, got {name!r}")
     from bottleneck.heads.solver.keras_engine import KerasEngine
 
     return KerasEngine()

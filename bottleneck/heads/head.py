@@ -6,48 +6,58 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bottleneck import __version__
-from bottleneck.errors import HeadError, RecipeMismatchError
-from bottleneck.heads.archive import read_head, write_head
-from bottleneck.heads.catalogue import HEADS, TASKS, Classifier, Task, strength
+from bottleneck.errors import HeadError, OptionError, RecipeMismatchError
+from bottleneck.heads.archive import damaged, read_head, write_head
 from bottleneck.heads.features import BLOCK_ROWS, as_feature_rows, require_finite
+from bottleneck.heads.kind import TASKS, Classifier, DamagedWeightsError, HeadKind, Task, Weights
+from bottleneck.heads.kinds.estimator_kind import columns_of
+from bottleneck.heads.registry import head_kind, head_names
 from bottleneck.heads.rows import FloatArray, Rows
+from bottleneck.heads.solver.engine import EngineName
 from bottleneck.heads.training_rows import TrainingRows
-from bottleneck.heads.weights import damaged, estimator_of, imported_estimator, weights_of
 from bottleneck.recipe import Recipe
 
-if TYPE_CHECKING:
-    from bottleneck.heads.selection.fitted import Fitted
+NO_RECIPE = Recipe(identity={}, execution={})
+"""Of features that nothing is known of."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Head:
-    """A judge-ready head: features in, class codes, scores and probabilities out.
+    """A fitted head: features in, class codes, scores and probabilities out.
+
+    :func:`~bottleneck.heads.select` makes one of features alone; :meth:`of` adds how those were
+    made, without which it cannot be saved.
 
     Parameters
     ----------
     kind : str
-        Name in the catalogue.
+        Name in the registry, or an import path.
     estimator : Classifier
         Fitted classifier of features as they are, over codes ``0 .. len(classes) - 1``.
     classes : tuple of str
         Class names; a code is an index into them. Or the names of the targets.
+    dim : int
+        Length of the features.
+    report : mapping
+        JSON values: ``best`` (the chosen parameters), ``cv`` (``params``, ``mean`` and ``std``
+        over the folds, population, of the ``metric``, for everything tried), ``rows``, ``folds``,
+        ``seed``, ``notes``, ``seconds``; where asked for ``nested``, ``curve``, ``shots`` and
+        ``temperature``; ``versions`` of the libraries, and what the caller adds (rows left out,
+        the manifest's fingerprint, the hold-out, the test).
+    task : {"classes", "labels", "numbers"}
+        What it predicts: one class, labels of which any may hold, or numbers.
+    engine : {"numpy", "keras"}
+        What it was fitted with.
     recipe : Recipe
         How the features it was trained on were made; of the network's outputs only its own.
     output : str
         Which output of the backbone, ``avg``.
-    dim : int
-        Length of the features.
-    report : mapping
-        JSON values: what :meth:`Fitted.report` says, ``versions`` of the libraries, and what
-        the caller adds (rows left out, the manifest's fingerprint, the hold-out, the test).
-    task : {"classes", "labels", "numbers"}
-        What it predicts: one class, labels of which any may hold, or numbers.
     trained_on : TrainingRows, optional
         What it was fitted on, so that it is not judged by the same rows; None of heads that
         were saved without.
@@ -56,28 +66,29 @@ class Head:
     kind: str
     estimator: Classifier
     classes: tuple[str, ...]
-    recipe: Recipe
-    output: str
     dim: int
     report: Mapping[str, Any]
     task: Task = "classes"
+    engine: EngineName = "numpy"
+    recipe: Recipe = NO_RECIPE
+    output: str = ""
     trained_on: TrainingRows | None = None
 
     @classmethod
     def of(
         cls,
-        fitted: "Fitted",
+        fitted: "Head",
         *,
         recipe: Recipe,
         output: str,
         trained_on: TrainingRows | None = None,
         **about: Any,
     ) -> "Head":
-        """Make a head of what :func:`~bottleneck.heads.select` found.
+        """Tell a head that :func:`~bottleneck.heads.select` found what its features are.
 
         Parameters
         ----------
-        fitted : Fitted
+        fitted : Head
             The selection's result.
         recipe : Recipe
             Recipe of the feature file.
@@ -89,23 +100,51 @@ class Head:
             More JSON values for the report: ``left_out``, ``manifest_sha256``, ``holdout``,
             ``test``.
         """
-        return cls(
-            kind=fitted.kind,
-            estimator=fitted.estimator,
-            classes=fitted.classes,
+        return replace(
+            fitted,
             recipe=_recipe_of(recipe, output),
             output=output,
-            dim=fitted.dim,
-            task=fitted.task,
             trained_on=trained_on,
-            report={**fitted.report(), **about, "versions": _versions(fitted.engine)},
+            report={**fitted.report, **about, "versions": _versions(fitted.engine)},
         )
+
+    @property
+    def best(self) -> Mapping[str, Any]:
+        """The chosen parameters."""
+        return dict(self.report["best"])
+
+    @property
+    def cv(self) -> tuple[Mapping[str, Any], ...]:
+        """Scores of everything tried; empty without cross-validation."""
+        return tuple(self.report["cv"])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What people should know of the fit."""
+        return tuple(self.report["notes"])
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the selection."""
+        return float(self.report["seconds"])
 
     def __repr__(self) -> str:
         return (
-            f"<Head {self.kind} {strength(self.report['best'])}{self.recipe.backbone}/{self.output}"
-            f" {self.dim} -> {len(self.classes)} {self.task}>"
+            f"<Head {self.kind} {self._chosen}{self._origin}"
+            f"{self.dim} -> {len(self.classes)} {self.task}>"
         )
+
+    @property
+    def _chosen(self) -> str:
+        return "".join(
+            f"{name}={value:g} "
+            for name, value in self.report["best"].items()
+            if name in ("C", "k", "shrinkage") and isinstance(value, (int, float))
+        )
+
+    @property
+    def _origin(self) -> str:
+        return f"{self.recipe.backbone}/{self.output} " if self.output else ""
 
     def predict(self, X: ArrayLike | Rows) -> NDArray[Any]:
         """Return the likeliest class of each row, or its targets.
@@ -145,7 +184,7 @@ class Head:
 
             return of_scores(self.scores(X) / temperature)
         probabilities = getattr(self.estimator, "predict_proba", None)
-        if probabilities is None:
+        if probabilities is None or self.task == "numbers":
             return None
         if self.task == "labels":
             return self._matrix(self._in_blocks(X, probabilities))
@@ -160,16 +199,23 @@ class Head:
         """
         return self._matrix(self._in_blocks(X, self._columns))
 
+    def answers(
+        self, X: ArrayLike | Rows
+    ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
+        """Return probabilities (None where it has none) and scores, asking once.
+
+        As :meth:`predict_proba` and :meth:`scores`, which both search all rows of a head of
+        nearest neighbours.
+        """
+        if self.task != "classes" or hasattr(self.estimator, "decision_function"):
+            return self.predict_proba(X), self.scores(X)
+        scores = self.scores(X)
+        if self.report.get("temperature") is not None:
+            return self.predict_proba(X), scores
+        return (_normal(scores) if len(scores) else scores), scores
+
     def _columns(self, block: NDArray[np.float32]) -> NDArray[np.float64]:
-        if self.task == "numbers":
-            return np.asarray(self.estimator.predict(block), np.float64)
-        # Trees and neighbours have shares of votes only.
-        function = getattr(self.estimator, "decision_function", None)
-        scores = np.asarray(
-            (function or self.estimator.predict_proba)(block),  # type: ignore[attr-defined]
-            np.float64,
-        )
-        return np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores
+        return columns_of(self.estimator, block, self.task)
 
     def _matrix(self, parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)))
@@ -250,15 +296,11 @@ class Head:
             "report": dict(self.report),
             "recipe": json.loads(self.recipe.to_json()),
         }
-        arrays: dict[str, NDArray[Any]] = {}
+        arrays: dict[str, Any] = {}
         if self.trained_on is not None:
             arrays |= self.trained_on.arrays()
-        if self.kind in HEADS:
-            write_head(Path(path), description, arrays | weights_of(self.estimator))
-            return
-        from bottleneck.heads.skops_file import dump
-
-        write_head(Path(path), description, arrays, dump(self.estimator))
+        weights = head_kind(self.kind).weights(self.estimator)
+        write_head(Path(path), description, arrays | dict(weights.arrays), weights.whole)
 
     @classmethod
     def load(cls, path: Path | str) -> "Head":
@@ -275,20 +317,23 @@ class Head:
             kind, report = str(description["kind"]), dict(description["report"])
             trained_on = TrainingRows.taken_from(arrays)
             task = _task(description.get("task", "classes"))
+            classes, dim = tuple(map(str, description["classes"])), int(description["dim"])
             head = cls(
                 kind=kind,
-                estimator=estimator_of(kind, task, report["best"], arrays, path)
-                if whole is None
-                else imported_estimator(whole, path),
-                classes=tuple(map(str, description["classes"])),
+                estimator=_kind_of(kind, path).restore(
+                    Weights(arrays, whole), task, report["best"], len(classes), dim
+                ),
+                classes=classes,
                 recipe=Recipe(**description["recipe"]),
                 output=str(description["output"]),
-                dim=int(description["dim"]),
+                dim=dim,
                 report=report,
                 task=task,
                 trained_on=trained_on,
             )
             repr(head)
+        except DamagedWeightsError as error:
+            raise damaged(path, str(error)) from error
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(path, f"{type(error).__name__} {error} in its description") from error
         head._require_consistent(path)
@@ -297,12 +342,32 @@ class Head:
     def _require_consistent(self, path: Path) -> None:
         """Refuse weights that are not what the description says."""
         estimator: Any = self.estimator
-        fitted = estimator.classes_ if self.task == "classes" else estimator.coef_
-        classes, dim = len(fitted), estimator.n_features_in_
-        if classes != len(self.classes):
-            raise damaged(path, f"{len(self.classes)} classes named, {classes} fitted")
-        if dim != self.dim:
-            raise damaged(path, f"features of {self.dim} named, {dim} fitted")
+        if self.task == "classes":
+            fitted = len(estimator.classes_)
+        else:
+            fitted = len(estimator.coef_) if hasattr(estimator, "coef_") else len(self.classes)
+        if fitted != len(self.classes):
+            raise damaged(path, f"{len(self.classes)} classes named, {fitted} fitted")
+        if estimator.n_features_in_ != self.dim:
+            raise damaged(path, f"features of {self.dim} named, {estimator.n_features_in_} fitted")
+        try:
+            shape = self.scores(np.zeros((1, self.dim), np.float32)).shape
+        except (ValueError, IndexError, AttributeError, TypeError) as error:
+            raise damaged(path, f"its weights do not fit together: {error}") from error
+        if shape != (1, len(self.classes)):
+            raise damaged(path, f"{len(self.classes)} classes named, {shape[1]} fitted")
+
+
+def _kind_of(name: str, path: Path) -> HeadKind:
+    """Return the kind of a saved head."""
+    try:
+        return head_kind(name)
+    except OptionError as error:
+        raise HeadError(
+            f"expected a head of {', '.join(head_names())}, got {name!r} in {path}",
+            hint="Install the package that has it, or update this one: pip install --upgrade"
+            " bottleneck-features",
+        ) from error
 
 
 def _recipe_of(recipe: Recipe, output: str) -> Recipe:
