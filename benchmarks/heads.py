@@ -85,17 +85,17 @@ def sweep(path, rounds, measured):
     from sklearn.preprocessing import StandardScaler
 
     from bottleneck.heads import folds
-    from bottleneck.heads.selection import linear
+    from bottleneck.heads.kinds import logreg
 
     # A selection sweeps twice: folds and strengths, then the chosen strength on all rows.
-    swept, sweep_once = [], linear.sweep
+    swept, sweep_once = [], logreg.sweep
 
     def timed_sweep(*arguments, **options):
         took, found = timed(lambda: sweep_once(*arguments, **options))
         swept.append(took)
         return found
 
-    linear.sweep = timed_sweep
+    logreg.sweep = timed_sweep
     store, train, _ = load(path)
     fold = folds(train.keys, train.y, n_folds=5)
     Z = StandardScaler().fit_transform(train.X)
