@@ -53,8 +53,10 @@ def _option(option: Declared) -> Callable[[_Command], _Command]:
             flags = (f"--{dashed}/--no-{dashed}",)
     elif option.several:
         # None where the field's is (): click shows no empty default then.
-        many = listed(option.default) if option.kind is str else option.default
+        many = listed(option.default or ()) if option.kind is str else option.default
         settings |= {"multiple": True, "default": many or None}
+        # click hands on () where nothing is given, whatever the default.
+        settings["callback"] = lambda context, parameter, given: given or option.default
     elif option.default is not None and option.default is not MISSING:
         settings["default"] = option.default
     if option.kind is not bool:

@@ -135,6 +135,11 @@ def on_devices(
             hint="OpenVINO computes int8 on all cores of the CPU already.",
         )
     gpus = [gpu_index(device) for device in devices]
+    if order.runtime not in runtimes.FIRST_ON_GPU and gpus.count(None) < len(gpus):
+        raise OptionError(
+            f"expected the device cpu: {order.runtime} has no other, got {', '.join(devices)}",
+            hint=f"On a GPU compute {', '.join(runtimes.FIRST_ON_GPU)}.",
+        )
     # In its process a GPU is the only one, so that no framework takes memory on the others.
     processes = DeviceProcesses(
         [

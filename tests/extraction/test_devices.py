@@ -208,3 +208,9 @@ def test_a_gpu_is_alone_in_its_process(monkeypatch):
     assert _environment(None)["CUDA_VISIBLE_DEVICES"] == "4,7"
     with pytest.raises(RuntimeUnavailableError, match="gpu:2.*CUDA_VISIBLE_DEVICES=4,7"):
         _environment(2)
+
+
+def test_a_gpu_is_refused_by_its_own_number_where_the_runtime_has_none():
+    order = NetworkOrder("resnet50", "none", None, (), "float32", "openvino")
+    with pytest.raises(OptionError, match="device cpu: openvino has no other, got cpu, gpu:3"):
+        on_devices(order, ["cpu", "gpu:3"])
