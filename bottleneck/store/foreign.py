@@ -127,6 +127,12 @@ def _manifest(path: Path, rows: int, columns: Mapping[str, Sequence[Any]]) -> Ma
 
 
 def _keys(values: Sequence[Any]) -> list[str]:
+    row = next((row for row, value in enumerate(values) if value is None), None)
+    if row is not None:
+        raise ManifestError(
+            f"expected a key in every row, row {row} has none",
+            hint="Write a name into every row, or leave those rows and their features out.",
+        )
     return [
         value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
         for value in values

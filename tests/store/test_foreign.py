@@ -106,6 +106,11 @@ def test_clip_retrieval(tmp_path, X):
     assert store.classes[store.labels[17]] == "k8"
     with pytest.raises(StoreError, match="column 'size'"):
         FeatureStore.open(tmp_path, labels="size")
+    paths = table.column("image_path").to_pylist()
+    lost = table.set_column(0, "image_path", pa.array([*paths[:-1], None]))
+    parquet.write_table(lost, tmp_path / "metadata" / "metadata_10.parquet")
+    with pytest.raises(StoreError, match="expected a key in every row, row 17 has none"):
+        FeatureStore.open(tmp_path)
 
 
 def test_the_independent_reader_agrees(make, fill):
