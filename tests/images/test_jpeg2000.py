@@ -61,3 +61,15 @@ def test_components_of_other_depths_and_signs_are_refused(encode, noise, depth):
     data[start + 42 : start + 51 : 3] = bytes([128 + depth - 1]) * 3
     with pytest.raises(ImageError, match="signed"):
         decode(bytes(data), AS_IS)
+
+
+def test_components_of_different_transforms_are_refused():
+    data = next(path for path in FILES if path.stem == "rgb16").read_bytes()
+    at = data.index(b"\xff\x52")
+    end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    # The style of component 1: as that of all, but for the transform, which is the last byte.
+    style = data[at + 9 : at + 13] + b"\0"
+    segment = b"\xff\x53" + (4 + len(style)).to_bytes(2, "big") + b"\1\0" + style
+    with pytest.raises(ImageError, match="several transforms") as caught:
+        decode(data[:end] + segment + data[end:], AS_IS)
+    assert caught.value.reason is RowStatus.UNSUPPORTED
