@@ -31,14 +31,18 @@ LAYERS = (
 )
 
 HEAVY = {
-    *("tensorflow", "keras", "jax", "torch", "openvino", "nncf", "onnxruntime"),
+    *("tensorflow", "keras", "jax", "torch", "openvino", "nncf", "onnxruntime", "timm"),
     *("pyarrow", "matplotlib", "sklearn", "rich", "skops"),
     *("fsspec", "s3fs", "umap", "usearch"),
 }
 HOMES = {
     "tensorflow": {"runtimes/tensorflow.py", "heads/solver/keras_engine.py"},
     "jax": {"runtimes/jax.py", "heads/solver/keras_engine.py"},
-    "torch": {"runtimes/torch.py", "heads/solver/keras_engine.py"},
+    "timm": {"backbones/providers/timm.py"},
+    "torch": {
+        *("runtimes/torch.py", "heads/solver/keras_engine.py"),
+        *("backbones/torch_network.py", "backbones/providers/timm.py"),
+    },
     "openvino": {"runtimes/openvino.py"},
     "nncf": {"runtimes/quantize.py"},
     "onnxruntime": {"runtimes/onnxruntime.py", "backbones/onnx_file.py"},

@@ -45,8 +45,7 @@ def shapes_of(model: Any, size: ImageSize) -> Callable[[Sequence[str | None]], l
 def tensors(network: Network, layers: Iterable[str | None]) -> list[Any]:
     """Return the Keras tensors of some layers; None is the model's output."""
     known: Mapping[str, Any] = layer_tensors(network.model)
-    names = [network.main if layer is None else layer for layer in layers]
-    return [network.model.output if name is None else known[name] for name in names]
+    return [network.model.output if name is None else known[name] for name in layers]
 
 
 def _is_open(tensor: Any) -> bool:

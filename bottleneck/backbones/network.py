@@ -96,6 +96,8 @@ class Network:
         From names of layers to what comes out of them; None for one that pools do not take.
     main : str or None
         The layer that is taken when none is named; None: the model's own output.
+    own : str or None
+        The layer that gives the vector of the network's own pooling, taken for the pool ``own``.
     channels_first : bool
         Whether the input is NCHW.
     facts : mapping
@@ -114,6 +116,7 @@ class Network:
     layers: Sequence[str]
     shapes: Callable[[Sequence[str | None]], list[Shape | None]]
     main: str | None = None
+    own: str | None = None
     channels_first: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -145,6 +148,12 @@ class Network:
             )
         return found
 
+    def source(self, output: OutputSpec) -> str | None:
+        """Name the layer that an output is pooled from; None is the model's own output."""
+        if output.layer is None:
+            return self.own if output.pool == "own" and self.own else self.main
+        return output.layer
+
     def taken(self, outputs: Sequence[OutputSpec]) -> list[tuple[OutputSpec, Shape]]:
         """Pair outputs with what they are pooled from; where no pool is named, the usual one.
 
@@ -153,7 +162,7 @@ class Network:
         BackboneError
             For no or repeated outputs, a layer that does not exist, or a pool it does not have.
         """
-        found = [self._pooled(output, self.shape(output.layer)) for output in outputs]
+        found = [self._pooled(output, self.shape(self.source(output))) for output in outputs]
         names = [output.name for output, _ in found]
         if not names or len(set(names)) != len(names):
             raise BackboneError(

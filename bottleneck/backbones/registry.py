@@ -29,6 +29,7 @@ PREFIXED: Final = {
     "onnx": _MODULE + "onnx",
     "keras": _MODULE + "keras_file",
     "python": _MODULE + "python",
+    "timm": _MODULE + "timm",
 }
 """Our own providers of names with a prefix."""
 

@@ -67,7 +67,7 @@ def compile(
     name, gpu = _place(ort, device)
     require_gpu(precision, name)
     file: OnnxFile = backbone.model
-    names = [file.tensor(output.layer) for output in take.outputs]
+    names = [file.tensor(backbone.source(output)) for output in take.outputs]
     cuda = None if gpu is None else {"device_id": gpu, "use_tf32": int(precision == "tf32")}
     session = session_of(file, names, cuda=cuda)
     compute = _Pass(session, backbone, names, take)

@@ -204,7 +204,8 @@ def _graph(ov: Any, backbone: Network, take: Taken) -> Any:
         if backbone.form == "graph":
             if backbone.channels_first:
                 pixels = keras.ops.transpose(pixels, (0, 3, 1, 2))
-            values = _read(ov, backbone.model, pixels.output, take)
+            names = [backbone.model.tensor(backbone.source(one)) for one in take.outputs]
+            values = _read(ov, backbone.model, pixels.output, names)
             found = take.pooled(keras.ops, [OpenVINOKerasTensor(value) for value in values])
         else:
             network = keras.Model(backbone.model.input, keras_tensors(backbone, take))
@@ -217,10 +218,9 @@ def _graph(ov: Any, backbone: Network, take: Taken) -> Any:
     return model
 
 
-def _read(ov: Any, file: OnnxFile, pixels: Any, take: Taken) -> list[Any]:
+def _read(ov: Any, file: OnnxFile, pixels: Any, names: list[str]) -> list[Any]:
     """Read a graph and put pixels where its input was; return the tensors that are taken."""
     graph = ov.Core().read_model(file.path)
-    names = [file.tensor(output.layer) for output in take.outputs]
     values = [graph.add_outputs(name)[0].get_node().input_value(0) for name in names]
     (parameter,) = (one for one in graph.inputs if file.input in one.get_names())
     wanted = parameter.get_element_type()

@@ -76,4 +76,4 @@ def taken(backbone: Network, outputs: Sequence[OutputSpec], *forms: Form) -> Tak
 
 def keras_tensors(backbone: Network, take: Taken) -> list[Any]:
     """Return the Keras tensor that each output is pooled from."""
-    return tensors(backbone, (output.layer for output in take.outputs))
+    return tensors(backbone, (backbone.source(output) for output in take.outputs))

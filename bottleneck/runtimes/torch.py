@@ -7,6 +7,7 @@ same per image; none is padded. Float32 means float32 on a GPU too, not TF32.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -17,13 +18,13 @@ from bottleneck.backbones.network import Form, Network
 from bottleneck.backbones.spec import OutputSpec
 from bottleneck.runtimes.memory import out_of_memory
 from bottleneck.runtimes.mixed import HALF, mixed
-from bottleneck.runtimes.outputs import keras_tensors, taken
+from bottleneck.runtimes.outputs import Taken, keras_tensors, taken
 from bottleneck.runtimes.place import gpu_index, no_such_gpu, require_gpu
 from bottleneck.runtimes.pooling import preprocessed
 from bottleneck.runtimes.protocol import check_precision
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
 
-FORMS: Final[tuple[Form, ...]] = ("keras",)
+FORMS: Final[tuple[Form, ...]] = ("keras", "torch")
 """What it compiles."""
 
 PRECISIONS: Final = ("float32", "tf32", "bfloat16", "float16")
@@ -69,17 +70,28 @@ def compile(
     require_gpu(precision, name)
     place = name.replace("gpu", "cuda")
     with isolated("torch") as keras, keras.device(place):
-        network = keras.Model(backbone.model.input, keras_tensors(backbone, take))
-        if precision in HALF:
-            network = mixed(keras, network, precision)
-        network = network.to(place).eval()
+        if backbone.form == "torch":
+            network = partial(
+                _taken,
+                torch=torch,
+                backbone=backbone,
+                take=take,
+                precision=precision,
+                place=place,
+            )
+            backbone.model.module.to(place).eval()
+        else:
+            model = keras.Model(backbone.model.input, keras_tensors(backbone, take))
+            if precision in HALF:
+                model = mixed(keras, model, precision)
+            network = partial(model.to(place).eval(), training=False)
 
     def forward(pixels: Any) -> tuple[Any, ...]:
         # The switches are the process's, so they are set for each pass, and put back.
         products = nullcontext() if place == "cpu" else _tf32(torch, precision == "tf32")
         with products, torch.inference_mode(), keras.device(place):
             images = preprocessed(keras.ops, pixels, backbone.spec.preprocess)
-            return take.pooled(keras.ops, network(images, training=False))
+            return take.pooled(keras.ops, network(images))
 
     way = _OnCpu(torch, forward) if place == "cpu" else _OnGpu(torch, forward, place)
 
@@ -96,6 +108,18 @@ def compile(
         buffer=way.buffer,
         release=way.release,
     )
+
+
+def _taken(
+    images: Any, *, torch: Any, backbone: Network, take: Taken, precision: str, place: str
+) -> list[Any]:
+    """Compute what the outputs of a module are pooled from."""
+    images = images.permute(0, 3, 1, 2).contiguous()
+    layers = [backbone.source(output) for output in take.outputs]
+    kind = getattr(torch, precision) if precision in HALF else None
+    with torch.autocast(place.partition(":")[0], kind, enabled=kind is not None):
+        found: list[Any] = backbone.model.take(images, layers)
+    return found
 
 
 @contextmanager
