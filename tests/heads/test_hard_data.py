@@ -356,3 +356,42 @@ def test_a_direction_has_no_size(size: float) -> None:
     plain = KNeighbors(5).fit(X[:60], y[:60])
     sized = KNeighbors(5).fit(X[:60] * size, y[:60])
     np.testing.assert_array_equal(sized.predict(X[60:] * size), plain.predict(X[60:]))
+
+
+@pytest.mark.parametrize("size", [1e-40, 1e-200])
+@pytest.mark.parametrize("kind", ESTIMATORS[1:2] + ESTIMATORS[4:7], ids=str)
+def test_tiny_features_are_refused_by_name(kind: Any, size: float) -> None:
+    X, y = blobs(60, 5, 2, 3.0)
+    with pytest.raises(HeadError, match="expected features of 1e-"):
+        clone(kind).fit((X * size).astype(np.float32 if size == 1e-40 else np.float64), y)
+
+
+def test_a_tiny_feature_among_others_is_a_constant() -> None:
+    X, y = blobs(60, 5, 2, 3.0)
+    X = X.astype(np.float32)
+    wider = np.hstack([X, np.random.default_rng(0).normal(size=(60, 1)).astype(np.float32) * 1e-40])
+    one = LogisticRegression(standardize=True).fit(X, y)
+    two = LogisticRegression(standardize=True).fit(wider, y)
+    np.testing.assert_allclose(two.coef_[:, :5], one.coef_, rtol=1e-4)
+    assert np.abs(two.coef_[:, 5:]).max() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", [LogisticRegression, LinearSVC, RidgeClassifier])
+@pytest.mark.parametrize("weights", [{0: -1, 1: 1}, {0: 0, 1: 0}, {0: np.nan, 1: 1}, {0: np.inf}])
+def test_odd_class_weights_are_refused(kind: Any, weights: Any) -> None:
+    X, y = blobs(30, 3, 2, 1.0)
+    with pytest.raises(ValueError, match="expected finite class weights"):
+        kind(class_weight=weights).fit(X, y)
+
+
+@pytest.mark.parametrize("C", [0, -1, np.inf, np.nan, None, "1"])
+@pytest.mark.parametrize("kind", [LogisticRegression, LinearSVC])
+def test_odd_strengths_are_refused(kind: Any, C: Any) -> None:
+    X, y = blobs(30, 3, 2, 1.0)
+    with pytest.raises(ValueError, match="expected C above zero"):
+        kind(C=C).fit(X, y)
+
+
+def test_a_discriminant_needs_more_rows_than_classes() -> None:
+    with pytest.raises(ValueError, match="expected more rows than the 2 classes, got 2"):
+        LinearDiscriminant().fit(np.eye(2), [0, 1])

@@ -153,8 +153,12 @@ class StreamingClassifier(ClassifierMixin, StreamingEstimator):  # type: ignore[
             found = compute_class_weight(
                 class_weight, classes=self.classes_, y=self.classes_[codes], sample_weight=weights
             )
-        if not np.isfinite(found).all():
+        if class_weight == "balanced" and not np.isfinite(found).all():
             raise ValueError("expected rows of weight above zero in every class to balance them")
+        if not (np.isfinite(found).all() and (found >= 0).all() and found.any()):
+            raise ValueError(
+                f"expected finite class weights of zero or more, not all zero, got {class_weight!r}"
+            )
         return np.asarray(found, np.float64)[None, :]
 
 

@@ -66,6 +66,8 @@ class LinearDiscriminant(LinearClassifier):
             raise ValueError(f"expected a shrinkage of 0 to 1, got {self.shrinkage!r}")
         rows, codes, weights = self._begin(X, y, sample_weight)
         k = len(self.classes_)
+        if len(codes) <= k:
+            raise ValueError(f"expected more rows than the {k} classes, got {len(codes)} rows")
         weighting = Weighting(codes, np.ones((1, len(codes)), bool), weights)
         with passes(rows, threads=self.threads) as run:
             centre = standardise(run, weighting).mean[0]

@@ -15,6 +15,11 @@ from bottleneck.heads.solver.weighting import Weighting
 _FAR = 30.0
 
 
+_LEAST = {"float32": 1e-30, "float64": 1e-150}
+"""Deviations that count, by the rows' type: squares of smaller ones, or weights over them, have no
+digits. A feature below that is a constant; where all are, there is nothing to learn from."""
+
+
 @dataclass(frozen=True, eq=False)
 class Scaling:
     """Standardisation folded into the products: blocks stay as they are.
@@ -103,7 +108,15 @@ def standardise(run: Pass, weighting: Weighting) -> Scaling:
         # Rounding leaves so much of a constant feature, as scikit-learn has it.
         eps = np.finfo(np.float64).eps
         noise = n * eps * variance + (n * eps * mean) ** 2
-    scale = np.where(variance > noise, np.sqrt(variance), 1.0)
+    least = _LEAST[dtype.name]
+    deviation = np.sqrt(variance)
+    if 0 < np.abs(mean).max() < least and deviation.max() < least:
+        raise HeadError(
+            f"expected features of {least:g} or more for {dtype}, got means of at most"
+            f" {np.abs(mean).max():.1g}",
+            hint="Multiply the features by a constant, or look for broken rows.",
+        )
+    scale = np.where((variance > noise) & (deviation >= least), deviation, 1.0)
     far = np.abs(mean).max(axis=0) > _FAR * scale.min(axis=0)
     return Scaling(mean, scale, mean.mean(axis=0) if far.any() else None)
 
