@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -49,7 +48,7 @@ class Descent:
     converged_: bool
 
     def _check_options(self) -> None:
-        if not (isinstance(self.C, Real) and np.isfinite(self.C) and self.C > 0):
+        if not (isinstance(self.C, (int, float, np.number)) and np.isfinite(self.C) and self.C > 0):
             raise ValueError(f"expected C above zero, got {self.C!r}")
         if not (self.tol > 0 and self.max_iter >= 1):
             raise ValueError(
