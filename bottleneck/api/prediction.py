@@ -19,6 +19,7 @@ from bottleneck.extraction.plan import MaxFailed, Plan
 from bottleneck.fingerprint import fingerprint
 from bottleneck.location import is_url, readable
 from bottleneck.options import PredictOptions
+from bottleneck.progress import Progress
 from bottleneck.status import RowStatus
 from bottleneck.writing import prepare_output
 
@@ -197,6 +198,7 @@ def _stored(head: "Head", files: Sequence[Path], options: PredictOptions) -> _Ro
         output = head.output if head.output in store.outputs else store.output_name()
         for note in head.require_features(store.recipe, output, store.outputs[output]):
             options.progress.note(note)
+        _note_trained_on(head, store, options.progress)
     prefixes = [f"{path.name}/" if len(files) > 1 else "" for path in files]
 
     def blocks(start: int) -> Iterator[Block]:
@@ -207,6 +209,19 @@ def _stored(head: "Head", files: Sequence[Path], options: PredictOptions) -> _Ro
 
     identities = [[s.manifest_sha256, s.identity_sha256, s.status.tobytes().hex()] for s in stores]
     return _Rows(sum(map(len, stores)), lambda: fingerprint(identities), blocks)
+
+
+def _note_trained_on(head: "Head", store: "FeatureStore", progress: Progress) -> None:
+    """Say how many rows are known to the head, which is surer of them than of new images."""
+    if head.trained_on is None:  # an older head does not say
+        return
+    rows = np.flatnonzero(store.done)
+    known = int(head.trained_on.among(store, rows).sum())
+    if known:
+        progress.note(
+            f"the head was trained on {known} of the {len(rows)} images in {store.path.name}: it "
+            "is surer of them than of new ones"
+        )
 
 
 def _stored_block(store: "FeatureStore", head: "Head", begin: int, prefix: str) -> Block:

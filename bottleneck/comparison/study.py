@@ -143,10 +143,11 @@ def compare(
     grower = next((head for head in heads if head_kind(head).few_rows), None)
     curves: list[dict[str, Any]] = []
     total = len(aligned.features) * len(heads)
+    begun = time.perf_counter()
     for i, one in enumerate(aligned.features):
         for head in heads:
             done = len(contenders)
-            left = (time.perf_counter() - started) / max(done, 1) * (total - done)
+            left = (time.perf_counter() - begun) / max(done, 1) * (total - done)
             eta = f", about {left:.0f} s left" if done else ""
             progress.stage(f"{one.name}: {head} ({done + 1} of {total}{eta})")
             predictions = predict_outer(aligned, one, head, protocol)

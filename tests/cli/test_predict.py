@@ -25,6 +25,14 @@ def test_stored_features_give_what_their_images_give(cli, head, features, colour
     assert len(of_images) == 60
 
 
+def test_rows_that_the_head_was_trained_on_are_counted(cli, head, features, colours, tmp_path):
+    trained = int((FeatureStore.open(features).splits == 1).sum())
+    assert trained == 45
+    assert f"trained on {trained} of the 60 images in f.h5" in cli("predict", head, features).err
+    cli("extract", colours / "test", "-o", tmp_path / "g.h5", "-q")
+    assert "the head was trained on" not in cli("predict", head, tmp_path / "g.h5").err
+
+
 def test_stored_rows_without_features_say_why(cli, head, colours, tmp_path):
     (colours / "test/blue/0.png").write_bytes(b"")
     part = tmp_path / "part.h5"
