@@ -81,7 +81,7 @@ class LinearDiscriminant(LinearClassifier):
         covariance *= 1 - self.shrinkage
         covariance[np.diag_indices(d)] += self.shrinkage * spread
         self.means_ = means + shift
-        coef = np.asarray(np.linalg.lstsq(covariance, self.means_.T, rcond=None)[0].T, np.float64)
+        coef = _solved(covariance, self.means_.T, definite=self.shrinkage > 0).T
         intercept = -0.5 * np.einsum("kd,kd->k", coef, self.means_) + np.log(self.priors_)
         if k == 2:
             coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
@@ -95,6 +95,23 @@ class LinearDiscriminant(LinearClassifier):
     def predict_log_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the logarithms of :meth:`predict_proba`."""
         return np.log(self.predict_proba(X))
+
+
+def _solved(
+    covariance: NDArray[np.float64], means: NDArray[np.float64], *, definite: bool
+) -> NDArray[np.float64]:
+    """Solve for the coefficients, by least squares where the covariance may be singular.
+
+    A shrunk one is positive definite: its Cholesky factors take a hundredth of the time.
+    """
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+    if definite:
+        try:
+            return np.asarray(cho_solve(cho_factor(covariance), means), np.float64)
+        except LinAlgError:  # features that are all constant within their classes
+            pass
+    return np.asarray(np.linalg.lstsq(covariance, means, rcond=None)[0], np.float64)
 
 
 def _within(
