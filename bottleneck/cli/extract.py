@@ -23,9 +23,9 @@ def command(dry_run: bool, as_json: bool, quiet: bool, **options: Any) -> int:
     """Stream images through a frozen backbone and write their features to a file.
 
     SOURCE is a folder (a class per folder, with or without train/ val/ test/ above, or flat),
-    a CSV or Parquet table (path, label, split, group), image files, a pattern, tar or WebDataset
-    shards ('shard-{000..009}.tar'), a zip, Parquet with images, TFRecord, arrays (HDF5, NPZ, NPY,
-    IDX), or the URL of any of these.
+    a table (CSV, JSON lines, Parquet: path, label, split, group), image files, a pattern, tar or
+    WebDataset shards ('shard-{000..009}.tar'), a zip, Parquet with images, TFRecord, arrays (HDF5,
+    NPZ, NPY, IDX), or the URL of any of these.
 
     If the file exists and was begun with the same images and the same recipe, only what is missing
     is computed: stop it when you like, and run the same command again.
