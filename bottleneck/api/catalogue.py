@@ -122,7 +122,7 @@ def _layers(names: Sequence[str], size: int | None) -> list[Layer]:
     (name,) = names
     if ":" in name:
         # Shapes do not depend on what is done to pixels.
-        backbone = backbones.load(name, size=size, declared=backbones.Declared.parse("none"))
+        backbone = backbones.load(name, size=size, declared=backbones.DeclaredInput.parse("none"))
     else:
         backbone = backbones.load(name, weights="none", size=size)
     shapes = zip(backbone.layers, backbone.shapes(backbone.layers), strict=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bottleneck.api.record_files import Listed, Records, printed, resumed
-from bottleneck.api.records import Block, Labelling
+from bottleneck.api.records import Labelling, RecordBlock
 from bottleneck.cores import available_cores
 from bottleneck.declare import listed
 from bottleneck.errors import OptionError
@@ -71,7 +71,7 @@ class _Rows:
 
     count: int
     identity: Callable[[], str]
-    blocks: Callable[[int], Iterator[Block]]
+    blocks: Callable[[int], Iterator[RecordBlock]]
 
 
 def label_images(options: PredictOptions) -> Predicted:
@@ -159,7 +159,7 @@ def _images(head: "Head", options: PredictOptions, seconds: defaultdict[str, flo
         progress.note(note)
     workers = options.workers or available_cores()
 
-    def blocks(start: int) -> Iterator[Block]:
+    def blocks(start: int) -> Iterator[RecordBlock]:
         status = np.full(len(source.manifest), RowStatus.PENDING, np.uint8)
         status[:start] = RowStatus.DONE
         with closing(embedder):
@@ -174,7 +174,7 @@ def _images(head: "Head", options: PredictOptions, seconds: defaultdict[str, flo
             ):
                 errors = {f.row: f"{f.status.label}: {f.message}" for f in batch.failures}
                 rows = sorted([*batch.rows.tolist(), *errors])
-                yield Block(
+                yield RecordBlock(
                     keys={row: readable(name(row)) for row in rows},
                     good=batch.rows.tolist(),
                     X=batch.features[head.output],
@@ -201,7 +201,7 @@ def _stored(head: "Head", files: Sequence[Path], options: PredictOptions) -> _Ro
         _note_trained_on(head, store, options.progress)
     prefixes = [f"{path.name}/" if len(files) > 1 else "" for path in files]
 
-    def blocks(start: int) -> Iterator[Block]:
+    def blocks(start: int) -> Iterator[RecordBlock]:
         for store, prefix in zip(stores, prefixes, strict=True):
             first, start = min(start, len(store)), max(0, start - len(store))
             for begin in range(first, len(store), _BLOCK_ROWS):
@@ -224,7 +224,7 @@ def _note_trained_on(head: "Head", store: "FeatureStore", progress: Progress) ->
         )
 
 
-def _stored_block(store: "FeatureStore", head: "Head", begin: int, prefix: str) -> Block:
+def _stored_block(store: "FeatureStore", head: "Head", begin: int, prefix: str) -> RecordBlock:
     rows = range(begin, min(begin + _BLOCK_ROWS, len(store)))
     good = [row for row in rows if store.status[row] == RowStatus.DONE]
     errors = {
@@ -236,7 +236,7 @@ def _stored_block(store: "FeatureStore", head: "Head", begin: int, prefix: str) 
     }
     X = np.asarray(store.features(head.output)[np.array(good, np.int64)])
     keys = {row: readable(prefix + store.keys[row]) for row in rows}
-    return Block(keys, good, X, errors)
+    return RecordBlock(keys, good, X, errors)
 
 
 def _full_paths(source: "Source") -> Callable[[int], str]:

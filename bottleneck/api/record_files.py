@@ -73,7 +73,7 @@ def resumed(
     *,
     identity: str,
     progress: Progress,
-) -> Iterator["Part"]:
+) -> Iterator["PartFile"]:
     """Write records to a file, which is there when it is whole; what is done meanwhile is kept.
 
     Until then they are lines of JSON in ``FILE.part``, which a later run continues, if it is of
@@ -97,7 +97,7 @@ def resumed(
     name = path.with_name(f"{path.name}.part")
     try:
         with writer_lock(path):
-            part = Part(name, identity, progress)
+            part = PartFile(name, identity, progress)
             try:
                 with part:
                     yield part
@@ -123,7 +123,7 @@ def resumed(
         raise OptionError(f"cannot write {path}: {error.strerror}") from error
 
 
-class Part:
+class PartFile:
     """The records of a prediction that is not finished: a line each, behind a line of identity.
 
     Parameters
@@ -159,7 +159,7 @@ class Part:
         if not end:
             self._stream.write(head)
 
-    def __enter__(self) -> "Part":
+    def __enter__(self) -> "PartFile":
         return self
 
     def __exit__(self, *_: object) -> None:

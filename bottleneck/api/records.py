@@ -19,7 +19,7 @@ TopK: TypeAlias = int | Literal["all"] | None
 
 
 @dataclass(frozen=True)
-class Block:
+class RecordBlock:
     """Some rows of what is predicted.
 
     Parameters
@@ -84,7 +84,7 @@ class Labelling:
         fixed = [record[name] for name in COLUMNS]
         return [*fixed, *ranked, *(values.get(name) for name in self._named)]
 
-    def records(self, block: Block) -> Iterator[dict[str, Any]]:
+    def records(self, block: RecordBlock) -> Iterator[dict[str, Any]]:
         """Yield a record for each row, in order, good and bad ones in their places."""
         if self.head.task == "classes":
             found = dict(zip(block.good, self._classes(block.X), strict=True))

@@ -11,7 +11,7 @@ from bottleneck.backbones.catalogue import (
     get,
     weights_at_hand,
 )
-from bottleneck.backbones.declared import Declared
+from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.inspection import WeightsReport, inspect_weights
 from bottleneck.backbones.keras_scope import import_keras
 from bottleneck.backbones.network import Form, Map, Network, Shape, Tokens, Vector, WeightsInfo
@@ -21,7 +21,7 @@ from bottleneck.backbones.spec import BackboneSpec, OutputSpec, Pool, Preprocess
 __all__ = [
     "DEFAULT",
     "BackboneSpec",
-    "Declared",
+    "DeclaredInput",
     "Form",
     "Map",
     "Network",

@@ -9,7 +9,7 @@ from typing import Any, Final
 from bottleneck.backbones import efficientnet_lite, initial, rescaling
 from bottleneck.backbones.archive import is_archive, open_archive
 from bottleneck.backbones.catalogue import bundled_names, cache_folder, cached_file, weights_file
-from bottleneck.backbones.declared import Declared
+from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.keras_network import layer_tensors, shapes_of
 from bottleneck.backbones.keras_scope import isolated
 from bottleneck.backbones.network import Network, WeightsInfo
@@ -28,7 +28,7 @@ def load(
     *,
     weights: str | Path | None = None,
     size: ImageSize | None = None,
-    declared: Declared | None = None,
+    declared: DeclaredInput | None = None,
     backend: str | None = None,
 ) -> Network:
     """Build a network of a catalogue and give it weights; see :func:`registry.load`."""

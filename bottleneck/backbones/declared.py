@@ -21,7 +21,7 @@ _KEYS: Final = ("mean", "std", "scale", "channels", "crop", "interpolation", "re
 
 
 @dataclass(frozen=True)
-class Declared:
+class DeclaredInput:
     """The input of a network, as far as somebody has said it.
 
     Parameters
@@ -97,7 +97,7 @@ class Declared:
 
 
 def file_spec(
-    name: str, *, size: ImageSize, dim: int, params: int, declared: Declared | None
+    name: str, *, size: ImageSize, dim: int, params: int, declared: DeclaredInput | None
 ) -> BackboneSpec:
     """Describe a network from a file, whose preprocessing somebody has to say.
 

@@ -53,7 +53,7 @@ _SCALING: Final[dict[str, tuple[float, float]]] = {
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockSpec:
     """One inverted residual block.
 
     Parameters
@@ -75,7 +75,7 @@ class Block:
     filters_out: int
 
 
-def blocks(name: str) -> Iterator[Block]:
+def blocks(name: str) -> Iterator[BlockSpec]:
     """List the blocks of a network in order."""
     width, depth = _SCALING[name]
     filters_in = _STEM
@@ -85,7 +85,7 @@ def blocks(name: str) -> Iterator[Block]:
         repeats = stage.repeats if fixed else math.ceil(depth * stage.repeats)
         filters_out = _rounded(width * stage.filters)
         for repeat in range(repeats):
-            yield Block(
+            yield BlockSpec(
                 f"block{index + 1}{chr(ord('a') + repeat)}",
                 stage.kernel,
                 stage.stride if repeat == 0 else 1,

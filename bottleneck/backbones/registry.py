@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Protocol, cast
 
 from bottleneck.backbones.catalogue import catalogue, get
-from bottleneck.backbones.declared import Declared
+from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.network import Form, Network
 from bottleneck.backbones.spec import BackboneSpec
 from bottleneck.errors import BackboneError
@@ -63,7 +63,7 @@ class Provider(Protocol):
         *,
         weights: str | Path | None,
         size: ImageSize | None,
-        declared: Declared | None,
+        declared: DeclaredInput | None,
         backend: str | None,
     ) -> Network:
         """Load a network.
@@ -76,7 +76,7 @@ class Provider(Protocol):
             Which weights; for names that are files, where the file is now.
         size : int or (int, int), optional
             Of the input, pixels; its own by default.
-        declared : Declared, optional
+        declared : DeclaredInput, optional
             What was said of its input; needed where the network does not say.
         backend : str, optional
             What Keras has to compute with, for networks of Keras.
@@ -161,7 +161,7 @@ def load(
     *,
     weights: str | Path | None = None,
     size: ImageSize | None = None,
-    declared: Declared | None = None,
+    declared: DeclaredInput | None = None,
     backend: str | None = None,
 ) -> Network:
     """Build a backbone and give it weights.
@@ -178,7 +178,7 @@ def load(
     size : int or (int, int), optional
         Side of the square input, or height and width, pixels. Default: what the network fixes,
         else its own.
-    declared : Declared, optional
+    declared : DeclaredInput, optional
         What was said of its input by hand.
     backend : {"tensorflow", "jax", "torch", "openvino"}, optional
         What Keras has to compute with. Default: what it already does, or any that is installed.

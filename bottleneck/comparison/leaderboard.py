@@ -11,7 +11,7 @@ from bottleneck.comparison.alignment import Aligned
 from bottleneck.comparison.costs import Cost, pareto_front
 from bottleneck.comparison.outer import Predictions, Protocol
 from bottleneck.judge.best import ALPHA, p_against_best
-from bottleneck.judge.paired import Difference, mcnemar
+from bottleneck.judge.paired import PairedDifference, mcnemar
 from bottleneck.judge.resampling import drawn_means
 from bottleneck.judge.scores import Judgement, judge
 
@@ -146,7 +146,7 @@ def _against_best(
         mean = float(values[:, 0].mean() - values[:, i].mean())
         lines.append(
             {
-                "difference": Difference.of(mean, draws[:, 0] - draws[:, i]).to_json(),
+                "difference": PairedDifference.of(mean, draws[:, 0] - draws[:, i]).to_json(),
                 "only_best_right": test.only_first,
                 "only_this_right": test.only_second,
                 "mcnemar_exact": test.exact,

@@ -6,7 +6,7 @@ from typing import Any
 
 import bottleneck
 from bottleneck import backbones, runtimes
-from bottleneck.backbones.declared import Declared
+from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.spec import OutputSpec, Pool
 from bottleneck.extraction.calibration import CalibrationImages
 from bottleneck.extraction.embedder import Embedder
@@ -50,7 +50,7 @@ def build_embedder(
         How images are brought to that size; the backbone's own rule by default.
     preprocess : str, optional
         What the network wants of its input, where its file does not say; see
-        :meth:`bottleneck.backbones.Declared.parse`.
+        :meth:`bottleneck.backbones.DeclaredInput.parse`.
     dtype : {"float32", "float16"}
         Type of stored features, for the recipe.
     precision : str
@@ -71,7 +71,7 @@ def build_embedder(
         weights=weights,
         outputs=outputs,
         size=size,
-        declared=None if preprocess is None else Declared.parse(preprocess),
+        declared=None if preprocess is None else DeclaredInput.parse(preprocess),
         resize=resize,
         dtype=dtype,
         precision=precision,
@@ -129,7 +129,7 @@ def rebuild_embedder(
         weights=weights or recipe.execution["weights"],
         outputs=[OutputSpec(o["layer"], o["pool"]) for o in identity["outputs"].values()],
         size=geometry.size,
-        declared=Declared.from_identity(identity),
+        declared=DeclaredInput.from_identity(identity),
         resize=None,
         dtype=recipe.execution["dtype"],
         precision=precision,
@@ -154,7 +154,7 @@ def _assemble(
     weights: str | None,
     outputs: Sequence[OutputSpec],
     size: ImageSize | None,
-    declared: Declared | None,
+    declared: DeclaredInput | None,
     resize: ResizeRule | None,
     dtype: str,
     precision: str,

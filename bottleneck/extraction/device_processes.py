@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bottleneck.decode import shared
 from bottleneck.decode.child import Child
 from bottleneck.errors import RuntimeUnavailableError, WorkerError
-from bottleneck.extraction.device_worker import Block, Load, Loaded
+from bottleneck.extraction.device_worker import Load, Loaded, SharedBlock
 from bottleneck.runtimes import Pending
 
 _AHEAD: Final = 2
@@ -116,7 +116,7 @@ class _Process:
             raise WorkerError(f"no process can be started for {name}: {error}") from error
         self._loaded: Loaded
         self._end = 0
-        self._free: list[tuple[Block, _Arrays]] = []
+        self._free: list[tuple[SharedBlock, _Arrays]] = []
         self._answers: dict[int, Exception | None] = {}
 
     def loaded(self) -> Loaded:
@@ -138,7 +138,7 @@ class _Process:
         self._child.send((None, count))
 
     def _result(
-        self, block: Block, arrays: "_Arrays", count: int
+        self, block: SharedBlock, arrays: "_Arrays", count: int
     ) -> dict[str, NDArray[np.float32]]:
         while block.offset not in self._answers:
             offset, error = self._hear()
@@ -151,12 +151,12 @@ class _Process:
         pairs = zip(self._loaded.dims, arrays[1], strict=True)
         return {name: features[:count].copy() for name, features in pairs}
 
-    def _taken(self, count: int) -> tuple[Block, "_Arrays"]:
+    def _taken(self, count: int) -> tuple[SharedBlock, "_Arrays"]:
         """Take memory for a batch: used before, or new at the end of the file."""
         if self._free and self._free[-1][0].room >= count:
             return self._free.pop()
         self._free.clear()
-        block = Block(self._end, count, self._loaded.size, [*self._loaded.dims.values()])
+        block = SharedBlock(self._end, count, self._loaded.size, [*self._loaded.dims.values()])
         self._end += block.n_bytes
         os.ftruncate(self._files[1], self._end)
         return block, block.map(self._files[1])

@@ -57,7 +57,7 @@ It travels by pickle."""
 
 
 @dataclass(frozen=True)
-class Block:
+class SharedBlock:
     """A part of the memory that both processes map: room for images, and for their features.
 
     Parameters

@@ -28,7 +28,7 @@ from bottleneck.extraction.plan import (
     require_same_recipe,
     waiting,
 )
-from bottleneck.extraction.result import ExtractResult, Tally, summarise
+from bottleneck.extraction.result import ExtractResult, RunTally, summarise
 from bottleneck.extraction.views import viewed
 from bottleneck.manifest import Manifest
 from bottleneck.progress import Progress
@@ -57,7 +57,7 @@ class _Target:
         The file as it was when the run began.
     consumer : Consumer
         What computes its rows, or knows them.
-    tally : Tally
+    tally : RunTally
         What was done so far.
     seconds : defaultdict of float
         Time of its stages.
@@ -66,7 +66,7 @@ class _Target:
     store: FeatureStore
     consumer: Consumer
     seconds: defaultdict[str, float]
-    tally: Tally = field(default_factory=Tally)
+    tally: RunTally = field(default_factory=RunTally)
 
 
 def fill_store(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck import backbones, runtimes
-from bottleneck.backbones.declared import Declared
+from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.network import Network
 from bottleneck.backbones.spec import OutputSpec
 from bottleneck.errors import OptionError, RuntimeUnavailableError
@@ -57,7 +57,7 @@ class NetworkOrder:
         What computes it; ``auto`` is not allowed here.
     device : str or None
         On what.
-    declared : Declared or None
+    declared : DeclaredInput or None
         What was said of its input.
     """
 
@@ -68,7 +68,7 @@ class NetworkOrder:
     precision: str
     runtime: str
     device: str | None = None
-    declared: Declared | None = None
+    declared: DeclaredInput | None = None
 
     def __call__(
         self, calibration: Callable[[Network], NDArray[np.uint8]] | None = None

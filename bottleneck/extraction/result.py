@@ -19,7 +19,7 @@ from bottleneck.store import FeatureStore
 
 
 @dataclass
-class Tally:
+class RunTally:
     """What a run has done to one file so far; ``copied`` and ``reused`` are part of ``ok``."""
 
     ok: int = 0
@@ -133,7 +133,7 @@ class ExtractResult:
 
 def summarise(
     before: FeatureStore,
-    tally: Tally,
+    tally: RunTally,
     mine: NDArray[np.bool_],
     *,
     computed: int,
@@ -149,7 +149,7 @@ def summarise(
     ----------
     before : FeatureStore
         The feature file as it was when the run began.
-    tally : Tally
+    tally : RunTally
         What the run says it has done; what counts is what the file says now.
     mine : ndarray of bool, shape (n,)
         Which rows were this run's to do.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageFile
 
 from bottleneck.errors import ImageError
-from bottleneck.images.declared import AS_DECODED, Declared
+from bottleneck.images.declared import AS_DECODED, DeclaredPixels
 from bottleneck.images.failures import explain
 from bottleneck.images.jpeg import read_jpeg_header
 from bottleneck.images.jpeg2000 import read_jpeg2000_header
@@ -67,10 +67,10 @@ class Opened:
     image: ImageFile.ImageFile
     container: str
     stream: ByteStream
-    declared: Declared = AS_DECODED
+    declared: DeclaredPixels = AS_DECODED
 
 
-def _read_header(container: str, data: bytes, stream: ByteStream) -> Declared:
+def _read_header(container: str, data: bytes, stream: ByteStream) -> DeclaredPixels:
     # Formats whose header is read on its own: Pillow decodes some of their layouts wrongly.
     if container == "TIFF":
         return read_tiff_header(stream)

@@ -17,7 +17,7 @@ from bottleneck.status import RowStatus
 
 
 @dataclass(frozen=True)
-class Declared:
+class DeclaredPixels:
     """What remains to be done to the samples that Pillow gives.
 
     Parameters
@@ -78,7 +78,7 @@ def _without_wrapping(image: Image.Image, deeper: bytes) -> Image.Image:
     return Image.merge(image.mode, bands)
 
 
-AS_DECODED = Declared()
+AS_DECODED = DeclaredPixels()
 """Pillow's samples are what the header means."""
 
 

@@ -1,6 +1,6 @@
 """JPEG: what the frame header declares."""
 
-from bottleneck.images.declared import AS_DECODED, Declared, unsupported
+from bottleneck.images.declared import AS_DECODED, DeclaredPixels, unsupported
 
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
 _FRAMES = {
@@ -11,7 +11,7 @@ _FRAMES = {
 _BASELINE = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 
 
-def read_jpeg_header(data: bytes) -> Declared:
+def read_jpeg_header(data: bytes) -> DeclaredPixels:
     """Refuse the kinds of JPEG that are no 8-bit DCT, by name."""
     at = 2
     while at + 5 <= len(data) and data[at] == 0xFF:

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bottleneck.images.declared import AS_DECODED, Declared, unsupported
+from bottleneck.images.declared import AS_DECODED, DeclaredPixels, unsupported
 
 _START = b"\xff\x4f\xff\x51"
 _CODING, _COMPONENT_CODING, _TILE, _DATA = 0x52, 0x53, 0x90, 0x93
@@ -49,7 +49,7 @@ class Header:
         return bytes(changed)
 
 
-def read_jpeg2000_header(data: bytes) -> Declared:
+def read_jpeg2000_header(data: bytes) -> DeclaredPixels:
     """Check depth and sign of the components.
 
     Raises
@@ -75,11 +75,11 @@ def read_jpeg2000_header(data: bytes) -> Declared:
         if not transforms:
             return AS_DECODED  # cut within the header: Pillow says so
         if transforms == {_IRREVERSIBLE}:
-            return Declared(instead=header.declaring(data, 8))
+            return DeclaredPixels(instead=header.declaring(data, 8))
         if transforms == {_REVERSIBLE}:
-            return Declared(deeper=header.declaring(data, depth + 1))
+            return DeclaredPixels(deeper=header.declaring(data, depth + 1))
         raise unsupported("JPEG2000", f"{count} components of {depth} bits in several transforms")
-    return Declared(top=2**depth - 1, shift=(8 if depth < 8 else 16) - depth)
+    return DeclaredPixels(top=2**depth - 1, shift=(8 if depth < 8 else 16) - depth)
 
 
 def _read_header(data: bytes) -> Header | None:

@@ -7,12 +7,12 @@ import re
 import struct
 from collections.abc import Callable
 
-from bottleneck.images.declared import AS_DECODED, Declared, unsupported
+from bottleneck.images.declared import AS_DECODED, DeclaredPixels, unsupported
 
 _BLACK_WHITE = b"\0\0\0\xff\xff\xff"
 
 
-def _read_bmp(data: bytes) -> Declared:
+def _read_bmp(data: bytes) -> DeclaredPixels:
     # A header of 56 bytes or more has a mask of alpha, which is left out for 16 bits.
     if len(data) >= 70:
         size, bits, alpha = (struct.unpack_from("<" + k, data, at)[0] for k, at in _BMP_FIELDS)
@@ -24,7 +24,7 @@ def _read_bmp(data: bytes) -> Declared:
 _BMP_FIELDS = (("I", 14), ("H", 28), ("I", 66))
 
 
-def _read_fits(data: bytes) -> Declared:
+def _read_fits(data: bytes) -> DeclaredPixels:
     # Samples are signed, and scaled by BSCALE and BZERO; a third axis holds more pictures.
     cards = {}
     for at in range(0, len(data), 80):
@@ -51,7 +51,7 @@ def _number(cards: dict[bytes, bytes], name: bytes, default: float) -> float:
         return float("nan")
 
 
-def _read_pcx(data: bytes) -> Declared:
+def _read_pcx(data: bytes) -> DeclaredPixels:
     # Of a palette of two colours Pillow takes no notice.
     if data[3:4] == b"\1" and data[65:66] == b"\1":
         colours = data[16:22]
@@ -60,7 +60,7 @@ def _read_pcx(data: bytes) -> Declared:
     return AS_DECODED
 
 
-def _read_dcx(data: bytes) -> Declared:
+def _read_dcx(data: bytes) -> DeclaredPixels:
     return _read_pcx(data[int.from_bytes(data[4:8], "little") :])
 
 
@@ -70,7 +70,7 @@ _PSD_COLOURS = {
 }  # fmt: skip
 
 
-def _read_psd(data: bytes) -> Declared:
+def _read_psd(data: bytes) -> DeclaredPixels:
     if len(data) < 26:
         return AS_DECODED
     channels, bits, mode = (struct.unpack_from(">H", data, at)[0] for at in (12, 22, 24))
@@ -79,10 +79,10 @@ def _read_psd(data: bytes) -> Declared:
         raise unsupported("PSD", f"colour mode {mode} in {bits} bits")
     if channels > colours and (mode, channels) != (3, 4):
         raise unsupported("PSD", f"colour mode {mode} in {channels} channels")
-    return Declared(negative=bits == 1)
+    return DeclaredPixels(negative=bits == 1)
 
 
-def _read_sun(data: bytes) -> Declared:
+def _read_sun(data: bytes) -> DeclaredPixels:
     depth, _, _, _, palette = struct.unpack(">5I", data[12:32].ljust(20, b"\0"))
     if depth == 32:
         raise unsupported("SUN", "32 bits")
@@ -91,7 +91,7 @@ def _read_sun(data: bytes) -> Declared:
     return AS_DECODED
 
 
-def _read_tga(data: bytes) -> Declared:
+def _read_tga(data: bytes) -> DeclaredPixels:
     # Programs do not agree on whether the sixteenth bit says opaque or transparent.
     if len(data) < 18:
         return AS_DECODED
@@ -99,17 +99,17 @@ def _read_tga(data: bytes) -> Declared:
     palette = data[1] == 1 and data[7] == 16
     if (sixteen or palette) and data[17] & 15:
         raise unsupported("TGA", "16 bits with alpha")
-    return Declared(opaque=sixteen or palette)
+    return DeclaredPixels(opaque=sixteen or palette)
 
 
-def _read_xbm(_: bytes) -> Declared:
-    return Declared(negative=True)  # a bit that is set is ink, on paper
+def _read_xbm(_: bytes) -> DeclaredPixels:
+    return DeclaredPixels(negative=True)  # a bit that is set is ink, on paper
 
 
 _XPM_SIZES = re.compile(rb'^"\s*\d+\s+\d+\s+(\d+)\s+(\d+)[^"\n]*"[^\n]*\n', re.MULTILINE)
 
 
-def _read_xpm(data: bytes) -> Declared:
+def _read_xpm(data: bytes) -> DeclaredPixels:
     # Pillow reads colours of more digits as if they had six.
     sizes = _XPM_SIZES.search(data)
     if sizes is None:
@@ -123,7 +123,7 @@ def _read_xpm(data: bytes) -> Declared:
     return AS_DECODED
 
 
-READ_HEADER: dict[str, Callable[[bytes], Declared]] = {
+READ_HEADER: dict[str, Callable[[bytes], DeclaredPixels]] = {
     "BMP": _read_bmp,
     "DCX": _read_dcx,
     "FITS": _read_fits,

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image, ImageFile, ImagePalette, TiffImagePlugin
 
-from bottleneck.images.declared import AS_DECODED, Declared, unsupported
+from bottleneck.images.declared import AS_DECODED, DeclaredPixels, unsupported
 from bottleneck.images.stream import ByteStream
 
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
@@ -49,7 +49,7 @@ _NAMED = {
 _NATIVE = {"F;32BF": "F;32NF", "I;32BS": "I;32NS", "I;16BS": "I;16NS"}
 
 
-def read_tiff_header(stream: ByteStream) -> Declared:
+def read_tiff_header(stream: ByteStream) -> DeclaredPixels:
     """Check the first directory of a TIFF against the table.
 
     Raises
@@ -87,7 +87,7 @@ def read_tiff_header(stream: ByteStream) -> Declared:
     if photometric == _CMYK and tags.get(332, 1) != 1:
         raise unsupported("TIFF", "inks other than CMYK")
     deep = kind == _UNSIGNED and bits == 12
-    return Declared(
+    return DeclaredPixels(
         top=4095 if deep else None, negative=photometric == _WHITE_IS_0 and bits in (16, 32)
     )
 

@@ -59,7 +59,7 @@ def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> McNemar:
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """How much better one head is than another, by a paired bootstrap.
 
     Parameters
@@ -80,7 +80,7 @@ class Difference:
     p: float
 
     @classmethod
-    def of(cls, mean: float, draws: NDArray[np.float64], level: float = 0.95) -> "Difference":
+    def of(cls, mean: float, draws: NDArray[np.float64], level: float = 0.95) -> "PairedDifference":
         """Summarise draws of the difference, shape (draws,)."""
         tail = 100 * (1 - level) / 2
         low, high = np.percentile(draws, [tail, 100 - tail])

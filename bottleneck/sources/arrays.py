@@ -26,7 +26,7 @@ _PAIRS = (
 """What arrays of images are usually called, and their labels beside them."""
 
 
-class Rows(Protocol):
+class PixelRows(Protocol):
     """A stored array of which single rows can be read.
 
     Attributes
@@ -106,7 +106,7 @@ class ArraySource(Sharded):
         What was given.
     manifest : Manifest
         The images.
-    arrays : sequence of Rows
+    arrays : sequence of PixelRows
         Arrays of pixels.
     listing : Listing, optional
         What was left out.
@@ -116,7 +116,7 @@ class ArraySource(Sharded):
         self,
         name: str,
         manifest: Manifest,
-        arrays: Sequence[Rows],
+        arrays: Sequence[PixelRows],
         listing: Listing | None = None,
     ) -> None:
         super().__init__(name, manifest, arrays, [array.shape[0] for array in arrays], listing)
@@ -141,9 +141,9 @@ class LabelledArray:
 
     Parameters
     ----------
-    images : Rows
+    images : PixelRows
         Pixels, shape (n, H, W) or (n, H, W, C).
-    labels : Rows, optional
+    labels : PixelRows, optional
         Shape (n,) or (n, 1).
     prefix : str
         What the images' keys begin with, before the number of the row.
@@ -151,8 +151,8 @@ class LabelledArray:
         ``train``, ``val``, ``test`` or empty.
     """
 
-    images: Rows
-    labels: Rows | None
+    images: PixelRows
+    labels: PixelRows | None
     prefix: str
     split: str
 
@@ -193,7 +193,7 @@ def open_arrays(
     return ArraySource(name, manifest, [array.images for array in arrays], listing)
 
 
-def require_pixels(rows: Rows) -> None:
+def require_pixels(rows: PixelRows) -> None:
     """Refuse an array that cannot be images.
 
     Raises
@@ -323,7 +323,7 @@ def _labels(arrays: Sequence[LabelledArray]) -> Iterator[str | None]:
             yield from label_names(array.labels.load(), array.labels.name)
 
 
-def _refuse_other_shape(labels: Rows, rows: int) -> None:
+def _refuse_other_shape(labels: PixelRows, rows: int) -> None:
     """Refuse labels that are not one per image, before they are loaded."""
     if labels.shape[:1] != (rows,) or math.prod(labels.shape) != rows:
         one_hot = len(labels.shape) == 2 and labels.shape[0] == rows

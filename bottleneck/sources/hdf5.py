@@ -198,7 +198,7 @@ def _datasets(group: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[str, An
 
 
 class DatasetRows:
-    """A dataset of which single rows are read; see :class:`bottleneck.sources.arrays.Rows`."""
+    """A dataset of which single rows are read; see :class:`bottleneck.sources.arrays.PixelRows`."""
 
     def __init__(
         self, file: Hdf5File, dataset: str, shape: tuple[int, ...], dtype: np.dtype[Any]

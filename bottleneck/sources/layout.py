@@ -14,7 +14,7 @@ _NUMBER_AT_END = re.compile(r"[\s_.()\[\]-]*\d+[\s)\]]*$")
 
 
 @dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """How paths of one source are read.
 
     Parameters
@@ -52,7 +52,7 @@ class Layout:
         return SPLITS[split_code(top) or 0] if slash and self.has_splits else ""
 
 
-def find_layout(paths: Iterable[str], name: str, choice: Choice = AS_FOUND) -> Layout:
+def find_layout(paths: Iterable[str], name: str, choice: Choice = AS_FOUND) -> FolderLayout:
     """Find out whether the top level names splits; refuse to guess when it does so in part.
 
     One folder around everything, with folders in it, is no class but a wrapper, as archives often
@@ -78,9 +78,9 @@ def find_layout(paths: Iterable[str], name: str, choice: Choice = AS_FOUND) -> L
     level = wrapper.count("/") + 1
     if choice.depth is not None:
         _check_depth(paths, name, choice.depth, level if splits == tops else 0, tops)
-        return Layout(bool(splits) and choice.depth > level, wrapper, choice)
+        return FolderLayout(bool(splits) and choice.depth > level, wrapper, choice)
     if not splits or splits == tops:
-        return Layout(bool(splits), wrapper, choice)
+        return FolderLayout(bool(splits), wrapper, choice)
     classes_below = any(
         path.count("/") > 1 and path.partition("/")[0] in splits
         for path in (path.removeprefix(wrapper) for path in paths)
@@ -94,7 +94,7 @@ def find_layout(paths: Iterable[str], name: str, choice: Choice = AS_FOUND) -> L
             "are classes. Or move them away.",
         )
     # One class of several that happens to be called train or test.
-    return Layout(False, wrapper, choice)
+    return FolderLayout(False, wrapper, choice)
 
 
 def _check_depth(

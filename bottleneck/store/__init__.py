@@ -2,15 +2,15 @@
 
 from bottleneck.store.create import create
 from bottleneck.store.reader import FeatureStore
-from bottleneck.store.rows import RowChoice, Rows
+from bottleneck.store.rows import LoadedRows, RowChoice
 from bottleneck.store.system import writer_lock
 from bottleneck.store.writer import FailedRow, Writer, failures_path, settle
 
 __all__ = [
     "FailedRow",
     "FeatureStore",
+    "LoadedRows",
     "RowChoice",
-    "Rows",
     "Writer",
     "create",
     "failures_path",

@@ -18,7 +18,7 @@ from bottleneck.store.contents import Contents, read_contents
 from bottleneck.store.counts import count_status
 from bottleneck.store.foreign import is_foreign, open_foreign
 from bottleneck.store.layout import Layout
-from bottleneck.store.rows import RowChoice, Rows
+from bottleneck.store.rows import LoadedRows, RowChoice
 from bottleneck.targets import missing_rows
 
 _BLOCK_ROWS = 1 << 20
@@ -311,7 +311,7 @@ class FeatureStore:
             pending=int(np.count_nonzero(wanted & (self.status == RowStatus.PENDING))),
         )
 
-    def load(self, split: str | None = None, output: str | None = None) -> Rows:
+    def load(self, split: str | None = None, output: str | None = None) -> LoadedRows:
         """Read the finished, labelled rows of a split into memory.
 
         Parameters
@@ -322,7 +322,7 @@ class FeatureStore:
             Which output; may be left out where there is only one.
         """
         chosen = self.choose(split)
-        return Rows(X=np.asarray(self.features(output)[chosen.rows]), **vars(chosen))
+        return LoadedRows(X=np.asarray(self.features(output)[chosen.rows]), **vars(chosen))
 
     def iter_batches(
         self, size: int, output: str | None = None

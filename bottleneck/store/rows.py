@@ -46,7 +46,7 @@ class RowChoice:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Rows(RowChoice):
+class LoadedRows(RowChoice):
     """Finished, labelled rows of a store in memory.
 
     Parameters

@@ -51,11 +51,11 @@ FEATURES = """
 import sys
 import numpy as np
 from bottleneck import backbones, runtimes
-from bottleneck.backbones import Declared, OutputSpec
+from bottleneck.backbones import DeclaredInput, OutputSpec
 from bottleneck.extraction.build import build_embedder
 
 name, pixels, output, runtime = sys.argv[1:5]
-network = backbones.load(name, declared=Declared.parse("tf"), backend=runtime)
+network = backbones.load(name, declared=DeclaredInput.parse("tf"), backend=runtime)
 outputs = [OutputSpec("last_map"), OutputSpec("last_map", "max"), OutputSpec("pooled", None),
            OutputSpec("norm", None), OutputSpec("inner", "avg"), OutputSpec("as_tokens", "max"),
            OutputSpec(None, None)]

@@ -14,10 +14,10 @@ import pytest
 from onnx import numpy_helper
 
 from bottleneck import backbones, runtimes
-from bottleneck.backbones import Declared, Map, OutputSpec, Tokens, Vector
+from bottleneck.backbones import DeclaredInput, Map, OutputSpec, Tokens, Vector
 from bottleneck.errors import BackboneError, OptionError, WeightsError
 
-TORCH = Declared.parse("torch")
+TORCH = DeclaredInput.parse("torch")
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 CAFFE = np.array([103.939, 116.779, 123.68])
 
@@ -78,7 +78,7 @@ def test_tokens_are_pooled_without_registers(tmp_path, pixels):
 
 
 def test_channels_last_and_bgr_means(tmp_path, pixels):
-    network = load(small.nhwc(tmp_path / "n.onnx"), declared=Declared.parse("caffe"))
+    network = load(small.nhwc(tmp_path / "n.onnx"), declared=DeclaredInput.parse("caffe"))
     assert network.shape(None) == Map(small.GRID, small.GRID, small.CHANNELS)
     assert network.shape("patches") == Map(small.GRID, small.GRID, small.CHANNELS, True)
     found = computed(network, [OutputSpec(), OutputSpec("patches", "max")], pixels)
@@ -185,13 +185,13 @@ OPENVINO = """
 import sys
 import numpy as np
 from bottleneck import backbones, runtimes
-from bottleneck.backbones import Declared, OutputSpec
+from bottleneck.backbones import DeclaredInput, OutputSpec
 
 pixels = np.load(sys.argv[1])
 found = {}
 for case in sys.argv[3:]:
     key, name, preprocess, *pools = case.split("|")
-    network = backbones.load(name, declared=Declared.parse(preprocess))
+    network = backbones.load(name, declared=DeclaredInput.parse(preprocess))
     for runtime in ("openvino", "onnxruntime"):
         outputs = [OutputSpec(pool=pool) for pool in pools]
         step = runtimes.get(runtime).compile(network, outputs, device="cpu")

@@ -7,7 +7,7 @@ import onnx_files as small
 import pytest
 
 from bottleneck import backbones, runtimes
-from bottleneck.backbones import Declared, OutputSpec
+from bottleneck.backbones import DeclaredInput, OutputSpec
 from bottleneck.errors import BackboneError
 from bottleneck.extraction.admission import admit, pictures
 from bottleneck.extraction.build import build_embedder
@@ -60,10 +60,10 @@ def test_what_was_admitted_is_not_tested_again(tmp_path, cache):
 
 def test_random_weights_are_refused(tmp_path):
     path = small.maps(tmp_path / "m.onnx")
-    network = backbones.load(f"onnx:{path}#/map/relu", declared=Declared.parse("torch"))
+    network = backbones.load(f"onnx:{path}#/map/relu", declared=DeclaredInput.parse("torch"))
     compiled = runtimes.get("onnxruntime").compile(network, [OutputSpec()], device="cpu")
     other = backbones.load(
-        f"onnx:{small.transformer(tmp_path / 't.onnx')}", declared=Declared.parse("torch")
+        f"onnx:{small.transformer(tmp_path / 't.onnx')}", declared=DeclaredInput.parse("torch")
     )
     with pytest.raises(BackboneError, match="two loads, one fingerprint of the weights"):
         admit(network, compiled, lambda: other, precision="float32")
@@ -71,7 +71,7 @@ def test_random_weights_are_refused(tmp_path):
 
 def test_one_that_depends_on_the_order_is_refused(tmp_path):
     path = small.maps(tmp_path / "m.onnx")
-    network = backbones.load(f"onnx:{path}#/map/relu", declared=Declared.parse("torch"))
+    network = backbones.load(f"onnx:{path}#/map/relu", declared=DeclaredInput.parse("torch"))
     compiled = runtimes.get("onnxruntime").compile(network, [OutputSpec()], device="cpu")
 
     class Placed:

@@ -16,7 +16,7 @@ from bottleneck.errors import (
     WorkerError,
 )
 from bottleneck.extraction.device_processes import DeviceProcesses
-from bottleneck.extraction.device_worker import Block
+from bottleneck.extraction.device_worker import SharedBlock
 from bottleneck.extraction.network import NetworkOrder, on_devices
 from bottleneck.runtimes import Overlapping
 from bottleneck.store import FeatureStore
@@ -181,7 +181,7 @@ def test_a_process_that_ends_is_told_by_its_device(processes, photos, run):
 
 
 def test_blocks_are_whole_pages_that_do_not_overlap():
-    block = Block(0, room=3, size=5, dims=[7, 2])
+    block = SharedBlock(0, room=3, size=5, dims=[7, 2])
     assert block.n_bytes % os.sysconf("SC_PAGESIZE") == 0
     assert block.n_bytes >= 3 * 5 * 5 * 3 + 4 * 3 * 9
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from bottleneck.errors import OptionError
-from bottleneck.judge.paired import Difference, mcnemar
+from bottleneck.judge.paired import PairedDifference, mcnemar
 
 
 def discordant(b, c, both=50, neither=20):
@@ -56,6 +56,6 @@ def test_mcnemar_without_discordant_rows_and_with_other_rows():
 
 def test_p_of_the_difference():
     draws = np.array([0.1] * 990 + [-0.1] * 10)
-    assert Difference.of(0.1, draws).p == pytest.approx(2 * 11 / 1001)
-    assert Difference.of(0.0, np.zeros(99)).p == 1.0
-    assert Difference.of(0.3, np.full(99, 0.3)).p == pytest.approx(0.02)
+    assert PairedDifference.of(0.1, draws).p == pytest.approx(2 * 11 / 1001)
+    assert PairedDifference.of(0.0, np.zeros(99)).p == 1.0
+    assert PairedDifference.of(0.3, np.full(99, 0.3)).p == pytest.approx(0.02)

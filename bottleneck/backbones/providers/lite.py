@@ -5,7 +5,7 @@ from typing import Final
 
 from bottleneck.backbones import builders
 from bottleneck.backbones.catalogue import get
-from bottleneck.backbones.declared import Declared
+from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.network import Form, Network
 from bottleneck.images import ImageSize
 
@@ -23,7 +23,7 @@ def load(
     *,
     weights: str | Path | None = None,
     size: ImageSize | None = None,
-    declared: Declared | None = None,
+    declared: DeclaredInput | None = None,
     backend: str | None = None,
 ) -> Network:
     """Load a network; see :class:`bottleneck.backbones.registry.Provider`."""

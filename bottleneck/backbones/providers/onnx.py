@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bottleneck.backbones.declared import Declared, file_spec
+from bottleneck.backbones.declared import DeclaredInput, file_spec
 from bottleneck.backbones.network import Form, Network, Shape, WeightsInfo
 from bottleneck.backbones.onnx_file import read_onnx
 from bottleneck.images import ImageSize
@@ -24,7 +24,7 @@ def load(
     *,
     weights: str | Path | None = None,
     size: ImageSize | None = None,
-    declared: Declared | None = None,
+    declared: DeclaredInput | None = None,
     backend: str | None = None,  # no Keras here
 ) -> Network:
     """Read a graph; see :class:`bottleneck.backbones.registry.Provider`."""

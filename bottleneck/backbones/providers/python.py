@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from bottleneck.backbones.declared import Declared, file_spec
+from bottleneck.backbones.declared import DeclaredInput, file_spec
 from bottleneck.backbones.keras_network import image_size, network_of
 from bottleneck.backbones.keras_scope import isolated
 from bottleneck.backbones.network import Form, Network
@@ -31,7 +31,7 @@ def load(
     *,
     weights: str | Path | None = None,
     size: ImageSize | None = None,
-    declared: Declared | None = None,
+    declared: DeclaredInput | None = None,
     backend: str | None = None,
 ) -> Network:
     """Call a function; see :class:`bottleneck.backbones.registry.Provider`."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bottleneck.backbones.declared import Declared
+from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.network import Form, Network, Shape, WeightsInfo
 from bottleneck.backbones.spec import BackboneSpec, Preprocess
 from bottleneck.backbones.torch_network import TorchModel
@@ -37,7 +37,7 @@ def load(
     *,
     weights: str | Path | None = None,
     size: ImageSize | None = None,
-    declared: Declared | None = None,
+    declared: DeclaredInput | None = None,
     backend: str | None = None,  # no Keras here
 ) -> Network:
     """Build a network; see :class:`bottleneck.backbones.registry.Provider`.
