@@ -325,3 +325,27 @@ def test_calibrated_probabilities(digits, name):
     np.testing.assert_allclose(found.sum(axis=1), 1)
     own = found[np.arange(len(digits.y)), digits.y]
     assert -np.log(np.maximum(own, 1e-12)).mean() < np.log(10) / 2  # chance is log 10
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_who_learns_from_few_rows_learns_from_one_per_class(name, digits):
+    """Otherwise a comparison that draws learning curves with it would end there."""
+    kind = head_kind(name)
+    assert kind.few_rows == (name not in {"lda", "mlp"})
+    rows = np.unique(digits.y, return_index=True)[1]
+    X = digits.X.astype(np.float32)[rows]
+    data = TrainingData(
+        rows=ArrayRows(X),
+        y=digits.y[rows].astype(np.int64),
+        outputs=len(digits.classes),
+        task="classes",
+        keys=[digits.keys[row] for row in rows],
+        engine=kind.engines[0],
+    )
+    settings = SETTINGS.get(name, {})
+    candidate = kind.candidates(GRIDS.get(name), settings)[0]
+    if not kind.few_rows:
+        return
+    with kind.trainer(data) as trainer:
+        estimator, _ = trainer.final(candidate, None, 0)
+    assert [*estimator.predict(X)] == [*data.y]

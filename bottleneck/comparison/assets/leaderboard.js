@@ -196,8 +196,9 @@ function drawCurves() {
       [{ name: "features + head" }, { name: label, num: true }, { name: "accuracy", num: true }, { name: "spread", num: true }],
       data.curves.flatMap((c) => c[name].map((p) => [`${featureName(c)} + ${c.head}`, short(value(p)), percent(p.mean), percent(p.std)])))));
   };
-  make("curve", `With more training images, ${data.curves[0].head}`, (p) => p.rows, "training images");
-  make("shots", `With a few images per class, ${data.curves[0].head}`, (p) => p.shots, "images per class",
+  const grown = data.curves[0]?.head;  // none where no head of the comparison learns from few rows
+  make("curve", `With more training images, ${grown}`, (p) => p.rows, "training images");
+  make("shots", `With a few images per class, ${grown}`, (p) => p.shots, "images per class",
     [...new Set(data.curves.flatMap((c) => c.shots.map((p) => p.shots)))]);
   if (cards.length) section("curves", ["How many images it takes", "Data"],
     "Heads fitted on parts of the training images and scored on others of them; bands are one standard deviation over folds or draws. A line that still climbs asks for more data.",
