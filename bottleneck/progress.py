@@ -19,6 +19,10 @@ class Progress(Protocol):
         """Tell what is being done now, where there are no rows to count."""
         ...
 
+    def working(self, what: str) -> None:
+        """Tell again and again how far a stage is; only the last word counts."""
+        ...
+
     def note(self, message: str) -> None:
         """Tell something worth knowing that is no error."""
         ...
@@ -38,6 +42,9 @@ class Silent:
         """Ignore it."""
 
     def stage(self, what: str) -> None:
+        """Ignore it."""
+
+    def working(self, what: str) -> None:
         """Ignore it."""
 
     def note(self, message: str) -> None:

@@ -52,7 +52,7 @@ class Trained:
 def fit_head(options: TrainOptions) -> Trained:
     """Train; see :func:`bottleneck.train`."""
     from bottleneck.heads import Head, select
-    from bottleneck.heads.rows import rows_of
+    from bottleneck.heads.rows import WatchedRows, rows_of
     from bottleneck.heads.selection.targets import task_of_targets
     from bottleneck.heads.training_rows import TrainingRows
     from bottleneck.store import FeatureStore
@@ -74,14 +74,19 @@ def fit_head(options: TrainOptions) -> Trained:
         require_labels_to_judge_by(store, held, names, kind.name)
     _note_left_out(train, progress)
     progress.stage(f"fitting {options.head} on {len(train.rows)} rows")
-    fitted = select(
-        rows_of(store, output, train.rows),
-        train.y,
-        classes=names or store.classes,
-        keys=train.keys,
-        groups=train.groups,
-        **asked,
-    )
+    rows = WatchedRows(rows_of(store, output, train.rows), progress.working)
+    try:
+        fitted = select(
+            rows,
+            train.y,
+            classes=names or store.classes,
+            keys=train.keys,
+            groups=train.groups,
+            **asked,
+        )
+    finally:
+        rows.end()
+        progress.end()
     for note in fitted.notes:
         progress.note(note)
     left_out = {

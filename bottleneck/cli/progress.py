@@ -11,6 +11,7 @@ from bottleneck.progress import Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
+    from rich.status import Status
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -48,6 +49,9 @@ class NotesOnly:
     def stage(self, what: str) -> None:
         """Ignore it."""
 
+    def working(self, what: str) -> None:
+        """Ignore it."""
+
     def note(self, message: str) -> None:
         """Print a line."""
         click.echo(f"note: {message}", err=True)
@@ -58,6 +62,8 @@ class NotesOnly:
 
 class Lines(NotesOnly):
     """A line every ten seconds, for log files."""
+
+    _last = 0.0
 
     def begin(self, total: int, done: int) -> None:
         """Print what is to do."""
@@ -83,13 +89,20 @@ class Lines(NotesOnly):
 
     def stage(self, what: str) -> None:
         """Print it."""
+        self._last = time.monotonic()
         click.echo(what, err=True)
+
+    def working(self, what: str) -> None:
+        """Print it if the last line is long ago."""
+        if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
+            self.stage(what)
 
 
 class Live(NotesOnly):
     """A bar with rate, time left and the stages that take the time, the longest first."""
 
     _bar: "Bar | None" = None
+    _status: "Status | None" = None
 
     def begin(self, total: int, done: int) -> None:
         """Show the bar."""
@@ -131,10 +144,27 @@ class Live(NotesOnly):
 
     def stage(self, what: str) -> None:
         """Print it."""
+        self._clear()
         click.secho(what, err=True, dim=True)
+
+    def working(self, what: str) -> None:
+        """Show it in a line that moves."""
+        from rich.console import Console
+        from rich.markup import escape
+
+        if self._status is None:
+            self._status = Console(stderr=True).status("")
+            self._status.start()
+        self._status.update(escape(what))
+
+    def _clear(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
 
     def note(self, message: str) -> None:
         """Print a line above the bar."""
+        self._clear()
         if self._bar is None:
             super().note(message)
         else:
@@ -142,6 +172,7 @@ class Live(NotesOnly):
 
     def end(self) -> None:
         """Take the bar away."""
+        self._clear()
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -40,8 +40,8 @@ def growth(
     y = np.unique(aligned.y[train], return_inverse=True)[1].astype(np.int64)
     fold = folds(keys, aligned.y[train], protocol.groups[train], protocol.n_folds, protocol.seed)
     least = int(np.bincount(y).min()) * (protocol.n_folds - 1) // protocol.n_folds
-    shots = [count for count in SHOTS if count <= max(1, least)]
     kind = head_kind(head)
+    shots = [count for count in SHOTS if kind.few_rows <= count <= max(1, least)]
     data = TrainingData(
         rows=features.take(train),
         y=y,

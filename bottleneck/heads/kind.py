@@ -184,8 +184,8 @@ class HeadKind(Protocol):
         """What it can be fitted with; the first one by default."""
 
     @property
-    def few_rows(self) -> bool:
-        """Whether it can be fitted on a row or two per class, and cheaply: for learning curves."""
+    def few_rows(self) -> int:
+        """Rows per class that it can be fitted on, cheaply; 0 where that is not for it."""
 
     def candidates(
         self, grid: Sequence[float] | None, settings: Params

@@ -6,8 +6,10 @@ against ``ulimit -v``) as far as it was touched.
 """
 
 import os
+import threading
+import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from bottleneck.store import FeatureStore
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
+
+_SECONDS_BETWEEN_WORDS = 0.25
+"""Often enough that people see it move."""
 
 
 class Rows(Protocol):
@@ -53,6 +58,45 @@ class Rows(Protocol):
             Not to be written to.
         """
         ...
+
+
+class WatchedRows:
+    """Rows that tell how often they were gone through: what fitting them takes, whatever the head.
+
+    Parameters
+    ----------
+    rows : Rows
+        The matrix.
+    tell : callable
+        Is told now and then, in words; from any thread, but not from two at once.
+    """
+
+    def __init__(self, rows: Rows, tell: Callable[[str], None]) -> None:
+        self._inner = rows
+        self._tell: Callable[[str], None] | None = tell
+        self._read = 0
+        self._last = time.monotonic()
+        self._lock = threading.Lock()
+        self.shape = rows.shape
+        self.dtype = rows.dtype
+
+    def end(self) -> None:
+        """Tell nothing more: a head may keep its rows."""
+        with self._lock:
+            self._tell = None
+
+    def read(self, start: int, stop: int, scratch: dict[str, FloatArray]) -> FloatArray:
+        """Return rows ``start`` to ``stop``, and count them."""
+        block = self._inner.read(start, stop, scratch)
+        if self._tell is None:
+            return block
+        with self._lock:
+            self._read += stop - start
+            if self._tell is not None and time.monotonic() - self._last > _SECONDS_BETWEEN_WORDS:
+                self._last = time.monotonic()
+                passes, rest = divmod(self._read, self.shape[0])
+                self._tell(f"pass {passes + 1} over the rows, {rest / self.shape[0]:.0%}")
+        return block
 
 
 class ArrayRows:
@@ -193,7 +237,7 @@ class SubsetRows:
         return block
 
 
-ROWS = (ArrayRows, FileRows, SubsetRows)
+ROWS = (ArrayRows, FileRows, SubsetRows, WatchedRows)
 """What is read as rows, not taken for an array."""
 
 

@@ -328,11 +328,12 @@ def test_calibrated_probabilities(digits, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_who_learns_from_few_rows_learns_from_one_per_class(name, digits):
+def test_who_learns_from_few_rows_learns_from_as_many_as_it_says(name, digits):
     """Otherwise a comparison that draws learning curves with it would end there."""
     kind = head_kind(name)
-    assert kind.few_rows == (name not in {"lda", "mlp"})
-    rows = np.unique(digits.y, return_index=True)[1]
+    assert kind.few_rows == {"lda": 2, "mlp": 0}.get(name, 1)
+    per_class = [np.flatnonzero(digits.y == code)[: kind.few_rows] for code in range(10)]
+    rows = np.concatenate(per_class)
     X = digits.X.astype(np.float32)[rows]
     data = TrainingData(
         rows=ArrayRows(X),
@@ -348,4 +349,4 @@ def test_who_learns_from_few_rows_learns_from_one_per_class(name, digits):
         return
     with kind.trainer(data) as trainer:
         estimator, _ = trainer.final(candidate, None, 0)
-    assert [*estimator.predict(X)] == [*data.y]
+    assert np.mean(estimator.predict(X) == data.y) > 0.9

@@ -52,7 +52,7 @@ class EstimatorKind:
     parameter: str = ""
     prefers: Literal["smallest", "largest"] = "smallest"
     engines: tuple[EngineName, ...] = ("numpy",)
-    few_rows: bool = True
+    few_rows: int = 1
     dense: Callable[[Any], Sequence[tuple[NDArray[Any], NDArray[Any]]]] | None = None
 
     def candidates(

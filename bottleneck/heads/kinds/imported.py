@@ -72,7 +72,7 @@ class ImportedKind:
     parameter: ClassVar[str] = ""
     prefers: ClassVar[Literal["smallest"]] = "smallest"
     engines: ClassVar[tuple[EngineName, ...]] = ("numpy",)
-    few_rows: ClassVar[bool] = True
+    few_rows: ClassVar[int] = 1
 
     def candidates(
         self, grid: Sequence[float] | None, settings: Params

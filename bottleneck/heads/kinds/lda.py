@@ -172,6 +172,6 @@ KIND = DiscriminantKind(
     settings={"shrinkage": (0.01, 0.1, 0.5)},
     parameter="shrinkage",
     prefers="largest",
-    few_rows=False,  # a covariance takes more rows than there are classes
+    few_rows=2,  # a covariance takes more rows than there are classes
     dense=linear_layer,
 )

@@ -94,7 +94,7 @@ class LinearKind:
     engines: tuple[EngineName, ...] = ("numpy",)
     parameter: ClassVar[str] = "C"
     prefers: ClassVar[Literal["smallest"]] = "smallest"
-    few_rows: ClassVar[bool] = True
+    few_rows: ClassVar[int] = 1
 
     def candidates(
         self, grid: Sequence[float] | None, settings: Params

@@ -242,6 +242,6 @@ KIND = NetworkKind(
     settings={"hidden": 256, "dropout": 0.5, "epochs": 50, "lr": 1e-3, "batch_size": 256},
     learned=("hidden_coef_", "hidden_intercept_", "coef_", "intercept_"),
     engines=("keras",),
-    few_rows=False,
+    few_rows=0,
     dense=_layers,
 )
