@@ -126,6 +126,7 @@ def fill_stores(
     mine = part.rows(len(source.manifest), views)
     begun = [FeatureStore.open(path) for path in paths if not overwrite and path.exists()]
     for store in begun:
+        store.require_own()
         require_same_manifest(store, manifest)  # cheap, so before networks are loaded
     with ExitStack() as stack:
 

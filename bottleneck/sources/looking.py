@@ -132,7 +132,8 @@ def _explained(
     others = [name for names in found.values() for name in names]
     hint = none.hint
     if others:
-        hint = f"Give the file itself: {posixpath.join(folder, others[0])}"
+        itself = f"Give the file itself: {posixpath.join(folder, others[0])}"
+        hint = f"{itself}. {hint}" if hint else itself
     told = "; ".join(none.listing.lines()) if none.listing else ""
     return NoImagesError(f"{none.message}{f' ({told})' if told else ''}", hint=hint)
 

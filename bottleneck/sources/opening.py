@@ -2,7 +2,7 @@
 
 import errno
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -188,6 +188,13 @@ def _is_there(location: str) -> bool:
     return is_url(location) and not any(letter in location for letter in "*[")
 
 
+def _without_tables(containers: Mapping[str, list[str]]) -> Mapping[str, list[str]]:
+    """Leave out tables beside shards: they say something of them, as in a folder."""
+    if len(containers) < 2:
+        return containers
+    return {kind: names for kind, names in containers.items() if kinds()[kind].joined}
+
+
 def _open_pattern(
     text: str, names: list[str], part: str, asked: Request
 ) -> Source | _Given | list[str]:
@@ -221,7 +228,7 @@ def _open_pattern(
         others = left_out(name for name in found if kind_of(name) != "image")
         listing = Listing(others.endings, {**others.reasons, **reasons})
         return _open_images(images, list(map(fixed_part, names)), text, listing, asked.choice)
-    containers = by_kind(found)
+    containers = _without_tables(by_kind(found))
     if len(containers) == 1:
         (kind, of_kind), = containers.items()  # fmt: skip
         if not kinds()[kind].joined:

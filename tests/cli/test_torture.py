@@ -138,8 +138,8 @@ def test_many_images_with_bad_ones_of_fifteen_kinds(cli, tmp_path, monkeypatch, 
     expected, by_kind = make_set(root, n)
     assert len(KINDS) == 15
 
-    def listed(given, targets):
-        source = TrapSource(open_source(given, targets))
+    def listed(*given):
+        source = TrapSource(open_source(*given))
         for key, kind in by_kind.items():
             if kind == "disappears":
                 (root / key).unlink(missing_ok=True)

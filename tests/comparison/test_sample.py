@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import bottleneck
 from bottleneck import compare, extract
 from bottleneck.cli.progress import NotesOnly
 from bottleneck.store import FeatureStore
@@ -90,7 +91,7 @@ def run(name, tmp_path, *settings):
     text = (ROOT / "pipelines" / name).read_text()
     text = text.replace('root = ".."', f'root = "{ROOT}"').replace('"runs/', f'"{tmp_path}/')
     (tmp_path / name).write_text(text)
-    outcomes = run(tmp_path / name, settings=settings, progress=NotesOnly())
+    outcomes = bottleneck.run(tmp_path / name, settings=settings, progress=NotesOnly())
     return {one.name: one for one in outcomes}
 
 

@@ -23,6 +23,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +113,8 @@ def by_magick(data: bytes, suffix: str, frame: int) -> Pixels:
 def readers(path: Path) -> Iterator[tuple[str, Callable[[bytes], Pixels]]]:
     """Every other way to the pixels; icons hold several pictures, of which one may be ours."""
     yield "libvips", by_vips
-    yield "OpenCV", by_opencv
+    if find_spec("cv2"):  # 160 MB, which the environment of the tests goes without
+        yield "OpenCV", by_opencv
     kind = path.suffix[1:].lower()
     for suffix in dict.fromkeys(["", kind]) if MAGICK else ():
         for frame in range(9 if kind in ("ico", "cur") else 1):
