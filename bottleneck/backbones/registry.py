@@ -34,8 +34,8 @@ PREFIXED: Final = {
 """Our own providers of names with a prefix."""
 
 CATALOGUES: Final = {
-    "lite": _MODULE + "lite",
-    "keras_applications": _MODULE + "keras_applications",
+    "lite": _MODULE + "named",
+    "keras_applications": _MODULE + "named",
 }
 """Those whose names have none."""
 

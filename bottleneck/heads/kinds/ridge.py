@@ -86,9 +86,7 @@ class RidgeClassifier(LinearClassifier):
         y : array-like, shape (n,)
         sample_weight : array-like, shape (n,), optional
         """
-        candidates = [self.alpha] if self.alphas is None else list(self.alphas)
-        if not candidates or not all(np.isfinite(a) and a >= 0 for a in candidates):
-            raise ValueError(f"expected alphas of zero or more, got {candidates!r}")
+        candidates = _candidates(self)
         rows, codes, weights = self._begin(X, y, sample_weight)
         weighting = Weighting(
             codes,
@@ -97,15 +95,7 @@ class RidgeClassifier(LinearClassifier):
             self._class_weights(self.class_weight, codes, None),
         )
         with passes(rows, block_rows=self.block_rows, threads=self.threads) as run:
-            centre = np.zeros(rows.shape[1])
-            if self.fit_intercept or self.standardize:
-                centre = standardise(run, weighting).mean[0]
-            (moments,) = gram_moments(run, weighting, len(self.classes_), centre)
-            if not np.isfinite(moments.gram).all():
-                raise ValueError("expected finite features, their sums became NaN or infinite")
-            self.path_ = RidgePath.of(
-                moments, standardize=self.standardize, fit_intercept=self.fit_intercept
-            )
+            self.path_ = _decomposed(self, run, weighting, len(self.classes_))
             self.leave_one_out_ = None
             self.alpha_ = float(candidates[0])
             if self.alphas is not None:
@@ -181,9 +171,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, StreamingEstimator):  # type: igno
         y : array-like of numbers, shape (n,) or (n, targets)
         sample_weight : array-like, shape (n,), optional
         """
-        candidates = [self.alpha] if self.alphas is None else list(self.alphas)
-        if not candidates or not all(np.isfinite(a) and a >= 0 for a in candidates):
-            raise ValueError(f"expected alphas of zero or more, got {candidates!r}")
+        candidates = _candidates(self)
         rows, given = self._rows_and_targets(X, y, several=True, numeric=True)
         numbers = np.asarray(given, np.float64)
         single = numbers.ndim == 1
@@ -195,18 +183,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, StreamingEstimator):  # type: igno
         scaled, mean, scale = scaled_targets(numbers, centre=self.fit_intercept)
         weighting = Weighting(scaled, np.ones((1, len(scaled)), bool), weights)
         with passes(rows, block_rows=self.block_rows, threads=self.threads) as run:
-            centre = np.zeros(rows.shape[1])
-            if self.fit_intercept or self.standardize:
-                centre = standardise(run, weighting).mean[0]
-            (moments,) = gram_moments(run, weighting, scaled.shape[1], centre)
-            if not np.isfinite(moments.gram).all():
-                raise ValueError("expected finite features, their sums became NaN or infinite")
-            path = RidgePath.of(
-                moments,
-                standardize=self.standardize,
-                fit_intercept=self.fit_intercept,
-                numeric=True,
-            )
+            path = _decomposed(self, run, weighting, scaled.shape[1], numeric=True)
             self.leave_one_out_ = None
             self.alpha_ = float(candidates[0])
             if self.alphas is not None:
@@ -229,6 +206,37 @@ class Ridge(MultiOutputMixin, RegressorMixin, StreamingEstimator):  # type: igno
         coef, intercept = np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_)
         found = linear_scores(rows, coef, intercept)
         return found[:, 0] if self.coef_.ndim == 1 else found
+
+
+def _candidates(head: RidgeClassifier | Ridge) -> list[float]:
+    """Return the strengths to choose from, one or several."""
+    found = [head.alpha] if head.alphas is None else list(head.alphas)
+    if not found or not all(np.isfinite(a) and a >= 0 for a in found):
+        raise ValueError(f"expected alphas of zero or more, got {found!r}")
+    return found
+
+
+def _decomposed(
+    head: RidgeClassifier | Ridge,
+    run: Pass,
+    weighting: Weighting,
+    outputs: int,
+    *,
+    numeric: bool = False,
+) -> RidgePath:
+    """Sum the rows up and decompose the problem, so that any strength is solved at once."""
+    centre = np.zeros(run.rows.shape[1])
+    if head.fit_intercept or head.standardize:
+        centre = standardise(run, weighting).mean[0]
+    (moments,) = gram_moments(run, weighting, outputs, centre)
+    if not np.isfinite(moments.gram).all():
+        raise ValueError("expected finite features, their sums became NaN or infinite")
+    return RidgePath.of(
+        moments,
+        standardize=head.standardize,
+        fit_intercept=head.fit_intercept,
+        numeric=numeric,
+    )
 
 
 def c_and_alpha(C: float) -> dict[str, Any]:

