@@ -51,8 +51,8 @@ class SourceError(BottleneckError, OSError):
     """A source of images cannot be opened or read."""
 
 
-class ImageError(BottleneckError, ValueError):
-    """One image cannot become pixels.
+class ItemError(BottleneckError, ValueError):
+    """One item of a source, an image or a sound, cannot become a network's input.
 
     Parameters
     ----------
@@ -67,7 +67,15 @@ class ImageError(BottleneckError, ValueError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (ImageError, (self.reason, self.message))
+        return (type(self), (self.reason, self.message))
+
+
+class ImageError(ItemError):
+    """One image cannot become pixels, or a source cannot read one item."""
+
+
+class SoundError(ItemError):
+    """One sound cannot become a spectrogram."""
 
 
 class BackboneError(BottleneckError, ValueError):

@@ -22,6 +22,7 @@ class RowStatus(IntEnum):
     DECODER_CRASHED = 9
     TIMED_OUT = 10
     NON_FINITE = 11
+    NOT_A_SOUND = 12
 
     @property
     def failed(self) -> bool:

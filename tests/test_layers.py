@@ -33,7 +33,7 @@ LAYERS = (
 HEAVY = {
     *("tensorflow", "keras", "jax", "torch", "openvino", "nncf", "onnxruntime", "timm"),
     *("pyarrow", "matplotlib", "sklearn", "rich", "skops"),
-    *("fsspec", "s3fs", "umap", "usearch"),
+    *("fsspec", "s3fs", "umap", "usearch", "soundfile", "soxr"),
 }
 HOMES = {
     "tensorflow": {"runtimes/tensorflow.py", "heads/solver/keras_engine.py"},
@@ -57,6 +57,8 @@ HOMES = {
         "store/foreign_files.py",
     },
     "fsspec": {"sources/remote.py"},
+    "soundfile": {"audio/decoder.py"},
+    "soxr": {"audio/decoder.py"},
     "umap": {"comparison/projection.py"},
     "usearch": {"store/export_arrays.py"},
 }
@@ -120,6 +122,7 @@ def test_heavy_libraries_stay_in_their_homes(path):
         "bottleneck.pipeline",
         "bottleneck.store",
         "bottleneck.sources",
+        "bottleneck.audio",
         "bottleneck.backbones",
         "bottleneck.runtimes",
         "bottleneck.runtimes.jax",

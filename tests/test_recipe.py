@@ -71,4 +71,5 @@ def test_status_codes_never_change():
         "DECODER_CRASHED": 9,
         "TIMED_OUT": 10,
         "NON_FINITE": 11,
+        "NOT_A_SOUND": 12,
     }
