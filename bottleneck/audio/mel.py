@@ -6,7 +6,7 @@ same parameters, which a test asks.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from typing import Any, ClassVar, Final, Literal, Self, get_args
 
@@ -117,7 +117,7 @@ class MelSpectrogram:
     @classmethod
     def from_recipe(cls, sound: Mapping[str, Any]) -> Self:
         """Read what :meth:`recipe` wrote."""
-        return cls(**{name: sound[name] for name in cls.__dataclass_fields__})
+        return cls(**{field.name: sound[field.name] for field in fields(cls)})
 
     def of(self, samples: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Compute the spectrogram of a window.
