@@ -32,6 +32,7 @@ LAYERS = (
 
 HEAVY = {
     *("tensorflow", "keras", "jax", "torch", "openvino", "nncf", "onnxruntime", "timm"),
+    *("transformers", "open_clip", "torchvision", "huggingface_hub", "safetensors"),
     *("pyarrow", "matplotlib", "sklearn", "rich", "skops"),
     *("fsspec", "s3fs", "umap", "usearch", "soundfile", "soxr"),
 }
@@ -39,9 +40,14 @@ HOMES = {
     "tensorflow": {"runtimes/tensorflow.py", "heads/solver/keras_engine.py"},
     "jax": {"runtimes/jax.py", "heads/solver/keras_engine.py"},
     "timm": {"backbones/providers/timm.py"},
+    "transformers": {"backbones/providers/hf.py", "backbones/hf_processor.py"},
+    "open_clip": {"backbones/providers/openclip.py"},
+    "torchvision": {"backbones/providers/torchvision.py"},
+    "huggingface_hub": {"backbones/hub.py"},
+    "safetensors": {"backbones/torch_network.py"},
     "torch": {
         *("runtimes/torch.py", "heads/solver/keras_engine.py"),
-        *("backbones/torch_network.py", "backbones/providers/timm.py"),
+        *("backbones/torch_network.py", "backbones/providers"),
     },
     "openvino": {"runtimes/openvino.py"},
     "nncf": {"runtimes/quantize.py"},

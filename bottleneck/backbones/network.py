@@ -96,8 +96,9 @@ class Network:
         From names of layers to what comes out of them; None for one that pools do not take.
     main : str or None
         The layer that is taken when none is named; None: the model's own output.
-    own : str or None
-        The layer that gives the vector of the network's own pooling, taken for the pool ``own``.
+    own, last4 : str or None
+        The layer that gives the vector of the network's own pooling, taken for the pool ``own``;
+        and the one that joins the class tokens of the last four blocks and the mean patch.
     channels_first : bool
         Whether the input is NCHW.
     facts : mapping
@@ -117,6 +118,7 @@ class Network:
     shapes: Callable[[Sequence[str | None]], list[Shape | None]]
     main: str | None = None
     own: str | None = None
+    last4: str | None = None
     channels_first: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -151,7 +153,8 @@ class Network:
     def source(self, output: OutputSpec) -> str | None:
         """Name the layer that an output is pooled from; None is the model's own output."""
         if output.layer is None:
-            return self.own if output.pool == "own" and self.own else self.main
+            joined = {"own": self.own, "last4": self.last4}.get(str(output.pool))
+            return joined or self.main
         return output.layer
 
     def taken(self, outputs: Sequence[OutputSpec]) -> list[tuple[OutputSpec, Shape]]:
@@ -172,6 +175,8 @@ class Network:
 
     def _pooled(self, output: OutputSpec, shape: Shape) -> tuple[OutputSpec, Shape]:
         able = list(POOLS[type(shape)])
+        if output.layer is None and output.pool == "last4" and self.last4:
+            return output, shape
         if isinstance(shape, Tokens) and shape.prefix is None:
             able = ["max", "tokens"]
         elif isinstance(shape, Tokens) and shape.prefix == 0:

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from bottleneck.errors import OptionError
-from bottleneck.images import CROP_RATIO, Geometry, ImageSize, Interpolation, ResizeRule
+from bottleneck.images import CROP_RATIO, Geometry, Halves, ImageSize, Interpolation, ResizeRule
 
-Pool = Literal["avg", "max", "avgmax", "gem", "none", "cls", "clsavg", "own", "tokens"]
+Pool = Literal["avg", "max", "avgmax", "gem", "none", "cls", "clsavg", "own", "last4", "tokens"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class BackboneSpec:
         File name under which Keras caches the headless ImageNet weights, if it offers any.
     licence : str or None
         Of the weights, as their makers say.
-    resize, crop_ratio, interpolation
+    resize, crop_ratio, interpolation, whole, halves
         How it was evaluated; see :class:`bottleneck.images.Geometry`.
     """
 
@@ -75,6 +75,8 @@ class BackboneSpec:
     resize: ResizeRule = "crop"
     crop_ratio: float | None = CROP_RATIO
     interpolation: Interpolation = "bicubic"
+    whole: bool = False
+    halves: Halves = "even"
 
     @property
     def provider(self) -> str:
@@ -84,7 +86,14 @@ class BackboneSpec:
     def geometry(self, size: ImageSize, resize: ResizeRule | None = None) -> Geometry:
         """Say how images become its input: by its own rule, or by another one at that size."""
         if resize is None or resize == self.resize:
-            return Geometry(size, self.resize, self.crop_ratio, self.interpolation)
+            return Geometry(
+                size,
+                self.resize,
+                self.crop_ratio,
+                self.interpolation,
+                whole=self.whole,
+                halves=self.halves,
+            )
         return Geometry(size, resize, interpolation=self.interpolation)
 
 
@@ -100,7 +109,8 @@ class OutputSpec:
         Of maps: ``avg``, ``max``, ``avgmax`` (both), ``gem`` (the generalised mean with p = 3),
         ``none`` (all numbers). Of tokens: ``cls`` (the class token), ``clsavg`` (it and the mean of
         the patches), ``tokens`` (all numbers), and the first four over patches alone. ``own``: a
-        vector that the network pooled. None: the usual one of what the layer gives.
+        vector that the network pooled. ``last4``: the class tokens of the last four blocks, and
+        the mean patch of the last. None: the usual one of what the layer gives.
     """
 
     layer: str | None = None

@@ -1,13 +1,65 @@
-"""What can be taken from a PyTorch module: what its parts give, in one pass."""
+"""PyTorch modules as networks: what can be taken from one, its weights, and its input as data."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 
-from bottleneck.backbones.network import Map, Shape, Tokens, Vector
+from bottleneck.backbones.declared import DeclaredInput
+from bottleneck.backbones.network import Map, Network, Shape, Tokens, Vector, WeightsInfo
+from bottleneck.backbones.spec import BackboneSpec, Preprocess
+from bottleneck.errors import RuntimeUnavailableError, WeightsError
 from bottleneck.fingerprint import fingerprint_parts
-from bottleneck.images import ImageSize, image_shape
+from bottleneck.images import Halves, ImageSize, Interpolation, ResizeRule, image_shape
+
+Start = Callable[[Any, Sequence[str]], Any]
+
+INTERPOLATIONS: Final[Mapping[str | int, Interpolation]] = {
+    **{"nearest": "nearest", "bilinear": "bilinear", "bicubic": "bicubic", "lanczos": "lanczos"},
+    # The numbers of Pillow.
+    **{0: "nearest", 2: "bilinear", 3: "bicubic", 1: "lanczos"},
+}
+"""What other libraries call the filters that we have."""
+
+PICKLED: Final = (
+    "Pickled checkpoints are not opened: they may run code. Save its tensors with "
+    "safetensors.torch.save_file."
+)
+
+
+@dataclass(frozen=True)
+class Processor:
+    """What a library does to an image before the network, read as data.
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        Of the network's input, pixels.
+    preprocess : Preprocess
+    resize, crop_ratio, interpolation, halves
+        See :class:`bottleneck.images.Geometry`. The whole picture is drawn, as libraries do.
+    """
+
+    size: ImageSize
+    preprocess: Preprocess
+    resize: ResizeRule = "crop"
+    crop_ratio: float = 1.0
+    interpolation: Interpolation = "bicubic"
+    halves: Halves = "even"
+
+
+def standardised(
+    name: str, mean: Sequence[float], std: Sequence[float], scale: float = 1 / 255
+) -> Preprocess:
+    """Return ``(x * scale - mean) / std``."""
+    return Preprocess(
+        name,
+        scale=(scale / std[0], scale / std[1], scale / std[2]),
+        offset=(-mean[0] / std[0], -mean[1] / std[1], -mean[2] / std[2]),
+    )
 
 
 class TorchModel:
@@ -21,11 +73,14 @@ class TorchModel:
         What the model gives by itself: from what ``start`` returned to a tensor. The first is the
         one that is taken when none is named.
     start : callable
-        From images (n, 3, height, width) to what all outputs are made of.
-    channels_last : bool
-        Whether its maps are NHWC.
-    prefix : int
-        Tokens before the patches, in what has as many tokens as its first output.
+        From images (n, 3, height, width), and the names of what is wanted, to what all outputs are
+        made of.
+    channels_last : callable
+        From a layer's name to whether its maps are NHWC.
+    prefix : int or None
+        Tokens before the patches; None where nobody knows.
+    tokens : int, optional
+        In what has so many tokens; by default as many as its first output.
     """
 
     def __init__(
@@ -33,21 +88,28 @@ class TorchModel:
         module: Any,
         outputs: Mapping[str, Callable[[Any], Any]],
         *,
-        start: Callable[[Any], Any],
-        channels_last: bool = False,
-        prefix: int = 0,
+        start: Start,
+        channels_last: Callable[[str], bool] = lambda _: False,
+        prefix: int | None = 0,
+        tokens: int | None = None,
     ) -> None:
         self.module = module
         self._outputs = outputs
         self._start = start
         self._channels_last = channels_last
         self._prefix = prefix
+        self._tokens = tokens
         self.main = next(iter(outputs))
 
     @property
     def layers(self) -> tuple[str, ...]:
         """Name everything that can be taken: outputs first, then modules."""
-        return (*self._outputs, *(name for name, _ in self.module.named_modules() if name))
+        modules = (name for name, _ in self.module.named_modules() if name)
+        return tuple(dict.fromkeys((*self._outputs, *modules)))
+
+    def to(self, place: str) -> None:
+        """Move it to a device: ``cpu``, ``cuda:0``."""
+        self.module.to(place).eval()
 
     def take(self, images: Any, layers: Sequence[str]) -> list[Any]:
         """Compute what some layers give for images, (n, 3, height, width), in one pass."""
@@ -55,13 +117,13 @@ class TorchModel:
         modules = dict(self.module.named_modules())
         hooks = [
             modules[name].register_forward_hook(
-                lambda _module, _given, found, name=name: caught.__setitem__(name, found)
+                lambda _module, _given, found, name=name: caught.__setitem__(name, _first(found))
             )
             for name in dict.fromkeys(layers)
             if name not in self._outputs
         ]
         try:
-            begun = self._start(images)
+            begun = self._start(images, layers)
             for name in dict.fromkeys(layers):
                 if name in self._outputs:
                     caught[name] = self._outputs[name](begun)
@@ -78,10 +140,12 @@ class TorchModel:
         with torch.inference_mode():
             image = torch.full((1, 3, height, width), 0.5)
             first, *found = self.take(image, [self.main, *layers])
-        tokens = first.shape[1] if first.ndim == 3 else None
-        return [self._shape(value, tokens) for value in found]
+        tokens = self._tokens
+        if tokens is None and getattr(first, "ndim", 0) == 3:
+            tokens = first.shape[1]
+        return [self._shape(name, one, tokens) for name, one in zip(layers, found, strict=True)]
 
-    def _shape(self, value: Any, tokens: int | None) -> Shape | None:
+    def _shape(self, name: str, value: Any, tokens: int | None) -> Shape | None:
         sides = tuple(getattr(value, "shape", ()))
         if len(sides) < 2 or sides[0] != 1 or not value.is_floating_point():
             return None
@@ -91,7 +155,7 @@ class TorchModel:
             return Tokens(*sides[1:], self._prefix if sides[1] == tokens else None)
         if len(sides) != 4:
             return None
-        if self._channels_last:
+        if self._channels_last(name):
             return Map(*sides[1:])
         return Map(*sides[2:], sides[1], True)
 
@@ -108,6 +172,200 @@ class TorchModel:
     def parameters(self) -> int:
         """Count its parameters."""
         return sum(parameter.numel() for parameter in self.module.parameters())
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where weights are from.
+
+    Parameters
+    ----------
+    source : str
+        ``hub``, ``none``, or the path of a file or folder.
+    details : mapping
+        Repository, commit, licence: what is known.
+    unused : sequence of str
+        Tensors of the checkpoint that the network has no place for: a head.
+    """
+
+    source: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+    unused: Sequence[str] = ()
+
+
+def network_of(
+    name: str,
+    model: TorchModel,
+    processor: Processor,
+    *,
+    origin: Origin,
+    facts: Mapping[str, Any],
+    declared: DeclaredInput | None,
+    size: ImageSize,
+    own: str | None = None,
+    last4: str | None = None,
+    licence: str | None = None,
+) -> Network:
+    """Describe a module that runtimes take."""
+
+    def shapes(layers: Sequence[str | None]) -> list[Shape | None]:
+        return model.shapes([layer or model.main for layer in layers], size)
+
+    (main,) = shapes([None])
+    spec = BackboneSpec(
+        name=name,
+        class_name=name,
+        family=name.partition(":")[0],
+        input_size=max(image_shape(size)),
+        min_size=1,
+        dim=main.channels if main is not None else 0,
+        params=model.parameters,
+        preprocess=processor.preprocess,
+        licence=licence,
+        resize=processor.resize,
+        crop_ratio=processor.crop_ratio,
+        interpolation=processor.interpolation,
+        whole=True,
+        halves=processor.halves,
+    )
+    return Network(
+        spec if declared is None else declared.applied(spec),
+        model,
+        size,
+        WeightsInfo(origin.source, model.fingerprint()),
+        form="torch",
+        layers=model.layers,
+        shapes=shapes,
+        main=model.main,
+        own=own,
+        last4=last4,
+        channels_first=True,
+        facts=facts,
+        details={
+            "parameters": model.parameters,
+            "licence": licence,
+            **({"unused": list(origin.unused)} if origin.unused else {}),
+            **origin.details,
+        },
+    )
+
+
+@contextmanager
+def watched(torch: Any) -> Iterator[list[tuple[list[str], list[str]]]]:
+    """Tell which tensors were missing and which left over, while a library loads weights.
+
+    Libraries keep that to themselves, or log it: a network with random layers looks like any
+    other. All of them load by ``Module.load_state_dict``.
+    """
+    seen: list[tuple[list[str], list[str]]] = []
+    original = torch.nn.Module.load_state_dict
+
+    def load(self: Any, *given: Any, **options: Any) -> Any:
+        found = original(self, *given, **options)
+        seen.append((list(found.missing_keys), list(found.unexpected_keys)))
+        return found
+
+    torch.nn.Module.load_state_dict = load
+    try:
+        yield seen
+    finally:
+        torch.nn.Module.load_state_dict = original
+
+
+def check_complete(
+    name: str, module: Any, missing: Sequence[str], unexpected: Sequence[str]
+) -> list[str]:
+    """Refuse weights that leave tensors random, or that have more layers than the network.
+
+    Returns
+    -------
+    list of str
+        What is left over of parts that the network does not have: a head.
+
+    Raises
+    ------
+    WeightsError
+    """
+    if missing:
+        raise WeightsError(
+            f"{name}: expected all tensors of the network in its weights, got none for "
+            f"{_some(missing)}, which would be random",
+        )
+    parts = {part for part, _ in module.named_children()}
+    parts |= {part for part, _ in module.named_parameters(recurse=False)}
+    strange = [
+        key
+        for key in unexpected
+        if key.partition(".")[0] in parts and not key.startswith(("head.", "fc.", "classifier."))
+    ]
+    if strange:
+        raise WeightsError(
+            f"{name}: expected weights of this network, got ones with {_some(strange)} besides"
+        )
+    return sorted(unexpected)
+
+
+def read_tensors(name: str, path: Path) -> dict[str, Any]:
+    """Read a ``.safetensors`` file.
+
+    Raises
+    ------
+    WeightsError
+        When it is another file, or damaged.
+    """
+    if path.suffix != ".safetensors":
+        raise WeightsError(
+            f"{name}: expected hub, none or a .safetensors file, got {str(path)!r}", hint=PICKLED
+        )
+    from safetensors.torch import load_file
+
+    try:
+        found: dict[str, Any] = load_file(path)
+    except Exception as error:
+        raise WeightsError(
+            f"{path}: expected tensors of {name}, got {first_line(error)}"
+        ) from error
+    return found
+
+
+def fill(name: str, module: Any, tensors: Mapping[str, Any]) -> list[str]:
+    """Put tensors into a module; see :func:`check_complete`."""
+    try:
+        missing, unexpected = module.load_state_dict(tensors, strict=False)
+    except Exception as error:
+        raise WeightsError(f"{name}: expected its tensors, got {first_line(error)}") from error
+    return check_complete(name, module, missing, unexpected)
+
+
+@contextmanager
+def seeded(torch: Any) -> Iterator[None]:
+    """Let what is random be the same every time, and nothing outside change."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def needed(extra: str, error: ImportError) -> RuntimeUnavailableError:
+    """Say which extra brings what could not be imported."""
+    return RuntimeUnavailableError(
+        f"expected what bottleneck-features[{extra}] brings, got {error}",
+        hint=f"`pip install 'bottleneck-features[{extra}]'`",
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says."""
+    return (str(error).strip() or repr(error)).splitlines()[0]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _first(found: Any) -> Any:
+    """Return the tensor of what a module gave: many give a tuple, features first."""
+    return found[0] if isinstance(found, tuple | list) and found else found
 
 
 def _bits(value: Any) -> Any:

@@ -13,6 +13,7 @@ from bottleneck.images.frames import has_more_frames
 from bottleneck.images.geometry import (
     CROP_RATIO,
     Geometry,
+    Halves,
     ImageSize,
     Interpolation,
     ResizeRule,
@@ -26,6 +27,7 @@ __all__ = [
     "MAX_PIXELS",
     "Drawing",
     "Geometry",
+    "Halves",
     "ImageSize",
     "Interpolation",
     "ResizeRule",

@@ -13,7 +13,7 @@ from bottleneck.errors import ImageError
 from bottleneck.images.colour import scale_sixteen_bit, to_eight_bit
 from bottleneck.images.containers import Opened, ended_early, lost_tail, open_container
 from bottleneck.images.failures import explain
-from bottleneck.images.geometry import DRAFT_MARGIN, Geometry, Interpolation
+from bottleneck.images.geometry import DRAFT_MARGIN, MOST_DRAWN, Geometry, Interpolation
 from bottleneck.images.jpeg_end import with_end
 from bottleneck.images.quiet import quiet_pillow
 from bottleneck.images.views import View
@@ -97,7 +97,7 @@ def decode_all(
 ) -> list[NDArray[np.uint8]]:
     """Decode an image file once and draw it in several ways.
 
-    A JPEG is decoded at the scale that the largest drawing needs.
+    A JPEG is decoded at the scale that the largest drawing needs, in full for whole drawings.
 
     Parameters
     ----------
@@ -235,6 +235,8 @@ def _shrink_on_load(image: ImageFile.ImageFile, drawings: Sequence[Drawing]) -> 
     Returns the part of the decoded pixels that the picture covers, whose right and bottom edges
     are fractions when the size is no multiple of the divisor; None for other formats.
     """
+    if any(drawing.geometry.whole for drawing in drawings):
+        return None
     # Width and height may be exchanged by the orientation later, so both ways are asked for. They
     # differ where the result is no square.
     drawn = [drawing.geometry.place(*image.size).drawn for drawing in drawings]
@@ -295,7 +297,8 @@ def _draw(
     """Resize the window that is kept, in one step, without drawing what is cut off.
 
     Pillow's filter reaches beyond the box it is given, so this equals resizing the whole picture
-    and cropping it (but for rounding), at a fraction of the memory for elongated ones.
+    and cropping it, at a fraction of the memory for elongated ones; but for rounding, as it chooses
+    by size whether rows or columns come first. Where that may not be either, all of it is drawn.
     """
     geometry, view = drawing.geometry, drawing.view
     if view is not None:
@@ -310,7 +313,11 @@ def _draw(
         min(extent[0] + right * across, image.width),
         min(extent[1] + bottom * down, image.height),
     )
-    window = image.resize((right - left, bottom - top), _FILTERS[geometry.interpolation], box=box)
+    kind = _FILTERS[geometry.interpolation]
+    if geometry.whole and place.drawn[0] * place.drawn[1] <= MOST_DRAWN:
+        window = image.resize(place.drawn, kind, box=extent).crop(place.window)
+    else:
+        window = image.resize((right - left, bottom - top), kind, box=box)
     if window.mode != "RGB":
         window = window.convert("RGB")
     whole = geometry.shape[1], geometry.shape[0]

@@ -14,6 +14,8 @@ ResizeRule = Literal["crop", "squash", "pad"]
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
+Halves = Literal["even", "down"]
+
 ImageSize = int | tuple[int, int]
 """Side of a square, or height and width; pixels."""
 
@@ -25,6 +27,10 @@ PADDING = (124, 116, 104)
 
 DRAFT_MARGIN = 2
 """A JPEG is decoded at reduced size only if that is still this many times the drawn size."""
+
+MOST_DRAWN = 1 << 26
+"""Pixels of the largest whole drawing. A strip of a picture would be drawn as something far larger
+than itself; of those only what is kept is drawn, which differs by rounding."""
 
 RULES_VERSION = 1
 """Raised by one whenever the same bytes and geometry begin to give other pixels."""
@@ -69,6 +75,13 @@ class Geometry:
         Filter of the resize; all but ``nearest`` are widened when a picture shrinks (antialias).
     padding : (int, int, int)
         Colour around a padded picture.
+    whole : bool
+        The whole picture is drawn, from all pixels of its file, and then cut, as the processors of
+        other libraries do: pixels equal to theirs. Otherwise only what is kept is drawn, from a
+        JPEG that may have been decoded at reduced size; that is faster.
+    halves : {"even", "down"}
+        Where the window begins when the middle lies between two pixels: at the even one (as
+        torchvision), or further left and up (as transformers).
 
     Raises
     ------
@@ -81,6 +94,8 @@ class Geometry:
     crop_ratio: float | None = None
     interpolation: Interpolation = "bicubic"
     padding: tuple[int, int, int] = PADDING
+    whole: bool = False
+    halves: Halves = "even"
 
     def __post_init__(self) -> None:
         sides = self.size if isinstance(self.size, tuple) else (self.size, self.size)
@@ -94,6 +109,7 @@ class Geometry:
         for what, value, known in (
             ("a resize rule", self.resize, get_args(ResizeRule)),
             ("an interpolation", self.interpolation, get_args(Interpolation)),
+            ("a rule for halves", self.halves, get_args(Halves)),
         ):
             if value not in known:
                 raise OptionError(
@@ -129,7 +145,8 @@ class Geometry:
         ratio = self.crop_ratio or 1.0
         frame = round(wide / ratio), round(high / ratio)
         drawn = frame if self.resize == "squash" else _covering(width, height, *frame)
-        left, top = round((drawn[0] - wide) / 2), round((drawn[1] - high) / 2)
+        spare = drawn[0] - wide, drawn[1] - high
+        left, top = (side // 2 if self.halves == "down" else round(side / 2) for side in spare)
         return Placement(drawn=drawn, window=(left, top, left + wide, top + high))
 
     def recipe(self) -> dict[str, Any]:
@@ -143,6 +160,10 @@ class Geometry:
             rule["ratio"] = self.crop_ratio
         if self.resize == "pad":
             rule["padding"] = list(self.padding)
+        if self.whole:
+            rule["drawn"] = "whole"
+        if self.halves != "even":
+            rule["halves"] = self.halves
         return {
             "version": RULES_VERSION,
             "size": list(self.size) if isinstance(self.size, tuple) else self.size,
@@ -155,7 +176,7 @@ class Geometry:
             "float": "0 to 1",
             "exif_orientation": "honoured",
             "frame": "first",
-            "jpeg_draft": f"not below {DRAFT_MARGIN}x the drawn size",
+            "jpeg_draft": "never" if self.whole else f"not below {DRAFT_MARGIN}x the drawn size",
         }
 
     @classmethod
@@ -168,6 +189,8 @@ class Geometry:
             crop_ratio=rule.get("ratio"),
             interpolation=rule["filter"],
             padding=tuple(rule.get("padding", PADDING)),
+            whole=rule.get("drawn") == "whole",
+            halves=rule.get("halves", "even"),
         )
 
 

@@ -79,7 +79,7 @@ def compile(
                 precision=precision,
                 place=place,
             )
-            backbone.model.module.to(place).eval()
+            backbone.model.to(place)
         else:
             model = keras.Model(backbone.model.input, keras_tensors(backbone, take))
             if precision in HALF:

@@ -17,6 +17,15 @@ from bottleneck.images import Geometry
         (Geometry(224, crop_ratio=1.0), (500, 375), (298, 224), (37, 0, 261, 224), (0, 0)),
         (Geometry(224, crop_ratio=224 / 248), (500, 375), (330, 248), (53, 12, 277, 236), (0, 0)),
         (Geometry(224, "squash", 0.9), (500, 375), (249, 249), (12, 12, 236, 236), (0, 0)),
+        # 119 pixels are to be cut off: the middle lies between 59 and 60.
+        (Geometry(224, crop_ratio=1.0), (343, 224), (343, 224), (60, 0, 284, 224), (0, 0)),
+        (
+            Geometry(224, crop_ratio=1.0, halves="down"),
+            (343, 224),
+            (343, 224),
+            (59, 0, 283, 224),
+            (0, 0),
+        ),
         # Height and width: the picture covers 128 x 256 (wide), or lies inside 64 x 128.
         (Geometry((64, 128), crop_ratio=0.5), (500, 375), (256, 192), (64, 64, 192, 128), (0, 0)),
         (Geometry((64, 128), "squash"), (500, 375), (128, 64), (0, 0, 128, 64), (0, 0)),
@@ -85,6 +94,8 @@ def test_recipe_is_json_and_tells_geometries_apart():
         Geometry(224, interpolation="bilinear"),
         Geometry((224, 96)),
         Geometry(224, "pad", padding=(0, 0, 0)),
+        Geometry(224, whole=True),
+        Geometry(224, halves="down"),
     ]
     recipes = [geometry.recipe() for geometry in geometries]
     assert json.loads(json.dumps(recipes)) == recipes

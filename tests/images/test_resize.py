@@ -1,5 +1,7 @@
 """Resize rules, orientation and shrink-on-load against Pillow written out step by step."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -91,6 +93,48 @@ def test_ratio_and_filter_are_those_of_resize_and_centre_crop(encode, interpolat
     else:
         # Lanczos overshoots, and what its first pass rounds the second one enlarges.
         assert difference.max() <= (2 if interpolation == "lanczos" else 1)
+
+
+@pytest.mark.parametrize("interpolation", FILTERS)
+@pytest.mark.parametrize("halves", ["even", "down"])
+@pytest.mark.parametrize("ratio", [0.9, 1.0])
+@pytest.mark.parametrize("shape", [(37, 53), (53, 37), (200, 320), (901, 1200)])
+def test_whole_drawings_equal_resize_and_crop_exactly(encode, interpolation, halves, ratio, shape):
+    # Full contrast, so that filters overshoot and each pass clips; a JPEG, which is not shrunk.
+    pixels = np.random.default_rng(3).integers(0, 256, (*shape, 3), np.uint8)
+    data, size = encode(pixels, "JPEG", quality=90), 48
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    short = round(size / ratio)
+    width, height = image.size
+    drawn = (int(short * width / height), short) if width > height else (
+        short, int(short * height / width)
+    )  # fmt: skip
+    spare = drawn[0] - size, drawn[1] - size
+    left, top = (side // 2 if halves == "down" else round(side / 2.0) for side in spare)
+    whole = image.resize(drawn, FILTERS[interpolation])
+    expected = np.asarray(whole.crop((left, top, left + size, top + size)))
+    geometry = Geometry(
+        size, crop_ratio=ratio, interpolation=interpolation, whole=True, halves=halves
+    )
+    np.testing.assert_array_equal(decode(data, geometry), expected)
+
+
+def test_a_whole_drawing_of_a_strip_stays_small(encode, monkeypatch):
+    from bottleneck.images import decoder
+
+    drawn = []
+    resize = Image.Image.resize
+
+    def spy(self, size, *args, **options):
+        drawn.append(size)
+        return resize(self, size, *args, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", spy)
+    pixels = np.random.default_rng(3).integers(64, 192, (2, 3000, 3), np.uint8)
+    decode(encode(pixels), Geometry(224, whole=True))
+    decode(encode(pixels[:, :300]), Geometry(224, whole=True))
+    assert drawn == [(224, 224), (38400, 256)]
+    assert 256 * 384000 > decoder.MOST_DRAWN >= 256 * 38400
 
 
 @pytest.mark.parametrize("rule", ["crop", "squash", "pad"])

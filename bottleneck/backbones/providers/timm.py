@@ -4,27 +4,33 @@ timm's own transforms are never called: its configuration is read as data.
 """
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from bottleneck.backbones.declared import DeclaredInput
-from bottleneck.backbones.network import Form, Network, Shape, WeightsInfo
-from bottleneck.backbones.spec import BackboneSpec, Preprocess
-from bottleneck.backbones.torch_network import TorchModel
-from bottleneck.errors import BackboneError, RuntimeUnavailableError, WeightsError
-from bottleneck.images import ImageSize, Interpolation, ResizeRule, image_shape
+from bottleneck.backbones.hub import SAFE, hub_file
+from bottleneck.backbones.network import Form, Network
+from bottleneck.backbones.torch_network import (
+    INTERPOLATIONS,
+    PICKLED,
+    Origin,
+    Processor,
+    TorchModel,
+    check_complete,
+    first_line,
+    needed,
+    network_of,
+    seeded,
+    standardised,
+    watched,
+)
+from bottleneck.errors import BackboneError, WeightsError
+from bottleneck.images import ImageSize, ResizeRule, image_shape
 
 FORMS: Final[tuple[Form, ...]] = ("torch",)
 SYNTAX: Final = "NAME"
 
 _RULES: Final[dict[str, ResizeRule]] = {"center": "crop", "squash": "squash"}
-_INTERPOLATIONS: Final[dict[str, Interpolation]] = {
-    "nearest": "nearest",
-    "bilinear": "bilinear",
-    "bicubic": "bicubic",
-    "lanczos": "lanczos",
-}
 
 
 def canonical(name: str) -> str:
@@ -42,81 +48,63 @@ def load(
 ) -> Network:
     """Build a network; see :class:`bottleneck.backbones.registry.Provider`.
 
-    ``weights``: ``hub`` (the default: timm's own cache, else its hub), ``none`` (random, the same
-    every time), or a ``.safetensors`` file of its tensors.
+    ``weights``: ``hub`` (the default: the cache of the Hugging Face hub, else the hub), ``none``
+    (random, the same every time), or a ``.safetensors`` file of its tensors.
     """
     timm, torch = _imported()
-    source = "hub" if weights is None else str(weights)
-    if source not in ("hub", "none") and Path(source).suffix != ".safetensors":
-        raise WeightsError(
-            f"timm:{name}: expected hub, none or a .safetensors file, got {source!r}",
-            hint="Pickled checkpoints are not opened: they may run code.",
+    known = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if known is None:
+        raise BackboneError(
+            f"timm:{name}: expected a network of timm, got none of that name",
+            hint="`python -c \"import timm; print(timm.list_models('*WORD*'))\"` lists them.",
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        try:
-            module = timm.create_model(name, pretrained=source == "hub", num_classes=0)
-        except Exception as error:
-            said = (str(error).strip() or repr(error)).splitlines()[0]
-            kind = BackboneError if "nknown model" in said else WeightsError
-            raise kind(
-                f"timm:{name}: expected a network of timm, got {said}",
-                hint="`python -c \"import timm; print(timm.list_models('*WORD*'))\"` lists them. "
-                "Without a network: --weights FILE.safetensors.",
-            ) from error
-    module.eval()
-    if source not in ("hub", "none"):
-        _fill(name, module, Path(source))
-    config = dict(module.pretrained_cfg)
+    config = known.to_dict()
     own = tuple(config["input_size"][1:])
-    size = _size(name, module, own, size)
+    height, width, _ = image_shape(own if size is None else size)
+    size = height if height == width else (height, width)
+    origin, file = _origin(name, config, "hub" if weights is None else str(weights))
+    module, unused = _built(
+        timm, torch, name, file, (height, width) if config.get("fixed_input_size") else None
+    )
+    final_norm = type(getattr(module, "norm", None)).__name__ not in ("Identity", "NoneType")
+    blocks = (
+        final_norm
+        and hasattr(module, "forward_intermediates")
+        and getattr(module, "cls_token", None) is not None
+    )
     model = TorchModel(
         module,
         {
-            "features": lambda features: features,
-            "pooled": lambda features: module.forward_head(features, pre_logits=True),
+            "features": lambda begun: begun[0],
+            "pooled": lambda begun: module.forward_head(begun[0], pre_logits=True),
+            **({"last4": lambda begun: _last4(torch, begun[1])} if blocks else {}),
         },
-        start=module.forward_features,
-        channels_last=getattr(module, "output_fmt", "NCHW") == "NHWC",
+        start=lambda images, names: (
+            module.forward_intermediates(
+                images, indices=4, return_prefix_tokens=True, norm=True, output_fmt="NLC"
+            )
+            if "last4" in names
+            else (module.forward_features(images), None)
+        ),
+        channels_last=lambda _: getattr(module, "output_fmt", "NCHW") == "NHWC",
         prefix=getattr(module, "num_prefix_tokens", 0),
     )
-
-    def shapes(layers: Sequence[str | None]) -> list[Shape | None]:
-        return model.shapes([layer or model.main for layer in layers], size)
-
-    (main,) = shapes([None])
-    spec = BackboneSpec(
-        name=f"timm:{name}",
-        class_name=f"timm:{name}",
-        family="timm",
-        input_size=max(image_shape(size)),
-        min_size=1,
-        dim=main.channels if main is not None else 0,
-        params=model.parameters,
-        preprocess=_preprocess(config),
-        licence=config.get("license"),
-        **_geometry(name, config, own),
-    )
-    return Network(
-        spec if declared is None else declared.applied(spec),
+    facts = {"library": "timm", "architecture": str(config.get("architecture") or name)}
+    if any("pos_embed" in part for part, _ in module.named_parameters()):
+        # Resampled where the size is another one; libraries do that by rules of their own.
+        facts["positions"] = "stored" if (height, width) == own else "resampled by timm"
+    return network_of(
+        f"timm:{name}",
         model,
-        size,
-        WeightsInfo(source if source in ("hub", "none") else str(Path(source).resolve()),
-                    model.fingerprint()),
-        form="torch",
-        layers=model.layers,
-        shapes=shapes,
-        main=model.main,
+        _processor(name, config, (height, width), size, declared),
+        origin=Origin(origin.source, {**origin.details, "timm": timm.__version__}, unused),
+        facts=facts,
+        declared=declared,
+        size=size,
         own="pooled",
-        channels_first=True,
-        facts={"library": "timm", "architecture": str(config.get("architecture") or name)},
-        details={
-            "parameters": model.parameters,
-            "licence": config.get("license"),
-            "timm": timm.__version__,
-            "hub": config.get("hf_hub_id") if source == "hub" else None,
-        },
-    )  # fmt: skip
+        last4="last4" if blocks else None,
+        licence=config.get("license"),
+    )
 
 
 def _imported() -> tuple[Any, Any]:
@@ -124,62 +112,95 @@ def _imported() -> tuple[Any, Any]:
         import timm
         import torch
     except ImportError as error:
-        raise RuntimeUnavailableError(
-            f"expected timm and PyTorch, got {error}",
-            hint="`pip install 'bottleneck-features[timm]'`",
-        ) from error
+        raise needed("timm", error) from error
     return timm, torch
 
 
-def _fill(name: str, module: Any, path: Path) -> None:
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(path)
-        missing, unexpected = module.load_state_dict(tensors, strict=False)
-    except Exception as error:
-        said = (str(error).strip() or repr(error)).splitlines()[0]
-        raise WeightsError(f"{path}: expected tensors of timm:{name}, got {said}") from error
-    if missing or unexpected:
-        heads = [key for key in unexpected if not key.startswith(("head", "fc", "classifier"))]
-        if missing or heads:
+def _origin(name: str, config: dict[str, Any], weights: str) -> tuple[Origin, Path | None]:
+    """Find the file of the weights."""
+    if weights == "none":
+        return Origin("none"), None
+    if weights != "hub":
+        path = Path(weights).expanduser()
+        if path.suffix != ".safetensors" or not path.is_file():
             raise WeightsError(
-                f"{path}: expected the tensors of timm:{name}, got none called "
-                f"{', '.join(list(missing)[:3]) or '-'}, and {', '.join(heads[:3]) or '-'} besides"
+                f"timm:{name}: expected hub, none or a .safetensors file, got {weights!r}",
+                hint=PICKLED if path.is_file() else None,
             )
-
-
-def _size(name: str, module: Any, own: tuple[int, int], asked: ImageSize | None) -> ImageSize:
-    height, width, _ = image_shape(own if asked is None else asked)
-    if (height, width) != own and module.pretrained_cfg.get("fixed_input_size"):
-        raise BackboneError(
-            f"timm:{name}: expected images of {own[0]} x {own[1]} pixels, which the network fixes"
-            f", got {height} x {width}",
-            hint="Leave --size out.",
+        return Origin(str(path.resolve())), path
+    repository, file = config.get("hf_hub_id"), config.get("hf_hub_filename") or SAFE
+    if not repository:
+        raise WeightsError(
+            f"timm:{name}: expected weights on the Hugging Face hub, got "
+            f"{config.get('url') or 'none'}",
+            hint=f"{PICKLED} Then --weights FILE.safetensors.",
         )
-    return height if height == width else (height, width)
+    found = hub_file(repository, [f"{file.rpartition('.')[0]}.safetensors"])
+    return Origin("hub", {"hub": found.repository, "commit": found.commit}), found.path
 
 
-def _preprocess(config: dict[str, Any]) -> Preprocess:
-    mean, std = config["mean"], config["std"]
-    return Preprocess(
-        "timm",
-        scale=(1 / (255 * std[0]), 1 / (255 * std[1]), 1 / (255 * std[2])),
-        offset=(-mean[0] / std[0], -mean[1] / std[1], -mean[2] / std[2]),
-    )
+def _built(
+    timm: Any, torch: Any, name: str, file: Path | None, fixed: tuple[int, int] | None
+) -> tuple[Any, list[str]]:
+    options: dict[str, Any] = {"num_classes": 0}
+    if fixed is not None:
+        options["img_size"] = fixed
+    if file is not None:
+        # Any layout that timm knows of this architecture; its head is left out.
+        overlay = {"file": str(file), "custom_load": False}
+        options |= {"pretrained": True, "pretrained_cfg_overlay": overlay}
+    with seeded(torch), watched(torch) as loaded:
+        try:
+            try:
+                module = timm.create_model(name, **options)
+            except TypeError:
+                if fixed is None:
+                    raise
+                del options["img_size"]
+                module = timm.create_model(name, **options)
+        except Exception as error:
+            raise WeightsError(
+                f"{file or 'timm:' + name}: expected tensors of timm:{name}, got "
+                f"{first_line(error)}"
+            ) from error
+    module.eval()
+    missing, unexpected = loaded[-1] if loaded else ([], [])
+    return module, check_complete(f"timm:{name}", module, missing, unexpected)
 
 
-def _geometry(name: str, config: dict[str, Any], own: tuple[int, int]) -> dict[str, Any]:
-    mode, interpolation = config.get("crop_mode", "center"), config["interpolation"]
-    if mode not in _RULES or interpolation not in _INTERPOLATIONS:
+def _last4(torch: Any, blocks: Any) -> Any:
+    """Join the class tokens of the last four blocks and the mean patch of the last one."""
+    return torch.cat([*(prefix[:, 0] for _, prefix in blocks), blocks[-1][0].mean(1)], -1)
+
+
+def _processor(
+    name: str,
+    config: dict[str, Any],
+    sides: tuple[int, int],
+    size: ImageSize,
+    declared: DeclaredInput | None,
+) -> Processor:
+    mode, interpolation = config.get("crop_mode") or "center", config["interpolation"]
+    said = declared is not None and declared.resize is not None
+    oblong = mode == "center" and sides[0] != sides[1]
+    if (mode not in _RULES or oblong) and not said:
+        # Where the sides differ, timm rounds what it draws by another rule.
         raise BackboneError(
-            f"timm:{name}: expected a crop of {', '.join(_RULES)} and an interpolation of "
-            f"{', '.join(_INTERPOLATIONS)}, got {mode} and {interpolation}"
+            f"timm:{name}: expected a crop of {', '.join(_RULES)} of a square, got {mode} of "
+            f"{sides[0]} x {sides[1]}",
+            hint="Say one: --preprocess resize=squash (or crop, pad).",
+        )
+    if interpolation not in INTERPOLATIONS:
+        raise BackboneError(
+            f"timm:{name}: expected an interpolation of nearest, bilinear, bicubic, lanczos, got "
+            f"{interpolation}"
         )
     # timm rounds the short side down; as a ratio of what comes out that is exact.
-    short = math.floor(min(own) / config["crop_pct"])
-    return {
-        "resize": _RULES[mode],
-        "crop_ratio": min(own) / short,
-        "interpolation": _INTERPOLATIONS[interpolation],
-    }
+    short = math.floor(min(sides) / config["crop_pct"])
+    return Processor(
+        size,
+        standardised("timm", config["mean"], config["std"]),
+        _RULES.get(mode, "squash"),
+        min(sides) / short,
+        INTERPOLATIONS[interpolation],
+    )
