@@ -94,7 +94,7 @@ def work(runtime, precision, backbone, images):
     from bottleneck import backbones
     from bottleneck.cores import available_cores
     from bottleneck.extraction import build_embedder, embed
-    from bottleneck.extraction.calibration import calibration_images
+    from bottleneck.extraction.run import calibration_images
     from bottleneck.sources import open_source
 
     source = open_source([images])

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from bottleneck.backbones.catalogue import DEFAULT
-from bottleneck.backbones.spec import Pool
+from bottleneck.backbones.network import Pool
 from bottleneck.declare import Option, Options
 from bottleneck.decode.stream import WorkerKind
-from bottleneck.decode.watch import TIMEOUT_SECONDS
+from bottleneck.decode.workers import TIMEOUT_SECONDS
 from bottleneck.images import ResizeRule
-from bottleneck.sources.options import SourceOptions
+from bottleneck.sources.layout import SourceOptions
 
 One: TypeAlias = str | Path
 Paths: TypeAlias = str | Path | Sequence[str | Path]

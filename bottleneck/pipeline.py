@@ -17,8 +17,8 @@ from bottleneck.location import is_url
 from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions, TrainOptions
 from bottleneck.progress import Progress
 from bottleneck.sources import AS_FOUND, listed_once, open_source
-from bottleneck.sources.options import SourceOptions
-from bottleneck.store.features import feature_files
+from bottleneck.sources.layout import SourceOptions
+from bottleneck.store.format import feature_files
 from bottleneck.writing import prepare_output, write_text
 
 STEPS = ("extract", "train", "evaluate", "predict", "compare")

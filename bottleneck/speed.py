@@ -15,8 +15,8 @@ from bottleneck.cores import available_cores
 from bottleneck.declare import listed
 from bottleneck.errors import OptionError
 from bottleneck.extraction import Embedder, build_embedder, embed, extract_many
-from bottleneck.extraction.calibration import calibration_images
 from bottleneck.extraction.forward import pass_seconds
+from bottleneck.extraction.run import calibration_images
 from bottleneck.images import ImageSize
 from bottleneck.options import BenchOptions, ExtractOptions
 from bottleneck.runtimes import Padding

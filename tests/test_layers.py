@@ -57,16 +57,15 @@ HOMES = {
     "skops": {"heads"},
     "rich": {"cli"},
     "pyarrow": {
-        "sources/row_groups.py",
-        "sources/parquet_columns.py",
-        "store/export_arrays.py",
+        "sources/parquet_file.py",
+        "store/export.py",
         "store/foreign_files.py",
     },
     "fsspec": {"sources/remote.py"},
     "soundfile": {"audio/decoder.py"},
     "soxr": {"audio/decoder.py"},
     "umap": {"comparison/projection.py"},
-    "usearch": {"store/export_arrays.py"},
+    "usearch": {"store/export.py"},
 }
 
 

@@ -37,8 +37,7 @@ from bottleneck.options import (
 )
 
 if TYPE_CHECKING:
-    from bottleneck.api.catalogue import Layer, Listed
-    from bottleneck.api.description import Description
+    from bottleneck.api.description import BackboneRow, Description, LayerOutput
     from bottleneck.api.evaluation import Judged
     from bottleneck.api.installation import Finding
     from bottleneck.api.prediction import Predicted
@@ -155,7 +154,7 @@ def compare(options: CompareOptions) -> "Comparison":
     by cross-validation on the training rows and judged on the test rows, or, without a test
     split, by nested cross-validation.
     """
-    from bottleneck.api.comparing import compare_files
+    from bottleneck.api.evaluation import compare_files
 
     require_kinds(options, "compare")
     return compare_files(options)
@@ -263,12 +262,12 @@ def info(options: InfoOptions) -> "Description":
 
 
 @takes(BackbonesOptions)
-def backbones(options: BackbonesOptions) -> "list[Listed] | list[Layer]":
+def backbones(options: BackbonesOptions) -> "list[BackboneRow] | list[LayerOutput]":
     """List the backbones: input size, feature length, parameters, where their weights are.
 
     With names only those whose name contains all of them.
     """
-    from bottleneck.api.catalogue import list_backbones
+    from bottleneck.api.description import list_backbones
 
     return list_backbones(options)
 
@@ -302,7 +301,7 @@ def demo(options: DemoOptions) -> "list[Outcome]":
 
     The sample and the pipelines to copy from are put there, and the first pipeline is run.
     """
-    from bottleneck.api.examples import copy_examples
+    from bottleneck.api.starting import copy_examples
 
     pipeline = copy_examples(Path(options.folder))
     return run(pipeline, each=options.each, progress=options.progress)

@@ -1,17 +1,20 @@
-"""Judge a saved head on stored features."""
+"""Judge a saved head on stored features, or compare files and heads."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.api.holdout import held_out
+from bottleneck.api.training_rows import held_out
+from bottleneck.comparison.study import Comparison
+from bottleneck.comparison.study import compare as compare_features
+from bottleneck.declare import listed
 from bottleneck.errors import HeadError
 from bottleneck.manifest import SPLITS
-from bottleneck.options import EvaluateOptions
+from bottleneck.options import CompareOptions, EvaluateOptions
 from bottleneck.progress import Progress
 from bottleneck.writing import prepare_output, write_text
 
@@ -150,3 +153,26 @@ def _note_trained_on(seen: int, of: int, others_only: bool, progress: Progress) 
             f"the head was trained on {seen} of these {of} rows, whose scores say nothing of new "
             "images: expect flattery"
         )
+
+
+def compare_files(options: CompareOptions) -> Comparison:
+    """Compare; see :func:`bottleneck.compare`."""
+    inputs = options.paths("reads", "images")
+    place = prepare_output(options.output, kind="other", inputs=inputs) if options.output else None
+    comparison = compare_features(
+        listed(options.features),
+        heads=[name.strip() for name in str(options.heads).split(",") if name.strip()],
+        outputs=listed(options.feature),
+        images=listed(options.images),
+        cv=options.cv,
+        seed=options.seed,
+        resamples=options.resamples,
+        near=options.near,
+        map=options.map,
+        progress=options.progress,
+    )
+    page = comparison.write_html(place) if place else None
+    for note in page["notes"] if page else ():
+        options.progress.note(note)
+    made = {"output": str(options.output) if place else None, "page": page}
+    return replace(comparison, document={**made, **comparison.document})

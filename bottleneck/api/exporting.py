@@ -41,8 +41,7 @@ class HeadExport:
 
 def export_file(options: ExportOptions) -> "ExportResult | HeadExport":
     """Export; see :func:`bottleneck.export`."""
-    from bottleneck.store.export import export_compressed
-    from bottleneck.store.export_arrays import export_arrays
+    from bottleneck.store.export import export_arrays, export_compressed
 
     source = Path(options.source)
     if source.is_file() and kind_of(source) == "head":

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bottleneck.api.record_files import Listed, Records, printed, resumed
-from bottleneck.api.records import Labelling, RecordBlock
+from bottleneck.api.records import Labelling, RecordBlock, RecordList, Records, printed, resumed
 from bottleneck.cores import available_cores
 from bottleneck.declare import listed
 from bottleneck.errors import OptionError
@@ -77,7 +76,7 @@ class _Rows:
 def label_images(options: PredictOptions) -> Predicted:
     """Predict; see :func:`bottleneck.predict`."""
     from bottleneck.heads import Head
-    from bottleneck.store.features import feature_files
+    from bottleneck.store.format import feature_files
 
     progress = options.progress
     allowed = MaxFailed.parse(str(options.max_failed))
@@ -90,7 +89,7 @@ def label_images(options: PredictOptions) -> Predicted:
     seconds: defaultdict[str, float] = defaultdict(float)
     files = feature_files(listed(options.sources))
     rows = _stored(head, files, options) if files else _images(head, options, seconds)
-    kept = Listed() if options.output is None else None
+    kept = RecordList() if options.output is None else None
     taken = failed = 0
     with _place(kept, place, labelling, rows, options) as records:
         before, failed = records.done, records.failed
@@ -115,7 +114,7 @@ def label_images(options: PredictOptions) -> Predicted:
 
 
 def _place(
-    kept: Listed | None,
+    kept: RecordList | None,
     place: Path | None,
     labelling: Labelling,
     rows: _Rows,
@@ -138,7 +137,7 @@ def _place(
 
 def _images(head: "Head", options: PredictOptions, seconds: defaultdict[str, float]) -> _Rows:
     """Return images as rows: each goes through the recipe of the head's features."""
-    from bottleneck.decode.watch import Watch
+    from bottleneck.decode.workers import Watch
     from bottleneck.extraction import embed, rebuild_embedder
     from bottleneck.sources import open_source
 

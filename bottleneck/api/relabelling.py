@@ -13,7 +13,7 @@ from bottleneck.errors import ManifestError
 from bottleneck.manifest import UNLABELLED, Manifest
 from bottleneck.options import RelabelOptions
 from bottleneck.sources import open_source
-from bottleneck.sources.choice import Choice
+from bottleneck.sources.layout import Choice
 from bottleneck.store import FeatureStore
 from bottleneck.store.merge import copy_with
 from bottleneck.store.runs import append_run, read_runs, runs_path

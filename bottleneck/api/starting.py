@@ -1,17 +1,41 @@
-"""A pipeline to begin with, written for the images that are there."""
+"""What a newcomer starts from: the sample, the pipelines, and one written for their images."""
 
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import bottleneck
 from bottleneck.declare import declared, listed
-from bottleneck.errors import OptionError
+from bottleneck.errors import BottleneckError, OptionError
 from bottleneck.location import is_url, split_part
 from bottleneck.options import InitOptions
 from bottleneck.sources import Survey, open_source
-from bottleneck.sources.options import SourceOptions
+from bottleneck.sources.layout import SourceOptions
 from bottleneck.writing import prepare_output, write_text
+
+_PARTS = ("pipelines", "data/sample")
+
+
+def copy_examples(folder: Path) -> Path:
+    """Copy the sample and the pipelines into a folder; return the first pipeline to run."""
+    for part in _PARTS:
+        shutil.copytree(_examples() / part, folder / part, dirs_exist_ok=True)
+    return folder / "pipelines/quickstart.toml"
+
+
+def _examples() -> Path:
+    """Find them: in the wheel they lie in the package, in a checkout beside it."""
+    package = Path(bottleneck.__file__).parent
+    for place in (package / "examples", package.parent):
+        if all((place / part).is_dir() for part in _PARTS):
+            return place
+    raise BottleneckError(
+        f"expected the sample and the pipelines in {package / 'examples'}, found none",
+        hint="Reinstall the package: its files are not complete.",
+    )
+
 
 _COMMENT_COLUMN = 38
 

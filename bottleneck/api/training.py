@@ -52,9 +52,9 @@ class Trained:
 def fit_head(options: TrainOptions) -> Trained:
     """Train; see :func:`bottleneck.train`."""
     from bottleneck.heads import Head, select
+    from bottleneck.heads.head import TrainingRows
     from bottleneck.heads.rows import WatchedRows, rows_of
     from bottleneck.heads.selection.targets import task_of_targets
-    from bottleneck.heads.training_rows import TrainingRows
     from bottleneck.store import FeatureStore
 
     progress = options.progress
@@ -159,7 +159,7 @@ def _rule(options: TrainOptions, targets: tuple[str, ...]) -> dict[str, Any] | N
 
 def _what_to_fit(options: TrainOptions) -> "tuple[HeadKind, dict[str, Any]]":
     """Check the options that are about the head, before any work; return how it is selected."""
-    from bottleneck.heads.selection.settings import parse_settings
+    from bottleneck.heads.selection.grid import parse_settings
     from bottleneck.heads.selection.targets import require_targets
 
     kind = head_kind(options.head)

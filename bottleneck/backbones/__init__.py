@@ -14,9 +14,20 @@ from bottleneck.backbones.catalogue import (
 from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.inspection import WeightsReport, inspect_weights
 from bottleneck.backbones.keras_scope import import_keras
-from bottleneck.backbones.network import Form, Map, Network, Shape, Tokens, Vector, WeightsInfo
+from bottleneck.backbones.network import (
+    BackboneSpec,
+    Form,
+    Map,
+    Network,
+    OutputSpec,
+    Pool,
+    Preprocess,
+    Shape,
+    Tokens,
+    Vector,
+    WeightsInfo,
+)
 from bottleneck.backbones.registry import find, load
-from bottleneck.backbones.spec import BackboneSpec, OutputSpec, Pool, Preprocess
 
 __all__ = [
     "DEFAULT",

@@ -1,23 +1,99 @@
-"""From a row of the catalogue to a network with weights."""
+"""From a row of the catalogue to a network with weights.
+
+Random weights that are the same on every framework.
+
+Each framework has a generator of its own, so that Keras's initialisers draw other numbers on
+each. Here NumPy draws, from the distributions that the layers name.
+"""
 
 import contextlib
+import math
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from bottleneck.backbones import efficientnet_lite, initial, rescaling
-from bottleneck.backbones.archive import is_archive, open_archive
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.backbones import efficientnet_lite
 from bottleneck.backbones.catalogue import bundled_names, cache_folder, cached_file, weights_file
 from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.keras_network import layer_tensors, shapes_of
 from bottleneck.backbones.keras_scope import isolated
-from bottleneck.backbones.network import Network, WeightsInfo
-from bottleneck.backbones.spec import BackboneSpec
-from bottleneck.backbones.weights import fingerprint, read_into
+from bottleneck.backbones.network import BackboneSpec, Network, WeightsInfo
+from bottleneck.backbones.weights import (
+    RESCALED_FAMILY,
+    fingerprint,
+    is_archive,
+    open_archive,
+    read_into,
+    rescaling_is_needed,
+    with_rescaling,
+)
 from bottleneck.errors import BackboneError, WeightsError
 from bottleneck.images import ImageSize
 from bottleneck.weights import TAKEN, is_weights
+
+_KERNELS: Final = (
+    ("kernel", "kernel_initializer"),
+    ("kernel", "depthwise_initializer"),
+    ("depthwise_kernel", "depthwise_initializer"),
+    ("pointwise_kernel", "pointwise_initializer"),
+)
+"""Where layers keep a kernel and what draws it."""
+
+_TRUNCATED_STD: Final = 0.87962566103423978
+"""Standard deviation of a standard normal that is cut off at -2 and 2."""
+
+
+def draw_weights(model: Any) -> None:
+    """Draw the kernels of a network anew, always the same ones; changes it in place.
+
+    Kernels whose initialiser is no ``VarianceScaling`` (zeros, say) stay, as do biases and
+    statistics, which start from constants.
+
+    Parameters
+    ----------
+    model : keras.Model
+    """
+    generator = np.random.default_rng(0)
+    for layer in _leaves(model):
+        for kernel_name, initializer_name in _KERNELS:
+            kernel = getattr(layer, kernel_name, None)
+            initializer = getattr(layer, initializer_name, None)
+            if kernel is not None and hasattr(initializer, "distribution"):
+                kernel.assign(_variance_scaling(generator, tuple(kernel.shape), initializer))
+
+
+def _leaves(model: Any) -> Iterator[Any]:
+    """Yield the layers, those of models among them too, in their order."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _leaves(layer)
+        else:
+            yield layer
+
+
+def _variance_scaling(
+    generator: np.random.Generator, shape: tuple[int, ...], initializer: Any
+) -> NDArray[np.float32]:
+    """Draw as Keras documents ``VarianceScaling``: variance ``scale`` over the mode's fan."""
+    field = math.prod(shape[:-2])
+    fan_in, fan_out = field * shape[-2], field * shape[-1]
+    fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
+    variance = initializer.scale / max(1.0, fan[initializer.mode])
+    if initializer.distribution == "uniform":
+        limit = math.sqrt(3 * variance)
+        return generator.uniform(-limit, limit, shape).astype(np.float32)
+    drawn = generator.standard_normal(shape, np.float32)
+    if initializer.distribution == "truncated_normal":
+        while (outside := np.abs(drawn) > 2).any():
+            drawn[outside] = generator.standard_normal(int(outside.sum()), np.float32)
+        variance /= _TRUNCATED_STD**2
+    return drawn * np.float32(math.sqrt(variance))
+
 
 _NOT_BUILT: Final = {("nasnet_mobile", "torch")}
 """What Keras 3.15 does not build."""
@@ -62,7 +138,7 @@ def load(
                 model = _downloaded(keras, spec, side)
         elif source == "none":
             model = _built(keras, spec, side)
-            initial.draw(model)
+            draw_weights(model)
         else:
             model, side = _from_file(keras, spec, Path(source), asked)
         model.trainable = False
@@ -141,14 +217,14 @@ def _from_file(keras: Any, spec: BackboneSpec, path: Path, size: int | None) -> 
                 hint=f"Use --size {side}, or save its weights alone: .weights.h5 has no size.",
             )
         model = _built_alike(keras, spec, side)
-        return (rescaling.added(keras, model) if archive.fill(model) else model), side
+        return (with_rescaling(keras, model) if archive.fill(model) else model), side
     side = size or spec.input_size
     model = _built_alike(keras, spec, side)
     rescalings = read_into(model, path, spec)
-    if spec.family == rescaling.FAMILY:
+    if spec.family == RESCALED_FAMILY:
         variance = model.get_layer("normalization").get_weights()[1]
-        if rescaling.is_needed(variance, rescalings):
-            model = rescaling.added(keras, model)
+        if rescaling_is_needed(variance, rescalings):
+            model = with_rescaling(keras, model)
     return model, side
 
 

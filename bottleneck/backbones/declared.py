@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self, get_args
 
-from bottleneck.backbones.spec import BackboneSpec, Preprocess
-from bottleneck.backbones.table import CAFFE, LITE, NONE, TF, TORCH
+from bottleneck.backbones.catalogue import CAFFE, LITE, NONE, TF, TORCH
+from bottleneck.backbones.network import BackboneSpec, Preprocess
 from bottleneck.errors import OptionError
 from bottleneck.images import Geometry, ImageSize, Interpolation, ResizeRule, image_shape
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.backbones import torch_pickle
-from bottleneck.backbones.spec import BackboneSpec
+from bottleneck.backbones.network import BackboneSpec
 from bottleneck.errors import WeightsError
 
 EPSILON: Final = 1e-3

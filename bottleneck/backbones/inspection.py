@@ -7,8 +7,8 @@ from typing import Any, Final
 from bottleneck.backbones import pairing
 from bottleneck.backbones.catalogue import catalogue
 from bottleneck.backbones.keras_scope import isolated
-from bottleneck.backbones.renames import as_keras_names
-from bottleneck.backbones.spec import BackboneSpec
+from bottleneck.backbones.network import BackboneSpec
+from bottleneck.backbones.pairing import as_keras_names
 from bottleneck.weights import Weights, read, release_of
 
 _MOST_TRIED: Final = 4

@@ -3,8 +3,15 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from bottleneck.backbones.network import Map, Network, Shape, Tokens, Vector, WeightsInfo
-from bottleneck.backbones.spec import BackboneSpec
+from bottleneck.backbones.network import (
+    BackboneSpec,
+    Map,
+    Network,
+    Shape,
+    Tokens,
+    Vector,
+    WeightsInfo,
+)
 from bottleneck.backbones.weights import fingerprint
 from bottleneck.errors import BackboneError
 from bottleneck.images import ImageSize, image_shape

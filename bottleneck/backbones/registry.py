@@ -16,8 +16,7 @@ from typing import Final, Protocol, cast
 
 from bottleneck.backbones.catalogue import catalogue, get
 from bottleneck.backbones.declared import DeclaredInput
-from bottleneck.backbones.network import Form, Network
-from bottleneck.backbones.spec import BackboneSpec
+from bottleneck.backbones.network import BackboneSpec, Form, Network
 from bottleneck.errors import BackboneError
 from bottleneck.images import ImageSize
 

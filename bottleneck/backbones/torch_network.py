@@ -9,8 +9,16 @@ from typing import Any, Final
 import numpy as np
 
 from bottleneck.backbones.declared import DeclaredInput
-from bottleneck.backbones.network import Map, Network, Shape, Tokens, Vector, WeightsInfo
-from bottleneck.backbones.spec import BackboneSpec, Preprocess
+from bottleneck.backbones.network import (
+    BackboneSpec,
+    Map,
+    Network,
+    Preprocess,
+    Shape,
+    Tokens,
+    Vector,
+    WeightsInfo,
+)
 from bottleneck.errors import RuntimeUnavailableError, WeightsError
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.images import Halves, ImageSize, Interpolation, ResizeRule, image_shape

@@ -1,23 +1,85 @@
-"""Weights from files into a network, and the fingerprint of the weights a network has."""
+"""Weights from files and archives into a network, and the fingerprint of the weights a network has.
 
+The layer that Keras's EfficientNet B0-B7 has only when it is built for ImageNet.
+
+Keras's published weights carry ImageNet's standard deviations where the normalisation layer
+expects variances. ``EfficientNetB0(weights="imagenet")`` makes up for it with one more
+``Rescaling`` by ``1 / sqrt(std)``; ``EfficientNetB0(weights=None)`` has no such layer. The
+layer has no weights, so a weights file loads into either network without complaint, and into
+the wrong one it gives wrong features.
+"""
+
+import math
+import struct
 import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from bottleneck.backbones import pairing, rescaling
-from bottleneck.backbones.renames import as_keras_names
-from bottleneck.backbones.spec import BackboneSpec
-from bottleneck.backbones.table import TABLE
+from bottleneck.backbones import pairing
+from bottleneck.backbones.catalogue import TABLE
+from bottleneck.backbones.network import BackboneSpec
+from bottleneck.backbones.pairing import as_keras_names
 from bottleneck.errors import WeightsError
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.weights import TAKEN, read, release_of
 from bottleneck.weights.hdf5 import MAGIC
+
+RESCALED_FAMILY: Final = "efficientnet"
+"""Only this family of ``keras.applications`` is concerned."""
+
+STDDEV: Final = (0.229, 0.224, 0.225)
+"""Standard deviations of ImageNet's channels on 0..1; found in the variance slot."""
+
+RESCALING_LAYER: Final = "rescaling_1"
+"""The name Keras gives the layer in a fresh process."""
+
+_BEFORE = "stem_conv_pad"
+
+
+def rescaling_is_needed(variance: ArrayLike, rescalings: int | None) -> bool:
+    """Decide whether weights belong to a network with the extra layer.
+
+    Parameters
+    ----------
+    variance : array_like of 3 floats
+        The variance stored for the normalisation layer.
+    rescalings : int or None
+        How many ``Rescaling`` layers the saved network had, where the file tells; the file is
+        then believed. None where it does not: then standard deviations in place of variances
+        mean ImageNet weights, which need it. (So a network that was built with
+        ``weights=None``, filled with ImageNet weights, trained on and saved by Keras 2 is
+        taken for one with the layer; nothing in such a file could tell.)
+    """
+    if rescalings is not None:
+        return rescalings > 1
+    return bool(np.allclose(np.ravel(variance), STDDEV, rtol=0, atol=1e-3))
+
+
+def with_rescaling(keras: Any, model: Any) -> Any:
+    """Copy a network that lacks the layer into one that has it, weights included."""
+
+    def called(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if layer.name == _BEFORE:
+            scale = [1.0 / math.sqrt(stddev) for stddev in STDDEV]
+            x = keras.layers.Rescaling(scale, name=RESCALING_LAYER)(args[0])
+            return layer(x, *args[1:], **kwargs)
+        return layer(*args, **kwargs)
+
+    # The layers are new as well: a layer in two networks has its `output` in the first.
+    copy = keras.models.clone_model(model, call_function=called)
+    copy.set_weights(model.get_weights())
+    copy.get_layer("normalization").finalize_state()
+    return copy
+
 
 _HEAD_TENSORS: Final = 2 * pairing.HEAD_LAYERS
 
@@ -32,7 +94,7 @@ def fingerprint(model: Any) -> str:
     parts = []
     for layer in model.layers:
         values = [np.ascontiguousarray(weight) for weight in layer.get_weights()]
-        if layer.name == rescaling.LAYER:
+        if layer.name == RESCALING_LAYER:
             values.append(np.asarray(layer.scale, np.float32))
         for value in values:
             if value.dtype.kind == "i":
@@ -193,3 +255,132 @@ def _read_with_keras(model: Any, path: Path, spec: BackboneSpec) -> None:
 
 def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An opened ``.keras`` file.
+
+    Parameters
+    ----------
+    path : Path
+    spec : BackboneSpec
+        What it is expected to hold.
+    model : keras.Model
+        All of it.
+    """
+
+    path: Path
+    spec: BackboneSpec
+    model: Any
+
+    @property
+    def size(self) -> int | None:
+        """Side of the input if the saved network fixes one, pixels."""
+        for network, _ in _networks(self.model):
+            shape = getattr(network, "input_shape", None)
+            if isinstance(shape, tuple) and len(shape) == 4:
+                height, width = shape[1:3]
+                if height != width:
+                    raise wrong_file(
+                        self.path, self.spec, f"a network for images of {width}x{height} pixels"
+                    )
+                if height is not None:
+                    return int(height)
+        return None
+
+    def fill(self, model: Any) -> bool:
+        """Copy the weights into a freshly built backbone.
+
+        The backbone is found by its layers' kinds and shapes, in order; what follows it is a
+        head and is dropped.
+
+        Returns
+        -------
+        bool
+            Whether the saved network has EfficientNet's extra rescaling.
+
+        Raises
+        ------
+        WeightsError
+            When the archive does not contain this backbone, or pixels pass other layers first.
+        """
+        wanted = [type(layer).__name__ for layer in model.layers]
+        for network, before in _networks(self.model):
+            kinds = [type(layer).__name__ for layer in network.layers]
+            if kinds[: len(wanted)] == wanted:
+                layers, rescaled = network.layers[: len(wanted)], False
+            elif self.spec.family == RESCALED_FAMILY and (
+                kinds[: len(wanted) + 1] == [*wanted[:3], "Rescaling", *wanted[3:]]
+            ):
+                layers, rescaled = [*network.layers[:3], *network.layers[4 : len(wanted) + 1]], True
+            else:
+                continue
+            if before:
+                raise wrong_file(
+                    self.path,
+                    self.spec,
+                    f"a model in which {', '.join(before)} come before the backbone",
+                    hint="Preprocessing is done here: save the backbone alone, `base.save(...)`.",
+                )
+            self._copy(layers, model.layers)
+            return rescaled
+        raise wrong_file(
+            self.path, self.spec, f"{self.model.name}, in which no such network was found"
+        )
+
+    def _copy(self, sources: list[Any], targets: list[Any]) -> None:
+        for source, target in zip(sources, targets, strict=True):
+            values = source.get_weights()
+            expected = [tuple(weight.shape) for weight in target.weights]
+            received = [value.shape for value in values]
+            if expected != received:
+                raise wrong_file(
+                    self.path, self.spec, f"{source.name} of shapes {received}, not {expected}"
+                )
+            if values:
+                target.set_weights(values)
+            if hasattr(target, "finalize_state"):  # Normalization computes from its weights
+                target.finalize_state()
+
+
+def is_archive(path: Path) -> bool:
+    """Tell a ``.keras`` file by its content, whatever it is called."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return {"config.json", "metadata.json"} <= set(file.namelist())
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, struct.error):
+        return path.suffix == ".keras"
+
+
+def open_archive(keras: Any, path: Path, spec: BackboneSpec) -> Archive:
+    """Open a ``.keras`` file; code inside it (Lambda layers) is never run.
+
+    Raises
+    ------
+    WeightsError
+        When the file is damaged, unsafe, or needs classes that are not Keras's.
+    """
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except WeightsError:
+        raise
+    except Exception as error:
+        said = str(error).strip() or repr(error)
+        raise wrong_file(
+            path, spec, f"an archive Keras cannot open ({said.splitlines()[0]})"
+        ) from error
+    return Archive(path, spec, model)
+
+
+def _networks(model: Any) -> Iterator[tuple[Any, list[str]]]:
+    """Walk a model and the models inside it, each with the kinds of layers in front of it."""
+    yield model, []
+    before: list[str] = []
+    for layer in model.layers:
+        kind = type(layer).__name__
+        if hasattr(layer, "layers"):
+            for inner, more in _networks(layer):
+                yield inner, [*before, *more]
+        if kind != "InputLayer":
+            before.append(kind)

@@ -12,7 +12,6 @@ import numpy as np
 
 from bottleneck import __version__
 from bottleneck.comparison.alignment import Aligned, Features, align
-from bottleneck.comparison.costs import cost_of
 from bottleneck.comparison.findings import (
     duplicate_sets,
     find_twins,
@@ -20,11 +19,11 @@ from bottleneck.comparison.findings import (
     make_maps,
     mistakes,
 )
-from bottleneck.comparison.growth import growth
-from bottleneck.comparison.leaderboard import Contender, make_contender, rank
-from bottleneck.comparison.outer import (
+from bottleneck.comparison.leaderboard import Contender, cost_of, make_contender, rank
+from bottleneck.comparison.out_of_fold import (
     LABEL_JUDGE,
     Protocol,
+    learning_curves,
     make_protocol,
     out_of_fold,
     predict_outer,
@@ -33,8 +32,8 @@ from bottleneck.comparison.outer import (
 from bottleneck.comparison.projection import MapKind
 from bottleneck.errors import OptionError
 from bottleneck.heads.registry import head_kind
-from bottleneck.judge.best import ALPHA
-from bottleneck.judge.resampling import LEVEL, RESAMPLES
+from bottleneck.judge.intervals import LEVEL, RESAMPLES
+from bottleneck.judge.tests import ALPHA
 from bottleneck.location import readable
 from bottleneck.manifest import SPLITS
 from bottleneck.progress import Progress, Silent
@@ -153,7 +152,7 @@ def compare(
             predictions = predict_outer(aligned, one, head, protocol)
             contenders.append(make_contender(aligned, protocol, i, head, predictions))
             if head == grower:
-                curve, shots = growth(aligned, one, head, protocol, predictions.final.best)
+                curve, shots = learning_curves(aligned, one, head, protocol, predictions.final.best)
                 curves.append({"features": i, "head": head, "curve": curve, "shots": shots})
     progress.stage("statistics, label errors, maps")
     costs = [cost_of(one) for one in aligned.features]

@@ -4,9 +4,8 @@ The work is the same in a thread of this process and in a process of its own: fi
 :class:`~bottleneck.decode.slot.Slot`. Worker processes import nothing above this package.
 """
 
-from bottleneck.decode.digests import changed_rows, image_digest
-from bottleneck.decode.job import Job
-from bottleneck.decode.slot import Failure, Slot
+from bottleneck.decode.fill import changed_rows, image_digest
+from bottleneck.decode.slot import Failure, Job, Slot
 from bottleneck.decode.stream import (
     KINDS,
     Decoder,

@@ -1,18 +1,26 @@
-"""Programs of ours in processes of their own, which end when this one does.
+"""Processes of our own: programs that end when this one does, and memory that several of them map.
 
 They are started afresh (no forks of this process, which has the threads and the memory of the
 network). A signal that ends commands, given to a whole group of processes or to all of a service
 or a container, is the parent's alone to answer: the children are in a group of their own, and hold
 such signals off. The parent ends them, and so does its own end.
+
+Objects in memory that several processes map: each array in them exists once for all.
+
+The memory belongs to an anonymous file, which the system frees when the last process that has
+it open is gone, however it went.
 """
 
 import contextlib
 import fcntl
+import mmap
 import os
 import pickle
 import signal
+import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -126,3 +134,50 @@ def portable(error: BaseException) -> BaseException:
     except Exception:  # noqa: BLE001  # exceptions may refuse to travel in any way
         return RuntimeError(repr(error))
     return error
+
+
+_ALIGNMENT = 64
+_LENGTH = struct.Struct("<Q")
+
+
+def anonymous_file(name: str) -> int:
+    """Return the descriptor of a new file without a name on any disk."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(name, os.MFD_CLOEXEC)
+    with tempfile.TemporaryFile() as file:  # macOS
+        return os.dup(file.fileno())
+
+
+def dump_shared(value: Any, descriptor: int) -> None:
+    """Write an object to an empty file; contiguous arrays in it are laid out to be mapped.
+
+    Raises
+    ------
+    Exception
+        Whatever :mod:`pickle` raises for an object that cannot travel.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    # Protocol 5 hands large arrays out instead of copying them into the pickle.
+    head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    parts = [memoryview(head), *(buffer.raw() for buffer in buffers)]
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(_LENGTH.pack(len(parts)))
+        file.writelines(_LENGTH.pack(part.nbytes) for part in parts)
+        for part in parts:
+            file.seek(-file.tell() % _ALIGNMENT, os.SEEK_CUR)
+            file.write(part)
+        file.truncate(max(file.tell(), 1))
+
+
+def load_shared(descriptor: int) -> Any:
+    """Read what :func:`dump_shared` wrote; its arrays are read-only, in the file's memory."""
+    memory = memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+    (count,) = _LENGTH.unpack_from(memory)
+    lengths = [_LENGTH.unpack_from(memory, 8 * (1 + i))[0] for i in range(count)]
+    parts: list[memoryview] = []
+    end = 8 * (1 + count)
+    for length in lengths:
+        start = end + -end % _ALIGNMENT
+        end = start + length
+        parts.append(memory[start:end])
+    return pickle.loads(parts[0], buffers=parts[1:])

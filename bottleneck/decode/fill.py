@@ -1,16 +1,115 @@
 """The work itself: read, hash and draw the rows of one slot."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bottleneck.decode.digests import image_digest, row_keys
-from bottleneck.decode.job import Job
-from bottleneck.decode.slot import Slot
+from bottleneck.decode.slot import Job, Slot
 from bottleneck.errors import ImageError
+from bottleneck.fingerprint import DIGEST_BYTES, content_digest
 from bottleneck.images import Drawing, decode_all, draw_pixels, has_more_frames, make_view
 from bottleneck.sources import Source
 from bottleneck.status import RowStatus
+
+_LOOK_AT_ONCE = 4096
+"""Images looked at between two glances at the results."""
+
+
+def image_digest(image: bytes | NDArray[np.unsignedinteger[Any]]) -> NDArray[np.uint8]:
+    """Return the BLAKE2b hash of an image as its source keeps it: uint8, shape (16,).
+
+    Of pixels it covers height, width, channels and type too: the same bytes in another shape are
+    another picture.
+    """
+    if isinstance(image, bytes):
+        return np.frombuffer(content_digest(image), np.uint8)
+    shape = (*image.shape, 1) if image.ndim == 2 else image.shape
+    about = f"{' '.join(map(str, shape))} {image.dtype.str} "
+    return np.frombuffer(content_digest(about.encode() + image.tobytes()), np.uint8)
+
+
+def row_keys(
+    digests: NDArray[np.uint8], rows: NDArray[np.int64], views: int = 1
+) -> NDArray[np.bytes_]:
+    """Name what each row shows: equal for equal views of equal images, else different.
+
+    Parameters
+    ----------
+    digests : ndarray of uint8, shape (n, 16)
+        Hash of each row's image.
+    rows : ndarray of int64, shape (n,)
+        Row numbers; row ``i`` is view ``i % views``.
+    views : int
+        Views per image.
+
+    Returns
+    -------
+    ndarray of S16, shape (n,)
+        Can be compared and sorted. (NumPy takes zero bytes at the end for padding, which is no
+        loss among strings of one length.)
+    """
+    named = np.array(digests, np.uint8, order="C").reshape(-1, DIGEST_BYTES)
+    if views > 1:
+        # Odd, so distinct numbers stay distinct; far apart, so no two hashes meet by a step.
+        salt = (rows % views).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        named.view("<u8")[:, 0] ^= salt
+    keys: NDArray[np.bytes_] = named.view(f"S{DIGEST_BYTES}")[:, 0]
+    return keys
+
+
+def changed_rows(
+    source: Source,
+    rows: NDArray[np.int64],
+    digests: NDArray[np.uint8],
+    workers: int,
+    views: int = 1,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find the rows whose image is no longer what its digest says.
+
+    An image that cannot be read now has not changed for all we know: a disk may be away.
+
+    Parameters
+    ----------
+    source : Source
+        Where the images are; all of the rows are read.
+    rows : ndarray of int64, shape (n,)
+        Row numbers to check.
+    digests : ndarray of uint8, shape (n, 16)
+        What they hashed to; zeros if they could not be read then.
+    workers : int
+        Number of threads.
+    views : int
+        Rows per image of the source.
+
+    Returns
+    -------
+    changed : ndarray of int64
+        Row numbers.
+    unreadable : ndarray of int64
+        Row numbers of images that could not be read.
+    """
+
+    def look(position: int) -> bool | None:
+        try:
+            image = source.read(int(rows[position]) // views)
+        except ImageError:
+            return None
+        return not np.array_equal(image_digest(image), digests[position])
+
+    changed: list[int] = []
+    unreadable: list[int] = []
+    with ThreadPoolExecutor(workers) as executor:
+        for start in range(0, len(rows), _LOOK_AT_ONCE):
+            positions = range(start, min(start + _LOOK_AT_ONCE, len(rows)))
+            for position, found in zip(positions, executor.map(look, positions), strict=True):
+                if found is None:
+                    unreadable.append(int(rows[position]))
+                elif found:
+                    changed.append(int(rows[position]))
+    return np.array(changed, np.int64), np.array(unreadable, np.int64)
 
 
 def fill(source: Source, job: Job, slot: Slot, start: int = 0) -> None:

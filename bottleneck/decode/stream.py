@@ -7,11 +7,8 @@ from typing import Final, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.decode.job import Job
-from bottleneck.decode.processes import ProcessDecoder
-from bottleneck.decode.slot import Slot
-from bottleneck.decode.threads import ThreadDecoder
-from bottleneck.decode.watch import Watch
+from bottleneck.decode.slot import Job, Slot
+from bottleneck.decode.workers import ProcessDecoder, ThreadDecoder, Watch
 from bottleneck.errors import OptionError, WorkerError
 from bottleneck.sources import PixelSource, Source
 

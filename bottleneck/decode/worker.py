@@ -5,8 +5,7 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
-from bottleneck.decode import shared
-from bottleneck.decode.child import die_with_parent, portable
+from bottleneck.decode.child import die_with_parent, load_shared, portable
 from bottleneck.decode.fill import fill
 from bottleneck.decode.slot import Slot
 
@@ -29,10 +28,10 @@ def main() -> None:
 
 
 def _serve(connection: "Connection[Any, Any]", source_fd: int, job_fd: int, slots_fd: int) -> None:
-    source = shared.load(source_fd)
+    source = load_shared(source_fd)
     connection.send(("ready", None))
     n_slots, slot_size = connection.recv()
-    job = shared.load(job_fd)
+    job = load_shared(job_fd)
     memory = mmap.mmap(slots_fd, n_slots * slot_size)
     slots = [Slot(memory, i * slot_size, job) for i in range(n_slots)]
     while True:

@@ -2,12 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from bottleneck.extraction.build import build_embedder, rebuild_embedder
 from bottleneck.extraction.embedder import Embedder
 from bottleneck.extraction.engine import fill_store, fill_stores
 from bottleneck.extraction.inference import embed
 from bottleneck.extraction.result import ExtractResult
-from bottleneck.extraction.run import extract_many
+from bottleneck.extraction.run import build_embedder, extract_many, rebuild_embedder
 from bottleneck.progress import Progress, Silent
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from bottleneck.errors import BackboneError
 from bottleneck.fingerprint import fingerprint
 from bottleneck.images import ImageSize, image_shape
 from bottleneck.runtimes import CompiledBackbone
-from bottleneck.runtimes.faster import cache_folder
+from bottleneck.runtimes.autotune import cache_folder
 from bottleneck.writing import write_text
 
 COUNT: Final = 8

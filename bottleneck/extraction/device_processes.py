@@ -13,8 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.decode import shared
-from bottleneck.decode.child import Child
+from bottleneck.decode.child import Child, anonymous_file, dump_shared
 from bottleneck.errors import RuntimeUnavailableError, WorkerError
 from bottleneck.extraction.device_worker import Load, Loaded, SharedBlock
 from bottleneck.runtimes import Pending
@@ -107,8 +106,8 @@ class _Process:
 
     def __init__(self, name: str, load: Load, environment: Mapping[str, str]) -> None:
         self._name = name
-        self._files = [shared.anonymous_file(what) for what in ("load", "batches")]
-        shared.dump(load, self._files[0])
+        self._files = [anonymous_file(what) for what in ("load", "batches")]
+        dump_shared(load, self._files[0])
         try:
             self._child = Child("bottleneck.extraction.device_worker", self._files, environment)
         except OSError as error:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.decode import shared
-from bottleneck.decode.child import die_with_parent, portable
+from bottleneck.decode.child import die_with_parent, load_shared, portable
 from bottleneck.errors import DeviceMemoryError
 from bottleneck.images import ImageSize, image_shape
 from bottleneck.runtimes import CompiledBackbone, Overlapping, Padding
@@ -106,7 +105,7 @@ def main() -> None:
     die_with_parent(life_fd)
     connection: Connection[Any, Any] = Connection(connection_fd)
     try:
-        load: Load = shared.load(load_fd)
+        load: Load = load_shared(load_fd)
         _serve(connection, load, memory_fd)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent has gone, or needs no more

@@ -1,17 +1,24 @@
-"""A backbone ready to run, with the recipe that says exactly what it computes."""
+"""A backbone ready to run, on its devices, with the recipe that says exactly what it computes."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck import backbones, runtimes
+from bottleneck.backbones.declared import DeclaredInput
+from bottleneck.backbones.network import Network, OutputSpec
 from bottleneck.decode import Failure
+from bottleneck.errors import OptionError, RuntimeUnavailableError
+from bottleneck.extraction.admission import admit
 from bottleneck.extraction.device_processes import DeviceProcesses
-from bottleneck.images import Geometry
+from bottleneck.images import Geometry, ImageSize
 from bottleneck.recipe import Recipe
 from bottleneck.runtimes import CompiledBackbone, unused_gpu
+from bottleneck.runtimes.protocol import gpu_index
 from bottleneck.status import RowStatus
 from bottleneck.store.format import FEATURE_DTYPES
 
@@ -90,3 +97,152 @@ class Embedder:
             Failure(row, RowStatus.NON_FINITE, message, digest)
             for row, digest in zip(rows.tolist(), digests, strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What is known of a network once it is compiled.
+
+    Parameters
+    ----------
+    network : Network
+        Without its model.
+    outputs : sequence of OutputSpec
+        What is taken from it, each with a pool.
+    admission : dict or None
+        What its admission test measured; None where it needs none.
+    """
+
+    network: Network
+    outputs: Sequence[OutputSpec]
+    admission: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class NetworkOrder:
+    """A network that is wanted; travels by pickle, and is called where it is to be loaded.
+
+    Parameters
+    ----------
+    backbone : str
+        A name that :func:`bottleneck.backbones.find` takes.
+    weights : str or None
+        See :func:`bottleneck.backbones.load`.
+    size : int or (int, int) or None
+        Size of the input in pixels.
+    outputs : sequence of OutputSpec
+        What to take from it.
+    precision, runtime : str
+        What computes it; ``auto`` is not allowed here.
+    device : str or None
+        On what.
+    declared : DeclaredInput or None
+        What was said of its input.
+    """
+
+    backbone: str
+    weights: str | None
+    size: ImageSize | None
+    outputs: Sequence[OutputSpec]
+    precision: str
+    runtime: str
+    device: str | None = None
+    declared: DeclaredInput | None = None
+
+    def __call__(
+        self, calibration: Callable[[Network], NDArray[np.uint8]] | None = None
+    ) -> tuple[CompiledBackbone, ImageSize, "Compiled"]:
+        """Load and compile it.
+
+        Parameters
+        ----------
+        calibration : callable, optional
+            From the network to images that int8 is calibrated with.
+
+        Returns
+        -------
+        network : CompiledBackbone
+        size : int or (int, int)
+            Size of its input, pixels.
+        compiled : Compiled
+        """
+        compiler = runtimes.get(self.runtime, self.precision)
+        loaded = self._load()
+        more: dict[str, Any] = {}
+        if self.precision == "int8" and calibration is not None:
+            more["calibration"] = calibration(loaded)
+        network = compiler.compile(
+            loaded, self.outputs, precision=self.precision, device=self.device, **more
+        )
+        admission = (
+            None if loaded.tested else admit(loaded, network, self._load, precision=self.precision)
+        )
+        outputs = tuple(output for output, _ in loaded.taken(self.outputs))
+        return network, loaded.size, Compiled(loaded.without_model(), outputs, admission)
+
+    def _load(self) -> Network:
+        return backbones.load(
+            self.backbone,
+            weights=self.weights,
+            size=self.size,
+            declared=self.declared,
+            backend=self.runtime if "keras" in runtimes.forms(self.runtime) else None,
+        )
+
+
+def on_devices(
+    order: NetworkOrder, devices: Sequence[str]
+) -> tuple[CompiledBackbone, ImageSize, "Compiled"]:
+    """Load a network in a process for each of several devices; this one imports no framework.
+
+    Parameters
+    ----------
+    order : NetworkOrder
+        Its device is not looked at.
+    devices : sequence of str
+        ``cpu`` or ``gpu:N``. One may be named twice: two processes keep a large card busier, if
+        its memory holds both.
+
+    Raises
+    ------
+    OptionError
+        For int8, which is calibrated in one process, and devices that there cannot be.
+    """
+    if order.precision == "int8":
+        raise OptionError(
+            f"expected one device for int8, got {', '.join(devices)}",
+            hint="OpenVINO computes int8 on all cores of the CPU already.",
+        )
+    gpus = [gpu_index(device) for device in devices]
+    if order.runtime not in runtimes.FIRST_ON_GPU and gpus.count(None) < len(gpus):
+        raise OptionError(
+            f"expected the device cpu: {order.runtime} has no other, got {', '.join(devices)}",
+            hint=f"On a GPU compute {', '.join(runtimes.FIRST_ON_GPU)}.",
+        )
+    # In its process a GPU is the only one, so that no framework takes memory on the others.
+    processes = DeviceProcesses(
+        [
+            ("cpu", replace(order, device="cpu"))
+            if gpu is None
+            else (f"gpu:{gpu}", replace(order, device="gpu:0"))
+            for gpu in gpus
+        ],
+        [_environment(gpu) for gpu in gpus],
+    )
+    return processes, processes.loaded.size, processes.loaded.facts
+
+
+def _environment(gpu: int | None) -> dict[str, str]:
+    environment = dict(os.environ)
+    if gpu is None:
+        return environment
+    listed = environment.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return {**environment, "CUDA_VISIBLE_DEVICES": str(gpu)}
+    # Numbers count what this process sees, which is a choice already.
+    visible = [one for one in listed.split(",") if one]
+    if gpu >= len(visible):
+        raise RuntimeUnavailableError(
+            f"expected the device gpu:{gpu}, but CUDA_VISIBLE_DEVICES={listed} shows {len(visible)}"
+        )
+    return {**environment, "CUDA_VISIBLE_DEVICES": visible[gpu]}

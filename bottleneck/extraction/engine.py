@@ -4,7 +4,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.decode import Decoder, changed_rows, open_decoder
-from bottleneck.decode.job import MAX_WANTS
+from bottleneck.decode.slot import MAX_WANTS
 from bottleneck.decode.stream import Batch, WorkerKind
-from bottleneck.decode.watch import Watch
+from bottleneck.decode.workers import Watch
 from bottleneck.errors import OptionError
 from bottleneck.extraction.embedder import EmbeddedBatch, Embedder
 from bottleneck.extraction.inference import Consumer, infer
-from bottleneck.extraction.known import Known, OldFile, OwnRows, matching, require_matches
 from bottleneck.extraction.plan import (
     WHOLE,
     MaxFailed,
@@ -29,19 +29,48 @@ from bottleneck.extraction.plan import (
     waiting,
 )
 from bottleneck.extraction.result import ExtractResult, RunTally, summarise
-from bottleneck.extraction.views import viewed
-from bottleneck.manifest import Manifest
+from bottleneck.extraction.reuse import Known, OldFile, OwnRows, matching, require_matches
+from bottleneck.manifest import SPLITS, Manifest
 from bottleneck.progress import Progress
 from bottleneck.sources import Source
 from bottleneck.status import RowStatus
-from bottleneck.store import (
-    FailedRow,
-    FeatureStore,
-    Writer,
-    create,
-    failures_path,
-    settle,
-)
+from bottleneck.store import FailedRow, FeatureStore, Writer, create, failures_path, settle
+
+
+def viewed(manifest: Manifest, views: int) -> Manifest:
+    """Give every image a row per view: ``a.jpg#0``, ``a.jpg#1``, ...
+
+    The views of an image share its label, targets and split, and its group; an image without one
+    becomes a group of its own, so that folds and holdouts keep its views together.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        A row per image.
+    views : int
+        Views per image; 1 changes nothing.
+    """
+    if views == 1:
+        return manifest
+    rows = list(chain.from_iterable([row] * views for row in range(len(manifest))))
+    listed = Manifest.build(
+        [f"{key}#{view}" for key in manifest.keys for view in range(views)],
+        (_label(manifest, row) for row in rows),
+        (SPLITS[manifest.splits[row]] for row in rows),
+        (_group(manifest, row) for row in rows),
+    )
+    return replace(listed, targets=manifest.targets.take(np.array(rows)))
+
+
+def _label(manifest: Manifest, row: int) -> str | None:
+    code = int(manifest.labels[row])
+    return manifest.classes[code] if code >= 0 else None
+
+
+def _group(manifest: Manifest, row: int) -> str:
+    code = int(manifest.groups[row])
+    return manifest.group_names[code] if code >= 0 else manifest.keys[row]
+
 
 Load = Callable[[Sequence[FeatureStore]], Sequence[tuple[Embedder, int]]]
 """From the files that are to be continued to what computes each output, and images per pass."""

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.decode import Decoder, Failure, Job, Slot, decode_stream, open_decoder
-from bottleneck.decode.job import Want
+from bottleneck.decode.slot import Want
 from bottleneck.decode.stream import Batch, WorkerKind
-from bottleneck.decode.watch import Watch
+from bottleneck.decode.workers import Watch
 from bottleneck.extraction.embedder import EmbeddedBatch, Embedder
 from bottleneck.extraction.forward import Computed, Forward, lagging
-from bottleneck.extraction.known import Features, Known
+from bottleneck.extraction.reuse import Features, Known
 from bottleneck.sources import Source
 from bottleneck.status import RowStatus
 

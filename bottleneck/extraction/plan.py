@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import ManifestError, OptionError, RecipeMismatchError
-from bottleneck.extraction.known import MUST_AGREE
+from bottleneck.extraction.reuse import MUST_AGREE
 from bottleneck.manifest import Manifest
 from bottleneck.recipe import Recipe, mismatch_message
 from bottleneck.status import RowStatus

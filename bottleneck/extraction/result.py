@@ -1,21 +1,88 @@
-"""What a run of the engine did."""
+"""What a run of the engine did, and what is logged of it."""
 
 import resource
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cores import available_cores
+from bottleneck.declare import listed
 from bottleneck.extraction.embedder import EmbeddedBatch
 from bottleneck.extraction.plan import MaxFailed
-from bottleneck.extraction.profile import STAGES, limit
+from bottleneck.location import is_url
+from bottleneck.options import ExtractOptions
 from bottleneck.status import RowStatus
 from bottleneck.store import FeatureStore
+from bottleneck.store.runs import append_run
+
+STAGES: Final = ("read", "decode", "transfer", "forward", "write", "waiting")
+"""``read`` and ``decode`` are summed over the workers, the others are of the main thread:
+``waiting`` for decoded images, and what it does with them."""
+
+_IN_TURN: Final = ("transfer", "forward", "write")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What holds a run up.
+
+    Parameters
+    ----------
+    stage : str
+        ``read``, ``decode``, ``transfer``, ``forward`` or ``write``; empty if nothing ran.
+    advice : str
+        What to change.
+    """
+
+    stage: str
+    advice: str
+
+
+def limit(seconds: Mapping[str, float], *, workers: int, cores: int, device: str = "cpu") -> Limit:
+    """Name the stage that holds a run up.
+
+    The main thread does one thing at a time. If it spends most of its time waiting for images,
+    the workers are the limit, and of what they do the longer part; else what it does itself.
+
+    Parameters
+    ----------
+    seconds : mapping of str to float
+        Time per stage; see :data:`STAGES`.
+    workers : int
+        Decode workers.
+    cores : int
+        CPU cores that may be used.
+    device : str
+        What the network runs on.
+    """
+    own = {stage: seconds.get(stage, 0.0) for stage in (*_IN_TURN, "waiting")}
+    stage = max(own, key=own.__getitem__)
+    if not own[stage]:
+        return Limit("", "")
+    if stage == "waiting":
+        stage = "read" if seconds.get("read", 0.0) > seconds.get("decode", 0.0) else "decode"
+    return Limit(stage, _advice(stage, workers, cores, device))
+
+
+def _advice(stage: str, workers: int, cores: int, device: str) -> str:
+    decode = "all cores decode: keep smaller copies of the images, or use more cores"
+    if workers < cores:
+        decode = f"--workers {cores}: there are {cores} cores"
+    forward = "the network itself: --batch-size auto, --precision bfloat16"
+    if device == "cpu":
+        forward = "the network itself: --batch-size auto, another --runtime, a GPU, a smaller -b"
+    return {
+        "read": f"--workers {4 * max(workers, cores)}: readers mostly wait for disk or network",
+        "decode": decode,
+        "transfer": "--batch-size auto: larger batches copy faster",
+        "forward": forward,
+        "write": "--dtype float16 halves what is written; or a faster disk",
+    }[stage]
 
 
 @dataclass
@@ -88,7 +155,7 @@ class ExtractResult:
     images_per_second : float
         Images of this run over its time.
     stages : dict of str to float
-        Seconds per stage (:data:`~bottleneck.extraction.profile.STAGES`); ``read`` and ``decode``
+        Seconds per stage (:data:`~bottleneck.extraction.result.STAGES`); ``read`` and ``decode``
         are summed over the workers.
     limit, advice : str
         The stage that held the run up, and what to change; empty if nothing ran.
@@ -216,3 +283,41 @@ def peak_rss_mb() -> float:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return round(peak / 1e6, 1) if sys.platform == "darwin" else round(peak * 1.024e-3, 1)
     return round(kibibytes * 1.024e-3, 1)
+
+
+def log_run(options: ExtractOptions, result: ExtractResult) -> None:
+    """Remember how fast and where a run was, and where the images are, if it did anything.
+
+    Parameters
+    ----------
+    options : ExtractOptions
+        What was asked for.
+    result : ExtractResult
+        What one file got of it.
+    """
+    images = result.ok + result.failed
+    if not images:
+        return
+    execution = FeatureStore.open(result.output).recipe.execution
+    append_run(
+        result.output,
+        {
+            "images": images,
+            "seconds": result.seconds,
+            "images_per_second": result.images_per_second,
+            "computed": result.computed,
+            "forward_seconds": result.forward_seconds,
+            "decode_seconds": result.decode_seconds,
+            "stages": result.stages,
+            "device": execution.get("device"),
+            "runtime": execution.get("runtime"),
+            "batch_size": options.batch_size,
+            "workers": options.workers,
+            "sources": [_absolute(source) for source in listed(options.sources)],
+            "choice": asdict(options.choice()),
+        },
+    )
+
+
+def _absolute(source: str) -> str:
+    return source if is_url(source) else str(Path(source).resolve())

@@ -10,12 +10,12 @@ from PIL import Image
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from bottleneck import backbones
-from bottleneck.backbones.spec import Pool
+from bottleneck.backbones.network import Pool
 from bottleneck.cores import available_cores
 from bottleneck.errors import ImageError
-from bottleneck.extraction.build import build_embedder
 from bottleneck.extraction.inference import embed
 from bottleneck.extraction.plan import Plan
+from bottleneck.extraction.run import build_embedder
 from bottleneck.images import ResizeRule
 from bottleneck.images.colour import to_eight_bit
 from bottleneck.manifest import Manifest

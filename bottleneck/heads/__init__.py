@@ -12,7 +12,7 @@ from bottleneck.heads.selection.grid import parse_grid
 if TYPE_CHECKING:
     from bottleneck.heads.head import Head as Head
     from bottleneck.heads.kind import HeadKind as HeadKind
-    from bottleneck.heads.kinds.estimator_kind import EstimatorKind as EstimatorKind
+    from bottleneck.heads.kinds.estimator import EstimatorKind as EstimatorKind
     from bottleneck.heads.kinds.knn import KNeighbors as KNeighbors
     from bottleneck.heads.kinds.knn import NeighborMeans as NeighborMeans
     from bottleneck.heads.kinds.lda import LinearDiscriminant as LinearDiscriminant
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Head": "bottleneck.heads.head",
     "HeadKind": "bottleneck.heads.kind",
-    "EstimatorKind": "bottleneck.heads.kinds.estimator_kind",
+    "EstimatorKind": "bottleneck.heads.kinds.estimator",
     "KNeighbors": "bottleneck.heads.kinds.knn",
     "LinearDiscriminant": "bottleneck.heads.kinds.lda",
     "LinearSVC": "bottleneck.heads.kinds.svm",

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import HeadError
-from bottleneck.heads.features import BLOCK_ROWS
+from bottleneck.heads.rows import BLOCK_ROWS
 from bottleneck.writing import written_whole
 
 FORMAT = "bottleneck-head"

@@ -5,8 +5,9 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,14 +15,91 @@ from numpy.typing import ArrayLike, NDArray
 from bottleneck import __version__
 from bottleneck.errors import HeadError, OptionError, RecipeMismatchError
 from bottleneck.heads.archive import damaged, read_head, write_head
-from bottleneck.heads.features import BLOCK_ROWS, as_feature_rows, require_finite
-from bottleneck.heads.kind import TASKS, Classifier, DamagedWeightsError, HeadKind, Task, Weights
-from bottleneck.heads.kinds.estimator_kind import columns_of
+from bottleneck.heads.kind import TASKS, Classifier, DamagedWeightsError, HeadKind, Learned, Task
+from bottleneck.heads.kinds.estimator import columns_of
 from bottleneck.heads.registry import head_kind, head_names
-from bottleneck.heads.rows import FloatArray, Rows
+from bottleneck.heads.rows import BLOCK_ROWS, FloatArray, Rows, as_feature_rows, require_finite
 from bottleneck.heads.solver.engine import EngineName
-from bottleneck.heads.training_rows import TrainingRows
 from bottleneck.recipe import Recipe
+from bottleneck.store import FeatureStore
+
+_BYTES: Final = 8
+"""Of a hash: among a million rows two different ones are equal with a chance below 1e-7."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRows:
+    """The rows a head was fitted on, as hashes that fit beside its weights.
+
+    Parameters
+    ----------
+    images : ndarray of uint64, shape (m,)
+        Of the encoded images, sorted; of rows whose file says nothing of them there is none.
+    keys : ndarray of uint64, shape (k,)
+        Of the keys, sorted.
+    """
+
+    images: NDArray[np.uint64]
+    keys: NDArray[np.uint64]
+
+    def __repr__(self) -> str:
+        return f"<TrainingRows {len(self.keys)} keys, {len(self.images)} images>"
+
+    def arrays(self) -> dict[str, NDArray[np.uint64]]:
+        """Return what the head's file keeps, by name."""
+        return {"training_images": self.images, "training_keys": self.keys}
+
+    @classmethod
+    def taken_from(cls, arrays: dict[str, NDArray[Any]]) -> "TrainingRows | None":
+        """Take the two arrays out of those of a head's file; None of an older head's.
+
+        Raises
+        ------
+        ValueError
+            For arrays that are no hashes.
+        """
+        if "training_keys" not in arrays:
+            return None
+        found = cls(arrays.pop("training_images"), arrays.pop("training_keys"))
+        for array in (found.images, found.keys):
+            if array.dtype != np.uint64 or array.ndim != 1:
+                raise ValueError(f"expected hashes of training rows, got {array.dtype} arrays")
+        return found
+
+    @classmethod
+    def of(cls, store: FeatureStore, rows: NDArray[np.int64]) -> "TrainingRows":
+        """Remember rows of a file."""
+        images, known = _image_hashes(store, rows)
+        return cls(np.unique(images[known]), np.unique(_key_hashes(store, rows)))
+
+    def among(self, store: FeatureStore, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Find the rows of a file that are among these: shape (len(rows),).
+
+        An image is known by its bytes, so it may have another name, row or split; where either
+        file says nothing of the bytes, it is known by its key.
+        """
+        images, known = _image_hashes(store, rows)
+        by_key = np.isin(_key_hashes(store, rows), self.keys)
+        if not len(self.images):
+            return by_key
+        return np.where(known, np.isin(images, self.images), by_key)
+
+
+def _image_hashes(
+    store: FeatureStore, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """Return the first bytes of each image's digest, and whether the file knows it."""
+    digests = np.asarray(store.digests)[rows]
+    first = np.ascontiguousarray(digests[:, :_BYTES]).view("<u8").ravel().astype(np.uint64)
+    known: NDArray[np.bool_] = np.any(digests, axis=1)
+    return first, known
+
+
+def _key_hashes(store: FeatureStore, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    keys = (store.keys[int(row)].encode("utf-8", "surrogateescape") for row in rows)
+    digest = b"".join(blake2b(key, digest_size=_BYTES).digest() for key in keys)
+    return np.frombuffer(digest, "<u8").astype(np.uint64)
+
 
 NO_RECIPE = Recipe(identity={}, execution={})
 """Of features that nothing is known of."""
@@ -321,7 +399,7 @@ class Head:
             head = cls(
                 kind=kind,
                 estimator=_kind_of(kind, path).restore(
-                    Weights(arrays, whole), task, report["best"], len(classes), dim
+                    Learned(arrays, whole), task, report["best"], len(classes), dim
                 ),
                 classes=classes,
                 recipe=Recipe(**description["recipe"]),

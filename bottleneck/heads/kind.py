@@ -134,7 +134,7 @@ class Trainer(Protocol):
 
 
 @dataclass(frozen=True)
-class Weights:
+class Learned:
     """What a head's file holds of an estimator.
 
     Parameters
@@ -156,7 +156,7 @@ class DamagedWeightsError(ValueError):
 class HeadKind(Protocol):
     """A kind of head.
 
-    :class:`~bottleneck.heads.kinds.estimator_kind.EstimatorKind` makes one of any estimator.
+    :class:`~bottleneck.heads.kinds.estimator.EstimatorKind` makes one of any estimator.
     """
 
     @property
@@ -211,10 +211,10 @@ class HeadKind(Protocol):
     def trainer(self, data: TrainingData) -> AbstractContextManager[Trainer]:
         """Open the rows for fitting."""
 
-    def weights(self, estimator: Any) -> Weights:
+    def weights(self, estimator: Any) -> Learned:
         """Return what a file has to hold of a fitted estimator."""
 
-    def restore(self, weights: Weights, task: Task, params: Params, outputs: int, dim: int) -> Any:
+    def restore(self, weights: Learned, task: Task, params: Params, outputs: int, dim: int) -> Any:
         """Make the fitted estimator of its weights again.
 
         Raises

@@ -17,9 +17,11 @@ from bottleneck.images.geometry import (
     ImageSize,
     Interpolation,
     ResizeRule,
+    View,
     image_shape,
+    make_view,
+    views_recipe,
 )
-from bottleneck.images.views import View, make_view, views_recipe
 
 __all__ = [
     "CROP_RATIO",

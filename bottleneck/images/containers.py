@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from PIL import Image, ImageFile
 
 from bottleneck.errors import ImageError
-from bottleneck.images.declared import AS_DECODED, DeclaredPixels
+from bottleneck.images.declared import AS_DECODED, ByteStream, DeclaredPixels
 from bottleneck.images.failures import explain
-from bottleneck.images.jpeg import read_jpeg_header
-from bottleneck.images.jpeg2000 import read_jpeg2000_header
+from bottleneck.images.jpeg import read_jpeg2000_header, read_jpeg_header
 from bottleneck.images.legacy import READ_HEADER
 from bottleneck.images.png import SIGNATURE as PNG
 from bottleneck.images.png import without_metadata_in_the_way
-from bottleneck.images.stream import ByteStream
 from bottleneck.images.tiff import prepare_tiff, read_tiff_header
 from bottleneck.status import RowStatus
 

@@ -12,11 +12,9 @@ from PIL import ExifTags, Image, ImageFile
 from bottleneck.errors import ImageError
 from bottleneck.images.colour import scale_sixteen_bit, to_eight_bit
 from bottleneck.images.containers import Opened, ended_early, lost_tail, open_container
-from bottleneck.images.failures import explain
-from bottleneck.images.geometry import DRAFT_MARGIN, MOST_DRAWN, Geometry, Interpolation
-from bottleneck.images.jpeg_end import with_end
-from bottleneck.images.quiet import quiet_pillow
-from bottleneck.images.views import View
+from bottleneck.images.failures import explain, quiet_pillow
+from bottleneck.images.geometry import DRAFT_MARGIN, MOST_DRAWN, Geometry, Interpolation, View
+from bottleneck.images.jpeg import with_end
 from bottleneck.status import RowStatus
 
 DECODER = f"pillow {PIL.__version__}"

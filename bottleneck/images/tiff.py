@@ -13,8 +13,7 @@ from typing import Any
 
 from PIL import Image, ImageFile, ImagePalette, TiffImagePlugin
 
-from bottleneck.images.declared import AS_DECODED, DeclaredPixels, unsupported
-from bottleneck.images.stream import ByteStream
+from bottleneck.images.declared import AS_DECODED, ByteStream, DeclaredPixels, unsupported
 
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _WHITE_IS_0, _BLACK_IS_0, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 5, 6, 8

@@ -7,17 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bottleneck.judge.classes import judge_head as judge_head
     from bottleneck.judge.scores import ClassJudgement as ClassJudgement
     from bottleneck.judge.scores import Judgement as Judgement
     from bottleneck.judge.scores import judge as judge
+    from bottleneck.judge.scores import judge_head as judge_head
     from bottleneck.judge.targets import judge_targets as judge_targets
 
 _HOME = {
     "ClassJudgement": "bottleneck.judge.scores",
     "Judgement": "bottleneck.judge.scores",
     "judge": "bottleneck.judge.scores",
-    "judge_head": "bottleneck.judge.classes",
+    "judge_head": "bottleneck.judge.scores",
     "judge_targets": "bottleneck.judge.targets",
 }
 

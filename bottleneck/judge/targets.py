@@ -9,13 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 from bottleneck.errors import HeadError
 from bottleneck.heads.head import Head
 from bottleneck.heads.rows import Rows
-from bottleneck.heads.selection.target_scores import (
+from bottleneck.heads.selection.targets import (
     Ranking,
     average_precision,
     mean_average_precision,
     r2_of_each,
 )
-from bottleneck.judge.resampling import (
+from bottleneck.judge.intervals import (
     FEWEST_UNITS,
     RESAMPLES,
     Groups,

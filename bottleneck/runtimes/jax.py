@@ -9,14 +9,10 @@ from typing import Any, Final
 import numpy as np
 
 from bottleneck.backbones.keras_scope import import_keras, isolated
-from bottleneck.backbones.network import Form, Network
-from bottleneck.backbones.spec import OutputSpec
-from bottleneck.runtimes.faster import cache_folder
-from bottleneck.runtimes.mixed import HALF, mixed
-from bottleneck.runtimes.outputs import keras_tensors, taken
-from bottleneck.runtimes.place import gpu_index, no_such_gpu, require_gpu
-from bottleneck.runtimes.pooling import preprocessed
-from bottleneck.runtimes.protocol import check_precision
+from bottleneck.backbones.network import Form, Network, OutputSpec
+from bottleneck.runtimes.autotune import cache_folder
+from bottleneck.runtimes.outputs import HALF, keras_tensors, mixed, preprocessed, taken
+from bottleneck.runtimes.protocol import check_precision, gpu_index, no_such_gpu, require_gpu
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
 
 FORMS: Final[tuple[Form, ...]] = ("keras",)

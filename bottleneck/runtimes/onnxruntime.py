@@ -10,16 +10,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.backbones.network import Form, Network
+from bottleneck.backbones.network import Form, Network, OutputSpec
 from bottleneck.backbones.onnx_file import OnnxFile, session_of
-from bottleneck.backbones.spec import OutputSpec
 from bottleneck.cores import available_cores
-from bottleneck.runtimes.outputs import Taken, taken
-from bottleneck.runtimes.parts import Parts
-from bottleneck.runtimes.place import gpu_index, no_such_gpu, require_gpu
-from bottleneck.runtimes.pooling import preprocessed
-from bottleneck.runtimes.protocol import check_precision
-from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
+from bottleneck.runtimes.outputs import Taken, preprocessed, taken
+from bottleneck.runtimes.protocol import check_precision, gpu_index, no_such_gpu, require_gpu
+from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep, Parts
 
 FORMS: Final[tuple[Form, ...]] = ("graph",)
 """What it compiles."""

@@ -1,5 +1,10 @@
 """The default runtime: one TensorFlow function from uint8 pixels to pooled features.
 
+ConvNeXt's grouped convolutions as depthwise ones.
+
+TensorFlow has no grouped convolution on a CPU, so Keras goes through XLA for it, which is slow
+there. With as many groups as channels it is a depthwise convolution, which TensorFlow has.
+
 On a CPU the function is frozen (variables become constants, except in the largest networks),
 which lets TensorFlow fold batch normalisation into convolutions, and computes parts of a batch
 side by side; XLA is many times slower there for depthwise networks and is not used. On a GPU the
@@ -11,22 +16,67 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.backbones.keras_scope import import_keras, isolated
-from bottleneck.backbones.network import Form, Network
-from bottleneck.backbones.spec import OutputSpec
+from bottleneck.backbones.network import Form, Network, OutputSpec
 from bottleneck.cores import available_cores
 from bottleneck.images import image_shape
-from bottleneck.runtimes.depthwise import depthwise
-from bottleneck.runtimes.faster import faster, memory_file
-from bottleneck.runtimes.mixed import HALF, mixed
-from bottleneck.runtimes.outputs import keras_tensors, taken
-from bottleneck.runtimes.parts import Parts
-from bottleneck.runtimes.place import gpu_index, no_such_gpu, require_gpu
-from bottleneck.runtimes.pooling import preprocessed
-from bottleneck.runtimes.protocol import check_precision
-from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
+from bottleneck.runtimes.autotune import faster, memory_file
+from bottleneck.runtimes.outputs import HALF, keras_tensors, mixed, preprocessed, taken
+from bottleneck.runtimes.protocol import check_precision, gpu_index, no_such_gpu, require_gpu
+from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep, Parts
+
+
+def depthwise(keras: Any, network: Any) -> Any:
+    """Rewire a network so that no convolution has one group per channel.
+
+    Parameters
+    ----------
+    keras : module
+    network : keras.Model
+        Not changed; its other layers are shared with the result.
+
+    Returns
+    -------
+    keras.Model
+        The same function; ``network`` itself where there is nothing to replace.
+    """
+    grouped = [layer for layer in network.layers if _has_a_group_per_channel(keras, layer)]
+    if not grouped:
+        return network
+    replaced = {layer.name: _replacement(keras, layer) for layer in grouped}
+    rewired = keras.models.clone_model(
+        network, clone_function=lambda layer: replaced.get(layer.name, layer)
+    )
+    for layer in grouped:
+        kernel, *bias = layer.get_weights()
+        # (h, w, 1, channels) there, (h, w, channels, 1) here.
+        replaced[layer.name].set_weights([np.swapaxes(kernel, 2, 3), *bias])
+    return rewired
+
+
+def _has_a_group_per_channel(keras: Any, layer: Any) -> bool:
+    return (
+        type(layer) is keras.layers.Conv2D
+        and layer.groups > 1
+        and layer.groups == layer.filters == layer.kernel.shape[2] * layer.groups
+    )
+
+
+def _replacement(keras: Any, layer: Any) -> Any:
+    return keras.layers.DepthwiseConv2D(
+        layer.kernel_size,
+        strides=layer.strides,
+        padding=layer.padding,
+        dilation_rate=layer.dilation_rate,
+        activation=layer.activation,
+        use_bias=layer.use_bias,
+        depthwise_initializer="zeros",
+        name=layer.name,
+    )
+
 
 FORMS: Final[tuple[Form, ...]] = ("keras",)
 """What it compiles."""

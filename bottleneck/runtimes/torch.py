@@ -14,15 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.backbones.keras_scope import import_keras, isolated
-from bottleneck.backbones.network import Form, Network
-from bottleneck.backbones.spec import OutputSpec
-from bottleneck.runtimes.memory import out_of_memory
-from bottleneck.runtimes.mixed import HALF, mixed
-from bottleneck.runtimes.outputs import Taken, keras_tensors, taken
-from bottleneck.runtimes.place import gpu_index, no_such_gpu, require_gpu
-from bottleneck.runtimes.pooling import preprocessed
-from bottleneck.runtimes.protocol import check_precision
-from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
+from bottleneck.backbones.network import Form, Network, OutputSpec
+from bottleneck.runtimes.outputs import HALF, Taken, keras_tensors, mixed, preprocessed, taken
+from bottleneck.runtimes.protocol import check_precision, gpu_index, no_such_gpu, require_gpu
+from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep, out_of_memory
 
 FORMS: Final[tuple[Form, ...]] = ("keras", "torch")
 """What it compiles."""

@@ -1,13 +1,12 @@
 """Where images come from: folders, tables, archives, arrays, object stores."""
 
-from bottleneck.sources.base import Source
-from bottleneck.sources.choice import AS_FOUND, Choice
-from bottleneck.sources.files import FileSource
+from bottleneck.sources.arrays import PixelSource
+from bottleneck.sources.base import SeveralSources, Source
+from bottleneck.sources.folder import FileSource
 from bottleneck.sources.kinds import Kind
-from bottleneck.sources.memory import PixelSource
-from bottleneck.sources.opened import listed_once, open_source
-from bottleneck.sources.request import Request
-from bottleneck.sources.several import SeveralSources
+from bottleneck.sources.layout import AS_FOUND, Choice
+from bottleneck.sources.opening import listed_once, open_source
+from bottleneck.sources.shards import Request
 from bottleneck.sources.survey import Survey
 from bottleneck.sources.urls import single_files
 

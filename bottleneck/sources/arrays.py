@@ -1,4 +1,4 @@
-"""Pixel arrays that are stored as arrays: NPY, NPZ, HDF5, IDX."""
+"""Pixel arrays, in memory or stored as arrays: NPY, NPZ, HDF5, IDX."""
 
 import math
 import re
@@ -10,13 +10,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import ManifestError, SourceError
+from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.manifest import Manifest, split_code
 from bottleneck.packed import PackedStrings
-from bottleneck.sources.blob import Blob
-from bottleneck.sources.listing import Listing, not_used
-from bottleneck.sources.memory import Pixels
+from bottleneck.sources.base import Listing, not_used
+from bottleneck.sources.random_access import Blob
 from bottleneck.sources.rules import label_of
 from bottleneck.sources.shards import Sharded
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+class PixelSource:
+    """Pixel arrays in memory, each ``(height, width)`` or ``(height, width, channels)``.
+
+    Parameters
+    ----------
+    images : sequence of ndarray of uint8 or uint16
+        Greyscale, RGB or RGBA; sizes may differ.
+    """
+
+    def __init__(self, images: Sequence[Pixels]) -> None:
+        self.name = "arrays"
+        self.manifest = Manifest.build([str(row) for row in range(len(images))])
+        self.listing = Listing()
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __repr__(self) -> str:
+        return f"<PixelSource {len(self)} images>"
+
+    def read(self, row: int) -> Pixels:
+        """Return a row's pixels.
+
+        Raises
+        ------
+        SourceError
+            When they are neither uint8 nor uint16.
+        """
+        image: Any = np.asarray(self._images[row])
+        if image.dtype not in (np.uint8, np.uint16):
+            raise SourceError(
+                f"expected pixels of type uint8 or uint16, got {image.dtype} in row {row}",
+                hint="Pixels are 0..255 before any preprocessing; the backbone does its own.",
+            )
+        pixels: Pixels = image
+        return pixels
+
+    def stamp(self) -> str:
+        """Return a fingerprint of all pixels."""
+        return fingerprint_parts(np.ascontiguousarray(image).tobytes() for image in self._images)
+
 
 _PAIRS = (
     *(("images", "labels"), ("images", "label"), ("image", "label"), ("image", "labels")),

@@ -21,8 +21,8 @@ from bottleneck.sources.arrays import (
     open_arrays,
     unused_arrays,
 )
-from bottleneck.sources.blob import Blob, BlobFile
 from bottleneck.sources.layout import split_of_name
+from bottleneck.sources.random_access import Blob, BlobFile
 from bottleneck.sources.shards import Shard
 from bottleneck.status import RowStatus
 
@@ -197,7 +197,7 @@ def _datasets(group: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[str, An
                 yield f"{name}/{inner}", dataset
 
 
-class DatasetRows:
+class PixelDataset:
     """A dataset of which single rows are read; see :class:`bottleneck.sources.arrays.PixelRows`."""
 
     def __init__(
@@ -262,8 +262,8 @@ def open_hdf5(name: str, shards: Sequence[Shard], part: str = "") -> ArraySource
         for key, beside in pairs.items():
             found.append(
                 LabelledArray(
-                    images=DatasetRows(file, key, *datasets[key]),
-                    labels=DatasetRows(file, beside, *datasets[beside]) if beside else None,
+                    images=PixelDataset(file, key, *datasets[key]),
+                    labels=PixelDataset(file, beside, *datasets[beside]) if beside else None,
                     prefix=f"{shard.prefix}{key}/",
                     split=split_of_name(key) or shard.split,
                 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bottleneck.errors import ImageError
-from bottleneck.sources.blob import Blob
+from bottleneck.sources.random_access import Blob
 from bottleneck.status import RowStatus
 
 GZIP, RAW = 16 + zlib.MAX_WBITS, -zlib.MAX_WBITS

@@ -14,10 +14,9 @@ from importlib.metadata import entry_points
 from bottleneck.errors import SourceError
 from bottleneck.location import is_url
 from bottleneck.sources.base import Source
-from bottleneck.sources.endings import CONTAINER_ENDINGS
 from bottleneck.sources.idx import IDX_NAME
-from bottleneck.sources.request import Request
-from bottleneck.sources.rules import is_image_name
+from bottleneck.sources.rules import CONTAINER_ENDINGS, is_image_name
+from bottleneck.sources.shards import Request
 
 ENTRY_POINTS = "bottleneck.sources"
 
@@ -33,7 +32,7 @@ class Kind:
     pattern : str
         A regular expression that the whole name of such a file matches, in any case.
     open : callable
-        Makes a source of a :class:`~bottleneck.sources.request.Request`.
+        Makes a source of a :class:`~bottleneck.sources.shards.Request`.
     joined : bool
         Whether several files make one source.
     parts : bool

@@ -1,14 +1,117 @@
-"""What the folders in an image's path mean: its class, and above it perhaps its split."""
+"""What the folders in an image's path mean, and what somebody says where that is not meant."""
 
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated, Literal
 
-from bottleneck.errors import ManifestError
+from bottleneck.declare import Option, Options
+from bottleneck.errors import ManifestError, OptionError
 from bottleneck.manifest import SPLITS, split_code
-from bottleneck.sources.choice import AS_FOUND, Choice
 from bottleneck.sources.rules import label_of
+
+LabelFrom = Literal["folder", "parent", "name", "none"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where paths and labels are to be looked for.
+
+    Parameters
+    ----------
+    path_column, label_column : str, optional
+        Columns of a table that name the images, and their classes.
+    depth : int, optional
+        The class is this folder of an image's path, counted from 1, the outermost: the path is
+        the one that keys have, below the source, with splits and what is around everything.
+    label_from : {"folder", "parent", "name", "none"}, optional
+        ``folder``: the outermost folder that is no split, whatever else names a class; ``parent``:
+        the folder that the image is in; ``name``: the file's name without the number at its end
+        (``cat.12.jpg``, ``Abyssinian_100.jpg``); ``none``: no labels.
+
+    Raises
+    ------
+    OptionError
+        When more than one of them says where labels come from.
+    """
+
+    path_column: str | None = None
+    label_column: str | None = None
+    depth: int | None = None
+    label_from: LabelFrom | None = None
+
+    def __post_init__(self) -> None:
+        given = [
+            f"--{name.replace('_', '-')} {value}"
+            for name in ("label_column", "depth", "label_from")
+            if (value := getattr(self, name)) is not None
+        ]
+        if len(given) > 1:
+            raise OptionError(
+                f"expected one place where labels come from, got {' and '.join(given)}",
+                hint="Leave all but one of them out.",
+            )
+        for name in ("path_column", "label_column"):
+            if getattr(self, name) == "":
+                raise OptionError(f"expected the name of a column for --{name.replace('_', '-')}")
+
+    @property
+    def from_path(self) -> bool:
+        """Whether the class is in an image's path, whatever else names one."""
+        return self.depth is not None or self.label_from in ("folder", "parent", "name")
+
+    @property
+    def decides(self) -> bool:
+        """Whether it says what the class is, or that there is none."""
+        return self.from_path or self.label_from == "none"
+
+    @property
+    def written(self) -> str:
+        """The option that was given, for messages."""
+        return f"--depth {self.depth}" if self.depth else f"--label-from {self.label_from}"
+
+
+AS_FOUND = Choice()
+"""Nothing is said: names tell."""
+
+
+@dataclass(frozen=True)
+class SourceOptions(Options):
+    """What may be said of sources: base of the options of all that open them."""
+
+    _: KW_ONLY
+    path_column: Annotated[
+        str | None, Option("Column of the table that names the images.", metavar="NAME")
+    ] = None
+    label_column: Annotated[
+        str | None, Option("Column of the table that is the class.", metavar="NAME")
+    ] = None
+    depth: Annotated[
+        int | None,
+        Option(
+            "The class is the Nth folder of an image's path: 1 is the outermost.",
+            metavar="N",
+            least=1,
+        ),
+    ] = None
+    label_from: Annotated[
+        LabelFrom | None,
+        Option(
+            "The class is the outermost folder below the splits, the folder the image is in "
+            "(parent), the file's name without its number, or none."
+        ),
+    ] = None
+
+    def choice(self) -> Choice:
+        """Return what was said, for :func:`bottleneck.sources.open_source`."""
+        return Choice(
+            path_column=self.path_column,
+            label_column=self.label_column,
+            depth=self.depth,
+            label_from=self.label_from,
+        )
+
 
 _NUMBER_AT_END = re.compile(r"[\s_.()\[\]-]*\d+[\s)\]]*$")
 

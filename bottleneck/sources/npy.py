@@ -26,11 +26,11 @@ from bottleneck.sources.arrays import (
     open_arrays,
     unused_arrays,
 )
-from bottleneck.sources.blob import Blob, exists, listing, open_blob
 from bottleneck.sources.inflate import RAW, InflatedBlob
 from bottleneck.sources.layout import split_of_name
+from bottleneck.sources.random_access import Blob, exists, listing, open_blob
 from bottleneck.sources.shards import Shard
-from bottleneck.sources.zip_directory import LOCAL_HEADER, begin_of, read_directory
+from bottleneck.sources.zip import LOCAL_HEADER, begin_of, read_directory
 
 _LONGEST_HEADER = 1 << 16
 
@@ -46,7 +46,7 @@ class PartOfBlob:
         self._offset = offset
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return exactly ``length`` bytes; see :meth:`bottleneck.sources.blob.Blob.read`."""
+        """Return exactly ``length`` bytes; see :meth:`.Blob.read`."""
         return self._blob.read(self._offset + offset, length)
 
     def check(self) -> None:

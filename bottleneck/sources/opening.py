@@ -1,8 +1,12 @@
-"""From what people type to a source."""
+"""From what people type to a source that is listed once."""
 
 import errno
+import fnmatch
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -11,20 +15,96 @@ import numpy as np
 
 from bottleneck.errors import ManifestError, OptionError, SourceError
 from bottleneck.location import expand_braces, has_wildcard, is_url, split_part
-from bottleneck.manifest import UNLABELLED, natural_sort
-from bottleneck.sources.base import Source
-from bottleneck.sources.choice import AS_FOUND, Choice
-from bottleneck.sources.files import FileSource
-from bottleneck.sources.folder import label_by_folder
+from bottleneck.manifest import UNLABELLED, natural_key, natural_sort
+from bottleneck.sources.base import Listing, SeveralSources, Source, join, left_out
+from bottleneck.sources.folder import FileSource, label_by_folder
 from bottleneck.sources.kinds import CONTAINERS, Kind, by_kind, kind_of, kinds
-from bottleneck.sources.layout import common_folder
-from bottleneck.sources.listing import Listing, join, left_out
-from bottleneck.sources.looking import look_into, refuse_unknown
-from bottleneck.sources.patterns import match
-from bottleneck.sources.request import Request
-from bottleneck.sources.several import SeveralSources
-from bottleneck.sources.together import GivenFolder, together
+from bottleneck.sources.layout import AS_FOUND, Choice, common_folder
+from bottleneck.sources.looking import GivenFolder, look_into, refuse_unknown, together
+from bottleneck.sources.rules import is_hidden_name
+from bottleneck.sources.shards import Request
 from bottleneck.sources.urls import fixed_part, list_keys, located, open_url_pattern, single_files
+
+
+def match(pattern: str) -> tuple[list[str], list[str]]:
+    """Return the files and the folders that a pattern matches, each in natural order.
+
+    ``*``, ``?`` and ``[...]`` stand for a part of a name, ``**`` for folders of any depth. What is
+    hidden is matched only by name. Below a ``**``, folders are followed through symbolic links,
+    each once, as in :func:`bottleneck.sources.folder.list_folder`: a link that leads back gives
+    nothing a second time.
+
+    Raises
+    ------
+    SourceError
+        When a folder cannot be listed.
+    """
+    files: dict[str, None] = {}
+    folders: dict[str, None] = {}
+    for path, is_folder in _match("", [part for part in re.split("(/+)", pattern) if part]):
+        (folders if is_folder else files).setdefault(path)
+    return list(files), list(folders)
+
+
+def _match(base: str, parts: list[str]) -> Iterator[tuple[str, bool]]:
+    """Yield matches of the rest of a pattern below ``base``, which ends with its slashes."""
+    if not parts:
+        yield base, True
+        return
+    part, rest = parts[0], parts[1:]
+    if not has_wildcard(part):
+        path = base + part
+        if rest or part.endswith("/"):
+            if part.endswith("/") or os.path.isdir(path):  # noqa: PTH112
+                yield from _match(path, rest)
+        elif os.path.lexists(path):
+            yield path, os.path.isdir(path)  # noqa: PTH112
+        return
+    if part == "**":
+        below = rest[1:] or ["*"]  # without the slash
+        for folder in _folders_below(base, set()):
+            yield from ((p, d) for p, d in _match(folder, below) if rest or not d)
+        return
+    fits = re.compile(fnmatch.translate(part)).fullmatch
+    for name, is_folder in _entries(base):
+        if fits(name) and (part.startswith(".") or not is_hidden_name(name)):
+            if not rest:
+                yield base + name, is_folder
+            elif is_folder:
+                yield from _match(base + name, rest)
+
+
+def _folders_below(base: str, visited: set[tuple[int, int]]) -> Iterator[str]:
+    """Yield a folder and all below it, with a slash behind each, depth first."""
+    stack = [base]
+    while stack:
+        folder = stack.pop()
+        try:
+            facts = os.stat(folder or ".")  # noqa: PTH116
+        except OSError:
+            continue
+        if (facts.st_dev, facts.st_ino) in visited:
+            continue
+        visited.add((facts.st_dev, facts.st_ino))
+        yield folder
+        names = [name for name, is_folder in _entries(folder) if is_folder]
+        stack += [f"{folder}{name}/" for name in reversed(names) if not is_hidden_name(name)]
+
+
+def _entries(folder: str) -> list[tuple[str, bool]]:
+    """Return names in a folder and whether each is a folder itself, in natural order."""
+    try:
+        with os.scandir(folder or ".") as entries:
+            found = [(entry.name, entry.is_dir()) for entry in entries]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise SourceError(
+            f"cannot list the folder {folder}: {error.strerror}",
+            hint="Make it readable; a folder skipped in silence would lose rows.",
+        ) from error
+    return sorted(sorted(found), key=lambda item: natural_key(item[0]))
+
 
 _HINT = (
     "A source is a folder, a table (.csv, .jsonl, .parquet), images, a pattern "
@@ -42,6 +122,11 @@ class _Given:
     locations: list[str] = field(default_factory=list)
     listing: Listing = field(default_factory=Listing)
     """What lies beside them."""
+
+
+_Key = tuple[tuple[str, ...], tuple[str, ...], Choice]
+
+_opened: ContextVar[dict[_Key, Source] | None] = ContextVar("opened", default=None)
 
 
 def open_source(
@@ -74,7 +159,31 @@ def open_source(
         When it holds no image, or names one twice.
     RuntimeUnavailableError
         When a package is missing; names the extra that brings it.
+
+    Notes
+    -----
+    Within :func:`listed_once` the same sources are listed at the first time only.
     """
+    opened = _opened.get()
+    if opened is None:
+        return _list(given, targets, choice)
+    key = (tuple(given), tuple(targets), choice)
+    if key not in opened:
+        opened[key] = _list(given, targets, choice)
+    return opened[key]
+
+
+@contextmanager
+def listed_once() -> Iterator[None]:
+    """List every source at most once in here, so that all that is done is about one list."""
+    token = _opened.set({})
+    try:
+        yield
+    finally:
+        _opened.reset(token)
+
+
+def _list(given: Sequence[str], targets: Sequence[str], choice: Choice) -> Source:
     asked = Request("", (), targets=tuple(targets), choice=choice)
     opened, files = _open_all(given, asked)
     folders = together([one for one in opened if isinstance(one, GivenFolder)], choice)

@@ -17,19 +17,16 @@ from bottleneck.errors import (
 from bottleneck.location import is_url
 from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedBuilder, PackedStrings
-from bottleneck.sources.base import Source
-from bottleneck.sources.blob import listing, open_blob
-from bottleneck.sources.columns import path_text, plain_paths
-from bottleneck.sources.listing import Listing, not_used
-from bottleneck.sources.request import Request
+from bottleneck.sources.base import Listing, Source, not_used
+from bottleneck.sources.columns import TargetColumns, cell_text, path_text, plain_paths
+from bottleneck.sources.random_access import listing, open_blob
 from bottleneck.sources.rules import label_of, name_of
-from bottleneck.sources.shards import Shard, Sharded, row_keys
-from bottleneck.sources.target_columns import TargetColumns, cell_text
+from bottleneck.sources.shards import Request, Shard, Sharded, row_keys
 from bottleneck.sources.urls import labels_in_paths, located
 from bottleneck.status import RowStatus
 
 if TYPE_CHECKING:
-    from bottleneck.sources.parquet_columns import Columns
+    from bottleneck.sources.parquet_file import ParquetColumns
 
 _ROWS_AT_ONCE = 1 << 14
 
@@ -120,15 +117,13 @@ def open_parquet(request: Request) -> Source:
     """
     name, shards = request.name, request.shards()
     try:
-        from bottleneck.sources.parquet_columns import (
+        from bottleneck.sources.parquet_file import (
+            RowGroupReader,
             choose_columns,
             column_with,
             columns_of,
-            is_target_only,
-        )
-        from bottleneck.sources.row_groups import (
-            RowGroupReader,
             first_value,
+            is_target_only,
             open_file,
             plan_groups,
         )
@@ -137,7 +132,7 @@ def open_parquet(request: Request) -> Source:
             f"reading {name} needs pyarrow, which is not installed",
             hint="pip install 'bottleneck-features[parquet]'",
         ) from error
-    columns: Columns | None = None
+    columns: ParquetColumns | None = None
     table = _Table(PackedBuilder(), array("i"), array("i"), array("i"), {}, {}, {})
     asked: TargetColumns | None = None
     counts, groups, path_groups = [], [], []
@@ -190,7 +185,7 @@ def open_parquet(request: Request) -> Source:
 def _refuse_difference(
     shard: Shard,
     first: Shard,
-    columns: "tuple[Columns, Columns]",
+    columns: "tuple[ParquetColumns, ParquetColumns]",
     targets: Sequence[str],
     names: Sequence[str],
 ) -> None:
@@ -227,9 +222,9 @@ class _Table:
 
 
 def _read_table(
-    file: Any, name: str, columns: "Columns", table: _Table, asked: TargetColumns
+    file: Any, name: str, columns: "ParquetColumns", table: _Table, asked: TargetColumns
 ) -> None:
-    from bottleneck.sources.parquet_columns import class_labels
+    from bottleneck.sources.parquet_file import class_labels
 
     wanted = [n for n in (columns.path, columns.label, columns.split, columns.group) if n]
     wanted += [one for one in asked.names if one not in wanted]
@@ -301,7 +296,7 @@ def _keys(
     names: PackedStrings,
     shards: Sequence[Shard],
     counts: Sequence[int],
-    columns: "Columns",
+    columns: "ParquetColumns",
     request: Request,
 ) -> tuple[Sequence[str], str]:
     """Return what rows are called, and a note of what was changed in their paths."""
@@ -314,7 +309,7 @@ def _keys(
 
 
 def _labels(
-    keys: Sequence[str], table: _Table, columns: "Columns", request: Request
+    keys: Sequence[str], table: _Table, columns: "ParquetColumns", request: Request
 ) -> Iterator[str | None] | None:
     if not request.choice.from_path:
         return table.texts(table.label_codes, table.labels) if columns.label else None

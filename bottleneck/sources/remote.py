@@ -9,8 +9,32 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from bottleneck.errors import BottleneckError, ImageError, RuntimeUnavailableError, SourceError
-from bottleneck.sources.bounds import refuse_beyond
 from bottleneck.status import RowStatus
+
+
+def refuse_beyond(name: str, size: int, offset: int, length: int) -> None:
+    """Refuse to read behind the end.
+
+    Parameters
+    ----------
+    name : str
+        What is read, for the message.
+    size : int
+        Where it ends, bytes.
+    offset, length : int
+        What is wanted of it.
+
+    Raises
+    ------
+    ImageError
+        ``TRUNCATED``, with what was asked for and where the bytes end.
+    """
+    if offset + length > size:
+        raise ImageError(
+            RowStatus.TRUNCATED,
+            f"{name} is cut short: expected {length} bytes at offset {offset}, it ends at {size}",
+        )
+
 
 _T = TypeVar("_T")
 
@@ -120,7 +144,7 @@ class RemoteBlob:
         return f"<RemoteBlob {self.name} {self.size} bytes>"
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return exactly ``length`` bytes; see :meth:`bottleneck.sources.blob.Blob.read`."""
+        """Return exactly ``length`` bytes; see :meth:`.Blob.read`."""
         refuse_beyond(self.name, self.size, offset, length)
         if not length:
             return b""

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from bottleneck.location import readable
 from bottleneck.manifest import SPLITS, UNLABELLED, Manifest, split_code
-from bottleneck.sources.base import Source
-from bottleneck.sources.endings import CONTAINER_ENDINGS
-from bottleneck.sources.listing import Listing
+from bottleneck.sources.base import Listing, Source
+from bottleneck.sources.rules import CONTAINER_ENDINGS
 from bottleneck.targets import MISSING
 
 _FIRST_CLASSES = 6

@@ -17,14 +17,19 @@ from typing import IO, Any
 from bottleneck.errors import BottleneckError, ManifestError, SourceError
 from bottleneck.location import is_url
 from bottleneck.manifest import Manifest
-from bottleneck.sources.base import Source
-from bottleneck.sources.blob import listing
-from bottleneck.sources.choice import AS_FOUND, Choice
-from bottleneck.sources.columns import Columns, find_columns, path_text, plain_paths
-from bottleneck.sources.listing import Listing
+from bottleneck.sources.base import Listing, Source
+from bottleneck.sources.columns import (
+    Columns,
+    TargetColumns,
+    cell_text,
+    find_columns,
+    path_text,
+    plain_paths,
+)
+from bottleneck.sources.layout import AS_FOUND, Choice
+from bottleneck.sources.random_access import listing
 from bottleneck.sources.remote import fetch
 from bottleneck.sources.rules import label_of, name_of
-from bottleneck.sources.target_columns import TargetColumns, cell_text
 from bottleneck.sources.urls import labels_in_paths, located
 
 _Row = tuple[int, list[Any]]
@@ -43,7 +48,7 @@ def open_csv(path: str, targets: Sequence[str] = (), choice: Choice = AS_FOUND) 
     path : str
         A CSV file in UTF-8, or its URL.
     targets : sequence of str
-        Columns that are targets, see :class:`~bottleneck.sources.target_columns.TargetColumns`.
+        Columns that are targets, see :class:`~bottleneck.sources.columns.TargetColumns`.
     choice : Choice
         Where paths and labels are to be looked for.
 

@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 from bottleneck.errors import ImageError, SourceError
 from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedBuilder
-from bottleneck.sources.archive import archive_manifest, sort_members, sorted_rows
-from bottleneck.sources.blob import Window, listing
-from bottleneck.sources.choice import AS_FOUND, Choice
-from bottleneck.sources.endings import LABEL_SUFFIXES, suffix
-from bottleneck.sources.listing import Listing, Tally
-from bottleneck.sources.rules import is_hidden, is_image_key, label_of
-from bottleneck.sources.shards import Shard, Sharded
+from bottleneck.sources.base import Listing, Tally
+from bottleneck.sources.layout import AS_FOUND, Choice
+from bottleneck.sources.random_access import Window, listing
+from bottleneck.sources.rules import LABEL_SUFFIXES, is_hidden, is_image_key, label_of, suffix
+from bottleneck.sources.shards import Shard, Sharded, archive_manifest, sort_members, sorted_rows
 from bottleneck.sources.tar_members import Member, read_members
 from bottleneck.status import RowStatus
 
@@ -109,7 +107,7 @@ def open_tar(name: str, shards: Sequence[Shard], choice: Choice = AS_FOUND) -> T
     ManifestError
         When there is no image, or a name appears twice.
     """
-    index = _Index()
+    index = _MemberIndex()
     counts = []
     for shard in shards:
         before = len(index.names)
@@ -138,7 +136,7 @@ def open_tar(name: str, shards: Sequence[Shard], choice: Choice = AS_FOUND) -> T
 
 
 @dataclass
-class _Index:
+class _MemberIndex:
     """Columns that grow by a row per image: some 40 bytes beside the name."""
 
     names: PackedBuilder = field(default_factory=PackedBuilder)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bottleneck.errors import SourceError
-from bottleneck.sources.blob import Blob, Window
+from bottleneck.sources.random_access import Blob, Window
 
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)

@@ -9,15 +9,17 @@ from bottleneck.errors import SourceError
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.location import is_url
 from bottleneck.manifest import Manifest, natural_sort
-from bottleneck.sources.base import Source
-from bottleneck.sources.choice import AS_FOUND, Choice
-from bottleneck.sources.endings import ENDINGS_HINT
-from bottleneck.sources.files import FileSource, read_file
-from bottleneck.sources.folder import NoImagesError, absolute, label_by_folder
-from bottleneck.sources.layout import common_folder, find_layout
-from bottleneck.sources.listing import Listing, left_out
+from bottleneck.sources.base import Listing, Source, left_out
+from bottleneck.sources.folder import (
+    FileSource,
+    NoImagesError,
+    absolute,
+    label_by_folder,
+    read_file,
+)
+from bottleneck.sources.layout import AS_FOUND, Choice, common_folder, find_layout
 from bottleneck.sources.remote import describe, fetch, filesystem, find, stamp_of
-from bottleneck.sources.rules import is_hidden, is_image_key
+from bottleneck.sources.rules import ENDINGS_HINT, is_hidden, is_image_key
 
 _ASKED_AT_ONCE = 16
 

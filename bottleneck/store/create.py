@@ -27,8 +27,8 @@ from bottleneck.store.format import (
     LiveDataset,
     live_datasets,
     meta_block_size,
+    read_layout,
 )
-from bottleneck.store.layout import read_layout
 from bottleneck.writing import written_whole
 
 _MAX_ATTRIBUTE_BYTES = 64_000

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from bottleneck.errors import RuntimeUnavailableError, StoreError
 from bottleneck.manifest import natural_key
 from bottleneck.sources.table import separator_of
-from bottleneck.store.blocks import Array2D, DatasetRows, StackedRows
-from bottleneck.store.contents import open_hdf5
+from bottleneck.store.contents import Array2D, DatasetRows, StackedRows, open_hdf5
 
 ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     "features": ("features", "feature", "feats", "embeddings", "embedding", "x"),

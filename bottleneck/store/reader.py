@@ -1,6 +1,7 @@
 """Read features: their recipe, their manifest, their finished rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -13,13 +14,98 @@ from bottleneck.manifest import SPLITS, UNLABELLED, Manifest, split_code
 from bottleneck.packed import PackedStrings
 from bottleneck.recipe import Recipe
 from bottleneck.status import RowStatus
-from bottleneck.store.blocks import Array2D
-from bottleneck.store.contents import Contents, read_contents
-from bottleneck.store.counts import count_status
+from bottleneck.store.contents import Array2D, Contents, read_contents
 from bottleneck.store.foreign import is_foreign, open_foreign
-from bottleneck.store.layout import Layout
-from bottleneck.store.rows import LoadedRows, RowChoice
+from bottleneck.store.format import Layout
 from bottleneck.targets import missing_rows
+
+_COUNTED_ROWS = 1 << 20
+
+
+def count_status(status: NDArray[np.uint8], path: Path) -> dict[RowStatus, int]:
+    """Count rows by status, commonest first.
+
+    Parameters
+    ----------
+    status : ndarray of uint8, shape (n,)
+        Codes.
+    path : Path
+        Their file, for the error.
+
+    Raises
+    ------
+    StoreError
+        For a code this version does not know.
+    """
+    counted = np.zeros(256, np.int64)
+    for start in range(0, len(status), _COUNTED_ROWS):  # bincount makes eight bytes of each
+        counted += np.bincount(status[start : start + _COUNTED_ROWS], minlength=256)
+    found = sorted(np.flatnonzero(counted).tolist(), key=lambda code: -counted[code])
+    unknown = [code for code in found if code > max(RowStatus)]
+    if unknown:
+        raise StoreError(
+            f"{path}: {counted[unknown].sum()} rows have a status this version does not know: "
+            f"{', '.join(map(str, unknown))}",
+            hint="`bottleneck verify --fix` sets them to be computed again; "
+            "or update the package: pip install --upgrade bottleneck-features",
+        )
+    return {RowStatus(code): int(counted[code]) for code in found}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RowChoice:
+    """Finished, labelled rows of a store, without their features.
+
+    Parameters
+    ----------
+    y : ndarray of int32, shape (n,); or of uint8 or float64, shape (n, targets)
+        Index into the store's classes, or the targets that were asked for.
+    rows : ndarray of int64, shape (n,)
+        Row numbers, ascending.
+    keys : list of str
+        Keys, as in the manifest.
+    groups : ndarray of int32, shape (n,)
+        Group codes, -1 for none.
+    failed, unlabelled, pending : int
+        Rows of the split that are left out, and why.
+    """
+
+    y: NDArray[Any]
+    rows: NDArray[np.int64]
+    keys: list[str]
+    groups: NDArray[np.int32]
+    failed: int
+    unlabelled: int
+    pending: int
+
+    def take(self, mask: NDArray[np.bool_]) -> Self:
+        """Keep the rows where ``mask`` (bool, shape (n,)) holds; the counts stay."""
+        kept = np.flatnonzero(mask)
+        return replace(
+            self,
+            y=self.y[kept],
+            rows=self.rows[kept],
+            keys=[self.keys[i] for i in kept],
+            groups=self.groups[kept],
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LoadedRows(RowChoice):
+    """Finished, labelled rows of a store in memory.
+
+    Parameters
+    ----------
+    X : ndarray of float32 or float16, shape (n, dim)
+        Features.
+    """
+
+    X: NDArray[np.floating[Any]]
+
+    def take(self, mask: NDArray[np.bool_]) -> Self:
+        """Keep the rows where ``mask`` (bool, shape (n,)) holds; the counts stay."""
+        return replace(super().take(mask), X=self.X[np.flatnonzero(mask)])
+
 
 _BLOCK_ROWS = 1 << 20
 """Rows looked at together, where a number for each of 100 million would be too much."""

@@ -21,8 +21,7 @@ from bottleneck import writing
 from bottleneck.errors import StoreError
 from bottleneck.status import RowStatus
 from bottleneck.store import system
-from bottleneck.store.format import DIGEST_BYTES, row_checksums
-from bottleneck.store.layout import Extent, Layout
+from bottleneck.store.format import DIGEST_BYTES, Extent, Layout, row_checksums
 
 COMMIT_BYTES = 64 << 20
 """Rows are made durable after this many bytes ..."""

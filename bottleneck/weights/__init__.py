@@ -4,8 +4,7 @@ Nothing here knows a network or imports a framework.
 """
 
 from bottleneck.weights.layout import TAKEN, Layer, Weights
-from bottleneck.weights.reading import is_certainly_weights, is_weights, read
-from bottleneck.weights.releases import Release, release_of
+from bottleneck.weights.reading import Release, is_certainly_weights, is_weights, read, release_of
 
 __all__ = [
     "TAKEN",

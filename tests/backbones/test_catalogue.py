@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bottleneck import backbones
-from bottleneck.backbones.spec import OutputSpec
+from bottleneck.backbones.network import OutputSpec
 from bottleneck.errors import BackboneError, OptionError
 
 

@@ -9,7 +9,7 @@ import pytest
 from bottleneck import backbones, runtimes
 from bottleneck.backbones import BackboneSpec, OutputSpec
 from bottleneck.backbones.keras_scope import isolated
-from bottleneck.runtimes.pooling import preprocessed
+from bottleneck.runtimes.outputs import preprocessed
 
 KERAS = [spec for spec in backbones.catalogue() if spec.family != "efficientnet_lite"]
 SMALL = {

@@ -52,7 +52,7 @@ import sys
 import numpy as np
 from bottleneck import backbones, runtimes
 from bottleneck.backbones import DeclaredInput, OutputSpec
-from bottleneck.extraction.build import build_embedder
+from bottleneck.extraction.run import build_embedder
 
 name, pixels, output, runtime = sys.argv[1:5]
 network = backbones.load(name, declared=DeclaredInput.parse("tf"), backend=runtime)

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from bottleneck import backbones
-from bottleneck.backbones import rescaling
 from bottleneck.backbones.keras_scope import isolated
-from bottleneck.backbones.weights import fingerprint
+from bottleneck.backbones.weights import STDDEV, fingerprint, rescaling_is_needed
 from bottleneck.errors import BackboneError, WeightsError
 
 SIZE = 32
@@ -225,7 +224,7 @@ def made(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("efficientnet")
     plain = shaken("efficientnet_b0", include_top=False)
     plain.get_layer("normalization").set_weights(
-        [np.float32([0.485, 0.456, 0.406]), np.float32(rescaling.STDDEV), np.int32(0)]
+        [np.float32([0.485, 0.456, 0.406]), np.float32(STDDEV), np.int32(0)]
     )
     plain.get_layer("normalization").finalize_state()
     published = write_legacy(plain, folder / "efficientnetb0_notop.h5")
@@ -289,12 +288,12 @@ class TestEfficientNetRescaling:
         assert load("efficientnet_b0", copy).weights.sha256 == ours.weights.sha256
 
     def test_decision(self) -> None:
-        variances = np.square(rescaling.STDDEV)
-        assert rescaling.is_needed(rescaling.STDDEV, None)
-        assert rescaling.is_needed(rescaling.STDDEV, 2)
-        assert not rescaling.is_needed(rescaling.STDDEV, 1)
-        assert not rescaling.is_needed(variances, None)
-        assert not rescaling.is_needed(np.ones(3), None)
+        variances = np.square(STDDEV)
+        assert rescaling_is_needed(STDDEV, None)
+        assert rescaling_is_needed(STDDEV, 2)
+        assert not rescaling_is_needed(STDDEV, 1)
+        assert not rescaling_is_needed(variances, None)
+        assert not rescaling_is_needed(np.ones(3), None)
 
 
 def test_a_counters_width_is_no_weight() -> None:

@@ -88,7 +88,7 @@ def test_a_process_with_number_1_ends_too(tmp_path, colours):
 
 
 def test_handlers_are_put_back_and_ignored_signals_stay_ignored():
-    from bottleneck.cli.signals import Stopped, ended_by_signals
+    from bottleneck.cli.main import Stopped, ended_by_signals
 
     before = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

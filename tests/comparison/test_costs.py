@@ -6,14 +6,13 @@ import pytest
 from fakes import MeanBackbone, fake_embedder
 
 from bottleneck.comparison.alignment import align
-from bottleneck.comparison.costs import cost_of
+from bottleneck.comparison.leaderboard import cost_of
 from bottleneck.extraction import fill_stores
 from bottleneck.extraction.plan import MaxFailed
-from bottleneck.extraction.run_log import log_run
+from bottleneck.extraction.result import log_run
 from bottleneck.options import ExtractOptions
 from bottleneck.progress import Silent
-from bottleneck.runtimes.parts import Parts
-from bottleneck.runtimes.step import CompiledStep
+from bottleneck.runtimes.step import CompiledStep, Parts
 from bottleneck.sources import open_source
 from bottleneck.store import FeatureStore
 from bottleneck.store.runs import append_run, read_runs, runs_path

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.sparse.csgraph import connected_components
 
-from bottleneck.comparison.costs import pareto_front
 from bottleneck.comparison.duplicates import exact_sets, keep_together, near_duplicates
-from bottleneck.comparison.label_errors import doubt_labels
+from bottleneck.comparison.findings import doubt_labels
+from bottleneck.comparison.leaderboard import pareto_front
 from bottleneck.comparison.projection import pca_plane, umap_plane
 from bottleneck.errors import RuntimeUnavailableError
 from bottleneck.heads.rows import ArrayRows

@@ -10,8 +10,7 @@ import pytest
 from evil import EVIL, EVIL_CLASSES, evil_keys
 
 from bottleneck import compare
-from bottleneck.comparison.page import SCRIPTS, render
-from bottleneck.comparison.thumbnails import make_sheet
+from bottleneck.comparison.page import SCRIPTS, make_sheet, render
 
 
 @pytest.fixture
@@ -111,7 +110,7 @@ def test_a_page_without_images_says_why(evil, tmp_path):
 
 def test_a_large_sheet_loses_its_least_wanted(pictures, monkeypatch):
     folder = pictures([f"{i}.png" for i in range(120)])
-    monkeypatch.setattr("bottleneck.comparison.thumbnails._MOST_BYTES", 60_000)
+    monkeypatch.setattr("bottleneck.comparison.page._MOST_BYTES", 60_000)
     keys = [f"{i}.png" for i in reversed(range(120))]
     sheet, places, note = make_sheet([str(folder)], keys)
     kept = [place for place in places if place >= 0]

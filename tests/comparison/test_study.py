@@ -9,7 +9,7 @@ import pytest
 from bottleneck import compare
 from bottleneck.comparison.alignment import align
 from bottleneck.comparison.findings import duplicate_sets, find_twins
-from bottleneck.comparison.outer import make_protocol, predict_outer
+from bottleneck.comparison.out_of_fold import make_protocol, predict_outer
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.store import FeatureStore
 from bottleneck.store.runs import append_run, read_runs

@@ -12,8 +12,9 @@ import pytest
 from decoding import JOB, batches, run
 from traps import CRASH, HANG, BrokenSource, TrapSource, Unportable
 
-from bottleneck.decode import decode_stream, open_decoder, shared
-from bottleneck.decode.watch import Watch
+from bottleneck.decode import decode_stream, open_decoder
+from bottleneck.decode.child import anonymous_file, dump_shared, load_shared
+from bottleneck.decode.workers import Watch
 from bottleneck.errors import WorkerError
 from bottleneck.images import Geometry, decode
 from bottleneck.sources import PixelSource, open_source
@@ -62,7 +63,7 @@ def test_a_crash_costs_exactly_its_image(trapped, crashing):
 
 
 def test_a_hang_costs_its_image_and_is_named_before(trapped, monkeypatch):
-    monkeypatch.setattr("bottleneck.decode.watch.STALL_SECONDS", 0.3)
+    monkeypatch.setattr("bottleneck.decode.workers.STALL_SECONDS", 0.3)
     source, notes = trapped(_7=HANG, _21=HANG), []
     name = source.manifest.keys.__getitem__
     status, pixels, messages = run(start(source, timeout=1.0, name=name, note=notes.append))
@@ -114,7 +115,7 @@ def test_a_worker_that_others_kill_costs_nothing(trapped):
 
 
 def test_a_decoder_that_crashes_on_everything_stops_the_run(trapped, monkeypatch):
-    monkeypatch.setattr("bottleneck.decode.processes._CRASHES_BEFORE_ANY", 3)
+    monkeypatch.setattr("bottleneck.decode.workers._CRASHES_BEFORE_ANY", 3)
     with pytest.raises(WorkerError, match="crashed on 3 images and decoded none: SIGSEGV"):
         run(start(trapped(**{f"_{row}": CRASH for row in range(40)})))
 
@@ -166,9 +167,9 @@ def test_pixels_in_memory_stay_in_this_process():
 
 def test_arrays_travel_once_and_are_not_copied(folder):
     manifest = open_source([str(folder)]).manifest
-    descriptor = shared.anonymous_file("test")
-    shared.dump({"manifest": manifest, "text": "x"}, descriptor)
-    loaded = shared.load(descriptor)
+    descriptor = anonymous_file("test")
+    dump_shared({"manifest": manifest, "text": "x"}, descriptor)
+    loaded = load_shared(descriptor)
     os.close(descriptor)
     assert loaded["manifest"].keys == manifest.keys
     assert loaded["manifest"].sha256 == manifest.sha256
@@ -230,7 +231,7 @@ def alive(pid):
 
 def test_the_clock_of_an_image_stands_still_while_a_worker_is_replaced(trapped, monkeypatch):
     """A crash is no time-out, however long a new worker takes to start."""
-    from bottleneck.decode.processes import ProcessDecoder
+    from bottleneck.decode.workers import ProcessDecoder
 
     replace = ProcessDecoder._replace
 

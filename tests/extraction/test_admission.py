@@ -10,7 +10,7 @@ from bottleneck import backbones, runtimes
 from bottleneck.backbones import DeclaredInput, OutputSpec
 from bottleneck.errors import BackboneError
 from bottleneck.extraction.admission import admit, pictures
-from bottleneck.extraction.build import build_embedder
+from bottleneck.extraction.run import build_embedder
 
 
 @pytest.fixture(autouse=True)

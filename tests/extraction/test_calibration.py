@@ -3,7 +3,7 @@ import pytest
 from fakes import write_png
 
 from bottleneck.errors import ManifestError
-from bottleneck.extraction.calibration import calibration_images
+from bottleneck.extraction.run import calibration_images
 from bottleneck.images import Geometry
 from bottleneck.sources import open_source
 

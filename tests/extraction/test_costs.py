@@ -10,8 +10,7 @@ from fakes import MeanBackbone, fake_embedder
 from bottleneck.extraction import fill_stores
 from bottleneck.extraction.plan import MaxFailed
 from bottleneck.progress import Silent
-from bottleneck.runtimes.parts import Parts
-from bottleneck.runtimes.step import CompiledStep
+from bottleneck.runtimes.step import CompiledStep, Parts
 from bottleneck.sources import open_source
 from bottleneck.store import FeatureStore
 

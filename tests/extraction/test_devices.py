@@ -17,7 +17,7 @@ from bottleneck.errors import (
 )
 from bottleneck.extraction.device_processes import DeviceProcesses
 from bottleneck.extraction.device_worker import SharedBlock
-from bottleneck.extraction.network import NetworkOrder, on_devices
+from bottleneck.extraction.embedder import NetworkOrder, on_devices
 from bottleneck.runtimes import Overlapping
 from bottleneck.store import FeatureStore
 
@@ -199,7 +199,7 @@ def test_devices_that_make_no_sense():
 
 
 def test_a_gpu_is_alone_in_its_process(monkeypatch):
-    from bottleneck.extraction.network import _environment
+    from bottleneck.extraction.embedder import _environment
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert _environment(1)["CUDA_VISIBLE_DEVICES"] == "1"

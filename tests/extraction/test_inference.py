@@ -48,7 +48,7 @@ def test_two_networks_take_turns_and_each_row_ends_once(source):
 
 
 def test_whoever_stops_early_ends_the_workers(source, monkeypatch):
-    from bottleneck.decode.threads import ThreadDecoder
+    from bottleneck.decode.workers import ThreadDecoder
 
     closed = []
     close = ThreadDecoder.close

@@ -7,8 +7,8 @@ from PIL import Image
 
 from bottleneck.errors import OptionError
 from bottleneck.extraction import fill_stores
+from bottleneck.extraction.engine import viewed
 from bottleneck.extraction.plan import MaxFailed
-from bottleneck.extraction.views import viewed
 from bottleneck.heads.selection.splits import folds
 from bottleneck.images import Drawing, Geometry, decode, decode_all, make_view
 from bottleneck.manifest import Manifest

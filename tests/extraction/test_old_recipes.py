@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bottleneck.extraction.build import build_embedder, rebuild_embedder
+from bottleneck.extraction.run import build_embedder, rebuild_embedder
 from bottleneck.fingerprint import fingerprint
 from bottleneck.recipe import Recipe
 

@@ -1,7 +1,7 @@
 import pytest
 
 from bottleneck.cli.progress import profile
-from bottleneck.extraction.profile import limit
+from bottleneck.extraction.result import limit
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from faults.shim import KINDS, Call, Kind, Op, Plan
 from faults.world import World
 
 from bottleneck.store import FeatureStore
-from bottleneck.store.layout import Layout
+from bottleneck.store.format import Layout
 
 EXPLAINED = ("StoreError", "StoreLockedError")
 """What an error of the disk may look like to a person."""

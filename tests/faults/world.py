@@ -16,7 +16,7 @@ from bottleneck.extraction import Embedder
 from bottleneck.images import Geometry
 from bottleneck.manifest import Manifest
 from bottleneck.recipe import Recipe
-from bottleneck.sources.listing import Listing
+from bottleneck.sources.base import Listing
 from bottleneck.status import RowStatus
 
 SIDE = 16

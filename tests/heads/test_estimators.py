@@ -22,7 +22,7 @@ from bottleneck.heads import (
 )
 from bottleneck.heads.rows import ArrayRows, FileRows, rows_of
 from bottleneck.store import FeatureStore
-from bottleneck.store.blocks import StackedRows
+from bottleneck.store.contents import StackedRows
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:600] / 16, Y[:600]
@@ -126,7 +126,7 @@ def test_the_curvature_only_changes_the_way(kind, standardize, monkeypatch):
         options = {"tol": 1e-7, "standardize": standardize, "C": 3.0}
         plain = kind(**options).fit(X_, y)
         with monkeypatch.context() as patch:
-            patch.setattr("bottleneck.heads.solver.lockstep.WORTH_ROWS", 0)
+            patch.setattr("bottleneck.heads.solver.lockstep.CURVATURE_MIN_ROWS", 0)
             guided = kind(**options).fit(X_, y)
             patch.setattr("bottleneck.heads.solver.curvature._MAX_COUPLED", 0)
             uncoupled = kind(**options).fit(X_, y)

@@ -32,11 +32,10 @@ from bottleneck.heads import (
     select,
 )
 from bottleneck.heads.rows import ArrayRows
-from bottleneck.heads.selection.settings import parse_settings
-from bottleneck.heads.solver.losses import logistic, logistic_each, softmax
+from bottleneck.heads.selection.grid import parse_settings
+from bottleneck.heads.solver.engine import logistic, logistic_each, softmax
 from bottleneck.heads.solver.row_pass import passes
-from bottleneck.heads.solver.scaling import standardise
-from bottleneck.heads.solver.weighting import Weighting
+from bottleneck.heads.solver.scaling import Weighting, standardise
 
 
 def blobs(n: int, d: int, k: int, apart: float) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -12,7 +12,7 @@ from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads import Head, folds, head_kind, select
 from bottleneck.heads.kinds.imported import classifier_class
 from bottleneck.heads.onnx import onnx_model
-from bottleneck.heads.selection.settings import parse_settings
+from bottleneck.heads.selection.grid import parse_settings
 from bottleneck.judge import judge_head
 
 

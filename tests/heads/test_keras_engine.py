@@ -14,12 +14,17 @@ from bottleneck.backbones.keras_scope import import_training_keras
 from bottleneck.errors import OptionError
 from bottleneck.heads import Head, select
 from bottleneck.heads.rows import ArrayRows
-from bottleneck.heads.solver.engine import Work, numpy_engine
+from bottleneck.heads.solver.engine import (
+    LOGISTIC,
+    LOGISTIC_EACH,
+    SOFTMAX,
+    SQUARED_HINGE,
+    Work,
+    numpy_engine,
+)
 from bottleneck.heads.solver.keras_engine import KerasEngine, _padded
-from bottleneck.heads.solver.losses import LOGISTIC, LOGISTIC_EACH, SOFTMAX, SQUARED_HINGE
 from bottleneck.heads.solver.row_pass import passes
-from bottleneck.heads.solver.scaling import Scaling
-from bottleneck.heads.solver.weighting import Weighting
+from bottleneck.heads.solver.scaling import Scaling, Weighting
 
 CASES = [(SOFTMAX, 10), (SQUARED_HINGE, 10), (SQUARED_HINGE, 1), (LOGISTIC, 1), (LOGISTIC_EACH, 3)]
 

@@ -9,7 +9,7 @@ import pytest
 
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads import Head, MultilayerPerceptron, select
-from bottleneck.heads.kinds.mlp_training import _unscaled, batches, build
+from bottleneck.heads.kinds.mlp import _unscaled, batches, build
 from bottleneck.heads.onnx import write_onnx
 from bottleneck.heads.rows import ArrayRows, FileRows
 
@@ -197,7 +197,7 @@ def test_settings_are_checked(digits, settings, message):
 
 
 def test_a_training_that_diverges_says_so(digits, monkeypatch):
-    monkeypatch.setattr("bottleneck.heads.kinds.mlp_training._loss", lambda *_: float("nan"))
+    monkeypatch.setattr("bottleneck.heads.kinds.mlp._loss", lambda *_: float("nan"))
     with pytest.raises(HeadError, match="training diverged: give a smaller lr"):
         select(
             digits.X, digits.y, classes=digits.classes, keys=digits.keys, n_folds=0, head="mlp",
@@ -207,7 +207,7 @@ def test_a_training_that_diverges_says_so(digits, monkeypatch):
 
 def test_of_a_training_that_diverges_late_the_best_epoch_is_kept(digits, monkeypatch):
     losses = iter([1.0, 0.5, float("nan")])
-    monkeypatch.setattr("bottleneck.heads.kinds.mlp_training._loss", lambda *_: next(losses))
+    monkeypatch.setattr("bottleneck.heads.kinds.mlp._loss", lambda *_: next(losses))
     head = MultilayerPerceptron(hidden=4, epochs=5).fit(digits.X, digits.y)
     assert (head.epoch_, head.losses_[:2]) == (2, [1.0, 0.5])
 

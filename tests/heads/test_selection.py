@@ -66,7 +66,7 @@ def test_strengths_along_a_path_end_where_each_alone_does(digits, kind, monkeypa
     values = np.logspace(-4, 1, 6)
     everyone = np.ones((1, len(digits.y)), bool)
     for least in (10**9, 0):
-        monkeypatch.setattr("bottleneck.heads.solver.lockstep.WORTH_ROWS", least)
+        monkeypatch.setattr("bottleneck.heads.solver.lockstep.CURVATURE_MIN_ROWS", least)
         sweep, about = head_kind(kind).sweep, {"gap": 1e-7}
         with passes(ArrayRows(digits.X)) as opened:
             path = sweep(opened, digits.y, 10, everyone, values=values, **about)

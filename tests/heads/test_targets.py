@@ -26,8 +26,7 @@ from bottleneck.heads import (
     select,
 )
 from bottleneck.heads.onnx import write_onnx
-from bottleneck.heads.selection.target_scores import average_precision, r2, r2_of_each
-from bottleneck.heads.selection.targets import strata
+from bottleneck.heads.selection.targets import average_precision, r2, r2_of_each, strata
 from bottleneck.judge import judge_targets
 
 LABELS = ("even", "round", "large")

@@ -14,7 +14,7 @@ from PIL import ImageFile
 
 from bottleneck.errors import ImageError
 from bottleneck.images import DECODER, Geometry, decode
-from bottleneck.images.quiet import quiet_pillow
+from bottleneck.images.failures import quiet_pillow
 
 
 def pillow_warning():

@@ -7,8 +7,7 @@ import pytest
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
-from bottleneck.judge.best import ALPHA, p_against_best
-from bottleneck.judge.paired import mcnemar
+from bottleneck.judge.tests import ALPHA, mcnemar, p_against_best
 
 
 @pytest.fixture(autouse=True)

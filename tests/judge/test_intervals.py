@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bottleneck.judge.intervals import RowScores, class_intervals, share_interval
-from bottleneck.judge.resampling import units_of
+from bottleneck.judge.intervals import RowScores, class_intervals, share_interval, units_of
 from bottleneck.judge.scores import judge
 
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1")

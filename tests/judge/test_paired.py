@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from bottleneck.errors import OptionError
-from bottleneck.judge.paired import PairedDifference, mcnemar
+from bottleneck.judge.tests import PairedDifference, mcnemar
 
 
 def discordant(b, c, both=50, neither=20):

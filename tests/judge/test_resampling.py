@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bottleneck.judge.resampling import drawn_counts, drawn_means, percentile_interval, units_of
+from bottleneck.judge.intervals import drawn_counts, drawn_means, percentile_interval, units_of
 
 
 def test_draws_are_rows_drawn_with_replacement():

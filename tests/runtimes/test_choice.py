@@ -95,7 +95,7 @@ def test_wrong_names_and_precisions(machine):
     ("device", "expected"), [("cpu", None), (None, 0), ("gpu", 0), ("gpu:3", 3)]
 )
 def test_devices_by_name(device, expected):
-    from bottleneck.runtimes.place import gpu_index
+    from bottleneck.runtimes.protocol import gpu_index
 
     assert gpu_index(device) == expected
     with pytest.raises(OptionError, match="'tpu'"):

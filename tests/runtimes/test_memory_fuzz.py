@@ -7,9 +7,8 @@ import pytest
 
 from bottleneck.errors import DeviceMemoryError
 from bottleneck.extraction.forward import Forward, lagging
-from bottleneck.runtimes.parts import Parts
 from bottleneck.runtimes.protocol import Pending
-from bottleneck.runtimes.step import CompiledStep
+from bottleneck.runtimes.step import CompiledStep, Parts
 
 TRIALS = 400
 

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from bottleneck.runtimes.parts import Parts
+from bottleneck.runtimes.step import Parts
 
 
 def numbered(count):

@@ -8,8 +8,7 @@ import pytest
 from bottleneck.errors import DeviceMemoryError
 from bottleneck.extraction.forward import Forward, best_batch_size
 from bottleneck.runtimes import Overlapping
-from bottleneck.runtimes.memory import out_of_memory
-from bottleneck.runtimes.step import CompiledStep
+from bottleneck.runtimes.step import CompiledStep, out_of_memory
 
 
 def step(compute, **options):

@@ -7,7 +7,7 @@ import pytest
 
 ov = pytest.importorskip("openvino", reason="openvino is not installed")
 
-from bottleneck.runtimes.transposes import sink_transposes  # noqa: E402
+from bottleneck.runtimes.openvino import sink_transposes  # noqa: E402
 
 ops = ov.opset13
 LAST, FIRST = (0, 2, 3, 1), (0, 3, 1, 2)

@@ -487,11 +487,11 @@ def test_damage_in_a_row_group_fails_its_rows(tmp_path, rng):
 
 
 def test_row_groups_larger_than_the_bound_are_read_in_pieces(tmp_path, rng, monkeypatch):
-    from bottleneck.sources import row_groups
+    from bottleneck.sources import parquet_file
 
-    monkeypatch.setattr(row_groups, "_WHOLE", 50_000)
-    monkeypatch.setattr(row_groups, "_PIECE", 20_000)
-    monkeypatch.setattr(row_groups, "_KEPT", 60_000)
+    monkeypatch.setattr(parquet_file, "_WHOLE", 50_000)
+    monkeypatch.setattr(parquet_file, "_PIECE", 20_000)
+    monkeypatch.setattr(parquet_file, "_KEPT", 60_000)
     images = [rng.bytes(int(n)) for n in rng.integers(500, 3000, 400)]
     path = tmp_path / "x.parquet"
     parquet.write_table(pa.table({"image": images}), path, row_group_size=200)

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from bottleneck.sources import open_source
-from bottleneck.sources.listing import Listing, join
+from bottleneck.sources.base import Listing, join
 
 FILES = (
     *("p/cat/1.png", "p/cat/2.svg", "p/cat/3.SVG", "p/dog/1.png", "p/dog/scan.dcm"),

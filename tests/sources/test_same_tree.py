@@ -6,8 +6,8 @@ import pytest
 import written
 from written import Row
 
+from bottleneck.sources.base import Listing
 from bottleneck.sources.kinds import kind_of, kinds
-from bottleneck.sources.listing import Listing
 from bottleneck.sources.survey import Survey
 
 ROWS = [

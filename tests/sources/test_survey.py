@@ -7,7 +7,7 @@ from fakes import write_png
 from bottleneck import api
 from bottleneck.manifest import Manifest
 from bottleneck.sources import Survey
-from bottleneck.sources.listing import Listing
+from bottleneck.sources.base import Listing
 
 
 class Listed:

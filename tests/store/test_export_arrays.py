@@ -7,7 +7,7 @@ import pytest
 
 from bottleneck.errors import OptionError, StoreError
 from bottleneck.store import FeatureStore
-from bottleneck.store.export_arrays import export_arrays
+from bottleneck.store.export import export_arrays
 
 
 @pytest.fixture

@@ -11,12 +11,11 @@ from sklearn.exceptions import ConvergenceWarning
 from bottleneck.heads.kinds.estimator import LinearClassifier
 from bottleneck.heads.rows import Rows
 from bottleneck.heads.solver.curvature import diagonal
+from bottleneck.heads.solver.engine import Loss
 from bottleneck.heads.solver.lockstep import GAP, solve, with_curvature
-from bottleneck.heads.solver.losses import Loss
 from bottleneck.heads.solver.objective import Problem, Solution, StackedObjective
 from bottleneck.heads.solver.row_pass import passes
-from bottleneck.heads.solver.scaling import no_scaling, standardise
-from bottleneck.heads.solver.weighting import Weighting
+from bottleneck.heads.solver.scaling import Weighting, no_scaling, standardise
 
 
 class Descent:

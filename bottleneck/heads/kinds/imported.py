@@ -19,11 +19,41 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from bottleneck.errors import HeadError, OptionError
-from bottleneck.heads.kind import DamagedWeightsError, Params, Task, TrainingData, Weights
-from bottleneck.heads.kinds.estimator_kind import columns_of
+from bottleneck.heads.kind import DamagedWeightsError, Learned, Params, Task, TrainingData
+from bottleneck.heads.kinds.estimator import columns_of
 from bottleneck.heads.rows import Rows
-from bottleneck.heads.skops_file import dump, load
 from bottleneck.heads.solver.engine import EngineName
+
+
+def dump(estimator: Any) -> bytes:
+    """Write a fitted pipeline as skops does, without pickle.
+
+    Raises
+    ------
+    HeadError
+        For what skops would not read without being told to trust it.
+    """
+    from skops import io
+
+    content: bytes = io.dumps(estimator)
+    untrusted = io.get_untrusted_types(data=content)
+    if untrusted:
+        raise HeadError(
+            f"cannot save this head without pickle: it holds {', '.join(untrusted)}",
+            hint="Choose another classifier; the catalogue's heads can always be saved.",
+        )
+    return content
+
+
+def load(content: bytes) -> Any:
+    """Read what :func:`dump` wrote; builds types that skops trusts by itself, no others."""
+    from skops import io
+
+    untrusted = io.get_untrusted_types(data=content)
+    if untrusted:
+        raise HeadError(f"the head holds types that are not trusted: {', '.join(untrusted)}")
+    return io.loads(content)
+
 
 _COPIES = 3
 """Matrices in memory at once: the rows, those of a fold, and them standardised."""
@@ -91,7 +121,7 @@ class ImportedKind:
         Raises
         ------
         HeadError
-            As :func:`bottleneck.heads.skops_file.dump`.
+            As :func:`bottleneck.heads.kinds.imported.dump`.
         OptionError
             For an unknown classifier or parameter.
         """
@@ -111,11 +141,11 @@ class ImportedKind:
         )
         yield ImportedTrainer(self.name, data, matrix)
 
-    def weights(self, estimator: Any) -> Weights:
+    def weights(self, estimator: Any) -> Learned:
         """Return what skops writes."""
-        return Weights(whole=dump(estimator))
+        return Learned(whole=dump(estimator))
 
-    def restore(self, weights: Weights, task: Task, params: Params, outputs: int, dim: int) -> Any:
+    def restore(self, weights: Learned, task: Task, params: Params, outputs: int, dim: int) -> Any:
         """Read a classifier that skops wrote; whatever it raises is damage."""
         if weights.whole is None:
             raise DamagedWeightsError(f"no estimator of {self.name}")

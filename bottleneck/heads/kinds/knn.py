@@ -9,12 +9,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.errors import OptionError
-from bottleneck.heads.kind import DamagedWeightsError, Params, Scored, Task, TrainingData, Weights
-from bottleneck.heads.kinds.estimator import StreamingClassifier, StreamingEstimator
-from bottleneck.heads.kinds.estimator_kind import EstimatorKind, EstimatorScored, EstimatorTrainer
+from bottleneck.heads.kind import (
+    DamagedWeightsError,
+    Learned,
+    Params,
+    Scored,
+    Task,
+    TrainingData,
+)
+from bottleneck.heads.kinds.estimator import (
+    EstimatorKind,
+    EstimatorScored,
+    EstimatorTrainer,
+    StreamingClassifier,
+    StreamingEstimator,
+)
 from bottleneck.heads.kinds.linear_kind import taken
 from bottleneck.heads.rows import ArrayRows, Rows, SubsetRows
-from bottleneck.heads.selection.target_scores import score_of
+from bottleneck.heads.selection.targets import score_of
 from bottleneck.heads.solver.neighbor_search import nearest_rows, require_distances
 
 
@@ -220,12 +232,12 @@ class NeighborsKind(EstimatorKind):
         """Search once for all numbers of neighbours."""
         yield NeighborsTrainer(self, data)
 
-    def weights(self, estimator: Any) -> Weights:
+    def weights(self, estimator: Any) -> Learned:
         """Return the rows and what is known of them."""
         known = "codes" if hasattr(estimator, "codes_") else "targets"
-        return Weights({"rows": estimator.rows_, known: getattr(estimator, f"{known}_")})
+        return Learned({"rows": estimator.rows_, known: getattr(estimator, f"{known}_")})
 
-    def restore(self, weights: Weights, task: Task, params: Params, outputs: int, dim: int) -> Any:
+    def restore(self, weights: Learned, task: Task, params: Params, outputs: int, dim: int) -> Any:
         """Put the rows back."""
         known = "codes" if task == "classes" else "targets"
         rows, of_rows = taken(weights, ("rows", known))

@@ -6,15 +6,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bottleneck.heads.features import BLOCK_ROWS
 from bottleneck.heads.kind import Params, Task
-from bottleneck.heads.kinds.estimator import LinearClassifier, probabilities
-from bottleneck.heads.kinds.estimator_kind import EstimatorKind, linear_layer, number_of
-from bottleneck.heads.rows import FloatArray
-from bottleneck.heads.solver.class_means import class_means, weights_of_classes
+from bottleneck.heads.kinds.estimator import (
+    EstimatorKind,
+    LinearClassifier,
+    linear_layer,
+    number_of,
+    probabilities,
+)
+from bottleneck.heads.rows import BLOCK_ROWS, FloatArray
+from bottleneck.heads.solver.moments import class_means, weights_of_classes
 from bottleneck.heads.solver.row_pass import Pass, passes, sum_of
-from bottleneck.heads.solver.scaling import require_range, standardise
-from bottleneck.heads.solver.weighting import Weighting
+from bottleneck.heads.solver.scaling import Weighting, require_range, standardise
 
 
 class LinearDiscriminant(LinearClassifier):

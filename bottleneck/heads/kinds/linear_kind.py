@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import OptionError
-from bottleneck.heads.kind import DamagedWeightsError, Params, Task, TrainingData, Weights
+from bottleneck.heads.kind import DamagedWeightsError, Learned, Params, Task, TrainingData
 from bottleneck.heads.selection.grid import check_grid
-from bottleneck.heads.selection.target_scores import score_of
+from bottleneck.heads.selection.targets import score_of
 from bottleneck.heads.solver.engine import EngineName
 from bottleneck.heads.solver.engines import engine_named, engine_note
 from bottleneck.heads.solver.lockstep import GAP
@@ -119,11 +119,11 @@ class LinearKind:
         with passes(data.rows, threads=data.jobs, engine=engine) as run:
             yield LockstepTrainer(self, data, run)
 
-    def weights(self, estimator: Any) -> Weights:
+    def weights(self, estimator: Any) -> Learned:
         """Return coefficients and intercepts."""
-        return Weights({"coef": estimator.coef_, "intercept": estimator.intercept_})
+        return Learned({"coef": estimator.coef_, "intercept": estimator.intercept_})
 
-    def restore(self, weights: Weights, task: Task, params: Params, outputs: int, dim: int) -> Any:
+    def restore(self, weights: Learned, task: Task, params: Params, outputs: int, dim: int) -> Any:
         """Put coefficients and intercepts back."""
         coef, intercept = taken(weights, ("coef", "intercept"))
         plain = coef.dtype == intercept.dtype == np.float64 and coef.ndim == 2
@@ -154,7 +154,7 @@ class LinearKind:
         return [(estimator.coef_.T, estimator.intercept_)]
 
 
-def taken(weights: Weights, names: Sequence[str]) -> list[NDArray[Any]]:
+def taken(weights: Learned, names: Sequence[str]) -> list[NDArray[Any]]:
     """Take arrays by name, all of them there and finite."""
     missing = set(names) - weights.arrays.keys()
     if missing:

@@ -13,11 +13,11 @@ from bottleneck.heads.kinds.estimator import (
     probabilities,
 )
 from bottleneck.heads.kinds.linear_kind import LinearKind
+from bottleneck.heads.solver.engine import LOGISTIC, LOGISTIC_EACH, SOFTMAX, Loss
 from bottleneck.heads.solver.lockstep import GAP
-from bottleneck.heads.solver.losses import LOGISTIC, LOGISTIC_EACH, SOFTMAX, Loss
 from bottleneck.heads.solver.row_pass import Pass
+from bottleneck.heads.solver.scaling import Weighting
 from bottleneck.heads.solver.sweep import Swept, sweep
-from bottleneck.heads.solver.weighting import Weighting
 
 
 class LogisticRegression(DescentClassifier):

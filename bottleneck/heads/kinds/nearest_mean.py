@@ -6,12 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.heads.kind import Params, Task
-from bottleneck.heads.kinds.estimator import LinearClassifier
-from bottleneck.heads.kinds.estimator_kind import EstimatorKind, linear_layer
-from bottleneck.heads.solver.class_means import class_means
+from bottleneck.heads.kinds.estimator import EstimatorKind, LinearClassifier, linear_layer
+from bottleneck.heads.solver.moments import class_means
 from bottleneck.heads.solver.row_pass import passes
-from bottleneck.heads.solver.scaling import standardise
-from bottleneck.heads.solver.weighting import Weighting
+from bottleneck.heads.solver.scaling import Weighting, standardise
 
 
 class NearestMean(LinearClassifier):

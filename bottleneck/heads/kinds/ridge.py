@@ -10,12 +10,11 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from bottleneck.heads.kind import Params, Task
 from bottleneck.heads.kinds.estimator import LinearClassifier, StreamingEstimator, linear_scores
 from bottleneck.heads.kinds.linear_kind import LinearKind
-from bottleneck.heads.solver.gram import gram_moments
+from bottleneck.heads.solver.moments import gram_moments
 from bottleneck.heads.solver.ridge_path import LeaveOneOut, RidgePath
 from bottleneck.heads.solver.row_pass import Pass, passes
-from bottleneck.heads.solver.scaling import scaled_targets, standardise
+from bottleneck.heads.solver.scaling import Weighting, scaled_targets, standardise
 from bottleneck.heads.solver.sweep import Swept, sweep_ridge
-from bottleneck.heads.solver.weighting import Weighting
 
 
 class RidgeClassifier(LinearClassifier):

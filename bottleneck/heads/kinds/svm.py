@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from bottleneck.heads.kind import Params, Task
 from bottleneck.heads.kinds.descent import DescentClassifier
 from bottleneck.heads.kinds.linear_kind import LinearKind
-from bottleneck.heads.solver.losses import SQUARED_HINGE, Loss
+from bottleneck.heads.solver.engine import SQUARED_HINGE, Loss
 from bottleneck.heads.solver.row_pass import Pass
 from bottleneck.heads.solver.sweep import Swept, sweep
 

@@ -1,6 +1,9 @@
-"""Grids of strengths as people type them: ``1e-4:1e1:10`` or ``0.01,0.1,1``."""
+"""Grids of strengths and settings of heads as people type them."""
 
+import json
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from bottleneck.errors import OptionError
 
@@ -87,3 +90,40 @@ def _number(part: str, text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise OptionError(f"expected positive finite values, got {part!r} in {text!r}", hint=_HINT)
     return value
+
+
+_SETTING_HINT = "For example --head sklearn.svm.SVC --set kernel=rbf."
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Read ``name=value`` pairs; a value is JSON (``0.1``, ``true``, ``[1, 2]``), else text.
+
+    Raises
+    ------
+    OptionError
+        For a text without ``=``, and for numbers that are not finite.
+    """
+    settings: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise OptionError(f"expected name=value, got {text!r}", hint=_SETTING_HINT)
+        try:
+            settings[name] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[name] = value
+        if not _finite(settings[name]):
+            raise OptionError(
+                f"expected finite numbers, got {text!r}",
+                hint="Head files hold plain JSON, which has no infinity; a large number such as"
+                " 1e10 does the same.",
+            )
+    return settings
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)

@@ -1,4 +1,12 @@
-"""Model selection: choose a head's parameters by cross-validation, then fit on all rows."""
+"""Model selection: choose a head's parameters by cross-validation, then fit on all rows.
+
+Probabilities of scores that are none: one temperature, fitted on rows left out.
+
+``softmax(scores / temperature)`` with the temperature of the least log loss (C. Guo et al., On
+Calibration of Modern Neural Networks, ICML 2017, section 4.2). One number for all classes, so
+that the likeliest class stays the one of the highest score; scores are of heads that were not
+fitted on the row, since those on a head's own rows are too sure.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,26 +16,132 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.errors import HeadError, OptionError
-from bottleneck.heads.features import as_feature_rows, require_finite
 from bottleneck.heads.head import Head
 from bottleneck.heads.kind import HeadKind, Params, Scored, Task, Trainer, TrainingData
 from bottleneck.heads.registry import head_kind
-from bottleneck.heads.rows import Rows
-from bottleneck.heads.selection.calibration import fit_temperature, two_columns
-from bottleneck.heads.selection.curves import few_shots, learning_curve
-from bottleneck.heads.selection.nested import nested_scores
-from bottleneck.heads.selection.rules import (
-    check_protocol,
-    choose,
-    edge_note,
-    present_classes,
-    thin_classes,
-)
+from bottleneck.heads.rows import Rows, as_feature_rows, require_finite
+from bottleneck.heads.selection.estimates import few_shots, learning_curve, nested_scores
 from bottleneck.heads.selection.splits import folds
-from bottleneck.heads.selection.target_scores import METRICS
-from bottleneck.heads.selection.targets import checked_targets, strata, task_of_targets
+from bottleneck.heads.selection.targets import METRICS, checked_targets, strata, task_of_targets
 from bottleneck.heads.solver.engine import EngineName
 from bottleneck.heads.solver.engines import require_engine
+
+_WIDEST = 12.0
+"""Natural logarithm of the largest factor between scores and logits."""
+
+
+def two_columns(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return one column of scores as its negative and itself, more columns as they are."""
+    return np.concatenate([-scores, scores], axis=1) if scores.shape[1] == 1 else scores
+
+
+def fit_temperature(scores: NDArray[np.float64], y: NDArray[np.int64]) -> float:
+    """Find the temperature of the least log loss.
+
+    Parameters
+    ----------
+    scores : ndarray of float64, shape (n, classes)
+        Of rows the heads were not fitted on.
+    y : ndarray of int64, shape (n,)
+        Codes.
+
+    Returns
+    -------
+    float
+        Above zero; infinite certainty or none is cut off at a factor of e^12.
+    """
+    from scipy.optimize import minimize_scalar
+
+    behind = scores - scores[np.arange(len(y)), y][:, None]
+
+    # Convex in the factor 1 / temperature, so that there is one minimum in its logarithm too.
+    def loss(log_factor: float) -> float:
+        logits = np.exp(log_factor) * behind
+        top = logits.max(axis=1)
+        return float(np.mean(top + np.log(np.exp(logits - top[:, None]).sum(axis=1))))
+
+    found = minimize_scalar(loss, bounds=(-_WIDEST, _WIDEST), method="bounded")
+    return float(np.exp(-found.x))
+
+
+def check_protocol(candidates: int, parameter: str, n_folds: int, jobs: int) -> None:
+    """Refuse to choose among candidates without folds, and to work without threads.
+
+    Raises
+    ------
+    OptionError
+    """
+    if jobs == 0:
+        raise OptionError("expected 1 or more jobs, or -1 for all cores, got 0")
+    if n_folds == 0 and candidates > 1:
+        raise OptionError(
+            f"expected 2 or more folds to choose among {candidates} values of {parameter}, got 0",
+            hint=f"Give one value of {parameter} to fit without cross-validation.",
+        )
+
+
+def present_classes(
+    n: int, y: ArrayLike, classes: Sequence[str], keys: Sequence[str]
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return the names of the classes with rows, and each row's index into them.
+
+    Raises
+    ------
+    HeadError
+        For no rows, arrays that do not fit together, or fewer than two classes.
+    """
+    store_codes = np.asarray(y)
+    if n == 0:
+        raise HeadError(
+            "expected labelled training rows, got none",
+            hint="See `bottleneck info` for how many rows are done and labelled.",
+        )
+    if store_codes.shape != (n,) or len(keys) != n:
+        raise HeadError(
+            f"expected a label and a key for each of {n} rows,"
+            f" got labels of shape {store_codes.shape} and {len(keys)} keys"
+        )
+    present, codes = np.unique(store_codes, return_inverse=True)
+    if present[0] < 0 or present[-1] >= len(classes):
+        raise HeadError(
+            f"expected labels from 0 to {len(classes) - 1}, got {present[0]} to {present[-1]}",
+            hint="Leave unlabelled rows (-1) out.",
+        )
+    names = tuple(classes[code] for code in present)
+    if len(names) < 2:
+        raise HeadError(
+            f"expected rows of two or more classes, got {n} rows of {names[0]!r} only",
+            hint="A head tells classes apart; give it images of another class.",
+        )
+    return names, codes.astype(np.int64)
+
+
+def choose(cv: Sequence[Mapping[str, Any]], prefers: str, one_se_folds: int | None) -> int:
+    """Return the place of the highest mean, of equals the preferred; or of one within its error."""
+    top = max(cv, key=lambda entry: float(entry["mean"]))
+    # Means of the same accuracies may differ in the last bit.
+    margin = 1e-12 if one_se_folds is None else float(top["std"]) / one_se_folds**0.5
+    good = [at for at, entry in enumerate(cv) if entry["mean"] >= top["mean"] - margin]
+    return good[0] if prefers == "smallest" else good[-1]
+
+
+def thin_classes(codes: NDArray[np.int64], names: tuple[str, ...], n_folds: int) -> list[str]:
+    """Note the classes with fewer rows than folds."""
+    counts = np.bincount(codes)
+    thin = [names[i] for i in np.flatnonzero(counts < n_folds)]
+    if not thin:
+        return []
+    shown = ", ".join(thin[:5]) + (", ..." if len(thin) > 5 else "")
+    return [f"classes with fewer rows than the {n_folds} folds: {len(thin)} ({shown})"]
+
+
+def edge_note(parameter: str, best: float, values: Sequence[float]) -> list[str]:
+    """Note that the best value is the first or the last one tried."""
+    if len(values) > 1 and best in (values[0], values[-1]):
+        side = "smallest" if best == values[0] else "largest"
+        told = f"the best {parameter}={best:g} is the {side} of the grid"
+        return [f"{told}; a wider grid may do better"]
+    return []
 
 
 def select(
@@ -95,13 +209,13 @@ def select(
         took no part in it. About three times the work.
     curve : sequence of float
         Shares of the rows to also fit the chosen parameters on, see
-        :func:`~bottleneck.heads.selection.curves.learning_curve`.
+        :func:`~bottleneck.heads.selection.estimates.learning_curve`.
     shots : sequence of int
         Rows per class to also fit them on, see
-        :func:`~bottleneck.heads.selection.curves.few_shots`.
+        :func:`~bottleneck.heads.selection.estimates.few_shots`.
     calibrate : bool
         Also find the temperature that makes probabilities of the scores, see
-        :mod:`bottleneck.heads.selection.calibration`.
+        :mod:`bottleneck.heads.selection.model_selection`.
     engine : {"numpy", "keras"}
         What losses and gradients are computed with: NumPy, or Keras on whatever backend and
         device it has, which is for GPUs: sums agree to float32 rounding. Heads that have one

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.heads.rows import FloatArray, Rows
-from bottleneck.heads.solver.losses import Loss, shares
+from bottleneck.heads.solver.engine import Loss, shares
 from bottleneck.heads.solver.row_pass import Pass, sum_of
-from bottleneck.heads.solver.scaling import require_range
-from bottleneck.heads.solver.weighting import Weighting
+from bottleneck.heads.solver.scaling import Weighting, require_range
 
 Inverse: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Applies an inverse Hessian to a flat vector."""
@@ -27,7 +26,7 @@ Local: TypeAlias = Callable[[float], Inverse]
 SAMPLE = 8000
 """Rows looked at. Three times as many saved no steps (Fashion-MNIST, 1280 features)."""
 
-WORTH_ROWS = 16000
+CURVATURE_MIN_ROWS = 16000
 """With fewer rows, passes are too cheap for an eigendecomposition to pay."""
 
 _MAX_COUPLED = 32

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from bottleneck.backbones.keras_scope import import_training_keras
 from bottleneck.errors import OptionError
 from bottleneck.heads.rows import FloatArray
-from bottleneck.heads.solver.engine import Sums, Work
-from bottleneck.heads.solver.losses import Loss
+from bottleneck.heads.solver.engine import Loss, Sums, Work
 from bottleneck.heads.solver.row_pass import Pass
 
 BLOCK_ROWS = 8192

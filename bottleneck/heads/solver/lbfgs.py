@@ -1,4 +1,4 @@
-"""L-BFGS as a machine that is told values: many of them advance in step, one pass each.
+"""L-BFGS as a machine that is told values: many of them advance in lock-step, one pass each.
 
 Formulas: J. Nocedal and S. J. Wright, Numerical Optimization, 2nd ed., algorithm 7.4 (the
 two-loop recursion) and section 3.1 (sufficient decrease); the test that accepts a step once

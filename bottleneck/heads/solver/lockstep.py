@@ -1,4 +1,4 @@
-"""Many regularised linear problems solved in step: each block of rows is read once for all.
+"""Many regularised linear problems solved in lock-step: each block of rows is read once for all.
 
 Every subset of the rows follows its own path of penalties, from the strongest to the weakest.
 A problem begins where the ones before point to, and with what their solver learnt of the
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.heads.solver.curvature import WORTH_ROWS, Curvature, Inverse, Local
+from bottleneck.heads.solver.curvature import CURVATURE_MIN_ROWS, Curvature, Inverse, Local
 from bottleneck.heads.solver.lbfgs import MEMORY, Lbfgs, Vector
 from bottleneck.heads.solver.newton import finish, worth_finishing
 from bottleneck.heads.solver.objective import Problem, Solution, StackedObjective
@@ -27,23 +27,23 @@ _MAX_COLUMNS = 2048
 _PAIR_BYTES = 256 << 20
 """Memory of all solvers together, unless that is less than ten pairs each."""
 
-_REFRESH = frozenset({0, 8, 20, 50, 100, 200, 400, 800})
-"""Rounds of a problem at which the curvature is looked at anew: often while weights move far."""
+_CURVATURE_ROUNDS = frozenset({0, 8, 20, 50, 100, 200, 400, 800})
+"""Rounds of a problem at which the curvature is estimated again: often while weights move far."""
 
-_NEAR = 2.0
-"""Gradients, in tolerances, up to which a problem begins where the last one ended."""
+_WARM_START_TOLERANCES = 2.0
+"""Gradients, in tolerances, up to which a problem is warm-started by the last solution."""
 
 _MARGIN = 0.8
 """Share of the tolerance that solvers on a path go down to: the next problem may then be solved
 by the same weights, as it always is with penalties that hardly matter any more."""
 
-_FAR = 2.0
+_MAX_AHEAD = 2.0
 """Steps of the path (in log penalty) up to which it is extrapolated by one more."""
 
 
 def with_curvature(stack: StackedObjective) -> tuple[StackedObjective, Curvature | None]:
     """Turn a stack's features to where its Hessians are nearly diagonal, if rows are many."""
-    if stack.run.rows.shape[0] < WORTH_ROWS:
+    if stack.run.rows.shape[0] < CURVATURE_MIN_ROWS:
         return stack, None
     curvature = Curvature(
         stack.run.rows,
@@ -87,7 +87,7 @@ class _Terms:
 
 @dataclass(eq=False)
 class _Walk:
-    """Where one path of problems has got to, and how the next one may go on from there."""
+    """Where one path of problems has got to, and how the next problem is warm-started."""
 
     problems: Sequence[Problem]
     solver: Lbfgs
@@ -115,7 +115,7 @@ class _Guide:
         return float(f"{problem.penalty * self._stack.weighting.totals[problem.subset]:.9g}")
 
     def look(self, walks: Sequence[_Walk]) -> None:
-        """Give solvers the estimate at their penalty, made anew where it is time."""
+        """Give solvers the estimate at their penalty, estimated again where it is due."""
         groups: dict[float, list[_Walk]] = {}
         for walk in walks:
             groups.setdefault(self.strength(walk.problem), []).append(walk)
@@ -123,7 +123,7 @@ class _Guide:
             at: max(walk.rounds for walk in group)
             for at, group in groups.items()
             if any(
-                walk.rounds in _REFRESH and walk.rounds > self._known.get(at, (-1,))[0]
+                walk.rounds in _CURVATURE_ROUNDS and walk.rounds > self._known.get(at, (-1,))[0]
                 for walk in group
             )
         }
@@ -152,7 +152,7 @@ def solve(
     curvature: Curvature | None = None,
     nearby: Local | None = None,
 ) -> list[list[Solution]]:
-    """Solve all problems, those of each path one after the other, all paths in step.
+    """Solve all problems, those of each path one after the other, all paths in lock-step.
 
     Parameters
     ----------
@@ -233,7 +233,7 @@ def solve(
 
 
 def _advance(walk: _Walk, stack: StackedObjective, terms: _Terms) -> None:
-    """Note the solution, and go on to the first problem that it does not also solve."""
+    """Note the solution, and turn to the first problem that it does not also solve."""
     while True:
         solver, last = walk.solver, walk.problem
         walk.found.append(stack.solution(last, solver, solver.converged))
@@ -256,7 +256,7 @@ def _advance(walk: _Walk, stack: StackedObjective, terms: _Terms) -> None:
         walk.solver, walk.rounds, walk.fallback = here, 0, None
         if not here.done:
             ahead = _extrapolated(walk.past, float(np.log(problem.penalty)))
-            if here.size > _NEAR * terms.tolerance and ahead is not solver.x:
+            if here.size > _WARM_START_TOLERANCES * terms.tolerance and ahead is not solver.x:
                 walk.solver, walk.fallback = terms.begin(ahead, problem, scale, pairs), here
             return
 
@@ -270,7 +270,7 @@ def _finish(walk: _Walk, stack: StackedObjective, terms: _Terms) -> None:
     first = len(walk.found)
     for problem in walk.problems[first:]:
         ended = finish(stack, problem, x, penalty, spent=spent)
-        if ended is None:  # go on by descent
+        if ended is None:  # continue by descent
             walk.finishable = False
             if problem is not walk.problems[first]:
                 walk.solver, walk.rounds = terms.begin(x, problem), 0
@@ -282,7 +282,7 @@ def _finish(walk: _Walk, stack: StackedObjective, terms: _Terms) -> None:
 def _extrapolated(past: Sequence[tuple[float, Vector]], at: float) -> Vector:
     """Predict a path's weights: half way between its last line and its last parabola."""
     (now, weights), *others = past[:-4:-1]
-    if not others or now == others[0][0] or not 0 < (at - now) / (now - others[0][0]) <= _FAR:
+    if not others or now == others[0][0] or not 0 < (at - now) / (now - others[0][0]) <= _MAX_AHEAD:
         return weights
     line = weights + (at - now) / (now - others[0][0]) * (weights - others[0][1])
     if len(others) < 2 or others[1][0] in (now, others[0][0]):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from bottleneck.heads.rows import FloatArray
-from bottleneck.heads.solver.losses import SQUARED_HINGE, signs
+from bottleneck.heads.solver.engine import SQUARED_HINGE, signs
 from bottleneck.heads.solver.objective import Problem, StackedObjective
 from bottleneck.heads.solver.row_pass import SHARDS, sum_of
 

@@ -13,12 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.heads.rows import FloatArray
-from bottleneck.heads.solver.engine import Engine, Work, numpy_engine
+from bottleneck.heads.solver.engine import Engine, Loss, Work, numpy_engine
 from bottleneck.heads.solver.lbfgs import Vector
-from bottleneck.heads.solver.losses import Loss
 from bottleneck.heads.solver.row_pass import Pass
-from bottleneck.heads.solver.scaling import Scaling
-from bottleneck.heads.solver.weighting import Weighting
+from bottleneck.heads.solver.scaling import Scaling, Weighting
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.heads.rows import FloatArray
-from bottleneck.heads.solver.gram import Moments
+from bottleneck.heads.solver.moments import Moments
 from bottleneck.heads.solver.row_pass import Pass, sum_of
-from bottleneck.heads.solver.weighting import Weighting
+from bottleneck.heads.solver.scaling import Weighting
 
 
 @dataclass(frozen=True, eq=False)

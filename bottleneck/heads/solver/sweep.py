@@ -14,15 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.heads.rows import FloatArray
-from bottleneck.heads.solver.curvature import WORTH_ROWS
-from bottleneck.heads.solver.gram import Moments, gram_moments
+from bottleneck.heads.solver.curvature import CURVATURE_MIN_ROWS
+from bottleneck.heads.solver.engine import Loss
 from bottleneck.heads.solver.lockstep import solve, with_curvature
-from bottleneck.heads.solver.losses import Loss
+from bottleneck.heads.solver.moments import Moments, gram_moments
 from bottleneck.heads.solver.objective import Problem, Solution, StackedObjective
 from bottleneck.heads.solver.ridge_path import RidgePath
 from bottleneck.heads.solver.row_pass import Pass, sum_of
-from bottleneck.heads.solver.scaling import standardise
-from bottleneck.heads.solver.weighting import Weighting
+from bottleneck.heads.solver.scaling import Weighting, standardise
 
 TOLERANCE = 1e-4
 """Largest component of the gradient to end at, as scikit-learn's default."""
@@ -121,7 +120,7 @@ def sweep(
     ]
     stack, curvature = with_curvature(stack)
     if gap is None:
-        gap = SCORING_GAP if run.rows.shape[0] < WORTH_ROWS else np.inf
+        gap = SCORING_GAP if run.rows.shape[0] < CURVATURE_MIN_ROWS else np.inf
     found = solve(
         stack,
         paths,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bottleneck.runtimes.faster import faster
+from bottleneck.runtimes.autotune import faster
 
 
 class Clock:

@@ -1,4 +1,6 @@
-"""Decoding in supervised processes: a crash or a hang of the decoder costs one image.
+"""The workers that decode: supervised processes, or threads of this one.
+
+Decoding in supervised processes: a crash or a hang of the decoder costs one image.
 
 Each worker has a connection of its own and says in shared memory which image it has in hand, so
 when it dies or takes too long the image is known, what it had finished stays, and a new worker
@@ -9,16 +11,62 @@ import mmap
 import os
 import time
 from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
 from multiprocessing.connection import wait
+from typing import Final
 
-from bottleneck.decode import shared
-from bottleneck.decode.child import Child
-from bottleneck.decode.job import Job
-from bottleneck.decode.slot import Slot, slot_bytes
-from bottleneck.decode.watch import Watch
+from bottleneck.decode.child import Child, anonymous_file, dump_shared
+from bottleneck.decode.fill import fill
+from bottleneck.decode.slot import Job, Slot, slot_bytes
 from bottleneck.errors import WorkerError
 from bottleneck.sources import Source
 from bottleneck.status import RowStatus
+
+STALL_SECONDS: Final = 10.0
+"""An image that takes longer than this is named."""
+
+TIMEOUT_SECONDS: Final = 60.0
+"""An image that takes longer than this has failed. The slowest sound ones, with as many pixels
+as are allowed, take some five seconds on an old core."""
+
+
+class Watch:
+    """Names images that are slow, once each.
+
+    Parameters
+    ----------
+    timeout : float
+        Seconds after which an image has failed.
+    name : callable
+        Key of a row, for messages.
+    note : callable
+        Receives the messages.
+    """
+
+    def __init__(
+        self,
+        timeout: float = TIMEOUT_SECONDS,
+        name: Callable[[int], str] = str,
+        note: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        self.timeout = timeout
+        self.note = note
+        self._name = name
+        self._named = -1
+
+    def look(self, slot: Slot, now: float) -> bool:
+        """Look at a slot somebody works on: whether its image in hand has run out of time."""
+        position, stop = slot.hand.tolist()
+        if not 0 <= position < stop:
+            return False
+        took, row = now - float(slot.since[0]), int(slot.rows[position])
+        if took >= STALL_SECONDS and row != self._named:
+            self._named = row
+            self.note(f"waiting for {self._name(row)} since {took:.0f} s")
+        return took >= self.timeout
+
 
 _BATCHES_PER_WORKER = 2
 """One in hand and one that waits, so that no worker waits for the parent's forward pass."""
@@ -70,7 +118,7 @@ class ProcessDecoder:
         self._crashes = 0
         self._works = False
         self._stillborn = 0
-        self._files = [shared.anonymous_file(name) for name in ("source", "job", "slots")]
+        self._files = [anonymous_file(name) for name in ("source", "job", "slots")]
         self._start: tuple[int, int] | None = None
         try:
             self._share(source)
@@ -92,7 +140,7 @@ class ProcessDecoder:
             When a worker could not start.
         """
         _, job_file, slots_file = self._files
-        shared.dump(job, job_file)
+        dump_shared(job, job_file)
         n_slots, size = _BATCHES_PER_WORKER * self.workers + 1, slot_bytes(job)
         os.ftruncate(slots_file, n_slots * size)
         memory = mmap.mmap(slots_file, n_slots * size)
@@ -140,7 +188,7 @@ class ProcessDecoder:
 
     def _share(self, source: Source) -> None:
         try:
-            shared.dump(source, self._files[0])
+            dump_shared(source, self._files[0])
         except Exception as error:
             raise WorkerError(
                 f"{source.name} cannot be handed to worker processes: {error}",
@@ -248,3 +296,68 @@ class _Worker(Child):
             super().__init__("bottleneck.decode.worker", files, _KEEP_MEMORY | os.environ)
         except OSError as error:
             raise WorkerError(f"a decode worker cannot be started: {error}") from error
+
+
+_BATCHES_AHEAD = 3
+"""Batches beside those being decoded: one with the consumer, two that wait for it."""
+
+
+class ThreadDecoder:
+    """Fills slots in threads: nothing to start, but a crash of the decoder is a crash of all.
+
+    Pillow releases the interpreter lock while it decodes and resizes, so threads run side by
+    side. A thread cannot be stopped: an image that hangs is only named.
+
+    Parameters
+    ----------
+    source : Source
+        Where the images are.
+    workers : int
+        Number of threads.
+    watch : Watch
+        Who is told of stalls; its time-out does not apply.
+    """
+
+    kind = "threads"
+
+    def __init__(self, source: Source, workers: int, watch: Watch) -> None:
+        self.workers = workers
+        self._source = source
+        self._watch = watch
+        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        self._futures: dict[int, Future[None]] = {}
+
+    def __repr__(self) -> str:
+        return f"<ThreadDecoder {self.workers} threads>"
+
+    def begin(self, job: Job) -> list[Slot]:
+        """Make the slots of a job."""
+        self._job = job
+        n_slots = self.workers + _BATCHES_AHEAD
+        return [Slot(bytearray(slot_bytes(job)), 0, job) for _ in range(n_slots)]
+
+    def submit(self, slot: Slot) -> None:
+        """Begin to fill a slot."""
+        self._futures[id(slot)] = self._executor.submit(fill, self._source, self._job, slot)
+
+    def wait(self, slot: Slot) -> None:
+        """Wait until a slot is filled.
+
+        Raises
+        ------
+        Exception
+            What the source raised that is not about a single image.
+        """
+        future = self._futures.pop(id(slot))
+        while True:
+            try:
+                future.result(timeout=STALL_SECONDS)
+                return
+            except NotYet:
+                if future.done():
+                    raise  # the source's own
+                self._watch.look(slot, time.monotonic())
+
+    def close(self) -> None:
+        """Drop what nobody will ask for."""
+        self._executor.shutdown(wait=True, cancel_futures=True)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from fakes import LateBackbone, MeanBackbone, fake_embedder, write_png
 
-from bottleneck.decode.digests import row_keys
+from bottleneck.decode.fill import row_keys
 from bottleneck.errors import RecipeMismatchError
-from bottleneck.extraction.known import OldFile, OwnRows
+from bottleneck.extraction.reuse import OldFile, OwnRows
 from bottleneck.images import Geometry, decode
 from bottleneck.manifest import Manifest
 from bottleneck.status import RowStatus
@@ -180,7 +180,7 @@ def keyed(tmp_path, rng):
 @pytest.mark.parametrize("views", [1, 5])
 @pytest.mark.parametrize("block", [7, 1000])
 def test_indexes_find_what_a_dictionary_finds(keyed, monkeypatch, views, block):
-    monkeypatch.setattr("bottleneck.extraction.known._BLOCK_ROWS", block)
+    monkeypatch.setattr("bottleneck.extraction.reuse._BLOCK_ROWS", block)
     store, digests = keyed
     rows = np.arange(len(store))
     keys = row_keys(digests, rows, views)

@@ -1,4 +1,4 @@
-"""The outer estimate: predictions for rows that took no part in fitting or in choosing.
+"""Out-of-fold predictions: for rows that took no part in fitting or in choosing.
 
 Where there are test rows, heads are selected on the training rows and asked once about the
 test rows. Where there are none, every row is predicted by a head that was selected without its
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from bottleneck.comparison.alignment import Aligned, Features
 from bottleneck.errors import HeadError
+from bottleneck.heads.kind import TrainingData
 from bottleneck.heads.registry import head_kind
 from bottleneck.heads.rows import Rows
+from bottleneck.heads.selection.estimates import few_shots, learning_curve
 from bottleneck.heads.selection.splits import folds
 
 if TYPE_CHECKING:
@@ -238,3 +240,49 @@ def _predictions(
         chosen=tuple(chosen),
         seconds=final.seconds,
     )
+
+
+SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
+"""Shares of the training rows (of four folds in five)."""
+
+SHOTS = (1, 2, 4, 8, 16)
+"""Training rows per class."""
+
+_REPEATS = 5
+
+
+def learning_curves(
+    aligned: Aligned, features: Features, head: str, protocol: Protocol, best: Mapping[str, Any]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Fit on parts of the training rows and score on folds of them; test rows play no part.
+
+    The parameters are those chosen on all training rows.
+
+    Returns
+    -------
+    curve, shots : list of dict
+        As :func:`bottleneck.heads.selection.estimates.learning_curve` and
+        :func:`bottleneck.heads.selection.estimates.few_shots` make them: ``share`` or ``shots``,
+        ``rows``, ``mean`` and ``std`` of the accuracy.
+    """
+    train = protocol.train
+    keys = [aligned.keys[i] for i in train]
+    y = np.unique(aligned.y[train], return_inverse=True)[1].astype(np.int64)
+    fold = folds(keys, aligned.y[train], protocol.groups[train], protocol.n_folds, protocol.seed)
+    least = int(np.bincount(y).min()) * (protocol.n_folds - 1) // protocol.n_folds
+    kind = head_kind(head)
+    shots = [count for count in SHOTS if kind.few_rows <= count <= max(1, least)]
+    data = TrainingData(
+        rows=features.take(train),
+        y=y,
+        outputs=int(y.max()) + 1,
+        task="classes",
+        keys=keys,
+        groups=protocol.groups[train],
+        seed=protocol.seed,
+        engine=kind.engines[0],
+    )
+    about: dict[str, Any] = {"best": best, "seed": protocol.seed}
+    with kind.trainer(data) as trainer:
+        curve = learning_curve(trainer, y, keys, fold, shares=SHARES, **about)
+        return curve, few_shots(trainer, y, keys, fold, shots=shots, repeats=_REPEATS, **about)

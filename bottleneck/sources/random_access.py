@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from bottleneck.errors import ImageError, SourceError
 from bottleneck.location import is_url
-from bottleneck.sources.bounds import refuse_beyond
+from bottleneck.sources.remote import refuse_beyond
 from bottleneck.status import RowStatus
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
 
 _LARGEST_WINDOW = 1 << 20
 _BLOCK, _BLOCKS = 1 << 18, 32

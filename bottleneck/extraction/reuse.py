@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.decode.digests import row_keys
+from bottleneck.decode.fill import row_keys
 from bottleneck.errors import RecipeMismatchError
 from bottleneck.recipe import Recipe, mismatch_message
 from bottleneck.store import FeatureStore
-from bottleneck.store.format import row_checksums
-from bottleneck.store.layout import Layout
+from bottleneck.store.format import Layout, row_checksums
 
 _BLOCK_ROWS = 1 << 16
 _NONE = -1
@@ -41,7 +40,7 @@ class OldFile:
     store : FeatureStore
         The file.
     keys : ndarray of S16, shape (k,)
-        What its rows show, sorted; see :func:`~bottleneck.decode.digests.row_keys`.
+        What its rows show, sorted; see :func:`~bottleneck.decode.fill.row_keys`.
     rows : ndarray of int64, shape (k,)
         The row of each key.
     """
