@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bottleneck.api import merge as merge
     from bottleneck.api import neighbors as neighbors
     from bottleneck.api import predict as predict
+    from bottleneck.api import race as race
     from bottleneck.api import relabel as relabel
     from bottleneck.api import rescue as rescue
     from bottleneck.api import run as run
@@ -55,6 +56,7 @@ _FUNCTIONS = (
     "merge",
     "neighbors",
     "predict",
+    "race",
     "relabel",
     "rescue",
     "run",

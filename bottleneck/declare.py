@@ -7,6 +7,7 @@ all derived from these fields, and every value is checked here, wherever it come
 import functools
 import inspect
 import numbers
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -231,6 +232,27 @@ def _members(hint: Any) -> tuple[Any, ...]:
 def listed(value: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
     """Return one or several names or paths as a tuple of strings."""
     return (str(value),) if isinstance(value, str | Path) else tuple(map(str, value))
+
+
+def command_line(command: str, options: Options) -> str:
+    """Write the command that does what some options say; defaults are left out."""
+    arguments: list[str] = []
+    flags: list[str] = []
+    for option in declared(type(options)):
+        value, about = getattr(options, option.name), option.about
+        # The default may be a word where the value is a list of it.
+        if value is None or value in (option.default, (option.default,)):
+            continue
+        values = value if isinstance(value, tuple) else (value,)
+        if about.argument:
+            arguments += map(str, values)
+            continue
+        flag = (about.flags or (f"--{option.name.replace('_', '-')}",))[0]
+        if isinstance(value, bool):
+            flags.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            flags += [part for one in values for part in (flag, f"{one}")]
+    return shlex.join(["bottleneck", command, *arguments, *flags])
 
 
 P = ParamSpec("P")

@@ -337,6 +337,67 @@ class CompareOptions(Options):
 
 
 @dataclass(frozen=True)
+class RaceOptions(SourceOptions):
+    """Images to the backbone to take, without extracting all of them."""
+
+    sources: Annotated[Paths, _SOURCES]
+    output: Annotated[
+        One,
+        Option(
+            "The result; the feature files lie beside it.",
+            ("-o", "--output"),
+            "RACE.json",
+            role="writes",
+        ),
+    ] = "race/race.json"
+    _: KW_ONLY
+    backbone: Annotated[
+        Names, Option("A contender, repeatable.", ("-b", "--backbone"), "NAME")
+    ] = ()
+    resizes: Annotated[
+        Names,
+        Option("A resize rule that races too, repeatable: crop, squash, pad.", ("--resize",),
+               "RULE"),
+    ] = ()  # fmt: skip
+    budget: Annotated[
+        str | None,
+        Option(
+            "At most so long: 90s, 10m, 1h; a quarter of what all on all images would take.",
+            metavar="TIME",
+        ),
+    ] = None
+    head: Annotated[
+        str,
+        Option("What judges: a head as for train, fitted on few rows and on all.", metavar="NAME"),
+    ] = "logreg"
+    weights: Annotated[
+        Names,
+        Option("As for extract, of all, or BACKBONE=WHICH of one; repeatable.", metavar="WHICH"),
+    ] = ()
+    preprocess: Annotated[
+        Names,
+        Option("As for extract, of all, or BACKBONE=WHAT of one; repeatable.", metavar="WHAT"),
+    ] = ()
+    size: Annotated[
+        Names, Option("As for extract, of all, or BACKBONE=N of one; repeatable.", metavar="N")
+    ] = ()
+    pool: Annotated[Pool | None, Option("As for extract, of all.")] = None
+    batch_size: Annotated[
+        int | Literal["auto"],
+        Option("Images per forward pass; auto measures.", metavar="N|auto", least=1),
+    ] = BATCH_SIZE
+    workers: Annotated[int | None, _WORKERS] = None
+    precision: Annotated[Precision, _PRECISION] = "float32"
+    dtype: Annotated[Literal["float32", "float16"], Option("Type of the features on disk.")] = (
+        "float32"
+    )
+    runtime: Annotated[RuntimeName, _RUNTIME] = "auto"
+    devices: Annotated[Names, _DEVICES] = ()
+    seed: Annotated[int, Option("Decides the samples and the folds.")] = 0
+    max_failed: Annotated[str | int, _MAX_FAILED] = "10%"
+
+
+@dataclass(frozen=True)
 class MergeOptions(Options):
     """Feature files of one recipe to one."""
 
@@ -579,6 +640,7 @@ OPTIONS: dict[str, type[Options]] = {
     "evaluate": EvaluateOptions,
     "predict": PredictOptions,
     "compare": CompareOptions,
+    "race": RaceOptions,
     "merge": MergeOptions,
     "export": ExportOptions,
     "verify": VerifyOptions,

@@ -21,7 +21,7 @@ from bottleneck.sources.layout import SourceOptions
 from bottleneck.store.format import feature_files
 from bottleneck.writing import prepare_output, write_text
 
-STEPS = ("extract", "train", "evaluate", "predict", "compare")
+STEPS = ("extract", "train", "evaluate", "predict", "compare", "race")
 """What a step can run: functions and commands of these names."""
 
 
@@ -34,7 +34,7 @@ class NamedStep:
     name : str
         Unique in the pipeline.
     kind : str
-        ``extract``, ``train``, ``evaluate``, ``predict`` or ``compare``.
+        ``extract``, ``train``, ``evaluate``, ``predict``, ``compare`` or ``race``.
     step : Options
         With what.
     """

@@ -28,6 +28,7 @@ from bottleneck.options import (
     MergeOptions,
     NeighborsOptions,
     PredictOptions,
+    RaceOptions,
     RelabelOptions,
     RescueOptions,
     RunOptions,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from bottleneck.api.starting import Begun
     from bottleneck.api.training import Trained
     from bottleneck.comparison.neighbors import Neighbor
+    from bottleneck.comparison.race import Raced
     from bottleneck.comparison.study import Comparison
     from bottleneck.extraction import ExtractResult
     from bottleneck.pipeline import Outcome
@@ -158,6 +160,19 @@ def compare(options: CompareOptions) -> "Comparison":
 
     require_kinds(options, "compare")
     return compare_files(options)
+
+
+@takes(RaceOptions)
+def race(options: RaceOptions) -> "Raced":
+    """Find the backbone to take on growing samples of the training images.
+
+    Those whose interval is behind the best leave; the feature files are ordinary ones, which
+    ``extract`` finishes, and test images are not looked at.
+    """
+    from bottleneck.comparison.race import race as run_race
+
+    require_kinds(options, "race")
+    return run_race(options)
 
 
 @takes(MergeOptions)
@@ -331,6 +346,7 @@ __all__ = [
     "merge",
     "neighbors",
     "predict",
+    "race",
     "relabel",
     "rescue",
     "run",

@@ -75,6 +75,7 @@ COMMANDS = {
     "evaluate": "Judge a head on stored features.",
     "predict": "Label new images, by the same recipe as the head's features.",
     "compare": "Backbones, layers and heads side by side, on one page.",
+    "race": "Which backbone to take, found out on few of your images.",
     "neighbors": "The most similar images of a feature file.",
     "run": "Run a pipeline file; skip what is up to date.",
     "info": "What a feature file or a head is.",

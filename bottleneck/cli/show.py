@@ -217,21 +217,25 @@ def print_outcomes(outcomes: "Sequence[Outcome]", *, as_json: bool) -> None:
 
 
 def _gist(outcome: Mapping[str, Any]) -> str:
-    result = outcome["result"]
+    result, kind = outcome["result"], outcome["run"]
     if outcome["action"] != "ran":
         return ""
-    if outcome["run"] == "extract":
-        return (
-            f": {result['ok']} images, {result['failed_total']} failed, "
+    if kind == "extract":
+        told = (
+            f"{result['ok']} images, {result['failed_total']} failed, "
             f"{result['images_per_second']:.1f} images/s"
         )
-    if outcome["run"] == "train":
-        return f": best {params(result['best'])}, {result['seconds']:.1f} s"
-    if outcome["run"] == "evaluate":
-        return f": {score(result['task'], result)}"
-    if outcome["run"] == "compare":
+    elif kind == "train":
+        told = f"best {params(result['best'])}, {result['seconds']:.1f} s"
+    elif kind == "evaluate":
+        told = score(result["task"], result)
+    elif kind == "compare":
         best = result["leaderboard"][0]
         name = result["features"][best["features"]]["name"]
         page = f", {result['output']}" if result["output"] else ""
-        return f": best {name} with {best['head']}, accuracy {percent(best['accuracy'])}{page}"
-    return f": {result['rows']} images"
+        told = f"best {name} with {best['head']}, accuracy {percent(best['accuracy'])}{page}"
+    elif kind == "race":
+        told = f"takes {result['pick']}, {result['seconds']:.1f} s"
+    else:
+        told = f"{result['rows']} images"
+    return f": {told}"

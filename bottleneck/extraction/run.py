@@ -333,11 +333,11 @@ def extract_many(options: ExtractOptions) -> list[ExtractResult]:
             stack.enter_context(writer_lock(path))
 
         def load(begun: Sequence[FeatureStore]) -> list[tuple[Embedder, int]]:
-            runtime, loaded = _runtime(options, begun or olds), []
+            loaded: list[tuple[Embedder, int]] = []
             for name in listed(options.backbone):
-                embedder = _embedder(options, name, runtime, source)
+                embedder = embedder_of(options, name, begun or olds, source)
                 stack.callback(embedder.close)
-                loaded.append((embedder, _batch_size(options, embedder, progress)))
+                loaded.append((embedder, batch_size_of(options, embedder, progress)))
             idle = loaded[0][0].unused_gpu(listed(options.devices))
             if idle:
                 progress.note(idle)
@@ -379,20 +379,30 @@ def _outputs(output: str, names: Sequence[str]) -> list[str]:
     return texts
 
 
-def _runtime(options: ExtractOptions, begun: Sequence[FeatureStore]) -> str:
+def runtime_of(options: ExtractOptions, backbone: str, begun: Sequence[FeatureStore]) -> str:
     """Name the runtime: with ``auto`` that of the files to continue or to take rows from.
 
     Raises
     ------
     OptionError
-        When they were computed by several: a process has only one.
+        When they were computed by several that Keras would have to run on: a process has one.
     """
-    used = {str(store.recipe.execution.get("runtime")): store for store in begun}
-    names = [name for name in used if name in runtimes.RUNTIMES]
+    found = backbones.find(backbone)
+    of = found.provider.FORMS
+    used: dict[str, list[FeatureStore]] = {}
+    for store in begun:
+        name = str(store.recipe.execution.get("runtime"))
+        # Files to continue may be of networks of other forms.
+        if name in runtimes.RUNTIMES and not {*runtimes.forms(name)}.isdisjoint(of):
+            used.setdefault(name, []).append(store)
+    names = list(used)
     if options.runtime != "auto" or not names:
         return options.runtime
+    if "keras" not in of:
+        own = [n for n in names if any(s.recipe.backbone == found.name for s in used[n])]
+        names = (own or names)[:1]
     if len(names) > 1:
-        told = ", ".join(f"{used[name].path} by {name}" for name in names)
+        told = ", ".join(f"{used[name][-1].path} by {name}" for name in names)
         raise OptionError(
             f"expected files that one runtime computed, got {told}",
             hint="Finish them one by one, or say with --runtime which is to compute the rest.",
@@ -402,11 +412,10 @@ def _runtime(options: ExtractOptions, begun: Sequence[FeatureStore]) -> str:
     return names[0] if able else options.runtime
 
 
-def _embedder(options: ExtractOptions, backbone: str, runtime: str, source: Source) -> Embedder:
-    of = backbones.find(backbone).provider.FORMS
-    if options.runtime == "auto" and runtime != "auto":
-        # That of the files to continue, which may be of networks of other forms.
-        runtime = runtime if not {*runtimes.forms(runtime)}.isdisjoint(of) else "auto"
+def embedder_of(
+    options: ExtractOptions, backbone: str, begun: Sequence[FeatureStore], source: Source
+) -> Embedder:
+    """Load what computes a file of these options; ``begun`` are those to continue."""
     return build_embedder(
         backbone=backbone,
         weights=None if options.weights is None else str(options.weights),
@@ -417,14 +426,15 @@ def _embedder(options: ExtractOptions, backbone: str, runtime: str, source: Sour
         preprocess=options.preprocess,
         dtype=options.dtype,
         precision=options.precision,
-        runtime=runtime,
+        runtime=runtime_of(options, backbone, begun),
         views=options.views,
         devices=listed(options.devices),
         calibration=partial(calibration_images, source),
     )
 
 
-def _batch_size(options: ExtractOptions, embedder: Embedder, progress: Progress) -> int:
+def batch_size_of(options: ExtractOptions, embedder: Embedder, progress: Progress) -> int:
+    """Say how many images a pass takes; measures where that is asked for."""
     if options.batch_size != "auto":
         return options.batch_size
     return best_batch_size(

@@ -69,20 +69,73 @@ def p_against_best(
         Adjusted p-values; 1 for the best itself.
     """
     hits = _hits_of_units(right, groups)
-    # Sums of squared differences: the same in every draw, whichever way round they are.
-    products = hits.T @ hits
-    spread = np.sqrt(np.diag(products)[:, None] + np.diag(products)[None, :] - 2 * products)
+    spread = _spread(hits)
     observed = right.sum(axis=0, dtype=np.float64)
     lead = _studentised(observed[best] - observed, spread[best])
     exceeded = np.zeros(len(observed))
-    for signs in _signs(resamples, len(hits), seed):
-        sums = signs @ hits
-        picked = sums.argmax(axis=1)
-        leads = _studentised(sums.max(axis=1)[:, None] - sums, spread[picked])
-        exceeded += (leads.max(axis=1)[:, None] >= lead - _ROUNDING).sum(axis=0)
+    for largest in _largest_leads(hits, spread, resamples, seed):
+        exceeded += (largest[:, None] >= lead - _ROUNDING).sum(axis=0)
     p: NDArray[np.float64] = (exceeded + 1) / (resamples + 1)
     p[lead <= 0] = 1.0
     return p
+
+
+def leads_of_best(
+    right: NDArray[np.bool_],
+    best: int,
+    groups: Groups | None = None,
+    *,
+    alpha: float = ALPHA,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Give simultaneous intervals of the leads of the best, by the test of :func:`p_against_best`.
+
+    An interval is above zero where, and only where, the test calls the head worse at ``alpha``:
+    its half width is the lead that so few draws exceed.
+
+    Parameters
+    ----------
+    right, best, groups, resamples, seed
+        As there.
+    alpha : float
+        Chance that any of some equal heads is called worse.
+
+    Returns
+    -------
+    ndarray of float64, shape (heads, 2)
+        Low and high end of the accuracy of the best less each other's; zeros for itself.
+    """
+    hits = _hits_of_units(right, groups)
+    spread = _spread(hits)
+    observed = right.sum(axis=0, dtype=np.float64)
+    draws = np.sort(np.concatenate([*_largest_leads(hits, spread, resamples, seed)]))[::-1]
+    # So many draws may be as large as a lead whose p-value is below alpha.
+    allowed = int(np.ceil(alpha * (resamples + 1))) - 2
+    widest = draws[allowed] if allowed >= 0 else np.inf
+    half = np.multiply(widest, spread[best], out=np.zeros(len(observed)), where=spread[best] > 0)
+    lead = observed[best] - observed
+    found: NDArray[np.float64] = np.stack([lead - half, lead + half], axis=1) / len(right)
+    return np.clip(found, -1, 1)
+
+
+def _spread(hits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return roots of the sums of squared differences: the same in every draw, either way round."""
+    products = hits.T @ hits
+    diagonal = np.diag(products)
+    squares = diagonal[:, None] + diagonal[None, :] - 2 * products
+    found: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0))
+    return found
+
+
+def _largest_leads(
+    hits: NDArray[np.float64], spread: NDArray[np.float64], resamples: int, seed: int
+) -> Iterator[NDArray[np.float64]]:
+    """Yield the largest studentised lead of the best of each draw: blocks of shape (draws,)."""
+    for signs in _signs(resamples, len(hits), seed):
+        sums = signs @ hits
+        picked = sums.argmax(axis=1)
+        yield _studentised(sums.max(axis=1)[:, None] - sums, spread[picked]).max(axis=1)
 
 
 def _hits_of_units(right: NDArray[np.bool_], groups: Groups | None) -> NDArray[np.float64]:

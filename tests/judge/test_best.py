@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
-from bottleneck.judge.tests import ALPHA, mcnemar, p_against_best
+from bottleneck.judge.tests import ALPHA, leads_of_best, mcnemar, p_against_best
 
 
 @pytest.fixture(autouse=True)
@@ -151,3 +151,26 @@ def test_rows_on_which_all_agree_say_nothing():
     padded = np.concatenate([right, np.ones((500, 4), bool), np.zeros((90, 4), bool)])
     best = int(right.mean(axis=0).argmax())
     np.testing.assert_array_equal(p_against_best(padded, best), p_against_best(right, best))
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 6])
+def test_an_interval_of_a_lead_is_above_zero_where_the_test_calls_it(alpha):
+    rng = np.random.default_rng(3)
+    called = 0
+    for seed in range(20):
+        right = equal_heads(rng, 5, 150)
+        right[:, 1] &= rng.random(150) < rng.uniform(0.7, 1)
+        groups = np.repeat(np.arange(50), 3) if seed % 2 else None
+        best = int(right.mean(axis=0).argmax())
+        p = p_against_best(right, best, groups, seed=seed)
+        found = leads_of_best(right, best, groups, alpha=alpha, seed=seed)
+        np.testing.assert_array_equal(found[:, 0] > 1e-12, p < alpha)
+        lead = right[:, best].mean() - right.mean(axis=0)
+        np.testing.assert_allclose(found.mean(axis=1), lead, atol=1e-12)
+        called += int((p < alpha).sum())
+    assert 5 < called < 40
+
+
+def test_too_few_draws_tell_nothing():
+    right = np.array([[True, False]] * 30)
+    assert (leads_of_best(right, 0, alpha=0.001, resamples=100)[1] == [-1, 1]).all()
