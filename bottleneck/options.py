@@ -1,11 +1,11 @@
 """The options of every function of the package: one dataclass each, and nowhere else.
 
+Those of functions that work on files which are there already are in :mod:`bottleneck.file_options`.
 See :mod:`bottleneck.declare` for what is derived from them.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from bottleneck.backbones.catalogue import DEFAULT
@@ -13,11 +13,21 @@ from bottleneck.backbones.network import Pool
 from bottleneck.declare import Option, Options
 from bottleneck.decode.stream import WorkerKind
 from bottleneck.decode.workers import TIMEOUT_SECONDS
+from bottleneck.file_options import (
+    FEATURE,
+    FEATURES,
+    One,
+    Paths,
+)
+from bottleneck.file_options import ExportOptions as ExportOptions
+from bottleneck.file_options import InfoOptions as InfoOptions
+from bottleneck.file_options import MergeOptions as MergeOptions
+from bottleneck.file_options import RelabelOptions as RelabelOptions
+from bottleneck.file_options import RescueOptions as RescueOptions
+from bottleneck.file_options import VerifyOptions as VerifyOptions
 from bottleneck.images import ResizeRule
 from bottleneck.sources.layout import SourceOptions
 
-One: TypeAlias = str | Path
-Paths: TypeAlias = str | Path | Sequence[str | Path]
 Names: TypeAlias = str | Sequence[str]
 Precision: TypeAlias = Literal["float32", "tf32", "bfloat16", "float16", "int8"]
 RuntimeName: TypeAlias = Literal["auto", "tensorflow", "jax", "torch", "openvino", "onnxruntime"]
@@ -31,7 +41,6 @@ _DEVICES = Option(
     ("--device",),
     "NAME",
 )
-_FEATURE = Option("Output of the file, where it has several.", metavar="NAME")
 _CHOSEN_BACKBONE = Option("See `bottleneck backbones`.", ("-b", "--backbone"), "NAME")
 _BATCH_SIZE = Option("Images per forward pass.", metavar="N", least=1)
 _PRECISION = Option("Arithmetic of the network.")
@@ -43,9 +52,6 @@ _PREPROCESS = Option(
 )
 _MAX_FAILED = Option("More failed images than this exit with 3.", metavar="N|P%")
 _WORKERS = Option("Processes or threads that decode; one per core.", metavar="N", least=1)
-_FEATURES = Option(
-    "The feature file.", metavar="FEATURES.h5", role="reads", holds="features", argument=True
-)
 _HEAD_FILE = Option("The head's file.", metavar="HEAD", role="reads", holds="head", argument=True)
 _TARGETS = Option(
     "Column of the table to keep for `train --target`; repeatable.", ("--target",), "COLUMN"
@@ -163,7 +169,7 @@ class ExtractOptions(SourceOptions):
 class TrainOptions(Options):
     """Features to a head."""
 
-    features: Annotated[One, _FEATURES]
+    features: Annotated[One, FEATURES]
     output: Annotated[
         One, Option("Where to save the head.", ("-o", "--output"), "HEAD", role="writes")
     ]
@@ -185,7 +191,7 @@ class TrainOptions(Options):
         int,
         Option("Folds of the cross-validation; 0 for none with a single C.", metavar="K"),
     ] = 5
-    feature: Annotated[str | None, _FEATURE] = None
+    feature: Annotated[str | None, FEATURE] = None
     holdout: Annotated[
         float,
         Option("Share held out for the test, where there are no splits.", metavar="P"),
@@ -229,7 +235,7 @@ class EvaluateOptions(Options):
     """A head and features to a judgement."""
 
     head: Annotated[One, _HEAD_FILE]
-    features: Annotated[One, _FEATURES]
+    features: Annotated[One, FEATURES]
     _: KW_ONLY
     split: Annotated[
         Literal["train", "val", "test", "all"] | None,
@@ -398,84 +404,14 @@ class RaceOptions(SourceOptions):
 
 
 @dataclass(frozen=True)
-class MergeOptions(Options):
-    """Feature files of one recipe to one."""
-
-    inputs: Annotated[
-        Paths,
-        Option(
-            "Feature files.",
-            metavar="A.h5 B.h5 ...",
-            role="reads",
-            holds="features",
-            argument=True,
-        ),
-    ]
-    output: Annotated[One, Option("The joined file.", ("-o", "--output"), "ALL.h5", role="writes")]
-    _: KW_ONLY
-    concatenate: Annotated[bool, Option("Put different lists of images one behind the other.")] = (
-        False
-    )
-
-
-@dataclass(frozen=True)
-class ExportOptions(Options):
-    """Features or a head for other programs."""
-
-    source: Annotated[
-        One,
-        Option("What to export.", metavar="FEATURES.h5|HEAD", role="reads", argument=True),
-    ]
-    output: Annotated[One, Option("Where to.", ("-o", "--output"), "FILE", role="writes")]
-    _: KW_ONLY
-    compress: Annotated[
-        Literal["gzip", "lzf"] | None,
-        Option("Make a compressed feature file: it opens like the original but cannot be resumed."),
-    ] = None
-    to: Annotated[
-        Literal["npy", "parquet", "usearch"] | None,
-        Option("For other programs; by default what the ending of FILE says."),
-    ] = None
-    feature: Annotated[str | None, _FEATURE] = None
-
-
-@dataclass(frozen=True)
-class VerifyOptions(Options):
-    """Whether a feature file is sound."""
-
-    file: Annotated[One, Option("The feature file.", metavar="FILE", role="reads", argument=True)]
-    _: KW_ONLY
-    fix: Annotated[bool, Option("Set bad rows to pending, for `extract` to redo.")] = False
-
-
-@dataclass(frozen=True)
-class RescueOptions(Options):
-    """The sound rows of a damaged feature file to a new one."""
-
-    broken: Annotated[
-        One, Option("The damaged file.", metavar="BROKEN.h5", role="reads", argument=True)
-    ]
-    output: Annotated[One, Option("The new file.", ("-o", "--output"), "NEW.h5", role="writes")]
-    _: KW_ONLY
-    like: Annotated[
-        One | None,
-        Option(
-            "A sound file of the same images and options, if BROKEN does not tell them any more.",
-            metavar="GOOD.h5",
-            role="reads",
-        ),
-    ] = None
-
-
-@dataclass(frozen=True)
 class NeighborsOptions(Options):
     """An image to the most similar ones of a feature file."""
 
-    features: Annotated[One, _FEATURES]
+    features: Annotated[One, FEATURES]
     image: Annotated[One, Option("An image file.", metavar="IMAGE", role="images", argument=True)]
     _: KW_ONLY
     count: Annotated[int, Option("How many.", ("-k", "--count"), "N")] = 10
-    feature: Annotated[str | None, _FEATURE] = None
+    feature: Annotated[str | None, FEATURE] = None
     weights: Annotated[
         One | None, Option("Where the weights are now, if they moved.", metavar="WHICH")
     ] = None
@@ -517,37 +453,6 @@ class BenchOptions(SourceOptions):
     images: Annotated[int, Option("Read at most so many images.", metavar="N", least=1)] = 256
     seconds: Annotated[float, Option("Try each batch size so long.", metavar="S")] = 2.0
     workers: Annotated[int | None, _WORKERS] = None
-
-
-@dataclass(frozen=True)
-class RelabelOptions(Options):
-    """A feature file and corrections to one with other labels."""
-
-    features: Annotated[One, _FEATURES]
-    fixes: Annotated[
-        One,
-        Option(
-            "A table of corrections: path, label; an empty label is none.",
-            metavar="FIXES.csv",
-            role="reads",
-            argument=True,
-        ),
-    ]
-    output: Annotated[
-        One, Option("The new feature file.", ("-o", "--output"), "NEW.h5", role="writes")
-    ]
-
-
-@dataclass(frozen=True)
-class InfoOptions(Options):
-    """What a file is."""
-
-    file: Annotated[
-        One,
-        Option(
-            "A feature file, a head or a weights file.", metavar="FILE", role="reads", argument=True
-        ),
-    ]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ LAYERS = (
     {"runtimes", "store"},
     {"decode"},
     {"sets"},
+    {"file_options"},
     {"options"},
     {"extraction", "heads"},
     {"judge"},

@@ -1,0 +1,117 @@
+"""Options of what works on files that are there already: merge, export, verify and the like."""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from bottleneck.declare import Option, Options
+
+One: TypeAlias = str | Path
+Paths: TypeAlias = str | Path | Sequence[str | Path]
+
+FEATURE = Option("Output of the file, where it has several.", metavar="NAME")
+FEATURES = Option(
+    "The feature file.", metavar="FEATURES.h5", role="reads", holds="features", argument=True
+)
+
+
+@dataclass(frozen=True)
+class MergeOptions(Options):
+    """Feature files of one recipe to one."""
+
+    inputs: Annotated[
+        Paths,
+        Option(
+            "Feature files.",
+            metavar="A.h5 B.h5 ...",
+            role="reads",
+            holds="features",
+            argument=True,
+        ),
+    ]
+    output: Annotated[One, Option("The joined file.", ("-o", "--output"), "ALL.h5", role="writes")]
+    _: KW_ONLY
+    concatenate: Annotated[bool, Option("Put different lists of images one behind the other.")] = (
+        False
+    )
+
+
+@dataclass(frozen=True)
+class ExportOptions(Options):
+    """Features or a head for other programs."""
+
+    source: Annotated[
+        One,
+        Option("What to export.", metavar="FEATURES.h5|HEAD", role="reads", argument=True),
+    ]
+    output: Annotated[One, Option("Where to.", ("-o", "--output"), "FILE", role="writes")]
+    _: KW_ONLY
+    compress: Annotated[
+        Literal["gzip", "lzf"] | None,
+        Option("Make a compressed feature file: it opens like the original but cannot be resumed."),
+    ] = None
+    to: Annotated[
+        Literal["npy", "parquet", "usearch"] | None,
+        Option("For other programs; by default what the ending of FILE says."),
+    ] = None
+    feature: Annotated[str | None, FEATURE] = None
+
+
+@dataclass(frozen=True)
+class VerifyOptions(Options):
+    """Whether a feature file is sound."""
+
+    file: Annotated[One, Option("The feature file.", metavar="FILE", role="reads", argument=True)]
+    _: KW_ONLY
+    fix: Annotated[bool, Option("Set bad rows to pending, for `extract` to redo.")] = False
+
+
+@dataclass(frozen=True)
+class RescueOptions(Options):
+    """The sound rows of a damaged feature file to a new one."""
+
+    broken: Annotated[
+        One, Option("The damaged file.", metavar="BROKEN.h5", role="reads", argument=True)
+    ]
+    output: Annotated[One, Option("The new file.", ("-o", "--output"), "NEW.h5", role="writes")]
+    _: KW_ONLY
+    like: Annotated[
+        One | None,
+        Option(
+            "A sound file of the same images and options, if BROKEN does not tell them any more.",
+            metavar="GOOD.h5",
+            role="reads",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class RelabelOptions(Options):
+    """A feature file and corrections to one with other labels."""
+
+    features: Annotated[One, FEATURES]
+    fixes: Annotated[
+        One,
+        Option(
+            "A table of corrections: path, label; an empty label is none.",
+            metavar="FIXES.csv",
+            role="reads",
+            argument=True,
+        ),
+    ]
+    output: Annotated[
+        One, Option("The new feature file.", ("-o", "--output"), "NEW.h5", role="writes")
+    ]
+
+
+@dataclass(frozen=True)
+class InfoOptions(Options):
+    """What a file is."""
+
+    file: Annotated[
+        One,
+        Option(
+            "A feature file, a head or a weights file.", metavar="FILE", role="reads", argument=True
+        ),
+    ]
