@@ -305,6 +305,9 @@ class Network:
             what = f"{type(shape).__name__.lower()} of {output.layer or self.main or 'its output'}"
             if isinstance(shape, Tokens) and shape.prefix is None:
                 what += " (which of them are patches, the network does not tell)"
+            lacking = self.details.get("without")
+            if output.pool == "own" and lacking:
+                what += f" (the weights have no {', '.join(lacking)}: it would be random)"
             raise BackboneError(
                 f"{self.spec.name}: expected a pool for the {what}: {', '.join(able)}"
                 f", got {output.pool}",

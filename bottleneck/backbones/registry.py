@@ -29,6 +29,7 @@ PREFIXED: Final = {
     "keras": _MODULE + "keras_file",
     "python": _MODULE + "python",
     "timm": _MODULE + "timm",
+    "hf": _MODULE + "hf",
 }
 """Our own providers of names with a prefix."""
 

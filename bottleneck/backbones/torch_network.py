@@ -151,9 +151,14 @@ class TorchModel:
         tokens = self._tokens
         if tokens is None and getattr(first, "ndim", 0) == 3:
             tokens = first.shape[1]
-        return [self._shape(name, one, tokens) for name, one in zip(layers, found, strict=True)]
+        return [
+            self._shape(name, one, tokens, (height, width))
+            for name, one in zip(layers, found, strict=True)
+        ]
 
-    def _shape(self, name: str, value: Any, tokens: int | None) -> Shape | None:
+    def _shape(
+        self, name: str, value: Any, tokens: int | None, image: tuple[int, int]
+    ) -> Shape | None:
         sides = tuple(getattr(value, "shape", ()))
         if len(sides) < 2 or sides[0] != 1 or not value.is_floating_point():
             return None
@@ -163,7 +168,9 @@ class TorchModel:
             return Tokens(*sides[1:], self._prefix if sides[1] == tokens else None)
         if len(sides) != 4:
             return None
-        if self._channels_last(name):
+        # Inside of a network layouts alternate; a map has the image's proportions.
+        first, last = _like(image, sides[2:]), _like(image, sides[1:3])
+        if last and (not first or self._channels_last(name)):
             return Map(*sides[1:])
         return Map(*sides[2:], sides[1], True)
 
@@ -369,6 +376,11 @@ def first_line(error: BaseException) -> str:
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
+
+
+def _like(image: tuple[int, int], sides: Sequence[int]) -> bool:
+    """Whether a map has an image's proportions, but for rounding."""
+    return abs(sides[0] * image[1] - sides[1] * image[0]) < max(image)
 
 
 def _first(found: Any) -> Any:

@@ -1,5 +1,6 @@
 """Networks of libraries on PyTorch against the libraries: their processors, their forward pass."""
 
+import json
 import os
 import subprocess
 import sys
@@ -17,9 +18,13 @@ NAMES = {
         *("vit_base_patch16_siglip_224", "mobilenetv4_conv_small", "eva02_tiny_patch14_224"),
         *("swin_tiny_patch4_window7_224", "fastvit_t8", "resnet18"),
     ),
+    "hf": (
+        *("vit", "deit", "dinov2", "registers", "dinov3", "beit", "convnextv2", "siglip", "clip"),
+        *("swin", "mobilenet_v2", "mobilevit"),
+    ),
 }
 
-LIBRARIES = {"timm": "timm"}
+LIBRARIES = {"timm": "timm", "hf": "transformers"}
 
 CASES = [(provider, name) for provider, names in NAMES.items() for name in names]
 
@@ -70,8 +75,8 @@ def computed(tmp_path_factory):
 def test_pixels_are_those_of_its_own_processor(computed, provider, name):
     found = computed(provider)
     assert found[f"{name}/contrast"] > 20
-    # Not one of 255 off: theirs are in single precision.
-    assert found[f"{name}/pixels"] < 0.01
+    # Not one of 255 off: theirs are in single precision. DINOv3 alone does not round.
+    assert found[f"{name}/pixels"] < (1 if name == "dinov3" else 0.01)
 
 
 @pytest.mark.parametrize(("provider", "name"), CASES)
@@ -94,11 +99,57 @@ def test_random_weights_are_the_same_every_time(computed, provider, name):
     assert first == second
 
 
-@pytest.mark.skipif(find_spec("timm") is not None, reason="timm is installed")
-def test_without_timm_the_extra_is_named():
+@pytest.mark.parametrize("provider", NAMES)
+def test_without_its_library_the_extra_is_named(provider):
+    if find_spec(LIBRARIES[provider]) is not None:
+        pytest.skip(f"{LIBRARIES[provider]} is installed")
     from bottleneck import backbones
     from bottleneck.errors import RuntimeUnavailableError
 
     with pytest.raises(RuntimeUnavailableError) as error:
-        backbones.load("timm:resnet18")
-    assert "bottleneck-features[timm]" in str(error.value.hint)
+        backbones.load(f"{provider}:resnet18")
+    assert f"bottleneck-features[{provider}]" in str(error.value.hint)
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    need("hf")
+    return json.loads(run("torch_refusals.py", tmp_path_factory.mktemp("refused")).splitlines()[-1])
+
+
+REFUSALS = {
+    "random pooler": "have no pooler.dense.bias, pooler.dense.weight: it would be random",
+    "random masking": "failed the admission test: expected the same batch twice",
+    "missing layer": "layers.1.* which would be random",
+    "other network": r"config.json: layers.*fc1.weight of \(48, 32\), got \(96, 32\)",
+    "more layers": "besides",
+    "pickled": "expected model.safetensors, got pytorch_model.bin",
+    "code of its own": "expected a network of transformers",
+    "damaged": "expected weights that transformers",
+    "no processor": "expected preprocessor_config.json",
+    "own steps": "whose steps are its own",
+    "unfit size": "expected a processor",
+    "box filter": "the filter 4",
+    "no such folder": "expected a folder with config.json",
+    "no such name": "OWNER/NAME",
+    "offline": "expected config.json .* in the cache of the Hugging Face hub",
+    "timm offline": "expected model.safetensors in the cache of the Hugging Face hub",
+    "timm missing": "which would be random",
+    "timm unknown": "expected a network of timm",
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_what_would_compute_something_else_is_refused(refused, case):
+    import re
+
+    assert re.search(REFUSALS[case], refused[case]), refused[case]
+
+
+def test_a_checkpoint_without_a_pooler_has_tokens(refused):
+    assert refused["without pooler"] < 1e-6
+
+
+def test_the_commit_of_what_the_cache_has_is_recorded(refused):
+    assert refused["commit"] == {"hub": "me/net", "commit": "0123456789" * 4}
+    assert refused["pinned"] == refused["commit"]
