@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from bottleneck.backbones.spec import Preprocess
+from bottleneck.backbones.network import Preprocess
 from bottleneck.backbones.torch_network import INTERPOLATIONS, Processor, standardised
 from bottleneck.errors import BackboneError
 
