@@ -46,8 +46,8 @@ _BATCH_SIZE = Option("Images per forward pass.", metavar="N", least=1)
 _PRECISION = Option("Arithmetic of the network.")
 _SIZE = Option("Side of the input in pixels; the backbone's own.", metavar="N", least=1)
 _PREPROCESS = Option(
-    "What the network wants, where its file does not say: torch, tf, caffe, lite, none, or numbers "
-    "(mean=...;std=...;scale=...;channels=bgr;crop=...).",
+    "What the network wants, where its file does not say: torch, tf, caffe, bvlc, lite, none, or "
+    "numbers (mean=...;std=...;scale=...;channels=bgr;crop=...).",
     metavar="WHAT",
 )
 _MAX_FAILED = Option("More failed images than this exit with 3.", metavar="N|P%")

@@ -28,6 +28,9 @@ TF: Final = Preprocess("tf", scale=(1 / 127.5,) * 3, offset=(-1.0,) * 3)
 CAFFE: Final = Preprocess("caffe", channels="bgr", offset=(-103.939, -116.779, -123.68))
 """BGR less the mean pixel of ImageNet."""
 
+BVLC: Final = Preprocess("bvlc", channels="bgr", offset=(-104.0, -117.0, -123.0))
+"""The same, rounded, as BVLC's own networks take it."""
+
 TORCH: Final = Preprocess(
     "torch",
     scale=(

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Self, get_args
+from typing import Any, Final, Self, cast, get_args
 
-from bottleneck.backbones.catalogue import CAFFE, LITE, NONE, TF, TORCH
-from bottleneck.backbones.network import BackboneSpec, Preprocess
+from bottleneck.backbones.catalogue import BVLC, CAFFE, LITE, NONE, TF, TORCH
+from bottleneck.backbones.network import BackboneSpec, Channels, Preprocess
 from bottleneck.errors import OptionError
 from bottleneck.images import Geometry, ImageSize, Interpolation, ResizeRule, image_shape
 
-NAMED: Final = {one.name: one for one in (TORCH, TF, CAFFE, LITE, NONE)}
+NAMED: Final = {one.name: one for one in (TORCH, TF, CAFFE, BVLC, LITE, NONE)}
 """Preprocessing that many networks share, by name."""
 
 HELP: Final = (
@@ -126,7 +126,7 @@ def file_spec(
 
 def _from_numbers(text: str, numbers: Mapping[Any, str]) -> Preprocess:
     channels = numbers.get("channels", "rgb")
-    if channels not in ("rgb", "bgr"):
+    if channels not in get_args(Channels):
         raise _wrong(text, f"channels={channels}")
     scale = _three(text, numbers.get("scale", "1/255"))
     mean = _three(text, numbers.get("mean", "0"))
@@ -135,7 +135,7 @@ def _from_numbers(text: str, numbers: Mapping[Any, str]) -> Preprocess:
         raise _wrong(text, "a std of 0")
     return Preprocess(
         "numbers",
-        "bgr" if channels == "bgr" else "rgb",
+        cast(Channels, channels),
         (scale[0] / std[0], scale[1] / std[1], scale[2] / std[2]),
         (-mean[0] / std[0], -mean[1] / std[1], -mean[2] / std[2]),
     )

@@ -33,15 +33,19 @@ def layer_tensors(model: Any) -> dict[str, Any]:
     return {name: found[name] for name in ordered if name in found}
 
 
-def shapes_of(model: Any, size: ImageSize) -> Callable[[Sequence[str | None]], list[Shape | None]]:
+def shapes_of(
+    model: Any, size: ImageSize, names: Mapping[str, str] | None = None
+) -> Callable[[Sequence[str | None]], list[Shape | None]]:
     """Return what says the shapes of layers for images of a size; see :class:`Network`.
 
     Where the model leaves sizes open, they follow from the input's.
     """
-    tensors = layer_tensors(model)
+    tensors, called = layer_tensors(model), names or {}
 
     def shapes(layers: Sequence[str | None]) -> list[Shape | None]:
-        wanted = [model.output if one is None else tensors.get(one) for one in layers]
+        wanted = [
+            model.output if one is None else tensors.get(called.get(one, one)) for one in layers
+        ]
         open_ones = [one for one in wanted if _is_open(one)]
         closed = iter(_closed(model, open_ones, size))
         return [_shape(next(closed) if _is_open(one) else one) for one in wanted]
@@ -52,7 +56,10 @@ def shapes_of(model: Any, size: ImageSize) -> Callable[[Sequence[str | None]], l
 def tensors(network: Network, layers: Iterable[str | None]) -> list[Any]:
     """Return the Keras tensors of some layers; None is the model's output."""
     known: Mapping[str, Any] = layer_tensors(network.model)
-    return [network.model.output if name is None else known[name] for name in layers]
+    called = network.names
+    return [
+        network.model.output if name is None else known[called.get(name, name)] for name in layers
+    ]
 
 
 def _is_open(tensor: Any) -> bool:
@@ -89,7 +96,7 @@ def image_size(owner: str, model: Any, asked: ImageSize | None) -> ImageSize:
         When it does not take images, fixes another size, or nobody says one.
     """
     sides = model.input_shape if hasattr(model, "input_shape") else None
-    if not isinstance(sides, tuple) or len(sides) != 4 or sides[3] != 3:
+    if not isinstance(sides, tuple) or len(sides) != 4 or sides[3] not in (1, 3):
         raise BackboneError(
             f"{owner}: expected a model of images, (n, height, width, 3), got {sides}"
         )
@@ -116,7 +123,9 @@ def network_of(
     *,
     source: str,
     main: str | None = None,
+    names: Mapping[str, str] | None = None,
     facts: Mapping[str, Any],
+    details: Mapping[str, Any] | None = None,
 ) -> Network:
     """Make a network of any Keras model that takes images.
 
@@ -129,8 +138,12 @@ def network_of(
         Where its weights come from.
     main : str, optional
         The layer that is taken when none is named; the model's output by default.
+    names : mapping of str to str, optional
+        What its layers are called elsewhere, to what the model calls them; only these are taken.
     facts : mapping
         What decides features besides.
+    details : mapping, optional
+        What is worth knowing besides.
 
     Raises
     ------
@@ -143,11 +156,12 @@ def network_of(
         size,
         WeightsInfo(source, fingerprint(model)),
         form="keras",
-        layers=tuple(layer_tensors(model)),
-        shapes=shapes_of(model, size),
+        layers=tuple(layer_tensors(model) if names is None else names),
+        shapes=shapes_of(model, size, names),
         main=main,
+        names=names or {},
         facts={**facts, **({} if main is None else {"layer": main})},
-        details={"parameters": spec.params, "licence": spec.licence},
+        details={"parameters": spec.params, "licence": spec.licence, **(details or {})},
     )
     network.shape(None)
     return network

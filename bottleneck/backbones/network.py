@@ -10,6 +10,11 @@ from bottleneck.images import CROP_RATIO, Geometry, Halves, ImageSize, Interpola
 
 Pool = Literal["avg", "max", "avgmax", "gem", "none", "cls", "clsavg", "own", "last4", "tokens"]
 
+Channels = Literal["rgb", "bgr", "grey"]
+
+GREY: Final = (0.299, 0.587, 0.114)
+"""What red, green and blue weigh in grey (ITU-R BT.601), as Pillow and OpenCV have it."""
+
 
 @dataclass(frozen=True)
 class Preprocess:
@@ -19,14 +24,15 @@ class Preprocess:
     ----------
     name : str
         Short name for recipes and the catalogue (``tf``, ``caffe``, ``torch``, ``lite``, ``none``).
-    channels : {"rgb", "bgr"}
-        Order in which the network wants the channels.
+    channels : {"rgb", "bgr", "grey"}
+        Order in which the network wants the channels; ``grey`` is one channel, the sum of
+        :data:`GREY`.
     scale, offset : tuple of 3 floats
-        In the network's channel order.
+        In the network's channel order; of grey the first counts.
     """
 
     name: str
-    channels: Literal["rgb", "bgr"] = "rgb"
+    channels: Channels = "rgb"
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
@@ -219,6 +225,8 @@ class Network:
         and the one that joins the class tokens of the last four blocks and the mean patch.
     channels_first : bool
         Whether the input is NCHW.
+    names : mapping of str to str
+        What a Keras model calls layers that have other names elsewhere.
     facts : mapping
         JSON values that decide features besides weights and input, for the recipe's identity.
     details : mapping
@@ -238,6 +246,7 @@ class Network:
     own: str | None = None
     last4: str | None = None
     channels_first: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     tested: bool = False

@@ -28,6 +28,7 @@ PREFIXED: Final = {
     "onnx": _MODULE + "onnx",
     "keras": _MODULE + "keras_file",
     "python": _MODULE + "python",
+    "caffe": _MODULE + "caffe",
     "timm": _MODULE + "timm",
     "hf": _MODULE + "hf",
 }

@@ -16,7 +16,7 @@ def command(as_json: bool, **options: Any) -> None:
     """List the backbones: input size, feature length, parameters, where their weights are.
 
     With NAMEs only those whose name contains all of them. Those of files and functions are not
-    listed: onnx:FILE#tensor, keras:FILE#layer, python:module:function.
+    listed: onnx:FILE#tensor, keras:FILE#layer, caffe:FILE#blob, python:module:function.
     """
     from bottleneck import api
 

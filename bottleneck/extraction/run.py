@@ -182,7 +182,9 @@ def rebuild_embedder(
     """
     identity, precision = recipe.identity, recipe.execution["precision"]
     geometry = Geometry.from_recipe(identity["image"])
-    forms = backbones.find(identity["backbone"]).provider.FORMS
+    # A network in two files was found where its weights need not be.
+    backbone = recipe.execution.get("network", {}).get("found", identity["backbone"])
+    forms = backbones.find(backbone).provider.FORMS
     if precision == "int8" or (precision == "tf32" and "NVIDIA" not in runtimes.gpu_makers()):
         precision = "float32"
     if runtime == "auto":
@@ -190,7 +192,7 @@ def rebuild_embedder(
             precision, before=recipe.execution.get("runtime"), devices=devices, of=forms
         )
     embedder = _assemble(
-        backbone=identity["backbone"],
+        backbone=backbone,
         weights=weights or recipe.execution["weights"],
         outputs=[OutputSpec(o["layer"], o["pool"]) for o in identity["outputs"].values()],
         size=geometry.size,

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from bottleneck.backbones.keras_network import tensors
 from bottleneck.backbones.network import (
+    GREY,
     Form,
     Map,
     Network,
@@ -135,12 +136,17 @@ def feature_length(shape: Shape, pool: Pool | None) -> int:
 def preprocessed(ops: Any, images: Any, preprocess: Preprocess) -> Any:
     """Turn uint8 RGB images into what the network wants, as float32."""
     x = ops.cast(images, "float32")
+    scale: tuple[float, ...] = preprocess.scale
+    offset: tuple[float, ...] = preprocess.offset
     if preprocess.channels == "bgr":
         x = ops.flip(x, axis=-1)
-    if preprocess.scale != (1.0, 1.0, 1.0):
-        x = x * ops.convert_to_tensor(preprocess.scale, "float32")
-    if preprocess.offset != (0.0, 0.0, 0.0):
-        x = x + ops.convert_to_tensor(preprocess.offset, "float32")
+    elif preprocess.channels == "grey":
+        x = ops.sum(x * ops.convert_to_tensor(GREY, "float32"), axis=-1, keepdims=True)
+        scale, offset = scale[:1], offset[:1]
+    if any(one != 1 for one in scale):
+        x = x * ops.convert_to_tensor(scale, "float32")
+    if any(offset):
+        x = x + ops.convert_to_tensor(offset, "float32")
     return x
 
 

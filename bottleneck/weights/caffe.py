@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.weights.caffe_net import V1_TYPES
 from bottleneck.weights.layout import MAX_LAYERS, Layer, Weights, damaged
 from bottleneck.weights.wire import Message, Reader, WireError, ints, numbers, one
 
@@ -30,11 +31,10 @@ SCHEMA: Final = {
     "Shape": {1: ("dim", "int")},
 }
 
-_V1_TYPES: Final = {4: "Convolution", 14: "InnerProduct", 39: "Deconvolution"}
-
 _ROLES: Final = {
     "BatchNorm": ("moving_mean", "moving_variance"),
     "Scale": ("gamma", "beta"),
+    "Bias": ("beta",),
     "PReLU": ("alpha",),
 }
 
@@ -56,7 +56,7 @@ def read_caffe(path: Path, data: memoryview) -> Weights:
         layers, listed = [], []
         for entry in entries:
             kind = one(entry, "type", "")
-            kind = _V1_TYPES.get(kind, str(kind)) if isinstance(kind, int) else str(kind)
+            kind = V1_TYPES.get(kind, ("", str(kind)))[1] if isinstance(kind, int) else str(kind)
             name = str(one(entry, "name", ""))
             listed.append(name)
             blobs = [_blob(blob) for blob in entry.get("blobs", [])]

