@@ -27,26 +27,23 @@ def pca_plane(rows: Rows) -> tuple[NDArray[np.float64], list[float]]:
     Returns
     -------
     plane : ndarray of float64, shape (n, 2)
-        Directions have the sign that makes the farthest row positive.
+        Directions have the signs that scikit-learn gives them.
     shares : list of float
         Share of the variance along each.
     """
-    from scipy.linalg import eigh
+    from sklearn.decomposition import PCA
 
-    n = rows.shape[0]
-    X = np.array(rows.read(0, n, {}), np.float64)
-    X -= X.mean(axis=0)
-    products = X @ X.T
-    first = max(0, n - 2)
-    values, vectors = eigh(products, subset_by_index=[first, n - 1])
-    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
-    plane = np.zeros((n, 2))
-    plane[:, : len(values)] = vectors * np.sqrt(values)
-    farthest = plane[np.abs(plane).argmax(axis=0), [0, 1]]
-    plane *= np.where(farthest < 0, -1, 1)
-    total = float(np.trace(products))
-    shares = [float(value / total) if total > 0 else 0.0 for value in values]
-    return plane, [*shares, 0.0][:2]
+    X = np.array(rows.read(0, rows.shape[0], {}), np.float64)
+    plane = np.zeros((len(X), 2))
+    shares = np.zeros(2)
+    if np.ptp(X, axis=0).any():  # of rows that are all alike there is no direction
+        # Lanczos's method finds the two alone; it needs a third that it may leave out.
+        solver = "arpack" if min(X.shape) > 2 else "full"
+        model = PCA(min(2, *X.shape), svd_solver=solver, random_state=0)
+        found = model.fit_transform(X)
+        plane[:, : found.shape[1]] = found
+        shares[: found.shape[1]] = model.explained_variance_ratio_
+    return plane, shares.tolist()
 
 
 def umap_plane(rows: Rows, seed: int) -> NDArray[np.float64]:
