@@ -32,7 +32,7 @@ LAYERS = (
 )
 
 HEAVY = {
-    *("tensorflow", "keras", "jax", "torch", "openvino", "nncf", "onnxruntime", "timm"),
+    *("tensorflow", "keras", "jax", "torch", "openvino", "nncf", "onnx", "onnxruntime", "timm"),
     *("transformers", "open_clip", "torchvision", "huggingface_hub", "safetensors"),
     *("pyarrow", "matplotlib", "sklearn", "rich", "skops"),
     *("fsspec", "s3fs", "umap", "usearch", "soundfile", "soxr"),
@@ -52,6 +52,7 @@ HOMES = {
     },
     "openvino": {"runtimes/openvino.py"},
     "nncf": {"runtimes/quantize.py"},
+    "onnx": {"heads/onnx.py"},
     "onnxruntime": {"runtimes/onnxruntime.py", "backbones/onnx_file.py"},
     "keras": {"runtimes/openvino.py", "backbones"},
     "sklearn": {"heads", "comparison", "judge", "extraction/transformer.py"},

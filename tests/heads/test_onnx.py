@@ -1,26 +1,21 @@
 """Heads as ONNX models: what another runtime computes of them, and what their bytes say."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
+from bottleneck.errors import RuntimeUnavailableError
 from bottleneck.heads import Head, select
-from bottleneck.heads.onnx import _varint, onnx_model, write_onnx
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [(0, "00"), (127, "7f"), (128, "8001"), (300, "ac02"), (2**21, "80808001")],
-)
-def test_varints(value, expected):
-    assert _varint(value).hex() == expected
+from bottleneck.heads.onnx import onnx_model, write_onnx
 
 
 @pytest.mark.parametrize("kind", ["logreg", "svm", "ridge"])
 @pytest.mark.parametrize("classes", [2, 10])
 @pytest.mark.parametrize("calibrate", [False, True])
 def test_another_runtime_agrees(digits, recipe, tmp_path, kind, classes, calibrate):
+    pytest.importorskip("onnx", reason="an extra")
     runtime = pytest.importorskip("onnxruntime", reason="checks the model; not a dependency")
     kept = digits.y < classes
     X, y = digits.X[kept], digits.y[kept]
@@ -47,7 +42,15 @@ def test_another_runtime_agrees(digits, recipe, tmp_path, kind, classes, calibra
 
 
 def test_the_reference_checker_accepts_it(make_head):
-    onnx = pytest.importorskip("onnx", reason="checks the model; not a dependency")
-    model = onnx.load_from_string(onnx_model(make_head("logreg")))
+    onnx = pytest.importorskip("onnx", reason="an extra")
+    model = onnx_model(make_head("logreg"))
     onnx.checker.check_model(model, full_check=True)
     assert [node.op_type for node in model.graph.node][:3] == ["Cast", "MatMul", "Add"]
+
+
+def test_its_package_is_an_extra(make_head, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(RuntimeUnavailableError, match="the package onnx") as caught:
+        write_onnx(make_head("logreg"), tmp_path / "head.onnx")
+    assert "bottleneck-features[onnx]" in caught.value.hint
+    assert list(tmp_path.glob("*.onnx")) == []
