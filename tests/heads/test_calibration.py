@@ -47,7 +47,8 @@ def test_scores_are_of_heads_that_never_saw_the_row(digits, classes):
         scores = two_columns(out_of_fold_scores(run, outside, swept, at=1))
     assert scores.shape == (len(y), classes)
     for i in range(3):
-        own = X[fold == i].astype(float) @ swept.coef[i, 1].T + swept.intercept[i, 1]
+        coef, intercept = swept.head(i, 1)
+        own = X[fold == i].astype(float) @ coef.T + intercept
         if classes == 2:
             own = np.concatenate([-own, own], axis=1)
         np.testing.assert_allclose(scores[fold == i], own, rtol=1e-9, atol=1e-9)

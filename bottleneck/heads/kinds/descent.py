@@ -87,7 +87,7 @@ class Descent:
 
     def take(self, found: Solution) -> None:
         """Become the head of a solution."""
-        self.coef_, self.intercept_ = found.coef, found.intercept
+        self.coef_, self.intercept_ = found.head()
         self.objective_ = found.objective
         self.gradient_norm_ = found.gradient_norm
         self.gap_, self.duality_gap_ = found.gap, found.duality_gap

@@ -206,7 +206,7 @@ class LockstepTrainer:
         everything = np.ones((1, len(self.y)), bool)
         found = self._sweep(everything, values=[float(candidate["C"])], gap=GAP, start=begin)
         estimator = self._kind.fitted(
-            self.data.task, candidate, *self._unscaled(found.coef[0, 0], found.intercept[0, 0])
+            self.data.task, candidate, *self._unscaled(*found.head(0, 0))
         )
         if found.solutions and self.data.task == "classes":
             estimator.take(found.solutions[0][0])

@@ -5,6 +5,7 @@ A problem begins where the ones before point to, and with what their solver lear
 curvature: the Hessians differ by the change of the penalty, which is known.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,8 +22,8 @@ GAP = 1e-7
 knows few directions: the distance from the minimum was up to 200 times that (digits, C = 100),
 where `tol=1e-4` alone left 8%."""
 
-_MAX_COLUMNS = 2048
-"""Columns multiplied at once: their float64 sums take 20 MiB per 1280 features and shard."""
+_MAX_COLUMNS = 1024
+"""Columns multiplied at once: their float64 sums take 10 MiB per 1280 features and shard."""
 
 _PAIR_BYTES = 256 << 20
 """Memory of all solvers together, unless that is less than ten pairs each."""
@@ -36,6 +37,9 @@ _WARM_START_TOLERANCES = 2.0
 _MARGIN = 0.8
 """Share of the tolerance that solvers on a path go down to: the next problem may then be solved
 by the same weights, as it always is with penalties that hardly matter any more."""
+
+_PAST = 3
+"""Last solutions of a path from which it is extrapolated."""
 
 _MAX_AHEAD = 2.0
 """Steps of the path (in log penalty) up to which it is extrapolated by one more."""
@@ -95,7 +99,7 @@ class _Walk:
     nearby: Local | None = None
     rounds: int = 0
     finishable: bool = True
-    past: list[tuple[float, Vector]] = field(default_factory=list)
+    past: deque[tuple[float, Vector]] = field(default_factory=lambda: deque(maxlen=_PAST))
     found: list[Solution] = field(default_factory=list)
 
     @property
@@ -194,7 +198,7 @@ def solve(
         if start is None
         else [stack.turned(weights.ravel(), stack.scaling.turn).ravel() for weights in start]
     )
-    walks = [
+    waiting = [
         _Walk(
             path,
             terms.begin(x, path[0], None if nearby is None else nearby(path[0].penalty)),
@@ -202,7 +206,8 @@ def solve(
         )
         for path, x in zip(paths, starts, strict=True)
     ]
-    waiting = list(walks)
+    # Not the walks: a solver remembers many times its weights, and goes with its walk.
+    found = [walk.found for walk in waiting]
     at_once = max(1, _MAX_COLUMNS // stack.columns)
     while waiting:
         now = waiting[:at_once]
@@ -229,7 +234,7 @@ def solve(
             if undone and worth_finishing(stack, walk.rounds):
                 _finish(walk, stack, terms)
         waiting = [walk for walk in waiting if len(walk.found) < len(walk.problems)]
-    return [walk.found for walk in walks]
+    return found
 
 
 def _advance(walk: _Walk, stack: StackedObjective, terms: _Terms) -> None:
@@ -279,9 +284,9 @@ def _finish(walk: _Walk, stack: StackedObjective, terms: _Terms) -> None:
         x, penalty, spent = ended.x, problem.penalty, (0, 0)
 
 
-def _extrapolated(past: Sequence[tuple[float, Vector]], at: float) -> Vector:
+def _extrapolated(past: deque[tuple[float, Vector]], at: float) -> Vector:
     """Predict a path's weights: half way between its last line and its last parabola."""
-    (now, weights), *others = past[:-4:-1]
+    (now, weights), *others = reversed(past)
     if not others or now == others[0][0] or not 0 < (at - now) / (now - others[0][0]) <= _MAX_AHEAD:
         return weights
     line = weights + (at - now) / (now - others[0][0]) * (weights - others[0][1])

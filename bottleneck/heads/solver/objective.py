@@ -7,7 +7,7 @@ objective ``C * sum of losses + |w|^2 / 2``, divided by ``C * sum of weights``.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from bottleneck.heads.solver.engine import Engine, Loss, Work, numpy_engine
 from bottleneck.heads.solver.lbfgs import Vector
 from bottleneck.heads.solver.row_pass import Pass
 from bottleneck.heads.solver.scaling import Scaling, Weighting
+
+Coefficients: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Of features as they are: weights (columns, d) and intercepts (columns,)."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,10 @@ class Solution:
     ----------
     weights : ndarray of float64, shape (columns, d + 1)
         Of the scaled features; the intercept is the last column.
-    coef, intercept : ndarray of float64, shapes (columns, d) and (columns,)
-        The same head on the features as they are.
+    mean, scale : ndarray of float64, shape (d,)
+        How features are scaled.
+    intercept_scale : float
+        What the intercept's weight is multiplied by.
     objective : float
         Mean loss plus penalty.
     gradient_norm : float
@@ -61,8 +66,9 @@ class Solution:
     """
 
     weights: NDArray[np.float64]
-    coef: NDArray[np.float64]
-    intercept: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    intercept_scale: float
     objective: float
     gradient_norm: float
     gap: float
@@ -70,6 +76,15 @@ class Solution:
     iterations: int
     passes: int
     converged: bool
+
+    def head(self) -> Coefficients:
+        """Return the same head on the features as they are.
+
+        Made when it is asked for: a sweep over folds and strengths holds many solutions, and
+        weights of a thousand classes are large.
+        """
+        coef = self.weights[:, :-1] / self.scale
+        return coef, self.weights[:, -1] * self.intercept_scale - coef @ self.mean
 
 
 class Ended(Protocol):
@@ -212,12 +227,11 @@ class StackedObjective:
         if self.loss.coupled:  # adding a constant to all intercepts changes nothing
             weights[:, -1] -= weights[:, -1].mean()
         gradient = self.turned(solver.gradient, self.scaling.turn_back)
-        coef = weights[:, :-1] / self.scaling.scale[problem.subset]
-        intercept = weights[:, -1] * self.intercept_scale - coef @ self.scaling.mean[problem.subset]
         return Solution(
             weights=weights,
-            coef=coef,
-            intercept=intercept,
+            mean=self.scaling.mean[problem.subset],
+            scale=self.scaling.scale[problem.subset],
+            intercept_scale=self.intercept_scale,
             objective=solver.value,
             gradient_norm=float(np.abs(gradient).max()),
             gap=max(solver.expected, 0.0),

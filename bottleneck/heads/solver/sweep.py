@@ -6,8 +6,8 @@ whole less the fold.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,12 @@ from bottleneck.heads.solver.curvature import CURVATURE_MIN_ROWS
 from bottleneck.heads.solver.engine import Loss
 from bottleneck.heads.solver.lockstep import solve, with_curvature
 from bottleneck.heads.solver.moments import Moments, gram_moments
-from bottleneck.heads.solver.objective import Problem, Solution, StackedObjective
+from bottleneck.heads.solver.objective import (
+    Coefficients,
+    Problem,
+    Solution,
+    StackedObjective,
+)
 from bottleneck.heads.solver.ridge_path import RidgePath
 from bottleneck.heads.solver.row_pass import Pass, sum_of
 from bottleneck.heads.solver.scaling import Weighting, standardise
@@ -32,6 +37,9 @@ With many rows :data:`TOLERANCE` decides alone, as in scikit-learn."""
 
 MAX_ITER = 5000
 
+_HEADS_BYTES = 64 << 20
+"""Memory for the heads that one pass scores."""
+
 
 @dataclass(frozen=True, eq=False)
 class Swept:
@@ -39,16 +47,18 @@ class Swept:
 
     Parameters
     ----------
-    coef : ndarray of float64, shape (subsets, strengths, columns, d)
-        Heads on the features as they are.
-    intercept : ndarray of float64, shape (subsets, strengths, columns)
+    shape : tuple of int
+        Subsets, strengths, columns of a head, features.
+    head : callable
+        From a subset and a strength, by their numbers, to the head on the features as they are.
+        Heads are made when they are asked for: all of them at once would be large.
     solutions : list of list of Solution
         By subset and strength; empty for ridge.
     """
 
-    coef: NDArray[np.float64]
-    intercept: NDArray[np.float64]
-    solutions: list[list[Solution]]
+    shape: tuple[int, int, int, int]
+    head: Callable[[int, int], Coefficients]
+    solutions: list[list[Solution]] = field(default_factory=list)
 
     def notes(self, values: Sequence[float], what: str) -> list[str]:
         """Say which strengths were left before they converged."""
@@ -130,11 +140,8 @@ def sweep(
         start=start,
         curvature=curvature,
     )
-    return Swept(
-        np.stack([[one.coef for one in path] for path in found]),
-        np.stack([[one.intercept for one in path] for path in found]),
-        found,
-    )
+    shape = len(paths), len(values), stack.columns, run.rows.shape[1]
+    return Swept(shape, lambda subset, at: found[subset][at].head(), found)
 
 
 def sweep_ridge(
@@ -160,9 +167,8 @@ def sweep_ridge(
     everything = Weighting(y, np.ones((1, len(y)), bool))
     centre = standardise(run, everything).mean[0]
 
-    def fit(moments: Moments) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        path = RidgePath.of(moments, standardize=True, numeric=y.ndim == 2)
-        return [path.solve(alpha) for alpha in alphas]
+    def fit(moments: Moments) -> RidgePath:
+        return RidgePath.of(moments, standardize=True, numeric=y.ndim == 2)
 
     if parts is None or not _are_unions(members, parts):
         found = [
@@ -183,11 +189,8 @@ def sweep_ridge(
             return first
 
         found = run.each(lambda member: fit(left(member)), list(members))
-    return Swept(
-        np.stack([[coef for coef, _ in subset] for subset in found]),
-        np.stack([[intercept for _, intercept in subset] for subset in found]),
-        [],
-    )
+    shape = len(found), len(alphas), found[0].projected.shape[1], run.rows.shape[1]
+    return Swept(shape, lambda subset, at: found[subset].solve(alphas[at]))
 
 
 def _are_unions(members: NDArray[np.bool_], parts: NDArray[np.int32]) -> bool:
@@ -204,7 +207,9 @@ def held_out_accuracy(
     parts: NDArray[np.int32],
     swept: Swept,
 ) -> NDArray[np.float64]:
-    """Score every head on the rows it was not fitted on, apart for each fold, in one pass.
+    """Score every head on the rows it was not fitted on, apart for each fold.
+
+    One pass serves as many heads as :data:`_HEADS_BYTES` holds.
 
     Parameters
     ----------
@@ -224,30 +229,49 @@ def held_out_accuracy(
     ndarray of float64, shape (subsets, strengths, folds)
         Share of right rows; NaN where a fold has no row left out.
     """
-    p, k, columns, d = swept.coef.shape
+    p, k, columns, d = swept.shape
     n_parts = int(parts.max()) + 1
+    total = np.zeros((p, k, n_parts))
+    for now in _held_at_once(swept):
+        heads = {subset: _stacked([swept.head(subset, at) for at in some]) for subset, some in now}
 
-    def visit(
-        right: NDArray[np.float64], start: int, stop: int, block: FloatArray, scratch: object
-    ) -> None:
-        for subset in range(p):
-            left_out = np.flatnonzero(~members[subset, start:stop])
-            if not len(left_out):
-                continue
-            rows = block[left_out].astype(np.float64)
-            scores = rows @ swept.coef[subset].reshape(k * columns, d).T
-            scores += swept.intercept[subset].ravel()
-            codes = predicted_codes(scores.reshape(len(rows), k, columns))
-            correct = codes == y[start:stop][left_out, None]
-            part = parts[start:stop][left_out]
-            for i in range(k):
-                right[subset, i] += np.bincount(part, correct[:, i], minlength=n_parts)
+        def visit(
+            right: NDArray[np.float64], start: int, stop: int, block: FloatArray, scratch: object
+        ) -> None:
+            for subset, some in now:  # noqa: B023
+                left_out = np.flatnonzero(~members[subset, start:stop])
+                if not len(left_out):
+                    continue
+                coef, intercept = heads[subset]  # noqa: B023
+                scores = block[left_out].astype(np.float64) @ coef.T
+                scores += intercept
+                codes = predicted_codes(scores.reshape(len(left_out), len(some), columns))
+                correct = codes == y[start:stop][left_out, None]
+                part = parts[start:stop][left_out]
+                for i, at in enumerate(some):
+                    right[subset, at] += np.bincount(part, correct[:, i], minlength=n_parts)
 
-    total = sum_of(run.run(lambda: np.zeros((p, k, n_parts)), visit))
+        total += sum_of(run.run(lambda: np.zeros((p, k, n_parts)), visit))
     counts = np.stack([np.bincount(parts[~member], minlength=n_parts) for member in members])
     with np.errstate(invalid="ignore"):
         accuracy: NDArray[np.float64] = total / counts[:, None, :]
     return accuracy
+
+
+def _held_at_once(swept: Swept) -> list[list[tuple[int, range]]]:
+    """Return which strengths of which subsets are scored in each pass."""
+    p, k, columns, d = swept.shape
+    most = max(1, _HEADS_BYTES // (8 * columns * (d + 1)))
+    if most < k:
+        runs = [range(at, min(at + most, k)) for at in range(0, k, most)]
+        return [[(subset, run)] for subset in range(p) for run in runs]
+    step = most // k
+    return [[(i, range(k)) for i in range(at, min(at + step, p))] for at in range(0, p, step)]
+
+
+def _stacked(heads: Sequence[Coefficients]) -> Coefficients:
+    """Put heads one below the other."""
+    return np.concatenate([coef for coef, _ in heads]), np.concatenate([b for _, b in heads])
 
 
 def predicted_codes(scores: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -295,15 +319,14 @@ def out_of_fold_scores(
     ndarray of float64, shape (n, columns)
         One column for two classes.
     """
-    columns = swept.coef.shape[2]
-    scores = np.empty((members.shape[1], columns))
+    scores = np.empty((members.shape[1], swept.shape[2]))
+    heads = [swept.head(subset, at) for subset in range(len(members))]
 
     def visit(_: None, start: int, stop: int, block: FloatArray, scratch: object) -> None:
-        for subset, member in enumerate(members[:, start:stop]):
+        for (coef, intercept), member in zip(heads, members[:, start:stop], strict=True):
             rows = np.flatnonzero(~member)
             if len(rows):
-                found = block[rows].astype(np.float64) @ swept.coef[subset, at].T
-                scores[start + rows] = found + swept.intercept[subset, at]
+                scores[start + rows] = block[rows].astype(np.float64) @ coef.T + intercept
 
     run.run(lambda: None, visit)
     return scores
