@@ -176,7 +176,7 @@ class McNemar:
     exact : float
         Two-sided exact p-value: twice the smaller tail of the binomial, at most 1.
     mid_p : float
-        The same less half of the probability of what was observed (M. Fagerland, S. Lydersen
+        The same with what is just as far from the middle counted half (M. Fagerland, S. Lydersen
         and P. Laake, The McNemar test for binary matched-pairs data, BMC Medical Research
         Methodology 13:91, 2013, which recommends it: the exact test is needlessly cautious).
     """
@@ -206,8 +206,8 @@ def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> McNemar:
     tail = float(binom.cdf(min(b, c), b + c, 0.5))
     observed = float(binom.pmf(min(b, c), b + c, 0.5))
     exact = min(1.0, 2 * tail)
-    # With equal counts both tails hold the middle: twice the tail less its probability is 1.
-    mid_p = 1.0 if b == c else 2 * tail - observed
+    # With equal counts both tails are of the same middle.
+    mid_p = 1 - observed / 2 if b == c else 2 * tail - observed
     return McNemar(b, c, exact, mid_p)
 
 

@@ -229,7 +229,7 @@ def held_out_accuracy(
     ndarray of float64, shape (subsets, strengths, folds)
         Share of right rows; NaN where a fold has no row left out.
     """
-    p, k, columns, d = swept.shape
+    p, k, columns, _ = swept.shape
     n_parts = int(parts.max()) + 1
     total = np.zeros((p, k, n_parts))
     for now in _held_at_once(swept):
