@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
@@ -9,6 +11,7 @@ from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads import folds, head_kind, select
 from bottleneck.heads.rows import ArrayRows, FileRows
 from bottleneck.heads.solver.row_pass import passes
+from bottleneck.heads.solver.sweep import held_out_accuracy
 
 GRID = (1e-3, 1e-2, 1e-1)
 
@@ -312,3 +315,42 @@ def test_strengths_that_keep_the_weights_before_are_named(digits):
     assert kept.cv[1]["mean"] == kept.cv[2]["mean"]
     apart = select(digits.X, digits.y, grid=(1e-4, 1e-2), **about)
     assert not [note for note in apart.notes if "heads of the C before" in note]
+
+
+@pytest.mark.parametrize("kind", PEERS)
+def test_a_sweep_holds_no_more_than_its_heads(kind, monkeypatch):
+    """Many classes, so that a head is larger than the rows of a block, and the rows are few."""
+    monkeypatch.setattr("bottleneck.heads.solver.sweep._HEADS_BYTES", 1)
+    monkeypatch.setattr("bottleneck.heads.solver.lockstep.MEMORY", 10)
+    rng = np.random.default_rng(0)
+    columns, d, per_class = 600, 100, 4
+    y = np.arange(columns * per_class) % columns
+    X = (rng.normal(size=(columns, d))[y] + rng.normal(size=(len(y), d))).astype(np.float32)
+    fold = np.arange(len(y)) // columns
+    outside = np.stack([fold != i for i in range(per_class)])
+    values = [1e-3, 1e-2, 1e-1]
+    one = columns * (d + 1) * 8
+    with passes(ArrayRows(X), threads=1) as run:
+        tracemalloc.start()
+        try:
+            swept = head_kind(kind).sweep(run, y, columns, outside, values=values, parts=fold)
+            held_out_accuracy(run, y, outside, fold, swept)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    # Twelve heads; of the one path that is walked at a time ten pairs of steps and changes, and
+    # as many vectors more; sums of eight shards.
+    assert peak / one < 12 + 40 + 16
+
+
+def test_heads_scored_in_several_passes_score_as_in_one(digits, monkeypatch):
+    fold = folds(digits.keys, digits.y, n_folds=3)
+    outside = np.stack([fold != i for i in range(3)])
+    scores = []
+    with passes(ArrayRows(digits.X)) as run:
+        swept = head_kind("ridge").sweep(run, digits.y, 10, outside, values=GRID, parts=fold)
+        for held in (1 << 30, 1, 8 * 10 * (digits.X.shape[1] + 1) * (len(GRID) + 1)):
+            monkeypatch.setattr("bottleneck.heads.solver.sweep._HEADS_BYTES", held)
+            scores.append(held_out_accuracy(run, digits.y, outside, fold, swept))
+    for other in scores[1:]:
+        np.testing.assert_array_equal(other, scores[0])

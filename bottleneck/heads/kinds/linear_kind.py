@@ -205,9 +205,7 @@ class LockstepTrainer:
             begin = [np.mean([found[at].weights for found in scored.swept.solutions], axis=0)]
         everything = np.ones((1, len(self.y)), bool)
         found = self._sweep(everything, values=[float(candidate["C"])], gap=GAP, start=begin)
-        estimator = self._kind.fitted(
-            self.data.task, candidate, *self._unscaled(*found.head(0, 0))
-        )
+        estimator = self._kind.fitted(self.data.task, candidate, *self._unscaled(*found.head(0, 0)))
         if found.solutions and self.data.task == "classes":
             estimator.take(found.solutions[0][0])
         return estimator, found.notes([candidate["C"]], "final fit") + engine_note(self.run)

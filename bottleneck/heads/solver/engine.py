@@ -207,6 +207,10 @@ class Work:
         return found[self.place] if len(self.place) > 1 else found
 
 
+_WORTH_TAKING = 0.75
+"""Share of a block's rows that count in some problem, below which they are taken out first."""
+
+
 class Engine(Protocol):
     """A way to do the work of a pass."""
 
@@ -227,14 +231,19 @@ def numpy_engine(run: Pass, work: Work) -> Sums:
     def visit(
         sums: Sums, start: int, stop: int, block: FloatArray, scratch: dict[str, FloatArray]
     ) -> None:
-        block = work.scaling.prepare(block)
+        block, y = work.scaling.prepare(block), work.weighting.y[start:stop]
+        weights = work.row_weights(start, stop)
+        used = weights.any(axis=0)
+        if used.mean() < _WORTH_TAKING:  # products with other rows would come to nothing
+            block, y, weights = block[used], y[used], weights[:, used]
+            if not len(block):
+                return
         scores = buffer(scratch, "scores", (k * p, len(block)), dtype)
         product = buffer(scratch, "product", (k * p, d), dtype)
         np.matmul(flat, block.T, out=scores)
         Z = scores.reshape(k, p, len(block))
         Z += work.intercepts[:, :, None]
-        weights = work.row_weights(start, stop)
-        sums[0][...] += work.loss.kernel(Z, work.weighting.y[start:stop], weights)
+        sums[0][...] += work.loss.kernel(Z, y, weights)
         sums[1][...] += Z.sum(axis=2, dtype=np.float64)
         np.matmul(scores, block, out=product)
         sums[2][...] += product

@@ -8,6 +8,7 @@ curvature: the Hessians differ by the change of the penalty, which is known.
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,24 +194,24 @@ def solve(
         memory=max(10, min(MEMORY, _PAIR_BYTES // (16 * width * len(paths)))),
         penalised=stack.penalised(np.ones(width)),
     )
-    starts = (
-        [np.zeros(width) for _ in paths]
-        if start is None
-        else [stack.turned(weights.ravel(), stack.scaling.turn).ravel() for weights in start]
-    )
-    waiting = [
-        _Walk(
-            path,
-            terms.begin(x, path[0], None if nearby is None else nearby(path[0].penalty)),
-            nearby=nearby,
+
+    def walk_of(path: int) -> _Walk:
+        x = (
+            np.zeros(width)
+            if start is None
+            else stack.turned(start[path].ravel(), stack.scaling.turn).ravel()
         )
-        for path, x in zip(paths, starts, strict=True)
-    ]
-    # Not the walks: a solver remembers many times its weights, and goes with its walk.
-    found = [walk.found for walk in waiting]
+        first = paths[path][0]
+        scale = None if nearby is None else nearby(first.penalty)
+        return _Walk(paths[path], terms.begin(x, first, scale), nearby=nearby, found=found[path])
+
+    # Walks are made when their turn comes, and go when they end: a solver remembers many times
+    # its weights.
+    found: list[list[Solution]] = [[] for _ in paths]
+    ahead = iter(range(len(paths)))
     at_once = max(1, _MAX_COLUMNS // stack.columns)
-    while waiting:
-        now = waiting[:at_once]
+    walking: list[_Walk] = []
+    while now := walking + [walk_of(path) for path in islice(ahead, at_once - len(walking))]:
         if guide is not None:
             guide.look(now)
         trials = np.stack([walk.solver.trial for walk in now])
@@ -219,7 +220,7 @@ def solve(
         )
 
         def tell(at: int) -> None:
-            walk = now[at]  # noqa: B023
+            walk = now[at]
             walk.rounds += 1
             walk.solver.tell(float(values[at]), gradients[at].ravel(), float(sizes[at]))  # noqa: B023
             if walk.fallback is not None and walk.solver.value > walk.fallback.value:
@@ -233,7 +234,7 @@ def solve(
             undone = len(walk.found) < len(walk.problems) and walk.finishable
             if undone and worth_finishing(stack, walk.rounds):
                 _finish(walk, stack, terms)
-        waiting = [walk for walk in waiting if len(walk.found) < len(walk.problems)]
+        walking = [walk for walk in now if len(walk.found) < len(walk.problems)]
     return found
 
 
