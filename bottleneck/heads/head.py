@@ -243,10 +243,11 @@ class Head:
         HeadError
             For another length or features that are not finite.
         """
-        kind = np.float64 if self.task == "numbers" else np.int64
-        parts = self._in_blocks(X, lambda block: self.estimator.predict(block).astype(kind))
-        if self.task != "classes":
-            return self._matrix(parts).astype(kind)
+        if self.task == "numbers":
+            return self.scores(X)
+        parts = self._in_blocks(X, lambda block: self.estimator.predict(block).astype(np.int64))
+        if self.task == "labels":
+            return self._matrix(parts).astype(np.int64)
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
     def predict_proba(self, X: ArrayLike | Rows) -> NDArray[np.float64] | None:

@@ -38,7 +38,7 @@ def head_names() -> tuple[str, ...]:
 
 
 def head_kind(name: str) -> "HeadKind":
-    """Return the kind of a name, or of a classifier's import path; case does not matter.
+    """Return the kind of a name, or of an estimator's import path; case does not matter.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def head_kind(name: str) -> "HeadKind":
     near = difflib.get_close_matches(lower, names) or names
     raise OptionError(
         f"expected a head of {', '.join(names)}, got {name!r}",
-        hint=f"Did you mean {' or '.join(near)}? Any other classifier of scikit-learn goes by "
+        hint=f"Did you mean {' or '.join(near)}? Any other estimator of scikit-learn goes by "
         "its import path: sklearn.svm.SVC.",
     )
 

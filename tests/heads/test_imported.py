@@ -1,19 +1,21 @@
-"""Other classifiers of scikit-learn as heads, where rows fit in memory."""
+"""Other estimators of scikit-learn as heads, where rows fit in memory."""
 
 import zipfile
 
 import numpy as np
 import pytest
+from sklearn.metrics import r2_score
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads import Head, folds, head_kind, select
-from bottleneck.heads.kinds.imported import classifier_class
+from bottleneck.heads.kinds.imported import estimator_class
 from bottleneck.heads.onnx import onnx_model
 from bottleneck.heads.selection.grid import parse_settings
-from bottleneck.judge import judge_head
+from bottleneck.judge import judge_head, judge_targets
 
 
 def fit(digits, head, **settings):
@@ -87,16 +89,16 @@ def test_rows_that_do_not_fit_in_memory_are_refused(digits, monkeypatch):
         fit(digits, "sklearn.svm.SVC")
 
 
-def test_what_is_no_classifier_is_refused(digits):
+def test_what_is_no_estimator_of_targets_is_refused(digits):
     for path, what in [
-        ("os.system", "expected a classifier of scikit-learn"),
+        ("os.system", "expected an estimator of scikit-learn"),
         ("sklearn.svm.Missing", "there is no"),
         ("sklearn.nowhere.SVC", "there is no"),
-        ("sklearn.svm.SVR", "expected a classifier, got"),
-        ("sklearn.base.clone", "expected a classifier, got"),
+        ("sklearn.decomposition.PCA", "expected a classifier or regressor, got"),
+        ("sklearn.base.clone", "expected a classifier or regressor, got"),
     ]:
         with pytest.raises(OptionError, match=what):
-            classifier_class(path)
+            estimator_class(path)
     with pytest.raises(OptionError, match="has no parameter 'kernle'"):
         fit(digits, "sklearn.svm.SVC", kernle="rbf")
     with pytest.raises(HeadError, match=r"SVC refused .* 'kernel'"):
@@ -109,3 +111,48 @@ def test_settings():
     }  # fmt: skip
     with pytest.raises(OptionError, match="expected name=value, got 'rbf'"):
         parse_settings(["rbf"])
+
+
+@pytest.mark.parametrize("targets", [1, 2])
+def test_regressors_predict_numbers(digits, recipe, tmp_path, targets):
+    Y = np.stack([digits.y * 1.5 + 3, digits.X[:, 20] - digits.X[:, 40]], axis=1)[:, :targets]
+    names = ("digit", "ink")[:targets]
+    fitted = select(
+        digits.X, Y, classes=names, keys=digits.keys, n_folds=3,
+        head="sklearn.neighbors.KNeighborsRegressor", settings={"n_neighbors": 3},
+    )  # fmt: skip
+    theirs = make_pipeline(StandardScaler(), KNeighborsRegressor(3))
+    fold = folds(digits.keys, np.zeros(len(Y), int), n_folds=3)
+    expected = []
+    for i in range(3):
+        theirs.fit(digits.X[fold != i], Y[fold != i])
+        expected.append(r2_score(Y[fold == i], theirs.predict(digits.X[fold == i])))
+    assert fitted.cv[0]["mean"] == pytest.approx(np.mean(expected))
+    file = tmp_path / "a.head"
+    Head.of(fitted, recipe=recipe, output="avg").save(file)
+    loaded = Head.load(file)
+    assert (loaded.task, loaded.classes) == ("numbers", names)
+    theirs.fit(digits.X, Y)
+    np.testing.assert_allclose(loaded.predict(digits.X), theirs.predict(digits.X).reshape(Y.shape))
+    judged = judge_targets(loaded, digits.X, Y)
+    expected = r2_score(Y, theirs.predict(digits.X), multioutput="raw_values")
+    assert [one["r2"] for one in judged["per_target"]] == pytest.approx(expected)
+    assert judged["r2"] == pytest.approx(np.mean(expected))
+
+
+def test_a_regressor_of_one_target_says_so(digits):
+    Y = np.stack([digits.y, digits.X[:, 20]], axis=1).astype(float)
+    with pytest.raises(HeadError, match=r"sklearn\.svm\.SVR refused") as caught:
+        select(digits.X, Y, classes=("a", "b"), keys=digits.keys, n_folds=3, head="sklearn.svm.SVR")
+    assert caught.value.hint == "It may take one --target only."
+    one = select(
+        digits.X, Y[:, :1], classes=("a",), keys=digits.keys, n_folds=3, head="sklearn.svm.SVR"
+    )
+    assert one.cv[0]["mean"] > 0.5
+
+
+def test_classifiers_and_regressors_are_told_apart(digits):
+    with pytest.raises(OptionError, match="tells classes apart, got sklearn.svm.SVR"):
+        fit(digits, "sklearn.svm.SVR")
+    with pytest.raises(OptionError, match="for --target, got sklearn.svm.SVC"):
+        select(digits.X, digits.X[:, :1], classes=("a",), keys=digits.keys, head="sklearn.svm.SVC")

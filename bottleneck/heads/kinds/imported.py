@@ -1,4 +1,4 @@
-"""Any classifier of scikit-learn as a head, by its import path, where the rows fit in memory.
+"""Any classifier or regressor of scikit-learn as a head, by its import path, in memory.
 
 Features are standardised in front of it, as for the heads of the catalogue. There is no grid:
 its parameters are given, and cross-validation says what they are worth.
@@ -22,6 +22,7 @@ from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads.kind import DamagedWeightsError, Learned, Params, Task, TrainingData
 from bottleneck.heads.kinds.estimator import columns_of
 from bottleneck.heads.rows import Rows
+from bottleneck.heads.selection.targets import score_of
 from bottleneck.heads.solver.engine import EngineName
 
 
@@ -61,34 +62,34 @@ _COPIES = 3
 _WORTH_PROCESSES = 10.0
 """Seconds of fits above which worker processes pay."""
 
-_HINT = "Give the path of a classifier: --head sklearn.svm.SVC --set kernel=rbf."
+_HINT = "Give the path of a classifier or regressor: --head sklearn.svm.SVC --set kernel=rbf."
 
 
-def classifier_class(path: str) -> type:
-    """Import a classifier of scikit-learn.
+def estimator_class(path: str) -> type:
+    """Import a classifier or regressor of scikit-learn.
 
     Raises
     ------
     OptionError
-        For what is not there or is no classifier.
+        For what is not there or is neither.
     """
     module, _, name = path.rpartition(".")
     if module.partition(".")[0] != "sklearn":
-        raise OptionError(f"expected a classifier of scikit-learn, got {path!r}", hint=_HINT)
-    from sklearn.base import ClassifierMixin
+        raise OptionError(f"expected an estimator of scikit-learn, got {path!r}", hint=_HINT)
+    from sklearn.base import ClassifierMixin, RegressorMixin
 
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise OptionError(f"there is no {path!r}: {error}", hint=_HINT) from error
-    if not (inspect.isclass(found) and issubclass(found, ClassifierMixin)):
-        raise OptionError(f"expected a classifier, got {path!r}", hint=_HINT)
+    if not (inspect.isclass(found) and issubclass(found, (ClassifierMixin, RegressorMixin))):
+        raise OptionError(f"expected a classifier or regressor, got {path!r}", hint=_HINT)
     return found
 
 
 @dataclass(frozen=True)
 class ImportedKind:
-    """A classifier of scikit-learn as a kind of head; see :class:`~bottleneck.heads.kind.HeadKind`.
+    """An estimator of scikit-learn as a kind of head; see :class:`~bottleneck.heads.kind.HeadKind`.
 
     Parameters
     ----------
@@ -97,35 +98,43 @@ class ImportedKind:
     """
 
     name: str
-    description: ClassVar[str] = "a classifier of scikit-learn, by its import path"
-    tasks: ClassVar[tuple[Task, ...]] = ("classes",)
+    description: ClassVar[str] = "an estimator of scikit-learn, by its import path"
     parameter: ClassVar[str] = ""
     prefers: ClassVar[Literal["smallest"]] = "smallest"
     engines: ClassVar[tuple[EngineName, ...]] = ("numpy",)
     few_rows: ClassVar[int] = 1
 
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Classes of a classifier, numbers of a regressor."""
+        from sklearn.base import ClassifierMixin
+
+        return (
+            "classes" if issubclass(estimator_class(self.name), ClassifierMixin) else "numbers",
+        )
+
     def candidates(
         self, grid: Sequence[float] | None, settings: Params
     ) -> tuple[dict[str, Any], ...]:
-        """Return the settings, which the classifier has to have."""
+        """Return the settings, which the estimator has to have."""
         if grid is not None:
             raise OptionError(
                 f"expected no --C for {self.name}", hint="Use --set name=value for its settings."
             )
-        _pipeline(classifier_class(self.name), self.name, settings, seed=0)
+        _pipeline(estimator_class(self.name), self.name, settings, seed=0)
         return (dict(settings),)
 
     def require_savable(self, settings: Params) -> None:
-        """Refuse a classifier that could not be saved, by a trial on a few made-up rows.
+        """Refuse an estimator that could not be saved, by a trial on a few made-up rows.
 
         Raises
         ------
         HeadError
             As :func:`bottleneck.heads.kinds.imported.dump`.
         OptionError
-            For an unknown classifier or parameter.
+            For an unknown estimator or parameter.
         """
-        made = _pipeline(classifier_class(self.name), self.name, settings, seed=0)
+        made = _pipeline(estimator_class(self.name), self.name, settings, seed=0)
         try:
             made.fit(np.random.default_rng(0).normal(size=(40, 4)), np.arange(40) % 2)
         except (ValueError, TypeError):
@@ -146,7 +155,7 @@ class ImportedKind:
         return Learned(whole=dump(estimator))
 
     def restore(self, weights: Learned, task: Task, params: Params, outputs: int, dim: int) -> Any:
-        """Read a classifier that skops wrote; whatever it raises is damage."""
+        """Read an estimator that skops wrote; whatever it raises is damage."""
         if weights.whole is None:
             raise DamagedWeightsError(f"no estimator of {self.name}")
         try:
@@ -162,7 +171,7 @@ class ImportedKind:
 
 
 class ImportedTrainer:
-    """Fits a classifier of scikit-learn on rows in memory, folds in parallel where that pays.
+    """Fits an estimator of scikit-learn on rows in memory, folds in parallel where that pays.
 
     Parameters
     ----------
@@ -176,6 +185,9 @@ class ImportedTrainer:
 
     def __init__(self, path: str, data: TrainingData, matrix: NDArray[np.float32]) -> None:
         self.path, self.data, self.matrix = path, data, matrix
+        # Many regressors take one target only, and take it flat.
+        single = data.task == "numbers" and data.y.shape[1] == 1
+        self._truth = data.y[:, 0] if single else data.y
 
     def score(
         self,
@@ -195,7 +207,9 @@ class ImportedTrainer:
         jobs = 1 if took * len(rest) < _WORTH_PROCESSES else self.data.jobs
         with self._explained():
             found += Parallel(n_jobs=jobs, max_nbytes="1M", mmap_mode="r")(
-                delayed(fold_accuracy)(self._made(params), self.matrix, self.data.y, member, parts)
+                delayed(fold_scores)(
+                    self._made(params), self.matrix, self._truth, member, parts, task=self.data.task
+                )
                 for params, member in rest
             )
         shape = (len(members), len(candidates), int(parts.max()) + 1)
@@ -208,28 +222,34 @@ class ImportedTrainer:
     def fit(self, params: Params, member: NDArray[np.bool_]) -> Any:
         """Fit on a subset of the rows."""
         with self._explained():
-            return self._made(params).fit(self.matrix[member], self.data.y[member])
+            return self._made(params).fit(self.matrix[member], self._truth[member])
 
     def _judged(
         self, params: Params, member: NDArray[np.bool_], parts: NDArray[np.int32]
     ) -> NDArray[np.float64]:
         with self._explained():
-            return fold_accuracy(self._made(params), self.matrix, self.data.y, member, parts)
+            return fold_scores(
+                self._made(params), self.matrix, self._truth, member, parts, task=self.data.task
+            )
 
     def _made(self, params: Params) -> Any:
-        return _pipeline(classifier_class(self.path), self.path, params, self.data.seed)
+        return _pipeline(estimator_class(self.path), self.path, params, self.data.seed)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
         except (ValueError, TypeError) as error:
-            raise HeadError(f"{self.path} refused its parameters or rows: {error}") from error
+            several = self.data.task == "numbers" and self._truth.ndim == 2
+            raise HeadError(
+                f"{self.path} refused its parameters or rows: {error}",
+                hint="It may take one --target only." if several else None,
+            ) from error
 
 
 @dataclass(frozen=True, eq=False)
 class ImportedScored:
-    """What classifiers on subsets came to; they themselves are not kept."""
+    """What estimators on subsets came to; they themselves are not kept."""
 
     trainer: ImportedTrainer
     metric: NDArray[np.float64]
@@ -238,33 +258,39 @@ class ImportedScored:
     notes: Sequence[str] = ()
 
     def scores(self, at: int) -> NDArray[np.float64]:
-        """Score every row by the classifier that lacks it: they are fitted again."""
+        """Score every row by the estimator that lacks it: they are fitted again."""
         data = self.trainer.data
         found = np.empty((len(data.y), data.outputs))
         for member in self.members:
             made = self.trainer.fit(self.candidates[at], member)
-            columns = columns_of(made, self.trainer.matrix[~member], "classes")
-            wide = np.repeat(columns.min(axis=1, keepdims=True), data.outputs, axis=1)
-            wide[:, made.classes_] = columns
+            scores = columns_of(made, self.trainer.matrix[~member], data.task)
+            columns = made.classes_ if data.task == "classes" else slice(None)
+            wide = np.repeat(scores.min(axis=1, keepdims=True), data.outputs, axis=1)
+            wide[:, columns] = scores
             found[~member] = wide
         return found
 
 
-def fold_accuracy(
+def fold_scores(
     made: Any,
     X: NDArray[np.float32],
-    y: NDArray[np.int64],
+    y: NDArray[Any],
     member: NDArray[np.bool_],
     parts: NDArray[np.int32],
+    *,
+    task: Task,
 ) -> NDArray[np.float64]:
-    """Fit on a subset; return the accuracy on the rows left out, for each fold."""
+    """Fit on a subset; return the score on the rows left out, for each fold."""
     found = np.full(int(parts.max()) + 1, np.nan)
     made.fit(X[member], y[member])
     if member.all():
         return found
-    right, left = made.predict(X[~member]) == y[~member], parts[~member]
+    truth, said, left = y[~member], made.predict(X[~member]), parts[~member]
+    if truth.ndim == 1 and task == "numbers":
+        truth, said = truth[:, None], said[:, None]
+    score = score_of(task)
     for part in np.unique(left):
-        found[part] = np.mean(right[left == part])
+        found[part] = score(truth[left == part], said[left == part])
     return found
 
 

@@ -24,8 +24,8 @@ def require_targets(kind: HeadKind) -> list[Task]:
     if not able:
         raise OptionError(
             f"expected the head logreg or ridge for --target, got {kind.name}",
-            hint="logreg is for labels (0 and 1, or lists of labels), ridge for numbers, knn for"
-            " both.",
+            hint="logreg is for labels (0 and 1, or lists of labels), ridge and regressors of "
+            "scikit-learn by their import path for numbers, knn for both.",
         )
     return able
 
