@@ -46,8 +46,8 @@ _BATCH_SIZE = Option("Images per forward pass.", metavar="N", least=1)
 _PRECISION = Option("Arithmetic of the network.")
 _SIZE = Option("Side of the input in pixels; the backbone's own.", metavar="N", least=1)
 _PREPROCESS = Option(
-    "What the network wants, where its file does not say: torch, tf, caffe, bvlc, lite, none, or "
-    "numbers (mean=...;std=...;scale=...;channels=bgr;crop=...).",
+    "What the network wants, where its file does not say: torch, tf, caffe, bvlc, rgb_mean, "
+    "lite, none, or numbers (mean=...;std=...;scale=...;channels=bgr;crop=...).",
     metavar="WHAT",
 )
 _MAX_FAILED = Option("More failed images than this exit with 3.", metavar="N|P%")
@@ -467,7 +467,8 @@ class BackbonesOptions(Options):
     ] = ()
     _: KW_ONLY
     provider: Annotated[
-        Literal["lite", "keras_applications"] | None, Option("Only those it brings.")
+        Literal["lite", "keras_applications", "early_keras", "slim"] | None,
+        Option("Only those it brings."),
     ] = None
     max_params: Annotated[
         str | None, Option("Only those of at most so many parameters: 25M, 300k.", metavar="N")

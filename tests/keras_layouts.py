@@ -23,6 +23,14 @@ def write_numbered(model, path):
     return path
 
 
+_KERAS_1 = {
+    "kernel": "W",
+    "bias": "b",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_std",
+}
+
+
 def write_keras_1(model, path, *, ordering, theano):
     """Keras 1: no version, no backend; the names show who wrote, the shapes the order."""
     with h5py.File(path, "w") as file:
@@ -32,7 +40,7 @@ def write_keras_1(model, path, *, ordering, theano):
             names = []
             for variable in layer.weights:
                 value = np.asarray(variable)
-                letter = {"kernel": "W", "bias": "b"}[variable.name]
+                letter = _KERAS_1.get(variable.name, variable.name)
                 name = f"{layer.name}_{letter}" + ("" if theano else "_1:0")
                 if value.ndim == 4:
                     value = flipped(value) if theano else value

@@ -117,9 +117,10 @@ class BackboneRow:
     preprocess : str
         How pixels are scaled.
     weights : str
-        Where they are: ``bundled``, ``cached``, ``extra`` or ``download``.
+        Where they are: ``bundled``, ``cached``, ``extra``, ``download`` or, where somebody has to
+        bring them, ``file``.
     provider : str
-        Who brings it: ``lite`` or ``keras_applications``.
+        Who brings it: ``lite``, ``keras_applications``, ``early_keras`` or ``slim``.
     license : str or None
         Of the weights, where their package says one.
     """

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.backbones import efficientnet_lite
+from bottleneck.backbones import efficientnet_lite, inception, resnets
 from bottleneck.backbones.catalogue import bundled_names, cache_folder, cached_file, weights_file
 from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.keras_network import layer_tensors, shapes_of
@@ -98,6 +98,14 @@ def _variance_scaling(
 _NOT_BUILT: Final = {("nasnet_mobile", "torch")}
 """What Keras 3.15 does not build."""
 
+_OWN: Final = {"efficientnet_lite": efficientnet_lite, "inception": inception, "resnets": resnets}
+"""Families that are built here; keyed by their module in the catalogue."""
+
+_WRITTEN_BY: Final = {
+    "slim": "a checkpoint of TF-slim (its prefix, folder or .tar.gz), or a frozen graph of one",
+    "early_keras": "a file of Keras 1, release v0.2 of its models",
+}
+
 
 def load(
     spec: BackboneSpec,
@@ -137,7 +145,7 @@ def load(
             else:
                 model = _downloaded(keras, spec, side)
         elif source == "none":
-            model = _built(keras, spec, side)
+            model = build(keras, spec, side, random=True)
             draw_weights(model)
         else:
             model, side = _from_file(keras, spec, Path(source), asked)
@@ -164,11 +172,14 @@ def _square(spec: BackboneSpec, size: ImageSize | None) -> int | None:
 
 
 def _source(spec: BackboneSpec, weights: str | Path | None) -> str:
-    if weights is None:
-        return "bundled" if spec.bundled else "imagenet"
-    source = str(weights)
+    source = str(weights or ("bundled" if spec.bundled else "imagenet"))
     if source == "imagenet" and spec.bundled:
         return "bundled"  # its ImageNet weights are the package's
+    if not spec.bundled and source == "imagenet" and spec.weights_file is None:
+        raise WeightsError(
+            f"{spec.name}: expected a file of its weights, which nobody offers for download here",
+            hint=f"--weights PATH: {_WRITTEN_BY[spec.provider]}.",
+        )
     if source == "bundled" and not spec.bundled:
         raise WeightsError(
             f"{spec.name}: no package carries its weights",
@@ -184,18 +195,34 @@ def _source(spec: BackboneSpec, weights: str | Path | None) -> str:
     return source
 
 
-def _built(keras: Any, spec: BackboneSpec, size: int, weights: str | None = None) -> Any:
-    if spec.family == "efficientnet_lite":
-        return efficientnet_lite.build(keras, spec.name, size, random=True)
-    build = getattr(keras.applications, spec.class_name)
-    return build(weights=weights, include_top=False, input_shape=(size, size, 3))
+def build(
+    keras: Any, spec: BackboneSpec, size: int, *, random: bool, weights: str | None = None
+) -> Any:
+    """Build the headless network of a row.
+
+    Parameters
+    ----------
+    keras : module
+    spec : BackboneSpec
+    size : int
+        Side of the square input, pixels.
+    random : bool
+        Draw kernels; where a network is about to be filled, what can stay zero stays zero.
+    weights : str, optional
+        What Keras is asked to load, ``imagenet``.
+    """
+    own = _OWN.get(spec.family)
+    if own is not None:
+        return own.build(keras, spec.name, size, random=random)
+    made = getattr(keras.applications, spec.network or spec.class_name)
+    return made(weights=weights, include_top=False, input_shape=(size, size, 3))
 
 
 def _downloaded(keras: Any, spec: BackboneSpec, size: int) -> Any:
     try:
         # Keras reports its download on stdout, which belongs to results.
         with contextlib.redirect_stdout(sys.stderr):
-            return _built(keras, spec, size, weights="imagenet")
+            return build(keras, spec, size, random=True, weights="imagenet")
     except Exception as error:
         said = str(error).strip() or repr(error)
         raise WeightsError(
@@ -216,23 +243,16 @@ def _from_file(keras: Any, spec: BackboneSpec, path: Path, size: int | None) -> 
                 f" fixes its input at {side}",
                 hint=f"Use --size {side}, or save its weights alone: .weights.h5 has no size.",
             )
-        model = _built_alike(keras, spec, side)
+        model = build(keras, spec, side, random=False)
         return (with_rescaling(keras, model) if archive.fill(model) else model), side
     side = size or spec.input_size
-    model = _built_alike(keras, spec, side)
+    model = build(keras, spec, side, random=False)
     rescalings = read_into(model, path, spec)
     if spec.family == RESCALED_FAMILY:
         variance = model.get_layer("normalization").get_weights()[1]
         if rescaling_is_needed(variance, rescalings):
             model = with_rescaling(keras, model)
     return model, side
-
-
-def _built_alike(keras: Any, spec: BackboneSpec, size: int) -> Any:
-    """Build a network that is about to be filled; what can stay zero stays zero."""
-    if spec.family == "efficientnet_lite":
-        return efficientnet_lite.build(keras, spec.name, size, random=False)
-    return _built(keras, spec, size)
 
 
 def _lasting(source: str) -> str:

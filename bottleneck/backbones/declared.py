@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self, cast, get_args
 
-from bottleneck.backbones.catalogue import BVLC, CAFFE, LITE, NONE, TF, TORCH
+from bottleneck.backbones.catalogue import BVLC, CAFFE, LITE, NONE, RGB_MEAN, TF, TORCH
 from bottleneck.backbones.network import BackboneSpec, Channels, Preprocess
 from bottleneck.errors import OptionError
 from bottleneck.images import Geometry, ImageSize, Interpolation, ResizeRule, image_shape
 
-NAMED: Final = {one.name: one for one in (TORCH, TF, CAFFE, BVLC, LITE, NONE)}
+NAMED: Final = {one.name: one for one in (TORCH, TF, CAFFE, BVLC, RGB_MEAN, LITE, NONE)}
 """Preprocessing that many networks share, by name."""
 
 HELP: Final = (
@@ -40,10 +40,10 @@ class DeclaredInput:
     def parse(cls, text: str) -> Self:
         """Read what ``--preprocess`` takes.
 
-        A name (``torch``, ``tf``, ``caffe``, ``lite``, ``none``) or numbers: pixels of 0 to 255
-        are multiplied by ``scale`` (1/255), then ``mean`` is subtracted and the rest divided by
-        ``std``, all in the order of ``channels`` (rgb). ``crop``, ``interpolation`` and ``resize``
-        say how the network was evaluated.
+        A name (``torch``, ``tf``, ``caffe``, ``rgb_mean``, ``lite``, ``none``) or numbers: pixels
+        of 0 to 255 are multiplied by ``scale`` (1/255), then ``mean`` is subtracted and the rest
+        divided by ``std``, all in the order of ``channels`` (rgb). ``crop``, ``interpolation`` and
+        ``resize`` say how the network was evaluated.
 
         Raises
         ------

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from bottleneck.backbones import pairing
+from bottleneck.backbones.builders import build
 from bottleneck.backbones.catalogue import catalogue
 from bottleneck.backbones.keras_scope import isolated
 from bottleneck.backbones.network import BackboneSpec
-from bottleneck.backbones.pairing import as_keras_names
+from bottleneck.backbones.pairing import as_our_names, slim_row
 from bottleneck.weights import Weights, read, release_of
 
 _MOST_TRIED: Final = 4
@@ -98,12 +99,15 @@ def inspect_weights(path: Path) -> WeightsReport:
 
 
 def _fits(found: Weights, known: str | None) -> list[Fit]:
+    known = known or slim_row(found)
     if known is not None:
-        specs = [spec for spec in catalogue() if spec.name == known]
+        (own,) = [spec for spec in catalogue() if spec.name == known]
+        # Keras's row of the same network takes the same file.
+        specs = [own, *(s for s in catalogue() if own.network and s.class_name == own.network)]
     else:
         # A file holds the headless network and perhaps a head, never much less.
         able = [spec for spec in catalogue() if spec.params <= found.parameters * 1.001]
-        able = [spec for spec in able if spec.family != "efficientnet_lite"]
+        able = [spec for spec in able if spec.provider in {"keras_applications", "early_keras"}]
         specs = sorted(able, key=lambda spec: -spec.params)[:_MOST_TRIED]
         specs += [s for s in able if s.family in {"vgg16", "vgg19"} and s not in specs]
     fits = []
@@ -116,14 +120,13 @@ def _fits(found: Weights, known: str | None) -> list[Fit]:
 
 
 def _fit(keras: Any, spec: BackboneSpec, found: Weights) -> Fit | None:
-    build = getattr(keras.applications, spec.class_name)
-    size = (spec.input_size, spec.input_size, 3)
-    model = build(weights=None, include_top=False, input_shape=size)
-    layers = as_keras_names(found, spec.family)
+    model = build(keras, spec, spec.input_size, random=False)
+    layers = as_our_names(found, spec)
     try:
-        pairs = pairing.pair(model, layers, chained=found.chained)
+        pairs = pairing.pair(model, layers.layers, chained=found.chained)
         pairing.check(pairs)
     except pairing.UnpairedError:
         return None
     used = {id(layer) for _, layer in pairs}
-    return Fit(spec.name, tuple(layer.name for layer in layers if id(layer) not in used))
+    left = (*(layer for layer in layers.layers if id(layer) not in used), *layers.heads)
+    return Fit(spec.name, tuple(layer.name for layer in left))

@@ -46,9 +46,9 @@ class BackboneSpec:
     name : str
         Snake-case name, ``mobilenet_v2``.
     class_name : str
-        Name in ``keras.applications``, an accepted alias, ``MobileNetV2``.
+        Name in ``keras.applications`` or of that kind, an accepted alias, ``MobileNetV2``.
     family : str
-        Module of ``keras.applications`` whose ``preprocess_input`` belongs to it, or our own.
+        Module of ``keras.applications`` that it comes from, or our own.
     input_size : int
         Default side of the square input, pixels; of a rectangle the longer side.
     min_size : int
@@ -67,6 +67,10 @@ class BackboneSpec:
         Of the weights, as their makers say.
     resize, crop_ratio, interpolation, whole, halves
         How it was evaluated; see :class:`bottleneck.images.Geometry`.
+    provider : str
+        Who brings it: the provider of a row of the catalogue.
+    network : str or None
+        Name in ``keras.applications`` of the same network under another row, if there is one.
     """
 
     name: str
@@ -85,11 +89,8 @@ class BackboneSpec:
     interpolation: Interpolation = "bicubic"
     whole: bool = False
     halves: Halves = "even"
-
-    @property
-    def provider(self) -> str:
-        """The provider of a row of the catalogue."""
-        return "lite" if self.family == "efficientnet_lite" else "keras_applications"
+    provider: str = "keras_applications"
+    network: str | None = None
 
     def geometry(self, size: ImageSize, resize: ResizeRule | None = None) -> Geometry:
         """Say how images become its input: by its own rule, or by another one at that size."""

@@ -1,66 +1,22 @@
 """Which layer of a file belongs to which layer of a network, by name and by content.
 
-Names of the same layers elsewhere: networks of Caffe and TF-slim that are Keras's own.
-
-Only where the networks compute the same; where they do not (ResNet), names are not made alike.
-
-By name first; names that Keras numbered by itself (``conv2d_17``) count by their rank among
-their kind. By order only in files without names that say of themselves that each layer feeds
-the next, or where no other order has the same shapes: equal shapes in another order would be
-exchanged unnoticed.
+By name first, those of Caffe and TF-slim under the names that we build by; names that Keras
+numbered by itself (``conv2d_17``) count by their rank among their kind. By order only in files
+without names that say of themselves that each layer feeds the next, or where no other order has
+the same shapes: equal shapes in another order would be exchanged unnoticed.
 """
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.backbones.network import BackboneSpec
 from bottleneck.weights.layout import Layer, Weights
-
-_SLIM_BATCH_NORM: Final = "/BatchNorm"
-
-
-def _vgg(layer: Layer) -> Layer:
-    match = re.fullmatch(r"(?:.*/)?conv(\d)_(\d)", layer.name)
-    if match is None:
-        return layer
-    tensors = dict(layer.tensors)
-    if "/" in layer.name and match.groups() == ("1", "1") and "kernel" in tensors:
-        # Slim's takes red first, Keras's takes blue first: the same function of an image.
-        tensors["kernel"] = np.ascontiguousarray(tensors["kernel"][:, :, ::-1])
-    return replace(layer, name=f"block{match[1]}_conv{match[2]}", tensors=tensors)
-
-
-def _mobilenet(layer: Layer) -> Layer:
-    name = layer.name.removesuffix(_SLIM_BATCH_NORM)
-    match = re.fullmatch(r"(?:.*/)?Conv2d_(\d+)(?:_(depthwise|pointwise))?", name)
-    if match is None:
-        return layer
-    kind = {"depthwise": f"conv_dw_{match[1]}", "pointwise": f"conv_pw_{match[1]}", None: "conv1"}
-    ending = "_bn" if layer.name.endswith(_SLIM_BATCH_NORM) else ""
-    return replace(layer, name=kind[match[2]] + ending)
-
-
-_RULES: Final[dict[str, Callable[[Layer], Layer]]] = {
-    "vgg16": _vgg,
-    "vgg19": _vgg,
-    "mobilenet": _mobilenet,
-}
-
-_FORMATS: Final = ("caffe", "tensorflow")
-
-
-def as_keras_names(found: Weights, family: str) -> tuple[Layer, ...]:
-    """Return a file's layers under the names that Keras gives them."""
-    rule = _RULES.get(family)
-    if rule is None or not found.format.startswith(_FORMATS):
-        return found.layers
-    return tuple(rule(layer) for layer in found.layers)
-
 
 HEAD_LAYERS: Final = 3
 """A file may hold this many layers more than the network: the head it was saved with."""
@@ -191,3 +147,119 @@ def _in_order(wanted: list[Any], layers: tuple[Layer, ...], *, chained: bool) ->
 
 def _signature(shapes: Iterable[Any]) -> tuple[tuple[int, ...], ...]:
     return tuple(sorted(tuple(int(n) for n in np.atleast_1d(shape)) for shape in shapes))
+
+
+_SLIM: Final = re.compile(
+    r"(?:.*/)?(?P<network>InceptionV[1-4]|MobilenetV[12]|resnet_v[12]_(?:50|101|152)|vgg_1[69])"
+    r"/(?P<layer>.+)"
+)
+"""A layer of TF-slim: everything is in a scope that is called like its network."""
+
+_HEAD: Final = re.compile(r"(AuxLogits|Logits|logits|fc[678]|[Pp]redictions)(/.*)?")
+
+_BATCH_NORM: Final = "/BatchNorm"
+
+
+@dataclass(frozen=True)
+class Named:
+    """The layers of a file under our names.
+
+    Parameters
+    ----------
+    layers : tuple of Layer
+        Those that can belong to the headless network.
+    heads : tuple of Layer
+        Those that the names say are classifiers.
+    """
+
+    layers: tuple[Layer, ...]
+    heads: tuple[Layer, ...] = ()
+
+
+def slim_row(found: Weights) -> str | None:
+    """Name the row that a file of TF-slim says it belongs to, by the scope of its layers."""
+    if not found.format.startswith("tensorflow"):
+        return None
+    scopes = {match["network"] for layer in found.layers if (match := _SLIM.fullmatch(layer.name))}
+    if len(scopes) != 1:
+        return None
+    (scope,) = scopes
+    family = re.fullmatch(r"(Inception|Mobilenet)(V\d)", scope)
+    return f"slim_{scope}" if family is None else f"slim_{family[1]}_{family[2]}".lower()
+
+
+def as_our_names(found: Weights, spec: BackboneSpec) -> Named:
+    """Return a file's layers under the names that they have in a network that is built for them."""
+    if found.format.startswith("tensorflow"):
+        return _of_slim(found, spec)
+    rule = _CAFFE.get(spec.family)
+    if rule is None or not found.format.startswith("caffe"):
+        return Named(found.layers)
+    return Named(tuple(rule(layer) for layer in found.layers))
+
+
+def _of_slim(found: Weights, spec: BackboneSpec) -> Named:
+    # Both orders of colours are the same function of an image; Keras's VGG takes blue first.
+    exchanged = spec.family in {"vgg16", "vgg19"} and spec.preprocess.channels == "bgr"
+    rename = _SLIM_RULES.get(spec.family, _plain)
+    layers, heads = [], []
+    for layer in found.layers:
+        match = _SLIM.fullmatch(layer.name)
+        if match is None:
+            layers.append(layer)
+        elif _HEAD.fullmatch(match["layer"]):
+            heads.append(layer)
+        else:
+            tensors = layer.tensors
+            if exchanged and match["layer"] == "conv1/conv1_1" and "kernel" in tensors:
+                kernel = np.ascontiguousarray(tensors["kernel"][:, :, ::-1])
+                tensors = {**tensors, "kernel": kernel}
+            layers.append(replace(layer, name=rename(match["layer"]), tensors=tensors))
+    return Named(tuple(layers), tuple(heads))
+
+
+def _plain(name: str) -> str:
+    """Name a layer of a network of ours by the place that slim has it at."""
+    name = re.sub(r"bottleneck_v[12]/", "", name)
+    if name.endswith(_BATCH_NORM):
+        name = f"{name.removesuffix(_BATCH_NORM)}_bn"
+    return name.replace("/", "_")
+
+
+def _vgg(name: str) -> str:
+    match = re.fullmatch(r"(?:.*/)?conv(\d)_(\d)", name)
+    return name if match is None else f"block{match[1]}_conv{match[2]}"
+
+
+def _mobilenet(name: str) -> str:
+    match = re.fullmatch(r"Conv2d_(\d+)(?:_(depthwise|pointwise))?(/BatchNorm)?", name)
+    if match is None:
+        return name
+    kind = {"depthwise": f"conv_dw_{match[1]}", "pointwise": f"conv_pw_{match[1]}", None: "conv1"}
+    return kind[match[2]] + ("_bn" if match[3] else "")
+
+
+def _mobilenet_v2(name: str) -> str:
+    place, normal = name.removesuffix(_BATCH_NORM), name.endswith(_BATCH_NORM)
+    if place == "Conv":
+        return "bn_Conv1" if normal else "Conv1"
+    if place == "Conv_1":
+        return "Conv_1_bn" if normal else "Conv_1"
+    match = re.fullmatch(r"expanded_conv(?:_(\d+))?/(expand|depthwise|project)", place)
+    if match is None:
+        return name
+    block = f"block_{match[1]}" if match[1] else "expanded_conv"
+    return f"{block}_{match[2]}" + ("_BN" if normal else "")
+
+
+_SLIM_RULES: Final[dict[str, Callable[[str], str]]] = {
+    "vgg16": _vgg,
+    "vgg19": _vgg,
+    "mobilenet": _mobilenet,
+    "mobilenet_v2": _mobilenet_v2,
+}
+
+_CAFFE: Final[dict[str, Callable[[Layer], Layer]]] = {
+    "vgg16": lambda layer: replace(layer, name=_vgg(layer.name)),
+    "vgg19": lambda layer: replace(layer, name=_vgg(layer.name)),
+}

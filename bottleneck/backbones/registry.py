@@ -37,6 +37,8 @@ PREFIXED: Final = {
 CATALOGUES: Final = {
     "lite": _MODULE + "named",
     "keras_applications": _MODULE + "named",
+    "early_keras": _MODULE + "named",
+    "slim": _MODULE + "named",
 }
 """Those whose names have none."""
 

@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike
 from bottleneck.backbones import pairing
 from bottleneck.backbones.catalogue import TABLE
 from bottleneck.backbones.network import BackboneSpec
-from bottleneck.backbones.pairing import as_keras_names
+from bottleneck.backbones.pairing import as_our_names, slim_row
 from bottleneck.errors import WeightsError
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.weights import TAKEN, read, release_of
@@ -198,9 +198,12 @@ def _read_named(model: Any, path: Path, spec: BackboneSpec) -> int | None:
             "would be wrong in this one.",
         )
     try:
-        pairing.fill(pairing.pair(model, as_keras_names(found, spec.family), chained=found.chained))
+        layers = as_our_names(found, spec).layers
+        pairing.fill(pairing.pair(model, layers, chained=found.chained))
     except pairing.UnpairedError as error:
-        raise wrong_file(path, spec, str(error)) from error
+        theirs = slim_row(found)
+        hint = None if theirs in (None, spec.name) else f"It is TF-slim's: use -b {theirs}."
+        raise wrong_file(path, spec, str(error), hint=hint) from error
     # Keras's own files were made before the extra layer was: older versions cannot tell.
     rescalings = sum(name.startswith("rescaling") for name in found.listed)
     if found.format == "keras-3-legacy":

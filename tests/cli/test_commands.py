@@ -322,13 +322,17 @@ def test_backbones_are_searched_and_filtered(cli):
         return [row["name"] for row in cli("backbones", *arguments, "--json").json]
 
     assert names("resnet", "v2") == [
-        *("inception_resnet_v2", "resnet101_v2", "resnet152_v2", "resnet50_v2")
+        *("inception_resnet_v2", "resnet101_v2", "resnet152_v2", "resnet50_v2"),
+        *("slim_resnet_v2_101", "slim_resnet_v2_152", "slim_resnet_v2_50"),
     ]
+    assert names("--provider", "early_keras") == ["inception_v3_v02", "resnet50_v02"]
     lite = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
     assert names("--provider", "lite") == lite
     assert names("--license", "apache") == lite
     assert names("--max-params", "1.6M") == ["mobilenet_v3_small"]
-    assert names("mobilenet", "--max-params", "2257984") == ["mobilenet_v2", "mobilenet_v3_small"]
+    assert names("mobilenet", "--max-params", "2257984") == [
+        *("mobilenet_v2", "mobilenet_v3_small", "slim_mobilenet_v2")
+    ]
     assert cli("backbones", "--max-params", "many").code == 2
     assert "nearest" in cli("backbones", "resnet5x").err.lower()
 
