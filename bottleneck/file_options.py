@@ -55,6 +55,28 @@ class ExportOptions(Options):
         Literal["npy", "parquet", "usearch"] | None,
         Option("For other programs; by default what the ending of FILE says."),
     ] = None
+    deploy: Annotated[
+        bool,
+        Option(
+            "A head with its backbone as one model of pixels: FILE.onnx, FILE.keras, FILE.xml "
+            "(OpenVINO), or a folder (SavedModel)."
+        ),
+    ] = False
+    precision: Annotated[
+        Literal["float32", "int8"], Option("Of the deployed model; int8 only of FILE.xml.")
+    ] = "float32"
+    images: Annotated[
+        Paths,
+        Option(
+            "Images the deployed model is checked on, and int8 calibrated with; by default the "
+            "sample.",
+            metavar="SOURCE",
+            role="images",
+        ),
+    ] = ()
+    weights: Annotated[
+        One | None, Option("Where the backbone's weights are now.", metavar="PATH")
+    ] = None
     feature: Annotated[str | None, FEATURE] = None
 
 

@@ -35,10 +35,11 @@ HEAVY = {
     *("tensorflow", "keras", "jax", "torch", "openvino", "nncf", "onnx", "onnxruntime", "timm"),
     *("transformers", "open_clip", "torchvision", "huggingface_hub", "safetensors"),
     *("pyarrow", "matplotlib", "sklearn", "rich", "skops"),
+    *("tf2onnx", "fastapi", "uvicorn"),
     *("fsspec", "s3fs", "umap", "usearch", "soundfile", "soxr"),
 }
 HOMES = {
-    "tensorflow": {"runtimes/tensorflow.py", "heads/solver/keras_engine.py"},
+    "tensorflow": {"runtimes/tensorflow.py", "heads/solver/keras_engine.py", "adapt"},
     "jax": {"runtimes/jax.py", "heads/solver/keras_engine.py"},
     "timm": {"backbones/providers/timm.py"},
     "transformers": {"backbones/providers/hf.py", "backbones/hf_processor.py"},
@@ -50,10 +51,15 @@ HOMES = {
         *("runtimes/torch.py", "heads/solver/keras_engine.py"),
         *("backbones/torch_network.py", "backbones/providers"),
     },
-    "openvino": {"runtimes/openvino.py"},
+    "openvino": {"runtimes/openvino.py", "adapt/deploy.py", "adapt/deployed.py"},
+    "tf2onnx": {"adapt/deploy.py"},
+    "fastapi": {"adapt/service.py"},
+    "uvicorn": {"adapt/service.py"},
     "nncf": {"runtimes/quantize.py"},
-    "onnx": {"heads/onnx.py"},
-    "onnxruntime": {"runtimes/onnxruntime.py", "backbones/onnx_file.py"},
+    "onnx": {"heads/onnx.py", "adapt/deploy.py"},
+    "onnxruntime": {
+        *("runtimes/onnxruntime.py", "backbones/onnx_file.py", "adapt/deployed.py"),
+    },
     "keras": {"runtimes/openvino.py", "backbones"},
     "sklearn": {"heads", "comparison", "judge", "extraction/transformer.py"},
     "skops": {"heads"},
@@ -143,6 +149,7 @@ def test_heavy_libraries_stay_in_their_homes(path):
         "bottleneck.heads",
         "bottleneck.comparison",
         "bottleneck.judge",
+        "bottleneck.adapt.deploy",
     ],
 )
 def test_importing_loads_nothing_heavy(module):

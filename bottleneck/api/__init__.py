@@ -38,6 +38,7 @@ from bottleneck.options import (
 )
 
 if TYPE_CHECKING:
+    from bottleneck.adapt.deploy import Deployed
     from bottleneck.api.description import BackboneRow, Description, LayerOutput
     from bottleneck.api.evaluation import Judged
     from bottleneck.api.installation import Finding
@@ -191,12 +192,13 @@ def merge(options: MergeOptions) -> "MergeResult":
 
 
 @takes(ExportOptions)
-def export(options: ExportOptions) -> "ExportResult | HeadExport":
+def export(options: ExportOptions) -> "ExportResult | HeadExport | Deployed":
     """Hand finished features on: to other programs, or as a smaller feature file; or a head.
 
     ``FILE.npy`` comes with ``FILE.csv`` (path, label, split, group of each row), ``FILE.parquet``
     holds both, ``FILE.usearch`` is an index for approximate search by cosine with the same table
-    beside it. Rows that are not finished stay behind. A head becomes an ONNX model, ``FILE.onnx``.
+    beside it. Rows that are not finished stay behind. A head becomes an ONNX model, ``FILE.onnx``,
+    of features; with ``deploy`` a model of pixels, which needs nothing of this package.
     """
     from bottleneck.api.exporting import export_file
 

@@ -4,11 +4,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bottleneck.declare import listed
 from bottleneck.errors import OptionError
 from bottleneck.options import ExportOptions
 from bottleneck.writing import kind_of, prepare_output
 
 if TYPE_CHECKING:
+    from bottleneck.adapt.deploy import Deployed
     from bottleneck.store.export import ExportResult
 
 
@@ -39,11 +41,22 @@ class HeadExport:
         return asdict(self)
 
 
-def export_file(options: ExportOptions) -> "ExportResult | HeadExport":
+_CHECKED = 64
+"""Images a deployed model is checked on."""
+
+
+def export_file(options: ExportOptions) -> "ExportResult | HeadExport | Deployed":
     """Export; see :func:`bottleneck.export`."""
     from bottleneck.store.export import export_arrays, export_compressed
 
     source = Path(options.source)
+    if options.deploy:
+        return _deploy(options)
+    if options.precision != "float32" or options.images or options.weights:
+        raise OptionError(
+            "expected --deploy with --precision, --images and --weights",
+            hint="Without it a head is exported alone, for features.",
+        )
     if source.is_file() and kind_of(source) == "head":
         return _export_head(options)
     if options.compress and (options.to or options.feature):
@@ -51,6 +64,37 @@ def export_file(options: ExportOptions) -> "ExportResult | HeadExport":
     if options.compress:
         return export_compressed(source, options.output, compression=options.compress)
     return export_arrays(source, options.output, to=options.to, feature=options.feature)
+
+
+def _deploy(options: ExportOptions) -> "Deployed":
+    from bottleneck.adapt.deploy import deploy, prepare_place
+    from bottleneck.api.starting import sample_images
+    from bottleneck.extraction.run import COUNT, calibration_images
+    from bottleneck.heads import Head
+    from bottleneck.sources import open_source
+
+    if options.compress or options.to or options.feature:
+        raise OptionError("expected no --compress, --to or --feature with --deploy")
+    if options.precision == "int8" and not options.images:
+        raise OptionError(
+            "expected images to calibrate int8 with, got none",
+            hint="--images SOURCE: a few hundred like those to come.",
+        )
+    prepare_place(options.output, options.paths("reads"))
+    head = Head.load(options.source)
+    given = listed(options.images) or (str(sample_images() / "test"),)
+    source = open_source(given)
+    options.progress.stage(f"writing {options.output}")
+    return deploy(
+        head,
+        options.output,
+        owner=str(options.source),
+        pixels=lambda geometry: calibration_images(
+            source, geometry, count=COUNT if options.precision == "int8" else _CHECKED
+        ),
+        precision=options.precision,
+        weights=None if options.weights is None else str(options.weights),
+    )
 
 
 def _export_head(options: ExportOptions) -> "HeadExport":
@@ -63,7 +107,7 @@ def _export_head(options: ExportOptions) -> "HeadExport":
         raise OptionError(
             f"expected an output that ends in .onnx for the head {options.source}, "
             f"got {options.output}",
-            hint="A head is exported as an ONNX model.",
+            hint="A head is exported as an ONNX model; with its backbone by --deploy.",
         )
     place = prepare_output(options.output, kind="other", inputs=[options.source])
     head = Head.load(options.source)

@@ -25,6 +25,11 @@ def copy_examples(folder: Path) -> Path:
     return folder / "pipelines/quickstart.toml"
 
 
+def sample_images() -> Path:
+    """Return the folder of the sample: a thousand images in train and test."""
+    return _examples() / "data/sample"
+
+
 def _examples() -> Path:
     """Find them: in the wheel they lie in the package, in a checkout beside it."""
     package = Path(bottleneck.__file__).parent

@@ -17,7 +17,8 @@ def command(as_json: bool, **options: Any) -> None:
 
     FILE.npy comes with FILE.csv (path, label, split, group of each row), FILE.parquet holds
     both, FILE.usearch is an index for approximate search by cosine with the same table beside
-    it. Rows that are not finished stay behind. A head becomes an ONNX model, FILE.onnx.
+    it. Rows that are not finished stay behind. A head becomes an ONNX model, FILE.onnx, of
+    features; with --deploy a model of pixels, that needs nothing of this package.
     """
     from bottleneck import api
 
@@ -28,9 +29,20 @@ def command(as_json: bool, **options: Any) -> None:
         print_lines(
             f"{result.output}: {result.head}, {result.features} features, {result.classes} classes"
         )
+    elif options["deploy"]:
+        told = result.to_json()
+        print_lines(
+            f"{told['output']}: {told['backbone']} and {told['head']} as one model "
+            f"({told['format']}, {told['precision']}), {told['classes']} classes, "
+            f"{told['bytes'] / 1e6:.1f} MB",
+            f"checked on {told['checked']} images: {told['same_labels']} of the labels of predict, "
+            f"largest difference {told['largest_difference']:.1e}, cosine {told['cosine']:.4f}",
+        )
     else:
-        before, after = result.bytes_before / 1e6, result.bytes_after / 1e6
+        told = result.to_json()
+        before, after = told["bytes_before"] / 1e6, told["bytes_after"] / 1e6
         ratio = f" ({before / after:.2f}x)" if options["compress"] else ""
         print_lines(
-            f"{result.output}: {result.rows} rows, {after:.1f} MB instead of {before:.1f} MB{ratio}"
+            f"{told['output']}: {told['rows']} rows, {after:.1f} MB instead of {before:.1f} MB"
+            f"{ratio}"
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import bottleneck
 from bottleneck import backbones, runtimes
 from bottleneck.backbones.declared import DeclaredInput
-from bottleneck.backbones.network import OutputSpec, Pool
+from bottleneck.backbones.network import Network, OutputSpec, Pool
 from bottleneck.cores import available_cores
 from bottleneck.declare import listed
 from bottleneck.decode import Job, decode_stream, open_decoder
@@ -205,14 +205,63 @@ def rebuild_embedder(
         devices=devices,
         calibration=None,
     )
-    embedder.recipe.require_same_identity(
+    _require_same(embedder.recipe, recipe, owner)
+    return embedder
+
+
+def rebuild_network(
+    recipe: Recipe, *, owner: str, weights: str | None = None, backend: str
+) -> tuple[Network, tuple[OutputSpec, ...], Geometry]:
+    """Load exactly the network that a recipe says, to build on: nothing is compiled.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The recipe of existing features.
+    owner : str
+        What the recipe belongs to, for messages.
+    weights : str, optional
+        Where the weights are now, if not where the recipe found them.
+    backend : str
+        What Keras has to compute with, where it is a Keras network.
+
+    Returns
+    -------
+    network : Network
+    outputs : tuple of OutputSpec
+        What the recipe takes from it.
+    geometry : Geometry
+        How images become its input.
+
+    Raises
+    ------
+    RecipeMismatchError
+        When this installation has another network, naming both values.
+    """
+    identity = recipe.identity
+    geometry = Geometry.from_recipe(identity["image"])
+    loaded = backbones.load(
+        identity["backbone"],
+        weights=weights or recipe.execution["weights"],
+        size=geometry.size,
+        declared=DeclaredInput.from_identity(identity),
+        backend=backend if "keras" in backbones.find(identity["backbone"]).provider.FORMS else None,
+    )
+    wanted = [OutputSpec(o["layer"], o["pool"]) for o in identity["outputs"].values()]
+    outputs = tuple(output for output, _ in loaded.taken(wanted))
+    found = _identity(identity["backbone"], loaded, outputs, geometry, identity["views"])
+    _require_same(Recipe(found, recipe.execution), recipe, owner)
+    return loaded, outputs, geometry
+
+
+def _require_same(ours: Recipe, recipe: Recipe, owner: str) -> None:
+    ours.require_same_identity(
         recipe,
         ours="this installation",
         theirs=owner,
         hint="Features are only comparable when every line above agrees; "
         "weights from another place are given with --weights.",
     )
-    return embedder
 
 
 def _assemble(
@@ -255,18 +304,7 @@ def _assemble(
         )
     loaded = compiled.network
     geometry = loaded.spec.geometry(side, resize)
-    identity: dict[str, Any] = {
-        "backbone": found.name,
-        "weights_sha256": loaded.weights.sha256,
-        "outputs": {
-            output.name: {"layer": output.layer, "pool": output.pool} for output in compiled.outputs
-        },
-        "image": geometry.recipe(),
-        "preprocess": _jsonable(asdict(loaded.spec.preprocess)),
-        "views": views,
-    }
-    if loaded.facts:
-        identity["network"] = dict(loaded.facts)
+    identity = _identity(found.name, loaded, compiled.outputs, geometry, views)
     execution: dict[str, Any] = {
         "runtime": network.runtime,
         "runtime_version": network.version,
@@ -281,6 +319,28 @@ def _assemble(
     if not loaded.tested:
         execution["network"] = {**loaded.details, "admission": compiled.admission}
     return Embedder(Recipe(identity, execution), geometry, network)
+
+
+def _identity(
+    name: str,
+    network: Network,
+    outputs: Sequence[OutputSpec],
+    geometry: Geometry,
+    views: dict[str, Any] | None,
+) -> dict[str, Any]:
+    identity: dict[str, Any] = {
+        "backbone": name,
+        "weights_sha256": network.weights.sha256,
+        "outputs": {
+            output.name: {"layer": output.layer, "pool": output.pool} for output in outputs
+        },
+        "image": geometry.recipe(),
+        "preprocess": _jsonable(asdict(network.spec.preprocess)),
+        "views": views,
+    }
+    if network.facts:
+        identity["network"] = dict(network.facts)
+    return identity
 
 
 def _jsonable(value: dict[str, Any]) -> dict[str, Any]:

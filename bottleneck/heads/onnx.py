@@ -15,8 +15,8 @@ import numpy as np
 
 from bottleneck import __version__
 from bottleneck.errors import HeadError, RuntimeUnavailableError
+from bottleneck.heads.dense import dense_form
 from bottleneck.heads.head import Head
-from bottleneck.heads.registry import head_kind
 from bottleneck.writing import written_whole
 
 if TYPE_CHECKING:
@@ -61,20 +61,8 @@ def onnx_model(head: Head) -> "ModelProto":
         Without the package ``onnx``.
     """
     helper, numpy_helper, kinds = _onnx()
-    layers = [
-        (np.asarray(weights, np.float64), np.asarray(bias, np.float64))
-        for weights, bias in head_kind(head.kind).layers(head.estimator)
-    ]
-    if not layers:
-        raise HeadError(
-            f"expected a head of dense layers, which ONNX can hold, got {head.kind}",
-            hint="The linear heads and mlp are; skl2onnx converts classifiers of scikit-learn.",
-        )
-    *hidden, (coef, intercept) = layers
-    two = head.task == "classes" and coef.shape[1] == 1
-    if two:  # the columns of Head.scores
-        coef = np.concatenate([-coef, coef], axis=1)
-        intercept = np.concatenate([-intercept, intercept])
+    form = dense_form(head)
+    *hidden, (coef, intercept) = form.layers
     node, value = helper.make_node, helper.make_tensor_value_info
     constants = {"coef": coef, "intercept": intercept}
     nodes, last = [node("Cast", ["features"], ["wide"], to=kinds.DOUBLE)], "wide"
@@ -97,7 +85,7 @@ def onnx_model(head: Head) -> "ModelProto":
     if head.task == "classes":
         nodes.append(node("ArgMax", ["sums"], ["label"], axis=1, keepdims=0))
         outputs.insert(0, value("label", kinds.INT64, ["rows"]))
-        factor = _factor(head, two)
+        factor = form.factor if form.answer == "softmax" else None
     elif head.task == "labels":
         nodes += [
             node("Sigmoid", ["sums"], ["each"]),
@@ -147,13 +135,3 @@ def _onnx() -> tuple[Any, Any, Any]:
             hint="pip install 'bottleneck-features[onnx]'.",
         ) from None
     return helper, numpy_helper, TensorProto
-
-
-def _factor(head: Head, two: bool) -> float | None:
-    """Return what makes logits of scores; None where there are no probabilities."""
-    temperature = head.report.get("temperature")
-    if temperature is not None:
-        return 1 / float(temperature)
-    if not hasattr(head.estimator, "predict_proba"):
-        return None
-    return 0.5 if two else 1.0  # softmax(-z / 2, z / 2) is the logistic function of z

@@ -24,7 +24,12 @@ Compile = Callable[[Any, int], Any]
 
 
 def quantized(
-    model: Any, images: NDArray[np.uint8], names: Sequence[str], compiled: Compile
+    model: Any,
+    images: NDArray[np.uint8],
+    names: Sequence[str],
+    compiled: Compile,
+    *,
+    exact: Sequence[str] = (),
 ) -> tuple[Any, dict[str, Any]]:
     """Make an int8 graph from a float32 one.
 
@@ -38,6 +43,8 @@ def quantized(
         Names of the outputs.
     compiled : callable
         Compiles a graph for a batch size.
+    exact : sequence of str
+        Operations that stay float32, by the names they have in the graph.
 
     Returns
     -------
@@ -66,6 +73,7 @@ def quantized(
             nncf.Dataset([image[None] for image in images[~judges]]),
             subset_size=int(np.count_nonzero(~judges)),
             target_device=nncf.TargetDevice.CPU,
+            ignored_scope=nncf.IgnoredScope(names=list(exact)),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=nncf.OverflowFix.DISABLE if whole_range else None
             ),

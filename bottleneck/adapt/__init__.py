@@ -1,0 +1,1 @@
+"""Beyond frozen features: a backbone and a head as one network, to deploy, to train, to watch."""
