@@ -149,7 +149,6 @@ def test_heavy_libraries_stay_in_their_homes(path):
         "bottleneck.heads",
         "bottleneck.comparison",
         "bottleneck.judge",
-        "bottleneck.adapt.deploy",
     ],
 )
 def test_importing_loads_nothing_heavy(module):
