@@ -71,7 +71,8 @@ class Written:
         ends = "".join(f' bottom: "{one}"' for one in below)
         ends += "".join(f' top: "{one}"' for one in above)
         self.text.append(f'layer {{ name: "{name}" type: "{kind}"{ends} {settings} }}')
-        self.layers.append(caffe_layer(name, kind, *map(blob, blobs)))
+        between = b"".join(wire(3, one) for one in below) + b"".join(wire(4, one) for one in above)
+        self.layers.append(caffe_layer(name, kind, *map(blob, blobs), more=between))
         return above[0]
 
     def conv(
@@ -104,7 +105,9 @@ class Written:
         """Write both files; returns their paths."""
         text, model = folder / "deploy.prototxt", folder / "net.caffemodel"
         text.write_text("\n".join(self.text))
-        model.write_bytes(wire(1, self.name) + b"".join(self.layers))
+        shape = wire(1, b"".join(varint(side) for side in (1, *self.shape)))
+        start = wire(1, self.name) + wire(3, "data") + wire(8, shape)
+        model.write_bytes(start + b"".join(self.layers))
         return str(text), str(model)
 
 

@@ -31,7 +31,7 @@ from bottleneck.backbones.pairing import as_our_names, slim_row
 from bottleneck.errors import WeightsError
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.weights import TAKEN, read, release_of
-from bottleneck.weights.hdf5 import MAGIC
+from bottleneck.weights.hdf5 import MAGIC, check_heaps
 
 RESCALED_FAMILY: Final = "efficientnet"
 """Only this family of ``keras.applications`` is concerned."""
@@ -170,6 +170,7 @@ def _is_keras_3(path: Path, spec: BackboneSpec) -> bool:
 def _opened(path: Path, spec: BackboneSpec) -> Iterator[Any]:
     import h5py
 
+    check_heaps(path)
     try:
         file = h5py.File(path, "r")
     except OSError as error:

@@ -6,6 +6,7 @@ length does not bear out.
 """
 
 import json
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -21,6 +22,9 @@ MAGIC: Final = b"\x89HDF\r\n\x1a\n"
 
 _MOST_COMPRESSED: Final = 64
 """Times the length of the file that its tensors may take in memory; weights hardly compress."""
+
+_HEAP: Final = b"GCOL\x01\0\0\0"
+"""How a heap of strings begins."""
 
 _SMALL: Final = 1 << 20
 _DEEPEST: Final = 32
@@ -56,6 +60,7 @@ def read_hdf5(path: Path, content: BinaryIO | None = None) -> Weights:
     import h5py
 
     try:
+        check_heaps(path, content)
         with h5py.File(content or path, "r") as file:
             return _read(file, path)
     except WeightsError:
@@ -69,6 +74,7 @@ def is_keras(path: Path) -> bool:
     import h5py
 
     try:
+        check_heaps(path)
         with h5py.File(path, "r") as file:
             return bool(
                 {"nb_layers", "layer_names", "layer_names0"} & set(file.attrs)
@@ -78,6 +84,44 @@ def is_keras(path: Path) -> bool:
             )
     except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError):
         return False
+
+
+def check_heaps(path: Path, content: BinaryIO | None = None) -> None:
+    """Refuse a file whose heaps of strings do not end: the library would read them for ever.
+
+    A global heap is a row of objects, each with its length in front (HDF5 File Format
+    Specification 3.0, III.E). One of no length leads to itself (seen with HDF5 1.14 and 2).
+
+    Raises
+    ------
+    WeightsError
+    """
+    if content is not None:
+        data: bytes | mmap.mmap = content.read()
+        content.seek(0)
+    elif not path.stat().st_size:
+        return
+    else:
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    at = data.find(_HEAP)
+    while at >= 0:
+        size = int.from_bytes(data[at + 8 : at + 16], "little")
+        if not _ends(data, at + 16, min(at + size, len(data))):
+            raise damaged(path, f"a damaged HDF5 file (a heap at byte {at} without an end)")
+        at = data.find(_HEAP, at + len(_HEAP))
+
+
+def _ends(data: "bytes | mmap.mmap", at: int, end: int) -> bool:
+    while at + 16 <= end:
+        index = int.from_bytes(data[at : at + 2], "little")
+        size = int.from_bytes(data[at + 8 : at + 16], "little")
+        # What is free says its length with this head, the others without it, rounded up.
+        step = size if index == 0 else 16 + -(-size // 8) * 8
+        if step < 16:
+            return False
+        at += step
+    return True
 
 
 def _read(file: Any, path: Path) -> Weights:

@@ -209,3 +209,24 @@ class TestHostile:
             file.attrs["nb_layers"] = 2**40
         with pytest.raises(WeightsError, match="1099511627776 layers"):
             read(tmp_path / "x.h5")
+
+
+def test_a_heap_of_strings_without_an_end_is_refused(tmp_path):
+    """HDF5 itself walks an object of no length for ever."""
+    from bottleneck.weights.hdf5 import check_heaps
+
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = ["a"]
+        file.create_group("a").attrs["weight_names"] = np.array([], "S1")
+    check_heaps(path)
+    data = bytearray(path.read_bytes())
+    heap = data.index(b"GCOL")
+    first = int.from_bytes(data[heap + 24 : heap + 32], "little")
+    free = heap + 16 + 16 + -(-first // 8) * 8
+    while int.from_bytes(data[free : free + 2], "little"):
+        free += 16 + -(-int.from_bytes(data[free + 8 : free + 16], "little") // 8) * 8
+    data[free + 8 : free + 16] = bytes(8)
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match="without an end"):
+        read(path)
