@@ -56,6 +56,11 @@ _HEAD_FILE = Option("The head's file.", metavar="HEAD", role="reads", holds="hea
 _TARGETS = Option(
     "Column of the table to keep for `train --target`; repeatable.", ("--target",), "COLUMN"
 )
+_EXCLUDE = Option(
+    "Leave the images of a table out (path); of corrections those whose label changes; repeatable.",
+    metavar="FIXES.csv",
+    role="reads",
+)
 _SOURCES = Option(
     "Folders, tables, image files, archives, arrays, URLs: docs/sources.md.",
     metavar="SOURCE...",
@@ -224,6 +229,7 @@ class TrainOptions(Options):
             "NAME",
         ),
     ] = ()
+    exclude: Annotated[Paths, _EXCLUDE] = ()
     calibrate: Annotated[
         bool, Option("Also make probabilities of the scores, on rows left out.")
     ] = False
@@ -241,6 +247,7 @@ class EvaluateOptions(Options):
         Literal["train", "val", "test", "all"] | None,
         Option("Which rows; by default test, else those held out, else all."),
     ] = None
+    exclude: Annotated[Paths, _EXCLUDE] = ()
     output: Annotated[
         One | None,
         Option("Also keep the judgement.", ("-o", "--output"), "FILE.json", role="writes"),
@@ -322,6 +329,13 @@ class CompareOptions(Options):
     feature: Annotated[
         Names, Option("Only this output of the files, repeatable.", metavar="NAME")
     ] = ()
+    exclude: Annotated[Paths, _EXCLUDE] = ()
+    save_best: Annotated[
+        One | None,
+        Option(
+            "Save the head to take, fitted on all training rows.", metavar="HEAD", role="writes"
+        ),
+    ] = None
     images: Annotated[
         Paths,
         Option("Where the images are; by default as extracted.", metavar="SOURCE", role="images"),

@@ -125,20 +125,43 @@ class Browser:
 
     def hover(self, selector):
         """Move the mouse over an element."""
-        x, y = self.place_of(selector)
-        self._mouse("mouseMoved", x - 1, y - 1)
-        self._mouse("mouseMoved", x, y)
+        self.move_to(*self.place_of(selector))
 
     def click(self, selector):
         """Click an element with the mouse."""
-        x, y = self.place_of(selector)
+        self.click_at(*self.place_of(selector))
+
+    def click_at(self, x, y):
+        """Click a place of the window."""
         for kind in ("mousePressed", "mouseReleased"):
             self._mouse(kind, x, y, button="left", clickCount=1)
 
+    def move_to(self, x, y):
+        """Move the mouse to a place of the window."""
+        self._mouse("mouseMoved", x - 1, y - 1)
+        self._mouse("mouseMoved", x, y)
+
+    def drag(self, points):
+        """Press at the first place of the window, move over the others, let go at the last."""
+        x, y = points[0]
+        self._mouse("mouseMoved", x, y)
+        self._mouse("mousePressed", x, y, button="left", clickCount=1)
+        for x, y in points[1:]:
+            self._mouse("mouseMoved", x, y, button="left", buttons=1)
+        self._mouse("mouseReleased", x, y, button="left", clickCount=1)
+
+    def type(self, text):
+        """Type into what has the focus."""
+        self._call("Input.insertText", text=text)
+
+    def downloads_to(self, folder):
+        """Save what the page hands out as files there."""
+        self._call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+
     def press(self, key):
         """Press a key, as named by ``KeyboardEvent.key``."""
-        code = {"Enter": 13, "Tab": 9}.get(key, 0)
-        text = {"text": "\r"} if key == "Enter" else {}
+        code = {"Enter": 13, "Tab": 9, "Escape": 27, " ": 32}.get(key, 0)
+        text = {"Enter": {"text": "\r"}, " ": {"text": " "}}.get(key, {})
         for kind in ("keyDown", "keyUp"):
             self._call(
                 "Input.dispatchKeyEvent",

@@ -12,10 +12,11 @@ from bottleneck.api.training_rows import held_out
 from bottleneck.comparison.study import Comparison
 from bottleneck.comparison.study import compare as compare_features
 from bottleneck.declare import listed
-from bottleneck.errors import HeadError
+from bottleneck.errors import HeadError, OptionError
 from bottleneck.manifest import SPLITS
 from bottleneck.options import CompareOptions, EvaluateOptions
 from bottleneck.progress import Progress
+from bottleneck.sources.corrections import excluded_rows
 from bottleneck.writing import prepare_output, write_text
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def judge(options: EvaluateOptions) -> Judged:
     for note in head.require_features(store.recipe, output, store.outputs[output]):
         progress.note(note)
     split, rows = _choose_rows(options.split, head, store, progress)
+    out = excluded_rows(listed(options.exclude), store.manifest, str(store.path))[rows.rows]
+    rows = rows.take(~out)
     seen = _trained_on(head, store, split, rows)
     others_only = options.split not in ("train", "all") and not seen.all()
     if others_only:
@@ -89,6 +92,7 @@ def judge(options: EvaluateOptions) -> Judged:
         "failed_rows_skipped": rows.failed,
         "unlabelled_rows_skipped": rows.unlabelled,
         "pending_rows_skipped": rows.pending,
+        "excluded_rows_skipped": int(out.sum()),
         "trained_rows_skipped": int(seen.sum()) if others_only else 0,
         "trained_rows_included": 0 if others_only else int(seen.sum()),
     }
@@ -159,6 +163,11 @@ def compare_files(options: CompareOptions) -> Comparison:
     """Compare; see :func:`bottleneck.compare`."""
     inputs = options.paths("reads", "images")
     place = prepare_output(options.output, kind="other", inputs=inputs) if options.output else None
+    head = None
+    if options.save_best:
+        head = prepare_output(options.save_best, kind="head", inputs=inputs)
+        if head == place:
+            raise OptionError(f"expected another file for the head than {options.output}")
     comparison = compare_features(
         listed(options.features),
         heads=[name.strip() for name in str(options.heads).split(",") if name.strip()],
@@ -169,10 +178,17 @@ def compare_files(options: CompareOptions) -> Comparison:
         resamples=options.resamples,
         near=options.near,
         map=options.map,
+        exclude=listed(options.exclude),
         progress=options.progress,
     )
+    if head:
+        comparison.save_best(head)
     page = comparison.write_html(place) if place else None
     for note in page["notes"] if page else ():
         options.progress.note(note)
-    made = {"output": str(options.output) if place else None, "page": page}
+    made = {
+        "output": str(options.output) if place else None,
+        "page": page,
+        "saved": str(options.save_best) if head else None,
+    }
     return replace(comparison, document={**made, **comparison.document})

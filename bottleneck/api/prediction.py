@@ -16,7 +16,7 @@ from bottleneck.declare import listed
 from bottleneck.errors import OptionError
 from bottleneck.extraction.plan import MaxFailed, Plan
 from bottleneck.fingerprint import fingerprint
-from bottleneck.location import is_url, readable
+from bottleneck.location import readable
 from bottleneck.options import PredictOptions
 from bottleneck.progress import Progress
 from bottleneck.status import RowStatus
@@ -240,30 +240,18 @@ def _stored_block(store: "FeatureStore", head: "Head", begin: int, prefix: str) 
 
 def _full_paths(source: "Source") -> Callable[[int], str]:
     """Return what names a row's image so that it opens from everywhere."""
-    from bottleneck.sources import FileSource, SeveralSources
-    from bottleneck.sources.urls import UrlSource
+    from bottleneck.sources import locate
 
-    if isinstance(source, FileSource):
-        return lambda row: str(source.path(row).absolute())
-    if isinstance(source, UrlSource):
+    find = locate(source)
 
-        def location(row: int) -> str:
-            found = source.location(row)
-            return found if is_url(found) else str(Path(found).absolute())
-
+    def name(row: int) -> str:
+        location = find(row)
+        if location is None:
+            raise OptionError(
+                f"expected images in files of their own for --full-paths, got {source.name}",
+                hint="Images inside of a file have no path; leave it out.",
+            )
         return location
-    if isinstance(source, SeveralSources):
-        parts = [(one, _full_paths(one)) for one in source.sources]
 
-        def of_part(row: int) -> str:
-            for one, name in parts:
-                if row < len(one):
-                    return name(row)
-                row -= len(one)
-            raise IndexError(row)
-
-        return of_part
-    raise OptionError(
-        f"expected images in files of their own for --full-paths, got {source.name}",
-        hint="Images inside of a file have no path; leave it out.",
-    )
+    name(0)  # before any work
+    return name

@@ -6,19 +6,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from bottleneck.errors import ManifestError
-from bottleneck.manifest import UNLABELLED, Manifest
+from bottleneck.manifest import Manifest
 from bottleneck.options import RelabelOptions
-from bottleneck.sources import open_source
-from bottleneck.sources.layout import Choice
+from bottleneck.sources.corrections import label_names, read_corrections
 from bottleneck.store import FeatureStore
 from bottleneck.store.merge import copy_with
 from bottleneck.store.runs import append_run, read_runs, runs_path
-
-_SHOWN_KEYS = 3
 
 
 @dataclass(frozen=True)
@@ -61,12 +54,10 @@ def apply_corrections(options: RelabelOptions) -> Relabelled:
         When the table names an image that the file does not have, or says more than labels.
     """
     store = FeatureStore.open(options.features)
-    # Named, the column has to be there: without it every correction would take a label away.
-    fixes = open_source([str(options.fixes)], choice=Choice(label_column="label")).manifest
-    rows = _rows_of(store.manifest, fixes, f"{options.fixes}", f"{store.path}")
-    before = _names(store.manifest)
+    fixes = read_corrections(str(options.fixes), store.manifest, str(store.path), labels=True)
+    before = label_names(store.manifest)
     after = [*before]
-    for row, label in zip(rows.tolist(), _names(fixes), strict=True):
+    for row, label in zip(fixes.rows.tolist(), fixes.labels, strict=True):
         after[row] = label
     changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
     manifest = _with_labels(store.manifest, after)
@@ -75,7 +66,7 @@ def apply_corrections(options: RelabelOptions) -> Relabelled:
         output=str(options.output),
         rows=len(manifest),
         changed=len(changed),
-        unchanged=len(rows) - len(changed),
+        unchanged=len(fixes.rows) - len(changed),
         changes=tuple(
             {"before": old, "after": new, "images": count}
             for (old, new), count in Counter(changed).most_common()
@@ -85,29 +76,6 @@ def apply_corrections(options: RelabelOptions) -> Relabelled:
     )
     _keep_history(store.path, path, {"relabelled": len(changed), "fixes": str(options.fixes)})
     return result
-
-
-def _rows_of(ours: Manifest, fixes: Manifest, table: str, file: str) -> NDArray[np.int64]:
-    if fixes.splits.any() or len(fixes.group_names):
-        raise ManifestError(
-            f"{table}: expected the columns path and label, got splits or groups too",
-            hint="relabel changes labels only: leave those columns out.",
-        )
-    places = {key: row for row, key in enumerate(ours.keys)}
-    unknown = [key for key in fixes.keys if key not in places]
-    if unknown:
-        shown = ", ".join(map(repr, unknown[:_SHOWN_KEYS]))
-        raise ManifestError(
-            f"{table} names {len(unknown)} images that {file} does not have: {shown}"
-            f"{', ...' if len(unknown) > _SHOWN_KEYS else ''}",
-            hint=f"Keys are written as in the file: {ours.keys[0]!r}.",
-        )
-    return np.array([places[key] for key in fixes.keys], np.int64)
-
-
-def _names(manifest: Manifest) -> list[str | None]:
-    codes = manifest.labels.tolist()
-    return [None if code == UNLABELLED else manifest.classes[code] for code in codes]
 
 
 def _with_labels(manifest: Manifest, labels: list[str | None]) -> Manifest:

@@ -10,6 +10,7 @@ from bottleneck.api.training_rows import (
     judged_rows,
     mask_of_test,
     require_labels_to_judge_by,
+    require_rows,
     training_rows,
 )
 from bottleneck.declare import listed
@@ -18,6 +19,7 @@ from bottleneck.heads.registry import head_kind, head_names
 from bottleneck.heads.selection.grid import parse_counts, parse_grid
 from bottleneck.options import TrainOptions
 from bottleneck.progress import Progress
+from bottleneck.sources.corrections import excluded_rows
 from bottleneck.writing import prepare_output
 
 if TYPE_CHECKING:
@@ -70,9 +72,13 @@ def fit_head(options: TrainOptions) -> Trained:
     names = store.manifest.targets.find(listed(options.targets), str(store.path))
     held = mask_of_test(store, options.holdout, options.seed, names)
     train = training_rows(store, held, names)
+    out = excluded_rows(listed(options.exclude), store.manifest, str(store.path))
+    excluded = int(out[train.rows].sum())
+    train = train.take(~out[train.rows])
+    require_rows(train, store, excluded)
     if names and task_of_targets(kind, train.y) == "labels":
         require_labels_to_judge_by(store, held, names, kind.name)
-    _note_left_out(train, progress)
+    _note_left_out(train, excluded, progress)
     progress.stage(f"fitting {options.head} on {len(train.rows)} rows")
     rows = WatchedRows(rows_of(store, output, train.rows), progress.working)
     try:
@@ -93,6 +99,7 @@ def fit_head(options: TrainOptions) -> Trained:
         "failed": train.failed,
         "unlabelled": train.unlabelled,
         "pending": train.pending,
+        **({"excluded": excluded} if options.exclude else {}),
     }
     head = Head.of(
         fitted,
@@ -104,7 +111,7 @@ def fit_head(options: TrainOptions) -> Trained:
         **({"targets_sha256": store.targets_sha256} if names else {}),
         holdout=_rule(options, names),
     )
-    test = judged_rows(store, held, fitted.classes if names else ())
+    test = judged_rows(store, held, fitted.classes if names else (), out)
     if test is None and options.holdout:
         progress.note("no row of the hold-out is extracted yet: no test")
     head.save(place)  # before the test: whatever goes wrong there, the fit is not lost
@@ -227,11 +234,12 @@ def _judge_once(
     return {name: judgement[name] for name in wanted}
 
 
-def _note_left_out(train: "RowChoice", progress: Progress) -> None:
+def _note_left_out(train: "RowChoice", excluded: int, progress: Progress) -> None:
     reasons = {
         "failed": train.failed,
         "without a value" if train.y.ndim == 2 else "without a label": train.unlabelled,
         "not extracted yet (run extract again to finish)": train.pending,
+        "excluded by table": excluded,
     }
     left_out = [f"{count} {reason}" for reason, count in reasons.items() if count]
     if left_out:

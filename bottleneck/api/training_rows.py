@@ -114,8 +114,22 @@ def training_rows(
     return train
 
 
+def require_rows(train: "RowChoice", store: "FeatureStore", excluded: int) -> None:
+    """Refuse tables that leave no row to train on.
+
+    Raises
+    ------
+    HeadError
+    """
+    if excluded and not len(train.rows):
+        raise HeadError(f"expected training rows of {store.path}, found all {excluded} excluded")
+
+
 def judged_rows(
-    store: "FeatureStore", test: NDArray[np.bool_] | None, targets: tuple[str, ...]
+    store: "FeatureStore",
+    test: NDArray[np.bool_] | None,
+    targets: tuple[str, ...],
+    excluded: NDArray[np.bool_],
 ) -> "RowChoice | None":
     """Choose the rows to judge by, as ``evaluate`` does; None without any.
 
@@ -127,11 +141,13 @@ def judged_rows(
         Of :func:`mask_of_test`.
     targets : tuple of str
         Those the head has learnt: a row need not have the others.
+    excluded : ndarray of bool
+        Rows that take no part.
     """
     if test is None:
         return None
     rows = store.choose("test" if store.splits.any() else None, targets)
-    rows = rows.take(test[rows.rows])
+    rows = rows.take((test & ~excluded)[rows.rows])
     return rows if len(rows.rows) else None
 
 

@@ -6,7 +6,7 @@ import click
 
 from bottleneck.cli.options import json_option, options_of, quiet_option
 from bottleneck.cli.progress import make_progress
-from bottleneck.cli.show import params, percent, print_json, print_lines, print_table
+from bottleneck.cli.show import number, params, percent, print_json, print_lines, print_table
 from bottleneck.options import CompareOptions
 
 
@@ -59,6 +59,7 @@ def print_comparison(result: dict[str, Any]) -> None:
         right=["accuracy", "macro F1", "behind best", "p", "images/s", "length", "fit"],
         dispensable=["macro F1", "length", "fit", "chosen", "p"],
     )
+    print_lines(*_take(result))
     near_best = [
         entry for entry in result["leaderboard"][1:] if not entry["versus_best"]["distinguishable"]
     ]
@@ -70,10 +71,31 @@ def print_comparison(result: dict[str, Any]) -> None:
         else None,
         f"likely label errors: {doubts['likely']}" if doubts["likely"] else None,
         _duplicates(sets),
+        f"saved {result['saved']}" if result["saved"] else None,
         f"wrote {result['output']}, {result['page']['bytes'] / 1e6:.1f} MB"
         if result["page"]
         else None,
     )
+
+
+def _take(result: dict[str, Any]) -> list[str | None]:
+    """Say which to take, why, and how it is made again."""
+    take, board = result["take"], result["leaderboard"]
+    taken, baseline = board[take["entry"]], result["data"]["baseline"]
+    name = result["features"][taken["features"]]["name"]
+    why = (
+        "nothing better can be told apart, and it is the cheapest of those"
+        if take["candidates"] > 1
+        else "every other one is clearly behind"
+    )
+    cost = f"{number(take['value'])} {take['unit']}"
+    return [
+        f"take {name} with {taken['head']}"
+        + (f": {why} ({cost})" if len(board) > 1 else f" ({cost})"),
+        f"  {take['extract']}" if take["extract"] else None,
+        f"  {take['train']}",
+        f"  always saying {baseline['class']} would be right for {percent(baseline['accuracy'])}",
+    ]
 
 
 def _duplicates(found: dict[str, Any]) -> str | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bottleneck.errors import ManifestError, OptionError
 from bottleneck.heads.rows import Rows, rows_of
 from bottleneck.manifest import SPLITS, UNLABELLED, Manifest, natural_key
+from bottleneck.sources.corrections import excluded_rows
 from bottleneck.status import RowStatus
 from bottleneck.store import FeatureStore
 
@@ -75,7 +76,7 @@ class Aligned:
         Images listed.
     left_out : dict of str to int
         Images left out of everything, by reason: failed in one file or more, not extracted
-        yet in one or more, without a label.
+        yet in one or more, without a label, excluded by a table.
     notes : tuple of str
         What is odd about the files.
     """
@@ -99,7 +100,9 @@ class Aligned:
         return np.flatnonzero(self.splits == SPLITS.index(name))
 
 
-def align(paths: Sequence[str | Path], outputs: Sequence[str] = ()) -> Aligned:
+def align(
+    paths: Sequence[str | Path], outputs: Sequence[str] = (), exclude: Sequence[str] = ()
+) -> Aligned:
     """Open files and find the rows they share.
 
     Files are joined by key, so the order of their rows does not matter. A row that failed or
@@ -112,6 +115,8 @@ def align(paths: Sequence[str | Path], outputs: Sequence[str] = ()) -> Aligned:
         One or more feature files.
     outputs : sequence of str
         Names of the outputs to compare; all of every file by default.
+    exclude : sequence of str
+        Tables of images to leave out, see :mod:`bottleneck.sources.corrections`.
 
     Raises
     ------
@@ -133,7 +138,8 @@ def align(paths: Sequence[str | Path], outputs: Sequence[str] = ()) -> Aligned:
     pending = (status == RowStatus.PENDING).any(axis=0)
     failed = (status > RowStatus.DONE).any(axis=0)
     unlabelled = first.labels == UNLABELLED
-    kept = np.flatnonzero(~(pending | failed | unlabelled))
+    excluded = excluded_rows(exclude, first, str(stores[0].path))
+    kept = np.flatnonzero(~(pending | failed | unlabelled | excluded))
     if not len(kept):
         raise ManifestError(
             f"expected labelled images with features in all of {len(stores)} files, found none "
@@ -157,6 +163,11 @@ def align(paths: Sequence[str | Path], outputs: Sequence[str] = ()) -> Aligned:
             "failed": int(failed.sum()),
             "pending": int((pending & ~failed).sum()),
             "unlabelled": int((unlabelled & ~failed & ~pending).sum()),
+            **(
+                {"excluded": int((excluded & ~failed & ~pending & ~unlabelled).sum())}
+                if exclude
+                else {}
+            ),
         },
         notes=notes,
     )

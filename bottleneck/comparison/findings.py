@@ -17,7 +17,14 @@ from bottleneck.comparison.duplicates import (
 )
 from bottleneck.comparison.leaderboard import Contender
 from bottleneck.comparison.out_of_fold import Protocol
-from bottleneck.comparison.projection import MAP_ROWS, MapKind, has_umap, pca_plane, umap_plane
+from bottleneck.comparison.projection import (
+    MAP_ROWS,
+    SAMPLE_ROWS,
+    MapKind,
+    has_umap,
+    principal_axes,
+    umap_plane,
+)
 from bottleneck.heads.selection.splits import shuffled_ranks
 from bottleneck.manifest import SPLITS
 
@@ -362,20 +369,26 @@ def make_maps(
     -------
     dict
         ``images``, and ``maps``: of each ``features``, ``method``, ``shares`` of the variance
-        (PCA) and ``points``, x and y from 0 to 1.
+        (PCA) and ``points``, x and y from 0 to 1; UMAP lays out the first of the images only.
     """
-    n = len(aligned.y)
-    shown = np.arange(n)
-    if n > MAP_ROWS:
-        shown = np.sort(np.argsort(shuffled_ranks(aligned.keys, seed))[:MAP_ROWS])
+    shown = spread_rows(aligned, seed, MAP_ROWS)
+    sample = shown[:SAMPLE_ROWS]
     maps = []
     for i in which:
-        rows = features[i].take(shown)
-        plane, shares = pca_plane(rows)
-        maps.append(_map_line(i, "PCA", plane, shares))
-        if kind == "umap" or (kind == "auto" and i == which[0] and _can_umap(len(shown))):
+        rows = features[i].take(sample)
+        axes = principal_axes(rows, 2)
+        maps.append(_map_line(i, "PCA", axes.project(features[i].take(shown)), axes.shares))
+        if kind == "umap" or (kind == "auto" and i == which[0] and _can_umap(len(sample))):
             maps.append(_map_line(i, "UMAP", umap_plane(rows, seed), None))
     return {"images": [int(row) for row in shown], "maps": maps}
+
+
+def spread_rows(aligned: Aligned, seed: int, most: int) -> NDArray[np.int64]:
+    """Choose rows to show: all, or a sample; the first of them are a sample of them too."""
+    n = len(aligned.y)
+    if n <= SAMPLE_ROWS:
+        return np.arange(n)
+    return np.argsort(shuffled_ranks(aligned.keys, seed))[:most]
 
 
 def _can_umap(n: int) -> bool:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
@@ -12,38 +13,63 @@ from numpy.typing import NDArray
 from bottleneck.errors import RuntimeUnavailableError
 from bottleneck.heads.rows import Rows
 
-MAP_ROWS = 1500
+MAP_ROWS = 20_000
 """Most points of a map: more hide each other, and the page has to stay small."""
 
+SAMPLE_ROWS = 1500
+"""Rows that axes are found from, and that UMAP lays out: their products are taken at once."""
 
-def pca_plane(rows: Rows) -> tuple[NDArray[np.float64], list[float]]:
-    """Project rows on their two directions of largest variance.
+_BLOCK_ROWS = 4096
+
+_NO_SHARE = 1e-12
+"""Of the variance: less is rounding, and no direction."""
+
+
+@dataclass(frozen=True, eq=False)
+class Axes:
+    """Directions of largest variance.
 
     Parameters
     ----------
-    rows : Rows, shape (n, d)
-        At most a few thousand rows: their products are taken at once.
-
-    Returns
-    -------
-    plane : ndarray of float64, shape (n, 2)
-        Directions have the signs that scikit-learn gives them.
+    mean : ndarray of float64, shape (d,)
+        Of the rows they were found from.
+    directions : ndarray of float64, shape (d, count)
+        Of length 1, or 0 where the rows vary in fewer directions.
     shares : list of float
         Share of the variance along each.
+    """
+
+    mean: NDArray[np.float64]
+    directions: NDArray[np.float64]
+    shares: list[float]
+
+    def project(self, rows: Rows) -> NDArray[np.float64]:
+        """Return the rows' coordinates along the directions, block by block: (n, count)."""
+        n = rows.shape[0]
+        found = np.empty((n, self.directions.shape[1]))
+        for start in range(0, n, _BLOCK_ROWS):
+            stop = min(start + _BLOCK_ROWS, n)
+            found[start:stop] = (rows.read(start, stop, {}) - self.mean) @ self.directions
+        return found
+
+
+def principal_axes(rows: Rows, count: int) -> Axes:
+    """Find the directions of largest variance of at most a few thousand rows.
+
+    Directions have the signs that scikit-learn gives them.
     """
     from sklearn.decomposition import PCA
 
     X = np.array(rows.read(0, rows.shape[0], {}), np.float64)
-    plane = np.zeros((len(X), 2))
-    shares = np.zeros(2)
+    directions, shares = np.zeros((X.shape[1], count)), np.zeros(count)
     if np.ptp(X, axis=0).any():  # of rows that are all alike there is no direction
-        # Lanczos's method finds the two alone; it needs a third that it may leave out.
-        solver = "arpack" if min(X.shape) > 2 else "full"
-        model = PCA(min(2, *X.shape), svd_solver=solver, random_state=0)
-        found = model.fit_transform(X)
-        plane[:, : found.shape[1]] = found
-        shares[: found.shape[1]] = model.explained_variance_ratio_
-    return plane, shares.tolist()
+        # Lanczos's method finds a few alone; it needs one more that it may leave out.
+        solver = "arpack" if min(X.shape) > count else "full"
+        model = PCA(min(count, *X.shape), svd_solver=solver, random_state=0).fit(X)
+        found = model.explained_variance_ratio_ > _NO_SHARE
+        directions[:, : len(found)] = model.components_.T * found
+        shares[: len(found)] = model.explained_variance_ratio_ * found
+    return Axes(X.mean(axis=0), directions, shares.tolist())
 
 
 def umap_plane(rows: Rows, seed: int) -> NDArray[np.float64]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bottleneck import __version__
 from bottleneck.comparison.alignment import Aligned, Features, align
@@ -29,20 +30,41 @@ from bottleneck.comparison.out_of_fold import (
     predict_outer,
     select_on,
 )
+from bottleneck.comparison.packing import with_names
 from bottleneck.comparison.projection import MapKind
-from bottleneck.errors import OptionError
+from bottleneck.comparison.take import choose, logged_sources, majority
+from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads.registry import head_kind
 from bottleneck.judge.intervals import LEVEL, RESAMPLES
 from bottleneck.judge.tests import ALPHA
-from bottleneck.location import readable
-from bottleneck.manifest import SPLITS
 from bottleneck.progress import Progress, Silent
 from bottleneck.sources import AS_FOUND, Choice
-from bottleneck.store.runs import read_runs
+
+if TYPE_CHECKING:
+    from bottleneck.heads.head import Head
 
 DEFAULT_HEADS = ("logreg", "ridge", "knn")
 
 _MOST_MAPS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Best:
+    """The head to take.
+
+    Parameters
+    ----------
+    head : Head
+        Selected and fitted on all training rows.
+    features : int
+        Position of its features among those compared.
+    train : ndarray of int64
+        Positions of the rows it was fitted on.
+    """
+
+    head: "Head"
+    features: int
+    train: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,19 +74,23 @@ class Comparison:
     Parameters
     ----------
     document : mapping
-        Every number, as JSON values; ``docs/compare.md`` describes it.
+        Every number, as JSON values; images by their position among those compared, classes by
+        their code. :meth:`to_json` has names instead.
     aligned : Aligned
         The images compared.
     sources : tuple of str
         Where the images are, as far as it is known.
     choice : Choice
         Where paths and labels were looked for there.
+    best : Best, optional
+        The head to take.
     """
 
     document: Mapping[str, Any]
     aligned: Aligned
     sources: tuple[str, ...]
     choice: Choice = AS_FOUND
+    best: Best | None = None
 
     def __repr__(self) -> str:
         best = self.document["leaderboard"][0]
@@ -75,8 +101,31 @@ class Comparison:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return every number of the page."""
-        return dict(self.document)
+        """Return every number of the page; images by their keys, classes by their names.
+
+        ``docs/compare.md`` describes it.
+        """
+        return with_names(self.document, self.aligned)
+
+    def save_best(self, path: str | Path) -> "Head":
+        """Save the head to take; see :meth:`bottleneck.heads.Head.save`."""
+        from bottleneck.heads import Head
+        from bottleneck.heads.head import TrainingRows
+
+        if self.best is None:
+            raise HeadError("expected a comparison of heads, found none to save")
+        features = self.aligned.features[self.best.features]
+        store = features.store
+        head = Head.of(
+            self.best.head,
+            recipe=store.recipe,
+            output=features.output,
+            trained_on=TrainingRows.of(store, features.rows[self.best.train]),
+            left_out=dict(self.aligned.left_out),
+            manifest_sha256=store.manifest_sha256,
+        )
+        head.save(path)
+        return head
 
     def write_html(self, path: str | Path) -> dict[str, Any]:
         """Write the page; see :func:`bottleneck.comparison.page.write_page`."""
@@ -96,6 +145,7 @@ def compare(
     resamples: int = RESAMPLES,
     near: float | None = None,
     map: MapKind = "auto",
+    exclude: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare backbones (or layers) and heads on the same images, splits and folds.
@@ -121,6 +171,8 @@ def compare(
         Least cosine of near duplicates; by default from the data.
     map : {"auto", "pca", "umap"}
         Which maps.
+    exclude : sequence of str
+        Tables of images to leave out.
     progress : Progress, optional
         Who is told how it goes.
 
@@ -132,7 +184,7 @@ def compare(
     _check(heads, cv, resamples, near)
     progress = progress or Silent()
     started = time.perf_counter()
-    aligned = align(features, outputs)
+    aligned = align(features, outputs, exclude)
     for note in aligned.notes:
         progress.note(note)
     progress.stage("images that occur more than once")
@@ -163,11 +215,12 @@ def compare(
     document = {
         "bottleneck": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": _command(features, heads, outputs, cv=cv, seed=seed, near=near),
+        "command": _command(features, heads, outputs, exclude, cv=cv, seed=seed, near=near),
         "level": LEVEL,
         "alpha": ALPHA,
         "resamples": resamples,
-        "data": _data(aligned, protocol),
+        "data": {**_data(aligned, protocol), "baseline": majority(aligned, protocol)},
+        "take": (taken := choose([line for _, line in ranked], aligned.features, costs, seed)),
         "heads": list(heads),
         "features": [
             {**_features_line(one), "cost": cost.to_json()}
@@ -182,9 +235,10 @@ def compare(
         "map": make_maps(aligned, aligned.features, mapped, map, seed),
         "seconds": round(time.perf_counter() - started, 3),
     }
-    document["images"] = _images(document, aligned)
-    sources, choice = (tuple(images), AS_FOUND) if images else _logged_sources(aligned)
-    return Comparison(document, aligned, sources, choice)
+    sources, choice = (tuple(images), AS_FOUND) if images else logged_sources(aligned.features)
+    one = ranked[taken["entry"]][0]
+    best = Best(one.predictions.final, one.features, protocol.train)
+    return Comparison(document, aligned, sources, choice, best)
 
 
 def _check(heads: Sequence[str], cv: int, resamples: int, near: float | None) -> None:
@@ -261,42 +315,18 @@ def _layer(one: Features) -> str | None:
     return spec.get("layer") if isinstance(spec, Mapping) else None
 
 
-def _images(document: Mapping[str, Any], aligned: Aligned) -> dict[str, dict[str, Any]]:
-    """Describe every image the document speaks of, by its number, the most telling first."""
-    wanted: dict[int, None] = {}
-    for one in document["duplicates"]["sets"]:
-        wanted.update(dict.fromkeys(one["images"]))
-    for one in document["duplicates"]["leaked"]:
-        wanted.update(dict.fromkeys([one["image"], one["nearest"]]))
-    wanted.update(dict.fromkeys(row["image"] for row in document["label_errors"]["rows"]))
-    for line in document["leaderboard"]:
-        wanted.update(dict.fromkeys(row["image"] for row in line["mistakes"]["rows"]))
-    wanted.update(dict.fromkeys(document["map"]["images"]))
-    return {
-        str(row): {
-            "key": readable(aligned.keys[row]),
-            "label": int(aligned.y[row]),
-            "split": SPLITS[int(aligned.splits[row])],
-        }
-        for row in wanted
-    }
-
-
-def _logged_sources(aligned: Aligned) -> tuple[tuple[str, ...], Choice]:
-    for one in aligned.features:
-        for run in reversed(read_runs(one.store.path)):
-            sources = run.get("sources")
-            if isinstance(sources, list) and all(isinstance(item, str) for item in sources):
-                return tuple(sources), Choice(**run.get("choice", {}))
-    return (), AS_FOUND
-
-
 def _command(
-    features: Sequence[str | Path], heads: Sequence[str], outputs: Sequence[str], **options: Any
+    features: Sequence[str | Path],
+    heads: Sequence[str],
+    outputs: Sequence[str],
+    exclude: Sequence[str],
+    **options: Any,
 ) -> str:
     parts = ["bottleneck", "compare", *map(str, features), "--heads", ",".join(heads)]
     for output in outputs:
         parts += ["--feature", output]
+    for table in exclude:
+        parts += ["--exclude", table]
     for name, value in options.items():
         if value is not None:
             parts += [f"--{name}", f"{value:g}"]

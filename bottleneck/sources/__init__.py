@@ -8,7 +8,7 @@ from bottleneck.sources.layout import AS_FOUND, Choice
 from bottleneck.sources.opening import listed_once, open_source
 from bottleneck.sources.shards import Request
 from bottleneck.sources.survey import Survey
-from bottleneck.sources.urls import single_files
+from bottleneck.sources.urls import locate, single_files
 
 __all__ = [
     "AS_FOUND",
@@ -21,6 +21,7 @@ __all__ = [
     "Source",
     "Survey",
     "listed_once",
+    "locate",
     "open_source",
     "single_files",
 ]

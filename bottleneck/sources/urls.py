@@ -1,7 +1,7 @@
 """Images that are objects of their own behind URLs."""
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from bottleneck.errors import SourceError
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.location import is_url
 from bottleneck.manifest import Manifest, natural_sort
-from bottleneck.sources.base import Listing, Source, left_out
+from bottleneck.sources.base import Listing, SeveralSources, Source, left_out
 from bottleneck.sources.folder import (
     FileSource,
     NoImagesError,
@@ -201,3 +201,31 @@ def fixed_part(pattern: str) -> str:
             break
         folders.append(part)
     return "/".join(folders)
+
+
+def locate(source: Source) -> Callable[[int], str | None]:
+    """Return what names a row's image so that it opens from everywhere.
+
+    A path that begins at the root, or a URL; None for an image inside of a file.
+    """
+    if isinstance(source, FileSource):
+        return lambda row: str(source.path(row).absolute())
+    if isinstance(source, UrlSource):
+
+        def location(row: int) -> str:
+            found = source.location(row)
+            return found if is_url(found) else str(Path(found).absolute())
+
+        return location
+    if isinstance(source, SeveralSources):
+        parts = [(one, locate(one)) for one in source.sources]
+
+        def of_part(row: int) -> str | None:
+            for one, name in parts:
+                if row < len(one):
+                    return name(row)
+                row -= len(one)
+            raise IndexError(row)
+
+        return of_part
+    return lambda row: None

@@ -1,11 +1,17 @@
 """``bottleneck compare``, ``export`` and ``neighbors`` as commands and steps."""
 
+import base64
 import json
 import re
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from bottleneck.comparison.alignment import align
+from bottleneck.comparison.take import choose, train_command
 from bottleneck.store.runs import read_runs
 
 
@@ -18,7 +24,11 @@ def two(cli, fake_backbone, colours, tmp_path):
     return tmp_path / "s8.h5", tmp_path / "s16.h5"
 
 
-def test_the_table_the_page_and_the_json_agree(cli, two, tmp_path):
+def column(text, dtype):
+    return np.frombuffer(base64.b64decode(text), dtype)
+
+
+def test_the_table_the_page_and_the_json_agree(cli, two, colours, tmp_path):
     page = tmp_path / "report.html"
     options = ("--heads", "ridge,knn", "--map", "pca")
     shown = cli("compare", *two, *options, "-o", page)
@@ -36,14 +46,128 @@ def test_the_table_the_page_and_the_json_agree(cli, two, tmp_path):
     assert f"{100 * best['accuracy']:.1f}%" in shown.out
     text = page.read_text()
     embedded = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
-    same = ("accuracy", "intervals", "confusion", "versus_best", "best", "cv")
+    same = ("accuracy", "intervals", "versus_best", "best")
     for ours, theirs in zip(document["leaderboard"], embedded["leaderboard"], strict=True):
         assert {name: ours[name] for name in same} == {name: theirs[name] for name in same}
-    for name in ("duplicates", "label_errors", "map", "data", "curves"):
+    for name in ("data", "curves", "take"):
         assert document[name] == embedded[name]
+    keys = [
+        embedded["images"]["folders"][folder] + name
+        for folder, name in zip(
+            column(embedded["images"]["folder"], "<u4"), embedded["images"]["names"], strict=True
+        )
+    ]
+    assert len(keys) == 60
+    for name in ("mistakes", "label_errors"):
+        ours = document["leaderboard"][0][name] if name == "mistakes" else document[name]
+        theirs = embedded["leaderboard"][0][name] if name == "mistakes" else embedded[name]
+        assert [row["image"] for row in ours["rows"]] == [
+            keys[row["image"]] for row in theirs["rows"]
+        ]
+    ours, theirs = document["duplicates"], embedded["duplicates"]
+    assert [one["images"] for one in ours["sets"]] == [
+        [keys[i] for i in one["images"]] for one in theirs["sets"]
+    ]
+    shown = [keys[i] for i in column(embedded["map"]["images"], "<u4")]
+    assert shown == document["map"]["images"]
+    points = column(embedded["map"]["maps"][0]["points"], "<u2").reshape(-1, 2) / 65535
+    assert points == pytest.approx(np.array(document["map"]["maps"][0]["points"]), abs=2e-5)
+    cells = column(embedded["leaderboard"][0]["confusion"]["cells"], "<u4").reshape(-1, 3)
+    confusion = np.zeros((3, 3), int)
+    confusion[cells[:, 0], cells[:, 1]] = cells[:, 2]
+    assert confusion.tolist() == best["confusion"]
     # Extraction wrote down where the images are, so that there are thumbnails.
     assert embedded["thumbnails"]["side"] == 64
-    assert all(image["thumb"] >= 0 for image in embedded["images"].values())
+    assert sorted(embedded["thumbnails"]["places"].values()) == [*range(60)]
+    assert len(embedded["previews"]) == 60
+    assert embedded["images"]["roots"] == [f"{colours}/"]
+
+
+def test_the_head_to_take_is_saved_and_made_again_by_its_command(cli, two, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = cli("compare", *two, "--heads", "knn,logreg,ridge,lda", "--map", "pca", "-q", "--json",
+                "--save-best", "best.head").json  # fmt: skip
+    take = shown["take"]
+    entry = shown["leaderboard"][take["entry"]]
+    assert entry["versus_best"] is None or not entry["versus_best"]["distinguishable"]
+    tied = [
+        line
+        for line in shown["leaderboard"]
+        if line["versus_best"] is None or not line["versus_best"]["distinguishable"]
+    ]
+    assert take["candidates"] == len(tied)
+    assert take["value"] == min(line["costs"][take["cost"]] for line in tied)
+    assert shown["saved"] == "best.head"
+    store = shown["features"][entry["features"]]["file"]
+    judged = cli("evaluate", "best.head", store, "--json").json
+    assert judged["accuracy"] == entry["accuracy"]
+    assert judged["confusion"] == entry["confusion"]
+    train = shlex.split(take["train"])
+    assert train[:2] == ["bottleneck", "train"]
+    again = cli(*train[1:], "--json").json
+    assert again["test"]["accuracy"] == entry["accuracy"]
+    assert again["baseline"]["accuracy"] == shown["data"]["baseline"]["accuracy"] == 1 / 3
+    assert take["extract"] is None  # the backbone of this test is in no catalogue
+    for entry in shown["leaderboard"]:  # every kind of head is made again
+        command = train_command(align([store]).features[0], entry["head"], entry["best"], seed=0)
+        again = cli(*shlex.split(command)[1:], "--overwrite", "--json").json
+        assert again["best"] == entry["best"]
+
+
+def test_the_cheapest_of_those_that_cannot_be_told_apart():
+    def line(features, distinguishable, milliseconds, parameters=5):
+        return {
+            "features": features,
+            "head": "ridge",
+            "best": {"C": 1.0},
+            "versus_best": None
+            if distinguishable is None
+            else {"distinguishable": distinguishable},
+            "costs": {
+                "milliseconds_per_image": milliseconds, "parameters": parameters, "length": 7,
+            },
+        }  # fmt: skip
+
+    def taken(board, *machines):
+        costs = [SimpleNamespace(machine=one, device="cpu") for one in machines]
+        store = SimpleNamespace(
+            recipe=SimpleNamespace(identity={}, execution={}), path=Path("a.h5"), outputs=["avg"]
+        )
+        features = [SimpleNamespace(store=store, output="avg") for _ in machines]
+        found = choose(board, features, costs, 0)
+        return found["entry"], found["cost"], found["value"]
+
+    board = [line(0, None, 9.0, 30), line(1, False, 4.0, 40), line(2, True, 1.0, 1)]
+    assert taken(board, "a", "a", "a") == (1, "milliseconds_per_image", 4.0)
+    assert taken(board, "a", "b", "a") == (0, "parameters", 30)  # rates of two machines
+    board[0]["costs"]["milliseconds_per_image"] = None
+    assert taken(board, "a", "a", "a") == (0, "parameters", 30)
+    board[1]["costs"]["parameters"] = None
+    assert taken(board, "a", "a", "a") == (0, "length", 7)
+
+
+def test_images_of_a_table_take_no_part(cli, two, tmp_path):
+    table = tmp_path / "fixes.csv"
+    table.write_text(
+        "path,label,was\ntrain/red/1.png,,red\ntrain/red/2.png,red,red\ntest/red/0.png,blue,red\n"
+    )
+    document = cli("compare", *two, "--heads", "ridge", "--map", "pca", "--exclude", table,
+                   "--json", "-q").json  # fmt: skip
+    assert document["data"]["left_out"]["excluded"] == 2  # the third is as the table says
+    assert (document["data"]["train"], document["data"]["judged"]) == (44, 14)
+    assert f"--exclude {table}" in document["command"]
+    trained = cli("train", two[0], "-o", tmp_path / "h", "--exclude", table, "--json", "-q").json
+    assert (trained["rows"], trained["test"]["rows"]) == (44, 14)
+    assert trained["left_out"]["excluded"] == 1
+    judged = cli("evaluate", tmp_path / "h", two[0], "--exclude", table, "--json").json
+    assert (judged["rows"], judged["excluded_rows_skipped"]) == (14, 1)
+    table.write_text("path\ntrain/red/1.png\ntrain/red/2.png\n")  # a list is left out whole
+    trained = cli("train", two[0], "-o", tmp_path / "i", "--exclude", table, "--json", "-q").json
+    assert trained["left_out"]["excluded"] == 2
+    table.write_text("path,label,was\ntrain/red/1.png,,blue\n")
+    refused = cli("train", two[0], "-o", tmp_path / "j", "--exclude", table)
+    assert refused.code == 1
+    assert "was 'blue' when it was corrected, and is 'red' there" in refused.err
 
 
 def test_extraction_is_logged_beside_the_file(cli, two, colours):

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from bottleneck.comparison.duplicates import exact_sets, keep_together, near_duplicates
 from bottleneck.comparison.findings import doubt_labels
 from bottleneck.comparison.leaderboard import pareto_front
-from bottleneck.comparison.projection import pca_plane, umap_plane
+from bottleneck.comparison.projection import principal_axes, umap_plane
 from bottleneck.errors import RuntimeUnavailableError
 from bottleneck.heads.rows import ArrayRows
 
@@ -201,21 +201,25 @@ def test_the_pca_plane_is_scikit_learns(rng):
     from sklearn.decomposition import PCA
 
     X = rng.normal(size=(60, 9)) * np.linspace(5, 1, 9)
-    plane, shares = pca_plane(ArrayRows(X))
-    reference = PCA(2, svd_solver="full").fit(X)
-    theirs = reference.transform(X)
-    for i in range(2):
-        assert plane[:, i] == pytest.approx(theirs[:, i], abs=1e-8)
-    assert shares == pytest.approx(reference.explained_variance_ratio_)
+    axes = principal_axes(ArrayRows(X), 5)
+    reference = PCA(5, svd_solver="full").fit(X)
+    others = rng.normal(size=(9, 9))  # rows that took no part
+    for rows in (X, others):
+        plane, theirs = axes.project(ArrayRows(rows)), reference.transform(rows)
+        for i in range(5):
+            assert plane[:, i] == pytest.approx(theirs[:, i], abs=1e-8)
+    assert axes.shares == pytest.approx(reference.explained_variance_ratio_)
 
 
 def test_the_plane_of_hardly_any_rows():
-    plane, shares = pca_plane(ArrayRows(np.ones((1, 4), np.float32)))
-    assert plane.tolist() == [[0, 0]]
-    assert shares == [0.0, 0.0]
-    plane, shares = pca_plane(ArrayRows(np.float32([[0, 0], [3, 4]])))
-    assert np.abs(plane[:, 0]) == pytest.approx([2.5, 2.5])
-    assert shares == pytest.approx([1.0, 0.0])
+    one = ArrayRows(np.ones((1, 4), np.float32))
+    axes = principal_axes(one, 2)
+    assert axes.project(one).tolist() == [[0, 0]]
+    assert axes.shares == [0.0, 0.0]
+    two = ArrayRows(np.float32([[0, 0], [3, 4]]))
+    axes = principal_axes(two, 2)
+    assert np.abs(axes.project(two)[:, 0]) == pytest.approx([2.5, 2.5])
+    assert axes.shares == pytest.approx([1.0, 0.0])
 
 
 def test_a_map_by_umap_needs_its_extra(monkeypatch):

@@ -1,5 +1,6 @@
 """On the sample, with real backbones: what the comparison promises, and the pipelines that ship."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,12 @@ import pytest
 
 import bottleneck
 from bottleneck import compare, extract
+from bottleneck.cli.extract import command as extract_click
 from bottleneck.cli.progress import NotesOnly
+from bottleneck.comparison.alignment import align
+from bottleneck.comparison.take import extract_command
+from bottleneck.declare import listed
+from bottleneck.options import ExtractOptions
 from bottleneck.store import FeatureStore
 
 ROOT = Path(__file__).parents[2]
@@ -66,18 +72,32 @@ def test_at_least_half_of_flipped_labels_are_in_the_first_tenth(planted, tmp_pat
     listed = [row["image"] for row in document["label_errors"]["rows"]]
     first_tenth = set(listed[:100])  # of 1,002 images
     assert len(flipped) == 50
-    assert len(first_tenth & set(flipped.tolist())) >= 25
+    keys = FeatureStore.open(tmp_path / "flipped.h5").keys
+    assert len(first_tenth & {keys[int(row)] for row in flipped}) >= 25
+
+
+def test_the_command_of_the_features_to_take_makes_them_again(planted):
+    path = planted[0]
+    own = align([path]).features[0]
+    words = shlex.split(extract_command(own))
+    assert words[:2] == ["bottleneck", "extract"]
+    given = extract_click.make_context("extract", words[2:]).params
+    again = {name: value for name, value in given.items() if value not in (None, False)}
+    for name in ("as_json", "quiet", "dry_run"):
+        again.pop(name, None)
+    options = ExtractOptions(**again)
+    assert listed(options.sources) == (str(path.parent / "images"),)
+    result = extract(**{**options.values(), "output": path.parent / "again.h5", "limit": 32})
+    assert result.ok == 32
+    there = FeatureStore.open(path.parent / "again.h5")
+    assert there.recipe.identity == FeatureStore.open(path).recipe.identity
 
 
 def test_a_duplicate_across_training_and_test_is_listed_as_a_leak(planted):
     path, exact, near = planted
     document = compare([path], heads=("knn",), cv=3, map="pca").to_json()
-    images, found = document["images"], document["duplicates"]
-    leaks = [
-        (one["exact"], {images[str(row)]["key"] for row in one["images"]})
-        for one in found["sets"]
-        if one["leak"]
-    ]
+    found = document["duplicates"]
+    leaks = [(one["exact"], set(one["images"])) for one in found["sets"] if one["leak"]]
     assert leaks[:2] == [
         (True, {exact, "test/bag/again.png"}),
         (False, {near, "test/sandal/again.png"}),

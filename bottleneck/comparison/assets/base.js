@@ -3,11 +3,26 @@ const data = JSON.parse(document.getElementById("data").textContent);
 // Characters that a name could turn the rest of a sentence around with are shown as codes.
 const plain = (text) => text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
   (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
-data.data.classes = data.data.classes.map(plain);
-for (const one of Object.values(data.images)) one.key = plain(one.key);
+const classes = data.data.classes.map(plain);
 for (const one of data.features) for (const name of ["name", "file", "output", "backbone"]) one[name] = plain(one[name]);
-for (const entry of data.leaderboard) for (const one of entry.per_class) one.class = plain(one.class);
 data.command = plain(data.command);
+
+// Columns of numbers are little-endian bytes in base64, as all machines of today have them.
+const column = (type, text) => new type(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+const SPLITS = ["", "train", "val", "test"];
+const images = {
+  ...data.images,
+  count: data.images.names.length,
+  folder: column(Uint32Array, data.images.folder),
+  label: column(Uint32Array, data.images.label),
+  split: column(Uint8Array, data.images.split),
+  root: column(Int32Array, data.images.root),
+};
+// The key as the feature file has it, for tables; and as it is shown.
+const rawKey = (i) => images.folders[images.folder[i]] + images.names[i];
+const keyOf = (i) => plain(rawKey(i));
+const labelOf = (i) => classes[images.label[i]];
+const splitOf = (i) => SPLITS[images.split[i]];
 const SVG = "http://www.w3.org/2000/svg";
 
 function fill(node, attributes, children) {
@@ -41,7 +56,7 @@ function pValue(value) {
 }
 const params = (values) => Object.entries(values).map(([k, v]) => `${k} = ${Number(v.toPrecision(4))}`).join(", ");
 
-const className = (code) => data.data.classes[code];
+const className = (code) => classes[code];
 const featureName = (entry) => data.features[entry.features].name;
 const entryName = (entry) => `${featureName(entry)} + ${entry.head}`;
 
@@ -66,9 +81,12 @@ function table(columns, rows, attributes) {
     h("tbody", {}, rows.map((row) => h("tr", {}, row.map(cell)))));
 }
 
+// Rows may be a function: a long table is made when somebody opens it.
 function asTable(columns, rows) {
-  return h("details", {}, h("summary", {}, "The same as a table"),
-    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Table" }, table(columns, rows)));
+  const place = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Table" });
+  const fillIn = () => place.childElementCount || place.append(table(columns, rows()));
+  if (typeof rows !== "function") place.append(table(columns, rows));
+  return h("details", { ontoggle: () => typeof rows === "function" && fillIn() }, h("summary", {}, "The same as a table"), place);
 }
 
 // The tooltip: follows the pointer, or stands beside what has the focus.
@@ -95,6 +113,29 @@ function tipOn(node, content) {
   return node;
 }
 addEventListener("keydown", (e) => { if (e.key === "Escape") hideTip(); });
+
+function plainTable(rows) {
+  const quoted = (cell) => (/[",\r\n]/.test(cell) ? `"${cell.replace(/"/g, '""')}"` : cell);
+  return rows.map((row) => row.map((cell) => quoted(String(cell))).join(",") + "\n").join("");
+}
+// Save text as a file of the reader's.
+function download(name, text) {
+  const link = h("a", { href: URL.createObjectURL(new Blob([text], { type: "text/csv" })), download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+}
+// A command with a button that copies it.
+function command(text) {
+  const code = h("code", {}, text);
+  const button = h("button", { type: "button", class: "button small", "aria-label": "Copy the command", onclick: async () => {
+    try { await navigator.clipboard.writeText(text); button.textContent = "copied"; }
+    catch { getSelection().selectAllChildren(code); button.textContent = "press Ctrl+C"; }
+    setTimeout(() => { button.textContent = "copy"; }, 2000);
+  } }, "copy");
+  return h("div", { class: "command" }, h("pre", { tabindex: 0 }, code), button);
+}
 
 // A menu of choices; calls back with the position.
 function menu(label, choices, chosen, then) {

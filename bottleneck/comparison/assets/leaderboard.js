@@ -9,22 +9,30 @@ function choose(i, scroll) {
   if (scroll) document.getElementById("classes").scrollIntoView();
 }
 
+// What to take, what it rests on, and how to make it again.
 function drawVerdict() {
-  const best = board[0], d = data.data;
-  const ci = best.intervals.accuracy;
-  const ties = board.filter((e) => e.versus_best && !e.versus_best.distinguishable).length;
+  const best = board[0], d = data.data, take = data.take, taken = board[take.entry];
   const rows = d.estimate === "test split" ? "test images" : "images, each by heads that never saw it";
-  document.getElementById("verdict").textContent =
-    `${featureName(best)} with ${best.head} leads: ${percent(best.accuracy)} right`;
+  const cost = `${short(take.value)} ${take.unit}`;
+  const why = board.length < 2 ? "it is all that was compared"
+    : take.candidates === 1 ? "every other one is clearly behind"
+    : "nothing better can be told apart, and it is the cheapest of those";
+  document.getElementById("verdict").textContent = `Take ${featureName(taken)} with ${taken.head}: ${percent(taken.accuracy)} right`;
+  const ci = taken.intervals.accuracy;
   document.getElementById("verdict-more").append(
+    h("strong", {}, `${why[0].toUpperCase()}${why.slice(1)} (${cost}). `),
     `${Math.round(100 * data.level)}% interval ${percent(ci[0])} to ${percent(ci[1])}, on ${whole(d.judged)} ${rows}. `,
-    board.length < 2 ? "" : h("strong", {}, ties === 0
-      ? "Every other one is clearly behind."
-      : `${ties} of the other ${board.length - 1} cannot be told apart from it on so many images.`));
-  const facts = [
-    ["images", whole(d.compared)], ["classes", whole(d.classes.length)],
-    ["to learn from", whole(d.train)], ["to judge by", whole(d.judged)],
-  ];
+    take.candidates < 2 ? "" : `${taken === best ? "It leads" : `${entryName(best)} leads with ${percent(best.accuracy)}`}; ${take.candidates - 1} of the other ${board.length - 1} cannot be told apart from ${taken === best ? "it" : "that"} on so many images. `,
+    `Always saying ${plain(d.baseline.class)} would be right for ${percent(d.baseline.accuracy)}.`);
+  document.getElementById("take").append(
+    take.extract && command(plain(take.extract)), command(plain(take.train)),
+    data.saved ? h("p", { class: "soft" }, "The head is saved in ", h("code", {}, plain(data.saved)), ".") : "");
+}
+function drawFacts() {
+  const d = data.data;
+  const facts = [["images", whole(d.compared)], ["classes", whole(classes.length)]];
+  if (board.length) facts.push(["to learn from", whole(d.train)], ["to judge by", whole(d.judged)]);
+  if (d.baseline) facts.push(["majority baseline", percent(d.baseline.accuracy)]);
   const out = Object.values(d.left_out).reduce((a, b) => a + b, 0);
   if (out) facts.push(["left out everywhere", whole(out), "warn"]);
   if (data.label_errors.likely) facts.push(["likely label errors", whole(data.label_errors.likely), "warn"]);
@@ -107,28 +115,42 @@ function drawLeaderboard() {
   headers[sorted].setAttribute("aria-sort", "descending");
   section("board", ["Leaderboard", "Leaderboard"],
     "Sorted by accuracy; a click on a heading sorts by it, a click on a name takes a closer look below. p is adjusted for the number of entries, and for the best having been picked on the same images.",
-    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Leaderboard" }, grid));
+    scrolling("Leaderboard", grid));
+}
+// A wide table in a box that says when there is more of it to the right.
+function scrolling(name, grid) {
+  const box = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": name }, grid);
+  const cue = h("p", { class: "cue soft", "aria-hidden": "true" });
+  const look = () => {
+    const hidden = [...grid.tHead.rows[0].cells].filter((cell) => cell.offsetLeft + cell.offsetWidth > box.scrollLeft + box.clientWidth + 1);
+    cue.textContent = hidden.length ? `scroll for ${plural(hidden.length, "more column")} \u2192` : "";
+    box.classList.toggle("more", hidden.length > 0);
+  };
+  box.addEventListener("scroll", look, { passive: true });
+  new ResizeObserver(look).observe(box);
+  return h("div", {}, cue, box);
 }
 
 function drawPareto() {
   const kinds = [
-    { name: "milliseconds_per_image", label: "extraction, milliseconds per image", log: true },
-    { name: "parameters", label: "parameters of the backbone", log: true },
-    { name: "length", label: "numbers per image", log: true },
-    { name: "bytes_per_image", label: "bytes per image", log: true },
-    { name: "fit_seconds", label: "seconds to select and fit", log: true },
+    { name: "milliseconds_per_image", label: "extraction, milliseconds per image" },
+    { name: "parameters", label: "parameters of the backbone" },
+    { name: "length", label: "numbers per image" },
+    { name: "bytes_per_image", label: "bytes per image" },
+    { name: "fit_seconds", label: "seconds to select and fit" },
   ].filter((kind) => board.some((e) => e.costs[kind.name] !== null && e.costs[kind.name] > 0));
   if (!kinds.length) return;
   // Costs that tell something apart come first: layers of one backbone cost the same to extract.
   const differs = (kind) => new Set(board.map((e) => e.costs[kind.name])).size > 1 && kind.name !== "fit_seconds";
   kinds.sort((a, b) => differs(b) - differs(a));
   const body = h("div", { class: "card" });
+  let shown = kinds[0], logarithmic = false;
   const draw = (kind) => {
     const entries = board.filter((e) => e.costs[kind.name] !== null);
     const xs = entries.map((e) => e.costs[kind.name]);
     const low = Math.min(...xs), high = Math.max(...xs);
-    const log = high / low > 4;
-    const x = log ? { low: low / 1.25, high: high * 1.25, log } : { low: low - (high - low || low) * 0.12, high: high + (high - low || high) * 0.12, log };
+    const log = logarithmic && low > 0;
+    const x = log ? { low: low / 1.25, high: high * 1.25, log } : { low: 0, high: high * 1.08 || 1, log };
     const ys = entries.flatMap((e) => e.intervals.accuracy);
     const y = { low: Math.floor(Math.min(...ys) * 20) / 20, high: Math.ceil(Math.max(...ys) * 20) / 20, format: (t) => percent(t, 0) };
     const front = entries.filter((e) => e.pareto.includes(kind.name)).sort((a, b) => a.costs[kind.name] - b.costs[kind.name]);
@@ -163,12 +185,15 @@ function drawPareto() {
   };
   const legend = h("ul", { class: "legend", "aria-label": "Colours are features, shapes are heads" },
     data.features.map((one, i) => key(i, 0, one.name)), heads.map((name, i) => key(6, i, name)));
-  let figure = draw(kinds[0]);
-  body.append(h("div", { class: "controls" }, menu("cost:", kinds.map((k) => k.label), 0, (i) => {
-    const next = draw(kinds[i]);
+  let figure = draw(shown);
+  const again = () => {
+    const next = draw(shown);
     figure.replaceWith(next);
     figure = next;
-  })), legend, figure);
+  };
+  const scale = h("input", { type: "checkbox", id: "log-cost", onchange: () => { logarithmic = scale.checked; again(); } });
+  body.append(h("div", { class: "controls" }, menu("cost:", kinds.map((k) => k.label), 0, (i) => { shown = kinds[i]; again(); }),
+    h("span", {}, scale, h("label", { for: "log-cost" }, " logarithmic"))), legend, figure);
   const machines = new Set(data.features.map((one) => one.cost.machine).filter(Boolean));
   const devices = new Set(data.features.map((one) => one.cost.device).filter(Boolean));
   const where = machines.size ? ` Extraction was timed on ${[...machines].join(" and ")} (${[...devices].join(", ")}).` : "";
@@ -223,8 +248,9 @@ function drawLayers() {
     const output = (e) => `${data.features[e.features].output} with ${e.head} (${percent(e.accuracy)})`;
     const words = `The best layer is ${output(best)}, ${(100 * (best.accuracy - next.accuracy)).toFixed(1)} points ahead of the next, ${output(next)}` +
       (best !== board[0] ? "." : next.versus_best.distinguishable ? "; the two are told apart." : "; these images cannot tell the two apart.");
-    section("layers", ["How many layers to reuse", "Layers"], `Outputs of ${own[0].backbone}, in the order asked for.`,
-      h("div", { class: "card" }, lines("Accuracy by layer", words, found,
+    const numbered = h("ol", { class: "numbered" }, own.map((one) => h("li", {}, breakable(one.output))));
+    section("layers", ["How many layers to reuse", "Layers"], `Outputs of ${own[0].backbone}, in the order asked for; where there is no room for names, by their number.`,
+      h("div", { class: "card" }, numbered, lines("Accuracy by layer", words, found,
         { low: 0, high: own.length - 1, name: "output", room: 40, ticks: own.map((_, i) => i),
           format: (t, width) => ((width - 90) / own.length > 8 * Math.max(...names.map((n) => n.length)) ? names[t] : String(t + 1)) },
         [{ name: "output" }, { name: "length", num: true }, ...heads.map((name) => ({ name, num: true }))],

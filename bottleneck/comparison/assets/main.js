@@ -31,19 +31,23 @@ function drawMethod() {
   section("method", ["How this was measured", "Method"], null, said.map((text) => h("p", {}, text)));
 }
 
-drawVerdict();
-drawLeaderboard();
-drawPareto();
-drawLayers();
-drawCurves();
-drawClasses();
-drawConfusion();
-drawMistakes();
+drawMarks();
+drawFacts();
+if (board.length) {
+  drawVerdict();
+  drawLeaderboard();
+  drawPareto();
+  drawLayers();
+  drawCurves();
+  drawClasses();
+  drawConfusion();
+}
+drawImages();
 drawMap();
-drawLabels();
 drawDuplicates();
 drawRecipes();
-drawMethod();
+if (board.length) drawMethod();
 document.getElementById("foot").append(
-  `Made by bottleneck ${data.bottleneck} on ${data.created.replace("T", " ").slice(0, 16)} UTC in ${Math.round(data.seconds)} s. This page is one file and asks nothing of any network.`);
+  `Made by bottleneck ${data.bottleneck} on ${data.created.replace("T", " ").slice(0, 16)} UTC in ${Math.round(data.seconds)} s. ` +
+  (data.served ? "It is served by this machine, to this machine." : "This page is one file and asks nothing of any network."));
 document.documentElement.dataset.ready = "yes";
