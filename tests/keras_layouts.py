@@ -1,7 +1,10 @@
-"""Write one network's weights in the layouts that Keras has had."""
+"""Write one network's weights in the layouts that Keras, Caffe and TF-slim have had."""
+
+from pathlib import Path
 
 import h5py
 import numpy as np
+from caffe_files import blob, caffe_layer, caffe_layer_v1, wire
 
 
 def flipped(kernel):
@@ -71,4 +74,53 @@ def write_keras_2(model, path, *, backend, whole=False):
                 )
                 names.append(name.encode())
             group.attrs["weight_names"] = names
+    return path
+
+
+def write_with_keras(model, path, *, suffix):
+    """Keras 3 itself: ``.weights.h5`` of weights alone, ``.keras`` and ``.h5`` of the model."""
+    target = Path(path).with_suffix(suffix)
+    if suffix == ".weights.h5":
+        model.save_weights(target)
+    else:
+        model.save(target)
+    return target
+
+
+def write_vgg_for_caffe(model, path, *, version):
+    """Caffe: (out, in, height, width), blue first as Keras's VGG; layers of version 1 or 2."""
+    content = wire(1, "VGG")
+    for layer in model.layers:
+        if layer.weights:
+            kernel, bias = layer.get_weights()
+            name = f"conv{layer.name[5]}_{layer.name[-1]}"
+            kernel = kernel.transpose(3, 2, 0, 1)
+            if version == 1:
+                parts = blob(kernel, old=True), blob(bias, old=True)
+                content += caffe_layer_v1(name, 4, *parts)
+            else:
+                content += caffe_layer(name, "Convolution", blob(kernel), blob(bias))
+    Path(path).write_bytes(content)
+    return path
+
+
+def write_vgg_for_slim(model, path, *, version):
+    """TF-slim: a checkpoint of version 1 or 2 written by TensorFlow, red first."""
+    import tensorflow as tf
+
+    names, values = [], []
+    for layer in model.layers:
+        if layer.weights:
+            kernel, bias = layer.get_weights()
+            if layer.name == "block1_conv1":
+                kernel = kernel[:, :, ::-1]
+            place = f"vgg_16/conv{layer.name[5]}/conv{layer.name[5]}_{layer.name[-1]}"
+            names += [f"{place}/weights", f"{place}/biases"]
+            values += [tf.constant(kernel), tf.constant(bias)]
+    if version == 1:
+        tf.raw_ops.Save(filename=str(path), tensor_names=names, data=values)
+    else:
+        tf.raw_ops.SaveV2(
+            prefix=str(path), tensor_names=names, shape_and_slices=[""] * len(names), tensors=values
+        )
     return path

@@ -6,10 +6,18 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from keras_layouts import write_keras_1, write_keras_2, write_numbered
+from keras_layouts import (
+    write_keras_1,
+    write_keras_2,
+    write_numbered,
+    write_vgg_for_caffe,
+    write_vgg_for_slim,
+    write_with_keras,
+)
 
 from bottleneck import backbones
 from bottleneck.backbones.keras_scope import isolated
+from bottleneck.backbones.weights import fingerprint
 from bottleneck.errors import WeightsError
 from bottleneck.weights import keras_rules, read
 
@@ -25,6 +33,13 @@ LAYOUTS = {
     "2.x tensorflow": lambda m, p: write_keras_2(m, p, backend="tensorflow"),
     "2.x theano": lambda m, p: write_keras_2(m, p, backend="theano"),
     "2.x whole model": lambda m, p: write_keras_2(m, p, backend="theano", whole=True),
+    "3 weights": lambda m, p: write_with_keras(m, p, suffix=".weights.h5"),
+    "3 model": lambda m, p: write_with_keras(m, p, suffix=".keras"),
+    "3 model, legacy": lambda m, p: write_with_keras(m, p, suffix=".h5"),
+    "caffe, layers of version 1": lambda m, p: write_vgg_for_caffe(m, p, version=1),
+    "caffe, layers of version 2": lambda m, p: write_vgg_for_caffe(m, p, version=2),
+    "slim, checkpoint of version 1": lambda m, p: write_vgg_for_slim(m, p, version=1),
+    "slim, checkpoint of version 2": lambda m, p: write_vgg_for_slim(m, p, version=2),
 }
 
 
@@ -41,9 +56,12 @@ def vgg():
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_vgg16_of_every_layout_has_the_same_features(vgg, layout: str, tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:.*legacy:UserWarning", "ignore::DeprecationWarning")
+def test_vgg16_of_every_layout_is_one(vgg, layout: str, tmp_path: Path) -> None:
+    """One fingerprint, the same features."""
     path = LAYOUTS[layout](vgg, tmp_path / "whatever.dat")
     loaded = backbones.load(backbones.get("vgg16"), weights=path, size=SIZE)
+    assert loaded.weights.sha256 == fingerprint(vgg)
     for ours, theirs in zip(loaded.model.get_weights(), vgg.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     pixels = np.random.default_rng(0).normal(0, 50, (2, SIZE, SIZE, 3)).astype(np.float32)
