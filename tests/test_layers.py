@@ -46,7 +46,7 @@ HOMES = {
     "open_clip": {"backbones/providers/openclip.py"},
     "torchvision": {"backbones/providers/torchvision.py"},
     "huggingface_hub": {"backbones/hub.py"},
-    "safetensors": {"backbones/torch_network.py"},
+    "safetensors": {"backbones/torch_network.py", "backbones/providers/timm.py"},
     "torch": {
         *("runtimes/torch.py", "heads/solver/keras_engine.py"),
         *("backbones/torch_network.py", "backbones/providers"),

@@ -31,6 +31,9 @@ PREFIXED: Final = {
     "caffe": _MODULE + "caffe",
     "timm": _MODULE + "timm",
     "hf": _MODULE + "hf",
+    "openclip": _MODULE + "openclip",
+    "torchvision": _MODULE + "torchvision",
+    "torch": _MODULE + "torch_file",
 }
 """Our own providers of names with a prefix."""
 

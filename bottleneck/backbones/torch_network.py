@@ -47,8 +47,8 @@ class Processor:
     size : int or (int, int)
         Of the network's input, pixels.
     preprocess : Preprocess
-    resize, crop_ratio, interpolation, halves
-        See :class:`bottleneck.images.Geometry`. The whole picture is drawn, as libraries do.
+    resize, crop_ratio, interpolation, whole, halves
+        See :class:`bottleneck.images.Geometry`. Libraries draw the whole picture.
     """
 
     size: ImageSize
@@ -56,6 +56,7 @@ class Processor:
     resize: ResizeRule = "crop"
     crop_ratio: float = 1.0
     interpolation: Interpolation = "bicubic"
+    whole: bool = True
     halves: Halves = "even"
 
 
@@ -89,6 +90,8 @@ class TorchModel:
         Tokens before the patches; None where nobody knows.
     tokens : int, optional
         In what has so many tokens; by default as many as its first output.
+    hooks : bool
+        Whether its modules can be asked for what they give.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class TorchModel:
         channels_last: Callable[[str], bool] = lambda _: False,
         prefix: int | None = 0,
         tokens: int | None = None,
+        hooks: bool = True,
     ) -> None:
         self.module = module
         self._outputs = outputs
@@ -107,12 +111,13 @@ class TorchModel:
         self._channels_last = channels_last
         self._prefix = prefix
         self._tokens = tokens
+        self._hooks = hooks
         self.main = next(iter(outputs))
 
     @property
     def layers(self) -> tuple[str, ...]:
         """Name everything that can be taken: outputs first, then modules."""
-        modules = (name for name, _ in self.module.named_modules() if name)
+        modules = [name for name, _ in self.module.named_modules() if name and self._hooks]
         return tuple(dict.fromkeys((*self._outputs, *modules)))
 
     def to(self, place: str) -> None:
@@ -125,7 +130,8 @@ class TorchModel:
         modules = dict(self.module.named_modules())
         hooks = [
             modules[name].register_forward_hook(
-                lambda _module, _given, found, name=name: caught.__setitem__(name, _first(found))
+                # What comes after may change it in place.
+                lambda _module, _given, found, name=name: caught.__setitem__(name, _copy(found))
             )
             for name in dict.fromkeys(layers)
             if name not in self._outputs
@@ -240,7 +246,7 @@ def network_of(
         resize=processor.resize,
         crop_ratio=processor.crop_ratio,
         interpolation=processor.interpolation,
-        whole=True,
+        whole=processor.whole,
         halves=processor.halves,
     )
     return Network(
@@ -383,9 +389,32 @@ def _like(image: tuple[int, int], sides: Sequence[int]) -> bool:
     return abs(sides[0] * image[1] - sides[1] * image[0]) < max(image)
 
 
-def _first(found: Any) -> Any:
-    """Return the tensor of what a module gave: many give a tuple, features first."""
-    return found[0] if isinstance(found, tuple | list) and found else found
+def catching(run: Callable[[], Any], modules: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """Compute something, and keep what some modules gave on the way.
+
+    Returns
+    -------
+    found : object
+        What ``run`` returned.
+    caught : list
+        A tensor of each module, in the order in which they ran.
+    """
+    caught: list[Any] = []
+    hooks = [
+        one.register_forward_hook(lambda _module, _given, found: caught.append(_copy(found)))
+        for one in modules
+    ]
+    try:
+        return run(), caught
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _copy(found: Any) -> Any:
+    """Copy the tensor of what a module gave: many give a tuple, features first."""
+    first = found[0] if isinstance(found, tuple | list) and found else found
+    return first.clone() if hasattr(first, "clone") else first
 
 
 def _bits(value: Any) -> Any:

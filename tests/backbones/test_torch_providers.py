@@ -22,11 +22,25 @@ NAMES = {
         *("vit", "deit", "dinov2", "registers", "dinov3", "beit", "convnextv2", "siglip", "clip"),
         *("swin", "mobilenet_v2", "mobilevit"),
     ),
+    "torchvision": (
+        *("vit_b_16", "swin_t", "convnext_tiny", "resnet18/IMAGENET1K_V1", "mobilenet_v3_small"),
+        *("efficientnet_b0", "densenet121", "regnet_y_400mf", "squeezenet1_1"),
+    ),
+    "openclip": (
+        *("ViT-B-32/openai", "RN50/openai", "MobileCLIP-S1/datacompdr", "ViT-B-16-SigLIP/webli"),
+    ),
 }
 
-LIBRARIES = {"timm": "timm", "hf": "transformers"}
+LIBRARIES = {"timm": "timm", "hf": "transformers"} | {
+    "torchvision": "torchvision",
+    "openclip": "open_clip",
+}
 
-CASES = [(provider, name) for provider, names in NAMES.items() for name in names]
+CASES = [
+    pytest.param(provider, name, marks=pytest.mark.xdist_group(provider))
+    for provider, names in NAMES.items()
+    for name in names
+]
 
 
 def run(program, *arguments):
@@ -41,6 +55,7 @@ def run(program, *arguments):
             **os.environ,
             "PYTHONPATH": str(HERE.parents[1]),
             "KERAS_BACKEND": "torch",
+            "OMP_NUM_THREADS": "1",
             "HF_HUB_OFFLINE": "1",
         },
     )
@@ -82,8 +97,9 @@ def test_pixels_are_those_of_its_own_processor(computed, provider, name):
 @pytest.mark.parametrize(("provider", "name"), CASES)
 def test_features_are_those_of_its_own_forward_pass(computed, provider, name):
     found = computed(provider)
-    pools = {key.split("/")[1] for key in found if key.startswith(f"{name}/")}
+    pools = {key.removeprefix(f"{name}/") for key in found if key.startswith(f"{name}/")}
     pools -= {"pixels", "contrast", "hashes"}
+    pools = {pool for pool in pools if "/" not in pool}
     assert pools
     for pool in pools:
         assert found[f"{name}/{pool}/spread"] > 1e-2
@@ -115,6 +131,41 @@ def test_without_its_library_the_extra_is_named(provider):
 def refused(tmp_path_factory):
     need("hf")
     return json.loads(run("torch_refusals.py", tmp_path_factory.mktemp("refused")).splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    if find_spec("torch") is None:
+        pytest.skip("torch is not installed; `make test-torch` installs it")
+    return json.loads(run("torch_files.py", tmp_path_factory.mktemp("files")).splitlines()[-1])
+
+
+def test_files_give_what_their_modules_compute(files):
+    assert len(files["differences"]) == 11
+    assert max(files["differences"].values()) < 1e-5
+
+
+def test_weights_of_files_are_told_by_tensors(files):
+    hashes = files["hashes"]
+    assert hashes["dynamic.pt2"] == hashes["fixed.pt2"]
+    assert hashes["dynamic.pt2"] != hashes["last.pt2"]
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    {
+        "pickled.pt": "expected TorchScript",
+        "evil.pt": "expected TorchScript",
+        "evil.pt2": "pickled objects that are not tensors: they may run code",
+        "nowhere.pt2": "got no such file",
+        "maps.pt": "expected --size",
+        "dynamic.pt2": "expected images of 32 x 32 pixels",
+        "dynamic.pt2#nothing": "expected a layer of",
+        "no preprocessing": "expected its preprocessing",
+    }.items(),
+)
+def test_files_that_are_refused(files, case, said):
+    assert said in files["refused"][case]
 
 
 REFUSALS = {

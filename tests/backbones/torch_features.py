@@ -204,7 +204,71 @@ def hf_folder(name):
     return FOLDER / name
 
 
-ITSELF = {"timm": timm_itself, "hf": hf_itself}
+def torchvision_itself(network, name, files):
+    """torchvision's transforms, its network with random weights of the same seed, whole."""
+    import torchvision
+
+    architecture = name.partition("/")[0]
+    transform = torchvision.models.get_model_weights(architecture).DEFAULT.transforms()
+    pixels = torch.stack([transform(opened(file)) for file in files])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = torchvision.models.get_model(architecture, weights=None).eval()
+    awaken(module)
+    linear = [one for one in module.modules() if isinstance(one, torch.nn.Linear)]
+    given = {}
+    hooks = [
+        one.register_forward_pre_hook(lambda _module, values: given.update(own=values[0]))
+        for one in linear[-1:]
+    ]
+    if architecture == "vit_b_16":
+        tokens = module.encoder
+        hooks.append(tokens.register_forward_hook(lambda _m, _in, out: given.update(tokens=out)))
+    elif hasattr(module, "avgpool") and architecture != "densenet121":
+        place = module.avgpool
+        hooks.append(
+            place.register_forward_pre_hook(lambda _m, values: given.update(map=values[0]))
+        )
+    module(pixels)
+    for hook in hooks:
+        hook.remove()
+    found = {"own": given["own"]} if linear else {"avg": module.features(pixels).mean((2, 3))}
+    if "tokens" in given:
+        found |= {"cls": given["tokens"][:, 0], "avg": given["tokens"][:, 1:].mean(1)}
+    if "map" in given:
+        found["avg"] = given["map"].mean((2, 3))
+    if architecture == "densenet121":
+        found["avg"] = given["own"]
+    return pixels, found
+
+
+def openclip_itself(network, name, files):
+    """open_clip's transform, its encoder of images with random weights of the same seed."""
+    import open_clip
+
+    architecture, _, tag = name.partition("/")
+    known = open_clip.get_pretrained_cfg(architecture, tag)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = open_clip.create_model(
+            architecture, force_quick_gelu=known.get("quick_gelu", False), pretrained_text=False
+        ).eval()
+    awaken(module.visual)
+    config = open_clip.transform.PreprocessCfg(
+        **{
+            **open_clip.get_model_preprocess_cfg(module),
+            **{key: known[key] for key in ("mean", "std", "interpolation", "resize_mode")},
+        }
+    )
+    transform = open_clip.transform.image_transform_v2(config, is_train=False)
+    pixels = torch.stack([transform(opened(file)) for file in files])
+    return pixels, {"own": module.encode_image(pixels)}
+
+
+ITSELF = {
+    **{"timm": timm_itself, "hf": hf_itself},
+    **{"torchvision": torchvision_itself, "openclip": openclip_itself},
+}
 
 
 UNROUNDED = {"hf:dinov3"}
@@ -257,7 +321,8 @@ def main():
             value = tensor.numpy()
             found[f"{name}/{pool}"] = np.abs(ours[pool] - value).max() / np.abs(value).max()
             found[f"{name}/{pool}/spread"] = np.ptp(value, axis=0).max() / np.abs(value).max()
-        if network.spec.params < 30e6:
+        print(name, {key: float(found[f"{name}/{key}"]) for key in ("pixels", *expected)})
+        if network.spec.params < 10e6:
             again = backbones.load(f"{provider}:{given}", weights=weights)
             found[f"{name}/hashes"] = [network.weights.sha256, again.weights.sha256]
     np.savez(output, **found)

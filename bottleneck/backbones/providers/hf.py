@@ -21,6 +21,7 @@ from bottleneck.backbones.torch_network import (
     Origin,
     Processor,
     TorchModel,
+    catching,
     check_complete,
     first_line,
     needed,
@@ -290,16 +291,10 @@ def _model(
 
     def start(images: Any, names: Sequence[str]) -> Any:
         hidden = any(name.startswith("hidden_states.") for name in names)
-        caught: list[Any] = []
-        hooks = [
-            block.register_forward_hook(lambda _module, _in, out: caught.append(out))
-            for block in (blocks if blocks is not None and "last4" in names else ())
-        ]
-        try:
-            return forward(images, output_hidden_states=hidden, **options), caught
-        finally:
-            for hook in hooks:
-                hook.remove()
+        return catching(
+            lambda: forward(images, output_hidden_states=hidden, **options),
+            blocks if blocks is not None and "last4" in names else (),
+        )
 
     model = TorchModel(module, outputs, start=start, prefix=prefix)
     return model, own if own in outputs else None, "last4" if blocks is not None else None
@@ -364,7 +359,7 @@ def _blocks(torch: Any, part: Any, count: int) -> Any:
 
 def _last4(torch: Any, norm: Any, blocks: Sequence[Any], prefix: int | None) -> Any:
     """Join the class tokens of the last four blocks and the mean patch of the last one."""
-    states = [norm(one[0] if isinstance(one, tuple) else one) for one in blocks]
+    states = [norm(one) for one in blocks]
     return torch.cat([*(one[:, 0] for one in states), states[-1][:, prefix:].mean(1)], -1)
 
 

@@ -92,7 +92,8 @@ def load(
     facts = {"library": "timm", "architecture": str(config.get("architecture") or name)}
     if any("pos_embed" in part for part, _ in module.named_parameters()):
         # Resampled where the size is another one; libraries do that by rules of their own.
-        facts["positions"] = "stored" if (height, width) == own else "resampled by timm"
+        own_size = (height, width) == own if file is None else _same_positions(file, module)
+        facts["positions"] = "stored" if own_size else "resampled by timm"
     return network_of(
         f"timm:{name}",
         model,
@@ -166,6 +167,18 @@ def _built(
     module.eval()
     missing, unexpected = loaded[-1] if loaded else ([], [])
     return module, check_complete(f"timm:{name}", module, missing, unexpected)
+
+
+def _same_positions(file: Path, module: Any) -> bool:
+    """Whether a file's table of positions has the network's shape; timm resamples others."""
+    from safetensors import safe_open
+
+    sizes = {
+        parameter.shape for name, parameter in module.named_parameters() if "pos_embed" in name
+    }
+    with safe_open(file, "pt") as stored:
+        found = [stored.get_slice(key).get_shape() for key in stored.keys() if "pos_embed" in key]  # noqa: SIM118
+    return {tuple(shape) for shape in found} == {tuple(shape) for shape in sizes}
 
 
 def _last4(torch: Any, blocks: Any) -> Any:
