@@ -83,7 +83,7 @@ class Ours:
     def __init__(self, name, root, runtime):
         self.output = root / f"{runtime}.h5"
         self.embedder = build_embedder(backbone=name, weights=weights(name), runtime=runtime)
-        self.size = self.embedder.geometry.size
+        self.size = self.embedder.input.size
 
     def extract(self, folder, kind, workers):
         self.output.unlink(missing_ok=True)

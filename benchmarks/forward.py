@@ -31,7 +31,7 @@ def main():
 
 
 def compare(name, embedder, options):
-    network, size = embedder.network, embedder.geometry.size
+    network, size = embedder.network, embedder.input.size
     pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, size, size, 3), np.uint8)
     sides = {
         "whole": lambda batch: network._compute.__self__._compute(batch)[0],

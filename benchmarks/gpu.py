@@ -296,7 +296,7 @@ def oom(options):
         return
     built = embedder(options)
     network = Small(built.network) if options.dry_run else built.network
-    pixels, notes = noise(3 * batch, built.geometry.size), []
+    pixels, notes = noise(3 * batch, built.input.size), []
     passes = Forward(network, np.dtype(np.float32), note=notes.append)
     seconds = defaultdict(float)
     parts = [pixels[i : i + batch] for i in range(0, len(pixels), batch)]

@@ -11,16 +11,18 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck import backbones
 from bottleneck.cores import available_cores
 from bottleneck.declare import listed
 from bottleneck.errors import OptionError
 from bottleneck.extraction import Embedder, build_embedder, embed, extract_many
 from bottleneck.extraction.forward import pass_seconds
 from bottleneck.extraction.run import calibration_images
-from bottleneck.images import ImageSize
+from bottleneck.images import Geometry, ImageSize
+from bottleneck.items import KINDS
 from bottleneck.options import BenchOptions, ExtractOptions
 from bottleneck.runtimes import Padding
-from bottleneck.sources import AS_FOUND, Source, listed_once, open_source
+from bottleneck.sources import AS_FOUND, Source, listed_once
 
 BATCH_SIZES: Final = (1, 8, 16, 32, 64)
 """What is tried on a CPU; beyond, nothing gets faster."""
@@ -97,8 +99,13 @@ def measure(options: BenchOptions) -> BenchResult:
     tell = options.progress.note
     workers = options.workers or available_cores()
     with tempfile.TemporaryDirectory() as folder, listed_once(), ExitStack() as stack:
-        given = [*listed(options.sources)] or [str(draw_jpegs(Path(folder) / "drawn", images))]
-        source = open_source(given, choice=options.choice() if options.sources else AS_FOUND)
+        item = backbones.item_of([options.backbone])
+        given = [*listed(options.sources)]
+        if not given and item != "image":
+            raise OptionError(f"expected a source of {item}s to bench {options.backbone} with")
+        given = given or [str(draw_jpegs(Path(folder) / "drawn", images))]
+        choice = options.choice() if options.sources else AS_FOUND
+        source = backbones.list_items(item, given, choice=choice)
         network: dict[str, Any] = {
             "backbone": options.backbone,
             "weights": None if options.weights is None else str(options.weights),
@@ -135,13 +142,14 @@ def measure(options: BenchOptions) -> BenchResult:
                 max_failed="100%",
             )
         )
+    wanted = embedder.input
     return BenchResult(
         backbone=embedder.recipe.backbone,
         runtime=embedder.network.runtime,
         runtime_version=embedder.network.version,
         device=embedder.network.device,
         precision=options.precision,
-        size=embedder.geometry.size,
+        size=wanted.size if isinstance(wanted, Geometry) else wanted.shape[:2],
         cores=available_cores(),
         forward={str(number): round(rate, 2) for number, rate in forward.items()},
         batch_size=chosen,
@@ -155,8 +163,8 @@ def measure(options: BenchOptions) -> BenchResult:
 
 def forward_rate(embedder: Embedder, batch_size: int, seconds: float) -> float:
     """Return the images per second of the network alone, fed as a run feeds it."""
-    shape = (batch_size, *embedder.geometry.shape)
-    batch = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    given = embedder.input
+    batch = np.resize(KINDS[given.item].trial(given), (batch_size, *given.shape))
     if isinstance(embedder.network, Padding):
         embedder.network.forget_shapes()
     return batch_size / pass_seconds(embedder.network, batch, seconds=seconds)

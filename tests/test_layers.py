@@ -17,6 +17,7 @@ LAYERS = (
     {"writing"},
     {"manifest", "recipe"},
     {"images", "audio", "sources", "weights"},
+    {"items"},
     {"backbones"},
     {"runtimes", "store"},
     {"decode"},

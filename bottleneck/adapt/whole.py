@@ -107,6 +107,11 @@ def whole_model(
             f" the form {network.form}",
             hint="Those of `bottleneck backbones` and .keras files are.",
         )
+    if not isinstance(geometry, Geometry):
+        raise BackboneError(
+            f"expected a backbone that takes images, got {head.recipe.backbone}, which takes "
+            f"{geometry.item}s",
+        )
     take = taken(network, outputs, "keras")
     with isolated(backend) as keras:
         images = keras.Input(geometry.shape, dtype="uint8", name="images")

@@ -108,8 +108,10 @@ class BackboneRow:
     ----------
     name : str
         What ``backbone=`` takes.
-    input_size : int
-        Side of its input, pixels.
+    takes : str
+        ``image`` or ``sound``.
+    input_size : int or (int, int)
+        Side of its input, pixels; bands and frames of a spectrogram.
     dim : int
         Length of its features.
     params : int
@@ -126,7 +128,8 @@ class BackboneRow:
     """
 
     name: str
-    input_size: int
+    takes: str
+    input_size: int | tuple[int, int]
     dim: int
     params: int
     preprocess: str
@@ -184,7 +187,8 @@ def list_backbones(options: BackbonesOptions) -> list[BackboneRow] | list[LayerO
     return [
         BackboneRow(
             name=spec.name,
-            input_size=spec.input_size,
+            takes=spec.item,
+            input_size=spec.input_size if spec.fixed is None else spec.fixed.shape[:2],
             dim=spec.dim,
             params=spec.params,
             preprocess=spec.preprocess.name,

@@ -137,12 +137,14 @@ def _place(
 
 def _images(head: "Head", options: PredictOptions, seconds: defaultdict[str, float]) -> _Rows:
     """Return images as rows: each goes through the recipe of the head's features."""
+    from bottleneck.backbones import list_items
     from bottleneck.decode.workers import Watch
     from bottleneck.extraction import embed, rebuild_embedder
-    from bottleneck.sources import open_source
+    from bottleneck.items import input_of
 
     progress = options.progress
-    source = open_source(listed(options.sources), choice=options.choice())
+    item = input_of(head.recipe.identity).item
+    source = list_items(item, listed(options.sources), choice=options.choice())
     name = _full_paths(source) if options.full_paths else source.manifest.keys.__getitem__
     embedder = rebuild_embedder(
         head.recipe,

@@ -1,6 +1,5 @@
 """From the bytes of a sound file to the spectrogram a backbone hears, or a named refusal."""
 
-from bottleneck.audio.containers import begins_like_a_sound
 from bottleneck.audio.decoder import MAX_SECONDS, Window, decode_all, decoder_name, mono
 from bottleneck.audio.mel import Compression, MelSpectrogram, mel_filters
 
@@ -9,7 +8,6 @@ __all__ = [
     "Compression",
     "MelSpectrogram",
     "Window",
-    "begins_like_a_sound",
     "decode_all",
     "decoder_name",
     "mel_filters",

@@ -27,18 +27,6 @@ _FOREIGN: Final = (
     (0, b"\xff\xf9", "AAC"),
 )
 
-_SIGNATURES: Final = (
-    *(b"fLaC", b"OggS", b"ID3", b"RF64", b"riff", b".snd", b"caff"),
-    *(b"\xff\xfb", b"\xff\xf3", b"\xff\xf2"),
-)
-
-
-def begins_like_a_sound(start: bytes) -> bool:
-    """Whether some bytes are the first of a format that sounds have."""
-    if start[:4] in (b"RIFF", b"FORM"):
-        return start[8:12] in (b"WAVE", b"AIFF", b"AIFC")
-    return start.startswith(_SIGNATURES) or foreign(start) is not None
-
 
 def foreign(data: bytes) -> str | None:
     """Name the format of sounds that cannot be decoded here, by its first bytes."""

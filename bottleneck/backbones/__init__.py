@@ -24,10 +24,11 @@ from bottleneck.backbones.network import (
     Preprocess,
     Shape,
     Tokens,
+    Top,
     Vector,
     WeightsInfo,
 )
-from bottleneck.backbones.registry import find, load
+from bottleneck.backbones.registry import find, item_of, list_items, load
 
 __all__ = [
     "DEFAULT",
@@ -41,6 +42,7 @@ __all__ = [
     "Preprocess",
     "Shape",
     "Tokens",
+    "Top",
     "Vector",
     "WeightsInfo",
     "WeightsReport",
@@ -51,6 +53,8 @@ __all__ = [
     "get",
     "import_keras",
     "inspect_weights",
+    "item_of",
+    "list_items",
     "load",
     "weights_at_hand",
 ]

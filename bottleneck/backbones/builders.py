@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.backbones import efficientnet_lite, inception, resnets
+from bottleneck.backbones import efficientnet_lite, inception, music_taggers, resnets
 from bottleneck.backbones.catalogue import bundled_names, cache_folder, cached_file, weights_file
 from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.keras_network import layer_tensors, shapes_of
@@ -98,7 +98,12 @@ def _variance_scaling(
 _NOT_BUILT: Final = {("nasnet_mobile", "torch")}
 """What Keras 3.15 does not build."""
 
-_OWN: Final = {"efficientnet_lite": efficientnet_lite, "inception": inception, "resnets": resnets}
+_OWN: Final = {
+    "efficientnet_lite": efficientnet_lite,
+    "inception": inception,
+    "music_tagger": music_taggers,
+    "resnets": resnets,
+}
 """Families that are built here; keyed by their module in the catalogue."""
 
 _WRITTEN_BY: Final = {

@@ -13,9 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal
 
-from bottleneck.backbones.network import BackboneSpec, Preprocess
+from bottleneck.backbones.music_taggers import CRNN_INPUT, MSD_TAGS, VGG_INPUT
+from bottleneck.backbones.network import BackboneSpec, Preprocess, Top
 from bottleneck.errors import BackboneError
 from bottleneck.images import CROP_RATIO
+from bottleneck.items import ItemInput
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -132,6 +134,36 @@ def _early(row: _Row, *, family: str, preprocess: Preprocess, min_size: int) -> 
         params=params,
         preprocess=preprocess,
         provider="early_keras",
+    )
+
+
+def _music(
+    name: str,
+    class_name: str,
+    dim: int,
+    params: int,
+    *,
+    given: ItemInput,
+    top: str,
+    licence: str,
+    bundled: str | None = None,
+    weights_file: str | None = None,
+) -> BackboneSpec:
+    return BackboneSpec(
+        name=name,
+        class_name=class_name,
+        family="music_tagger",
+        provider="music",
+        input_size=max(given.shape),
+        min_size=max(given.shape),
+        dim=dim,
+        params=params,
+        preprocess=NONE,
+        fixed=given,
+        top=Top(top, MSD_TAGS),
+        licence=licence,
+        bundled=bundled,
+        weights_file=weights_file,
     )
 
 
@@ -307,6 +339,26 @@ TABLE: Final[tuple[BackboneSpec, ...]] = (
     ),
     *_slim("vgg16", (("vgg_16", "SlimVGG16", 224, 512, 14_714_688),), mean=True, network="VGG16"),
     *_slim("vgg19", (("vgg_19", "SlimVGG19", 224, 512, 20_024_384),), mean=True, network="VGG19"),
+    _music(
+        "music_tagger_crnn",
+        "MusicTaggerCRNN",
+        32,
+        398_912,
+        given=CRNN_INPUT,
+        top="output",
+        weights_file="music_tagger_crnn_weights_tf_kernels_tf_dim_ordering.h5",
+        licence="MIT",  # of the repository that they were trained in
+    ),
+    _music(
+        "musicnn_vgg",
+        "MusicnnVGG",
+        128,
+        594_180,
+        given=VGG_INPUT,
+        top="dense",
+        bundled="musicnn",
+        licence="ISC",  # as the package says
+    ),
 )
 
 

@@ -72,8 +72,10 @@ class DeclaredInput:
         )
 
     @classmethod
-    def from_identity(cls, identity: Mapping[str, Any]) -> Self:
-        """Read what a recipe says of it."""
+    def from_identity(cls, identity: Mapping[str, Any]) -> Self | None:
+        """Read what a recipe says of it; None where it is no input of images."""
+        if "image" not in identity:
+            return None
         geometry = Geometry.from_recipe(identity["image"])
         said = identity["preprocess"]
         return cls(

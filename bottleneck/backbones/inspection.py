@@ -107,7 +107,9 @@ def _fits(found: Weights, known: str | None) -> list[Fit]:
     else:
         # A file holds the headless network and perhaps a head, never much less.
         able = [spec for spec in catalogue() if spec.params <= found.parameters * 1.001]
-        able = [spec for spec in able if spec.provider in {"keras_applications", "early_keras"}]
+        able = [
+            spec for spec in able if spec.provider in {"keras_applications", "early_keras", "music"}
+        ]
         specs = sorted(able, key=lambda spec: -spec.params)[:_MOST_TRIED]
         specs += [s for s in able if s.family in {"vgg16", "vgg19"} and s not in specs]
     fits = []

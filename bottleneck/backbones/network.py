@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, Self, get_args
 
 from bottleneck.errors import BackboneError, OptionError
 from bottleneck.images import CROP_RATIO, Geometry, Halves, ImageSize, Interpolation, ResizeRule
+from bottleneck.items import Item, ItemInput
 
 Pool = Literal["avg", "max", "avgmax", "gem", "none", "cls", "clsavg", "own", "last4", "tokens"]
 
@@ -35,6 +36,21 @@ class Preprocess:
     channels: Channels = "rgb"
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Top:
+    """The layer with which a network names things by itself, as it was trained.
+
+    Parameters
+    ----------
+    layer : str
+    names : tuple of str
+        What each of its outputs, a probability, stands for.
+    """
+
+    layer: str
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,11 @@ class BackboneSpec:
         Who brings it: the provider of a row of the catalogue.
     network : str or None
         Name in ``keras.applications`` of the same network under another row, if there is one.
+    fixed : ItemInput or None
+        Its input, where that is no image of a size: a spectrogram. The numbers above that say how
+        images become its input then mean nothing.
+    top : Top or None
+        Its own top, where the pretrained weights bring it.
     """
 
     name: str
@@ -91,9 +112,22 @@ class BackboneSpec:
     halves: Halves = "even"
     provider: str = "keras_applications"
     network: str | None = None
+    fixed: ItemInput | None = None
+    top: Top | None = None
 
-    def geometry(self, size: ImageSize, resize: ResizeRule | None = None) -> Geometry:
-        """Say how images become its input: by its own rule, or by another one at that size."""
+    @property
+    def item(self) -> Item:
+        """What it takes: images or sounds."""
+        return "image" if self.fixed is None else self.fixed.item
+
+    def input(self, size: ImageSize, resize: ResizeRule | None = None) -> ItemInput:
+        """Say how items become its input: images by its own rule, or another one at that size."""
+        if self.fixed is not None:
+            if resize is not None:
+                raise OptionError(
+                    f"{self.name}: expected no --resize, which is for images, got {resize}"
+                )
+            return self.fixed
         if resize is None or resize == self.resize:
             return Geometry(
                 size,
@@ -211,7 +245,7 @@ class Network:
         What runtimes compile: a ``keras.Model`` (float NHWC input, to which ``spec.preprocess``
         was applied), a ``torch.nn.Module``, or an ``OnnxFile``.
     size : int or (int, int)
-        Side of the square input, or height and width, pixels.
+        Side of the square input, or height and width, pixels; bands and frames of a spectrogram.
     weights : WeightsInfo
     form : {"keras", "torch", "graph"}
         What ``model`` is.
@@ -257,6 +291,26 @@ class Network:
             f"<Network {self.spec.name} {self.form} {self.size}px {self.weights.source}"
             f" {self.weights.sha256[:12]}>"
         )
+
+    @property
+    def input(self) -> ItemInput:
+        """What items become for it."""
+        return self.spec.input(self.size)
+
+    def require_top(self) -> Top:
+        """Return its own top.
+
+        Raises
+        ------
+        BackboneError
+            When it, or its weights, have none.
+        """
+        top = self.spec.top
+        if top is None or top.layer not in self.layers:
+            raise BackboneError(
+                f"{self.spec.name}: expected a network with its own top, got one without"
+            )
+        return top
 
     def shape(self, layer: str | None) -> Shape:
         """Say what comes out of a layer, or of the network.

@@ -7,7 +7,7 @@ theirs under the entry point ``bottleneck.backbones``: a module, or any object, 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -19,6 +19,8 @@ from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.network import BackboneSpec, Form, Network
 from bottleneck.errors import BackboneError
 from bottleneck.images import ImageSize
+from bottleneck.items import Item
+from bottleneck.sources import AS_FOUND, Choice, OtherItemsError, Source, open_source
 
 ENTRY_POINTS: Final = "bottleneck.backbones"
 
@@ -42,8 +44,11 @@ CATALOGUES: Final = {
     "keras_applications": _MODULE + "named",
     "early_keras": _MODULE + "named",
     "slim": _MODULE + "named",
+    "music": _MODULE + "music",
 }
 """Those whose names have none."""
+
+_MOST_NAMED: Final = 6
 
 
 class Provider(Protocol):
@@ -108,6 +113,13 @@ class Found:
     name: str
 
     @property
+    def item(self) -> Item:
+        """What it takes: images, unless the catalogue or its provider says otherwise."""
+        if ":" not in self.name:
+            return get(self.name).item
+        return cast(Item, getattr(self.provider, "ITEM", "image"))
+
+    @property
     def file_name(self) -> str:
         """The name as a part of a file's name."""
         return re.sub(r"[^\w.+-]+", "_", self.name).strip("_.")
@@ -160,6 +172,46 @@ def find(name: str) -> Found:
         return Found(one, rest, f"{prefix}:{one.canonical(rest)}")
     spec = get(rest if colon else name)
     return Found(provider(spec.provider), spec.name, spec.name)
+
+
+def item_of(names: Sequence[str]) -> Item:
+    """Say what some backbones take.
+
+    Raises
+    ------
+    BackboneError
+        For an unknown name, and where they take different things.
+    """
+    found = {find(name).item: name for name in names}
+    if len(found) > 1:
+        told = ", ".join(f"{name} takes {item}s" for item, name in found.items())
+        raise BackboneError(
+            f"expected backbones that take the same, got several: {told}",
+            hint="Extract with each kind by itself.",
+        )
+    return next(iter(found), "image")
+
+
+def list_items(
+    item: Item, given: Sequence[str], targets: Sequence[str] = (), choice: Choice = AS_FOUND
+) -> Source:
+    """List what a backbone takes of some sources; see :func:`bottleneck.sources.open_source`.
+
+    Raises
+    ------
+    OtherItemsError
+        When they hold items of another kind; names them, and backbones that take those.
+    """
+    try:
+        return open_source(given, targets, replace(choice, item=item))
+    except OtherItemsError as error:
+        names = [spec.name for spec in catalogue() if spec.item == error.item]
+        more = ", ..." if len(names) > _MOST_NAMED else ""
+        error.hint = (
+            f"Backbones that take {error.item}s: {', '.join(names[:_MOST_NAMED])}{more} (-b NAME; "
+            "`bottleneck backbones` lists all)."
+        )
+        raise
 
 
 def load(

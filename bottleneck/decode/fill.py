@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.decode.slot import Job, Slot
-from bottleneck.errors import ImageError
+from bottleneck.errors import ItemError
 from bottleneck.fingerprint import DIGEST_BYTES, content_digest
-from bottleneck.images import Drawing, decode_all, draw_pixels, has_more_frames, make_view
+from bottleneck.items import Drawing
 from bottleneck.sources import Source
 from bottleneck.status import RowStatus
 
@@ -95,7 +95,7 @@ def changed_rows(
     def look(position: int) -> bool | None:
         try:
             image = source.read(int(rows[position]) // views)
-        except ImageError:
+        except ItemError:
             return None
         return not np.array_equal(image_digest(image), digests[position])
 
@@ -147,23 +147,21 @@ def _image(source: Source, job: Job, slot: Slot, at: range, ends: list[int]) -> 
         read_done = time.perf_counter()
         slot.digests[start:stop] = image_digest(image)
         places, drawings = _drawings(job, slot, at)
-        if isinstance(image, bytes):
-            drawn = decode_all(image, drawings) if drawings else []
-            slot.further[start] = not slot.rows[start] % job.views and has_more_frames(image)
-        else:
-            drawn = draw_pixels(image, drawings) if drawings else []
+        drawn = job.kind.decode(image, drawings) if drawings else []
+        if isinstance(image, bytes) and not slot.rows[start] % job.views:
+            slot.further[start] = job.kind.has_more(image)
         for (position, g), pixels in zip(places, drawn, strict=True):
             slot.pixels[g][ends[g]] = pixels
             slot.drawn[position] |= np.uint32(1 << g)
             ends[g] += 1
         slot.status[start:stop] = RowStatus.DONE
-    except ImageError as error:
+    except ItemError as error:
         slot.fail(start, stop, error.reason, error.message)
     slot.seconds += read_done - started, time.perf_counter() - read_done
 
 
 def _drawings(job: Job, slot: Slot, at: range) -> tuple[list[tuple[int, int]], list[Drawing]]:
-    """List what is to be drawn of one image: (position, geometry) and how."""
+    """List what is to be drawn of one image: (position, input) and how."""
     rows = slot.rows[at.start : at.stop]
     keys = row_keys(slot.digests[at.start : at.stop], rows, job.views)
     places: list[tuple[int, int]] = []
@@ -171,12 +169,12 @@ def _drawings(job: Job, slot: Slot, at: range) -> tuple[list[tuple[int, int]], l
     for position, row, key in zip(at, rows.tolist(), keys, strict=True):
         wanted = int(slot.wanted[position])
         needed = {
-            want.geometry
+            want.input
             for w, want in enumerate(job.wants)
             if wanted >> w & 1 and not want.knows(key)
         }
-        view = make_view(slot.digests[position].tobytes(), row % job.views)
+        view = job.kind.view(slot.digests[position].tobytes(), row % job.views, job.views)
         for g in sorted(needed):
             places.append((position, g))
-            drawings.append(Drawing(job.geometries[g], view))
+            drawings.append((job.inputs[g], view))
     return places, drawings

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.fingerprint import DIGEST_BYTES
-from bottleneck.images import Geometry
+from bottleneck.items import KINDS, ItemInput, Kind
 from bottleneck.status import RowStatus
 
 MAX_WANTS = 32
@@ -22,14 +22,14 @@ class Want:
 
     Parameters
     ----------
-    geometry : int
-        Which of the job's geometries.
+    input : int
+        Which of the job's inputs.
     known : ndarray of S16, shape (k,), optional
         Sorted :func:`~bottleneck.decode.fill.row_keys` of images the consumer has features
         of: they are read and hashed, but not decoded for it.
     """
 
-    geometry: int
+    input: int
     known: NDArray[np.bytes_] | None = None
 
     def knows(self, key: NDArray[np.bytes_]) -> bool:
@@ -46,8 +46,8 @@ class Job:
 
     Parameters
     ----------
-    geometries : tuple of Geometry
-        The different squares that are needed.
+    inputs : tuple of ItemInput
+        The different squares, or spectrograms, that are needed; of one kind of item.
     wants : tuple of Want
         Who needs which; a batch says for each row which of the wants it has.
     batch_size : int
@@ -56,15 +56,20 @@ class Job:
         Rows per image: row ``i`` is view ``i % views`` of the source's image ``i // views``.
     """
 
-    geometries: tuple[Geometry, ...]
+    inputs: tuple[ItemInput, ...]
     wants: tuple[Want, ...] = field(default=())
     batch_size: int = 32
     views: int = 1
 
     @classmethod
-    def simple(cls, geometry: Geometry, batch_size: int) -> "Job":
+    def simple(cls, given: ItemInput, batch_size: int) -> "Job":
         """Make the job of a single consumer that needs every row."""
-        return cls((geometry,), (Want(0),), batch_size)
+        return cls((given,), (Want(0),), batch_size)
+
+    @property
+    def kind(self) -> Kind:
+        """What the items are."""
+        return KINDS[self.inputs[0].item]
 
 
 _MESSAGE_BYTES = 400
@@ -110,13 +115,13 @@ class Slot:
     status : ndarray of uint8, shape (batch_size,)
         0 until the row was looked at; then done, or why it failed.
     drawn : ndarray of uint32, shape (batch_size,)
-        Bit ``g``: there are pixels for geometry ``g``.
+        Bit ``g``: there are pixels, or a spectrogram, for input ``g``.
     digests : ndarray of uint8, shape (batch_size, 16)
         Hash of each row's image; zeros where it could not be read.
     further : ndarray of bool, shape (batch_size,)
         Whether the file holds more pages or frames than the one drawn; at the first view of it.
-    pixels : list of ndarray of uint8, shape (batch_size, height, width, 3)
-        For each geometry the pixels of the rows that have some, one after the other.
+    pixels : list of ndarray, shape (batch_size, *shape of an item)
+        For each input the pixels, or spectrograms, of the rows that have some, one after the other.
     seconds : ndarray of float64, shape (2,)
         Time spent reading and decoding.
     hand : ndarray of int64, shape (2,)
@@ -141,9 +146,7 @@ class Slot:
         self.further: NDArray[np.bool_] = arrays["further"]
         self._messages: NDArray[np.uint8] = arrays["messages"]
         self._count: NDArray[np.int64] = arrays["count"]
-        self.pixels: list[NDArray[np.uint8]] = [
-            arrays[f"pixels{g}"] for g in range(len(job.geometries))
-        ]
+        self.pixels: list[NDArray[Any]] = [arrays[f"pixels{g}"] for g in range(len(job.inputs))]
 
     @property
     def count(self) -> int:
@@ -209,9 +212,7 @@ def _fields(job: Job) -> Iterator[tuple[str, Any, tuple[int, ...], int]]:
         ("further", np.bool_, (n,)),
         ("messages", np.uint8, (n, _MESSAGE_BYTES)),
     ]
-    listed += [
-        (f"pixels{g}", np.uint8, (n, *geometry.shape)) for g, geometry in enumerate(job.geometries)
-    ]
+    listed += [(f"pixels{g}", given.dtype, (n, *given.shape)) for g, given in enumerate(job.inputs)]
     start = 0
     for name, dtype, shape in listed:
         yield name, dtype, shape, start

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bottleneck.backbones.network import Network
 from bottleneck.errors import BackboneError
 from bottleneck.fingerprint import fingerprint
-from bottleneck.images import ImageSize, image_shape
+from bottleneck.items import KINDS
 from bottleneck.runtimes import CompiledBackbone
 from bottleneck.runtimes.autotune import cache_folder
 from bottleneck.writing import write_text
@@ -95,7 +95,7 @@ def admit(
     key = fingerprint(
         [
             *(VERSION, network.spec.name, network.weights.sha256, dict(network.facts)),
-            *(list(image_shape(network.size)), dict(compiled.dims)),
+            *(list(network.input.shape), dict(compiled.dims)),
             *(list(network.spec.preprocess.scale), list(network.spec.preprocess.offset)),
             *(compiled.runtime, compiled.version, compiled.device, precision),
         ]
@@ -116,27 +116,6 @@ def admit(
     return dict(found)
 
 
-def pictures(size: ImageSize) -> NDArray[np.uint8]:
-    """Draw the pictures: smooth colours, coarse noise, fine noise and edges, always the same.
-
-    Returns
-    -------
-    ndarray of uint8, shape (8, height, width, 3)
-    """
-    height, width, _ = image_shape(size)
-    rng = np.random.default_rng(13)
-    y, x = np.mgrid[0:height, 0:width]
-    drawn = []
-    for i in range(COUNT):
-        cells = (2, 3, 5, 8, 13, 21, 34, 55)[i]
-        coarse = rng.uniform(0, 255, (cells, cells, 3))
-        blocks = coarse[(y * cells) // height, (x * cells) // width]
-        slope = (x / width if i % 2 else y / height)[..., None] * rng.uniform(-80, 80, 3)
-        drawn.append(blocks + slope + rng.normal(0, 4 * i, (height, width, 3)))
-    found: NDArray[np.uint8] = np.clip(np.stack(drawn), 0, 255).astype(np.uint8)
-    return found
-
-
 def _tested(
     network: Network,
     compiled: CompiledBackbone,
@@ -152,7 +131,7 @@ def _tested(
             f"{network.weights.sha256[:12]} and {sha256[:12]}",
             "Some weights are random: they are not in the checkpoint.",
         )
-    images = pictures(network.size)
+    images = KINDS[network.input.item].trial(network.input)
     first = compiled(images)
     for output, features in first.items():
         if not np.isfinite(features).all():

@@ -77,11 +77,11 @@ class DeviceProcesses:
     def __repr__(self) -> str:
         return f"<DeviceProcesses {len(self._processes)} on {self.device}>"
 
-    def __call__(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def __call__(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """Compute features; see :class:`bottleneck.runtimes.CompiledBackbone`."""
         return self.submit(batch).result()
 
-    def submit(self, batch: NDArray[np.uint8]) -> Pending:
+    def submit(self, batch: NDArray[Any]) -> Pending:
         """Begin to compute features, on the device whose turn it is."""
         return next(self._turns).submit(batch)
 
@@ -123,7 +123,7 @@ class _Process:
         self._loaded = self._hear()
         return self._loaded
 
-    def submit(self, batch: NDArray[np.uint8]) -> Pending:
+    def submit(self, batch: NDArray[Any]) -> Pending:
         if not len(batch):
             dims = self._loaded.dims.items()
             return Pending(batch, lambda: {n: np.empty((0, dim), np.float32) for n, dim in dims})
@@ -155,7 +155,7 @@ class _Process:
         if self._free and self._free[-1][0].room >= count:
             return self._free.pop()
         self._free.clear()
-        block = SharedBlock(self._end, count, self._loaded.size, [*self._loaded.dims.values()])
+        block = SharedBlock(self._end, count, self._loaded.given, [*self._loaded.dims.values()])
         self._end += block.n_bytes
         os.ftruncate(self._files[1], self._end)
         return block, block.map(self._files[1])
@@ -188,4 +188,4 @@ class _Process:
         self._files = []
 
 
-_Arrays = tuple[NDArray[np.uint8], list[NDArray[np.float32]]]
+_Arrays = tuple[NDArray[Any], list[NDArray[np.float32]]]

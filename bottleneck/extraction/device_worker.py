@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bottleneck.decode.child import die_with_parent, load_shared, portable
 from bottleneck.errors import DeviceMemoryError
-from bottleneck.images import ImageSize, image_shape
+from bottleneck.items import ItemInput
 from bottleneck.runtimes import CompiledBackbone, Overlapping, Padding
 
 _ALIGNMENT = 64
@@ -34,8 +34,8 @@ class Loaded:
         See :class:`bottleneck.runtimes.CompiledBackbone`.
     details : mapping
         Likewise.
-    size : int or (int, int)
-        Size of its input, pixels.
+    given : ItemInput
+        Its input.
     in_flight : int
         How many batches it may have on their way.
     """
@@ -46,12 +46,12 @@ class Loaded:
     version: str
     device: str
     details: Mapping[str, Any]
-    size: ImageSize
+    given: ItemInput
     in_flight: int
 
 
-Load = Callable[[], tuple[CompiledBackbone, ImageSize, Any]]
-"""What a process does first: compile a network; also returns the size of its input, and facts.
+Load = Callable[[], tuple[CompiledBackbone, ItemInput, Any]]
+"""What a process does first: compile a network; also returns its input, and facts.
 It travels by pickle."""
 
 
@@ -65,28 +65,28 @@ class SharedBlock:
         Where it begins in the file.
     room : int
         How many images it holds.
-    size : int or (int, int)
-        Size of the images, pixels.
+    given : ItemInput
+        What they are.
     dims : sequence of int
         Length of each output's features.
     """
 
     offset: int
     room: int
-    size: ImageSize
+    given: ItemInput
     dims: Sequence[int]
 
     @property
     def n_bytes(self) -> int:
         """Bytes it takes, whole pages."""
-        pixels = -(-self.room * prod(image_shape(self.size)) // _ALIGNMENT) * _ALIGNMENT
+        pixels = self.room * prod(self.given.shape) * self.given.dtype.itemsize
+        pixels = -(-pixels // _ALIGNMENT) * _ALIGNMENT
         return -(-(pixels + 4 * self.room * sum(self.dims)) // mmap.PAGESIZE) * mmap.PAGESIZE
 
-    def map(self, descriptor: int) -> tuple[NDArray[np.uint8], list[NDArray[np.float32]]]:
-        """Map it: the images, shape (room, height, width, 3), and features, (room, dim) each."""
+    def map(self, descriptor: int) -> tuple[NDArray[Any], list[NDArray[np.float32]]]:
+        """Map it: the images, shape (room, *shape of one), and features, (room, dim) each."""
         memory = mmap.mmap(descriptor, self.n_bytes, offset=self.offset)
-        shape = (self.room, *image_shape(self.size))
-        images = np.ndarray(shape, np.uint8, memory)
+        images = np.ndarray((self.room, *self.given.shape), self.given.dtype, memory)
         begin = -(-images.nbytes // _ALIGNMENT) * _ALIGNMENT
         features = []
         for dim in self.dims:
@@ -114,7 +114,7 @@ def main() -> None:
 
 
 def _serve(connection: "Connection[Any, Any]", load: Load, memory_fd: int) -> None:
-    network, size, facts = load()
+    network, given, facts = load()
     in_flight = network.in_flight if isinstance(network, Overlapping) else 1
     connection.send(
         (
@@ -126,12 +126,12 @@ def _serve(connection: "Connection[Any, Any]", load: Load, memory_fd: int) -> No
                 network.version,
                 network.device,
                 dict(network.details),
-                size,
+                given,
                 in_flight,
             ),
         )
     )
-    mapped: dict[int, tuple[NDArray[np.uint8], list[NDArray[np.float32]]]] = {}
+    mapped: dict[int, tuple[NDArray[Any], list[NDArray[np.float32]]]] = {}
     begun: deque[tuple[int, int, Callable[[], dict[str, NDArray[np.float32]]]]] = deque()
     while True:
         # Batches that wait are begun before the first one is waited for.
@@ -166,7 +166,7 @@ def _pad(network: CompiledBackbone, count: int) -> None:
 
 
 def _begin(
-    network: CompiledBackbone, images: NDArray[np.uint8]
+    network: CompiledBackbone, images: NDArray[Any]
 ) -> Callable[[], dict[str, NDArray[np.float32]]]:
     if isinstance(network, Overlapping) and network.in_flight > 1:
         return network.submit(images).result

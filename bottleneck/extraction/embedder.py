@@ -15,7 +15,8 @@ from bottleneck.decode import Failure
 from bottleneck.errors import OptionError, RuntimeUnavailableError
 from bottleneck.extraction.admission import admit
 from bottleneck.extraction.device_processes import DeviceProcesses
-from bottleneck.images import Geometry, ImageSize
+from bottleneck.images import ImageSize
+from bottleneck.items import ItemInput
 from bottleneck.recipe import Recipe
 from bottleneck.runtimes import CompiledBackbone, unused_gpu
 from bottleneck.runtimes.protocol import gpu_index
@@ -54,20 +55,20 @@ class EmbeddedBatch:
 
 @dataclass(frozen=True)
 class Embedder:
-    """Images to features.
+    """Images, or sounds, to features.
 
     Parameters
     ----------
     recipe : Recipe
         What it computes, and how.
-    geometry : Geometry
-        Size and resize rule of its input.
+    input : ItemInput
+        What items become for it: size and resize rule, or a spectrogram.
     network : CompiledBackbone
         The compiled forward pass.
     """
 
     recipe: Recipe
-    geometry: Geometry
+    input: ItemInput
     network: CompiledBackbone
 
     @property
@@ -151,7 +152,7 @@ class NetworkOrder:
 
     def __call__(
         self, calibration: Callable[[Network], NDArray[np.uint8]] | None = None
-    ) -> tuple[CompiledBackbone, ImageSize, "Compiled"]:
+    ) -> tuple[CompiledBackbone, ItemInput, "Compiled"]:
         """Load and compile it.
 
         Parameters
@@ -162,8 +163,8 @@ class NetworkOrder:
         Returns
         -------
         network : CompiledBackbone
-        size : int or (int, int)
-            Size of its input, pixels.
+        given : ItemInput
+            Its input.
         compiled : Compiled
         """
         compiler = runtimes.get(self.runtime, self.precision)
@@ -178,7 +179,7 @@ class NetworkOrder:
             None if loaded.tested else admit(loaded, network, self._load, precision=self.precision)
         )
         outputs = tuple(output for output, _ in loaded.taken(self.outputs))
-        return network, loaded.size, Compiled(loaded.without_model(), outputs, admission)
+        return network, loaded.input, Compiled(loaded.without_model(), outputs, admission)
 
     def _load(self) -> Network:
         return backbones.load(
@@ -192,7 +193,7 @@ class NetworkOrder:
 
 def on_devices(
     order: NetworkOrder, devices: Sequence[str]
-) -> tuple[CompiledBackbone, ImageSize, "Compiled"]:
+) -> tuple[CompiledBackbone, ItemInput, "Compiled"]:
     """Load a network in a process for each of several devices; this one imports no framework.
 
     Parameters
@@ -229,7 +230,7 @@ def on_devices(
         ],
         [_environment(gpu) for gpu in gpus],
     )
-    return processes, processes.loaded.size, processes.loaded.facts
+    return processes, processes.loaded.given, processes.loaded.facts
 
 
 def _environment(gpu: int | None) -> dict[str, str]:

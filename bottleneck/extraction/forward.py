@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import DeviceMemoryError
-from bottleneck.images import ImageSize, image_shape
+from bottleneck.items import KINDS, ItemInput
 from bottleneck.runtimes import CompiledBackbone, Overlapping, Padding, Pending
 
 _LEAST_BATCH, _LEAST_ON_GPU, _MOST_BATCH = 8, 32, 1024
@@ -82,12 +82,12 @@ class Forward:
         busy = self._busy()
         return self._waited if busy is None else busy - self._busy_before
 
-    def __call__(self, pixels: NDArray[np.uint8], seconds: defaultdict[str, float]) -> Computed:
+    def __call__(self, pixels: NDArray[Any], seconds: defaultdict[str, float]) -> Computed:
         """Compute features.
 
         Parameters
         ----------
-        pixels : ndarray of uint8, shape (n, size, size, 3)
+        pixels : ndarray, shape (n, *shape of an item)
             Images; none is allowed.
         seconds : defaultdict of float
             Receives the time of ``transfer`` and ``forward``.
@@ -102,7 +102,7 @@ class Forward:
         return self._joined(self._in_parts(pixels, seconds))
 
     def start(
-        self, pixels: NDArray[np.uint8], seconds: defaultdict[str, float]
+        self, pixels: NDArray[Any], seconds: defaultdict[str, float]
     ) -> Callable[[], Computed]:
         """Begin to compute features; what is returned waits for them.
 
@@ -134,9 +134,7 @@ class Forward:
             found += self._in_parts(part.batch.copy(), seconds)
         return self._joined(found)
 
-    def _in_parts(
-        self, pixels: NDArray[np.uint8], seconds: defaultdict[str, float]
-    ) -> list[_Features]:
+    def _in_parts(self, pixels: NDArray[Any], seconds: defaultdict[str, float]) -> list[_Features]:
         """Run the network over as many images at a time as it takes."""
         found: list[_Features] = []
         start = 0
@@ -210,7 +208,7 @@ def lagging(items: Iterable[_Item], behind: int) -> Iterator[_Item]:
 
 
 def best_batch_size(
-    network: CompiledBackbone, size: ImageSize, note: Callable[[str], None] = lambda message: None
+    network: CompiledBackbone, given: ItemInput, note: Callable[[str], None] = lambda message: None
 ) -> int:
     """Measure how many images per forward pass are fastest on this machine.
 
@@ -222,17 +220,17 @@ def best_batch_size(
     ----------
     network : CompiledBackbone
         The compiled forward pass.
-    size : int or (int, int)
-        Size of its input in pixels.
+    given : ItemInput
+        Its input.
     note : callable
         Receives what was measured.
     """
     on_gpu = network.device != "cpu"
-    generator = np.random.default_rng(0)
+    trial = KINDS[given.item].trial(given)
     rates: dict[int, float] = {}
     chosen, batch, missed = 1, _LEAST_ON_GPU if on_gpu else _LEAST_BATCH, 0
     while batch <= _MOST_BATCH:
-        pixels = generator.integers(0, 256, (batch, *image_shape(size)), np.uint8)
+        pixels = np.resize(trial, (batch, *given.shape))
         try:
             took = pass_seconds(network, pixels)
         except DeviceMemoryError:
@@ -255,16 +253,14 @@ def best_batch_size(
     return chosen
 
 
-def pass_seconds(
-    network: CompiledBackbone, pixels: NDArray[np.uint8], *, seconds: float = 0.0
-) -> float:
+def pass_seconds(network: CompiledBackbone, pixels: NDArray[Any], *, seconds: float = 0.0) -> float:
     """Measure a forward pass as it is in a run: with as many batches on their way as there.
 
     Parameters
     ----------
     network : CompiledBackbone
         The compiled forward pass.
-    pixels : ndarray of uint8, shape (n, size, size, 3)
+    pixels : ndarray, shape (n, *shape of an item)
         A batch; every pass takes it.
     seconds : float
         How long to measure at least; five passes at least.

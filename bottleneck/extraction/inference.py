@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ class _Begun:
     now: NDArray[np.int64]
     source: NDArray[np.int64]
     later: NDArray[np.int64]
-    spare: NDArray[np.uint8]
+    spare: NDArray[Any]
 
 
 class Consumer:
@@ -119,7 +120,7 @@ class Consumer:
         """Say how many images a batch has at most; see :meth:`Forward.expect`."""
         self._forward.expect(count)
 
-    def begin(self, slot: Slot, want: int, geometry: int) -> _Begun:
+    def begin(self, slot: Slot, want: int, given: int) -> _Begun:
         """Begin to get the features of a decoded batch: from older rows, or from the network.
 
         Identical images are computed once. Features are copied from rows that are known, and
@@ -144,7 +145,7 @@ class Consumer:
         _, first, same = np.unique(keys[now], return_index=True, return_inverse=True)
         order = np.argsort(first)
         chosen = now[first[order]]
-        computed = self._forward.start(_pixels(slot, geometry, at[chosen]), self.seconds)
+        computed = self._forward.start(_pixels(slot, given, at[chosen]), self.seconds)
         self._on_their_way.update(keys[chosen].tolist())
         return _Begun(
             rows=rows,
@@ -161,7 +162,7 @@ class Consumer:
             source=np.argsort(order)[same],
             later=later,
             # Should what they wait for turn out to be no number, it is their turn.
-            spare=_pixels(slot, geometry, at[later]).copy(),
+            spare=_pixels(slot, given, at[later]).copy(),
         )
 
     def finish(self, begun: _Begun) -> EmbeddedBatch:
@@ -222,12 +223,12 @@ def infer(
     finished : int
         Rows that all consumers are done with now and were not before.
     """
-    geometries = tuple(dict.fromkeys(one.embedder.geometry for one in consumers))
-    places = [geometries.index(one.embedder.geometry) for one in consumers]
+    inputs = tuple(dict.fromkeys(one.embedder.input for one in consumers))
+    places = [inputs.index(one.embedder.input) for one in consumers]
     wants = tuple(Want(g, c.known.old_keys) for g, c in zip(places, consumers, strict=True))
     for consumer in consumers:
         consumer.expect(largest)
-    slots = decode_stream(decoder, Job(geometries, wants, largest, views), batches)
+    slots = decode_stream(decoder, Job(inputs, wants, largest, views), batches)
 
     def begun() -> Iterator[tuple[int, _Begun, int]]:
         # A slot is used again as soon as the next one is asked for.
@@ -299,14 +300,14 @@ def _put(
     return bad
 
 
-def _pixels(slot: Slot, geometry: int, at: NDArray[np.int64]) -> NDArray[np.uint8]:
+def _pixels(slot: Slot, given: int, at: NDArray[np.int64]) -> NDArray[Any]:
     """Return the pixels of some positions, without a copy where they lie in one run."""
-    drawn = slot.drawn[: slot.count] >> np.uint32(geometry) & 1
+    drawn = slot.drawn[: slot.count] >> np.uint32(given) & 1
     places = (np.cumsum(drawn) - 1)[at]
-    pixels = slot.pixels[geometry]
+    pixels = slot.pixels[given]
     if len(places) and places[-1] - places[0] + 1 == len(places):
         return pixels[places[0] : places[-1] + 1]
-    picked: NDArray[np.uint8] = pixels[places]
+    picked: NDArray[Any] = pixels[places]
     return picked
 
 

@@ -23,12 +23,13 @@ from bottleneck.extraction.engine import fill_stores
 from bottleneck.extraction.forward import best_batch_size
 from bottleneck.extraction.plan import MaxFailed, Part
 from bottleneck.extraction.result import ExtractResult, log_run
-from bottleneck.images import DECODER, Geometry, ImageSize, ResizeRule, views_recipe
+from bottleneck.images import Geometry, ImageSize, ResizeRule
+from bottleneck.items import KINDS, ItemInput, input_of
 from bottleneck.options import ExtractOptions
 from bottleneck.progress import Progress
 from bottleneck.recipe import Recipe
 from bottleneck.runtimes.protocol import gpu_index
-from bottleneck.sources import Source, Survey, open_source
+from bottleneck.sources import Source, Survey
 from bottleneck.store import FeatureStore, writer_lock
 from bottleneck.writing import prepare_output
 
@@ -37,26 +38,24 @@ COUNT: Final = 320
 
 _BATCH: Final = 16
 
-CalibrationImages = Callable[[Geometry], NDArray[np.uint8]]
-"""From the size of a network's input to uint8 images of shape (n, size, size, 3)."""
+CalibrationImages = Callable[[ItemInput], NDArray[Any]]
+"""From a network's input to decoded items, shape (n, *shape of an item)."""
 
 
-def calibration_images(
-    source: Source, geometry: Geometry, *, count: int = COUNT
-) -> NDArray[np.uint8]:
+def calibration_images(source: Source, given: ItemInput, *, count: int = COUNT) -> NDArray[Any]:
     """Decode images of a source, evenly spread over its rows; always the same ones.
 
     Parameters
     ----------
     source : Source
-    geometry : Geometry
-        Size and resize rule.
+    given : ItemInput
+        What they become.
     count : int
         At most so many; images that cannot be decoded are left out.
 
     Returns
     -------
-    ndarray of uint8, shape (n, size, size, 3)
+    ndarray, shape (n, *shape of an item)
 
     Raises
     ------
@@ -69,7 +68,7 @@ def calibration_images(
     # By the decode workers, since an image that crashes or hangs a decoder may be among them.
     slots = decode_stream(
         open_decoder(source, workers=available_cores()),
-        Job.simple(geometry, _BATCH),
+        Job.simple(given, _BATCH),
         ((part, np.ones(len(part), np.uint32)) for part in parts),
     )
     images = [slot.pixels[0][: np.count_nonzero(slot.drawn[: slot.count])].copy() for slot in slots]
@@ -141,7 +140,7 @@ def build_embedder(
         dtype=dtype,
         precision=precision,
         runtime=runtime,
-        views=views_recipe(views),
+        views=views,
         devices=devices,
         calibration=calibration,
     )
@@ -181,7 +180,7 @@ def rebuild_embedder(
         When this installation would compute something else, naming both values.
     """
     identity, precision = recipe.identity, recipe.execution["precision"]
-    geometry = Geometry.from_recipe(identity["image"])
+    before = input_of(identity)
     # A network in two files was found where its weights need not be.
     backbone = recipe.execution.get("network", {}).get("found", identity["backbone"])
     forms = backbones.find(backbone).provider.FORMS
@@ -195,13 +194,13 @@ def rebuild_embedder(
         backbone=backbone,
         weights=weights or recipe.execution["weights"],
         outputs=[OutputSpec(o["layer"], o["pool"]) for o in identity["outputs"].values()],
-        size=geometry.size,
+        size=before.size if isinstance(before, Geometry) else None,
         declared=DeclaredInput.from_identity(identity),
         resize=None,
         dtype=recipe.execution["dtype"],
         precision=precision,
         runtime=runtime,
-        views=identity["views"],
+        views=(identity["views"] or {"count": 1})["count"],
         devices=devices,
         calibration=None,
     )
@@ -211,7 +210,7 @@ def rebuild_embedder(
 
 def rebuild_network(
     recipe: Recipe, *, owner: str, weights: str | None = None, backend: str
-) -> tuple[Network, tuple[OutputSpec, ...], Geometry]:
+) -> tuple[Network, tuple[OutputSpec, ...], ItemInput]:
     """Load exactly the network that a recipe says, to build on: nothing is compiled.
 
     Parameters
@@ -230,8 +229,8 @@ def rebuild_network(
     network : Network
     outputs : tuple of OutputSpec
         What the recipe takes from it.
-    geometry : Geometry
-        How images become its input.
+    given : ItemInput
+        What items become for it.
 
     Raises
     ------
@@ -239,19 +238,20 @@ def rebuild_network(
         When this installation has another network, naming both values.
     """
     identity = recipe.identity
-    geometry = Geometry.from_recipe(identity["image"])
+    given = input_of(identity)
     loaded = backbones.load(
         identity["backbone"],
         weights=weights or recipe.execution["weights"],
-        size=geometry.size,
+        size=given.size if isinstance(given, Geometry) else None,
         declared=DeclaredInput.from_identity(identity),
         backend=backend if "keras" in backbones.find(identity["backbone"]).provider.FORMS else None,
     )
     wanted = [OutputSpec(o["layer"], o["pool"]) for o in identity["outputs"].values()]
     outputs = tuple(output for output, _ in loaded.taken(wanted))
-    found = _identity(identity["backbone"], loaded, outputs, geometry, identity["views"])
+    views = (identity["views"] or {"count": 1})["count"]
+    found = _identity(identity["backbone"], loaded, outputs, given, views)
     _require_same(Recipe(found, recipe.execution), recipe, owner)
-    return loaded, outputs, geometry
+    return loaded, outputs, given
 
 
 def _require_same(ours: Recipe, recipe: Recipe, owner: str) -> None:
@@ -275,7 +275,7 @@ def _assemble(
     dtype: str,
     precision: str,
     runtime: str,
-    views: dict[str, Any] | None,
+    views: int,
     devices: Sequence[str],
     calibration: CalibrationImages | None,
 ) -> Embedder:
@@ -295,48 +295,49 @@ def _assemble(
     if len(devices) > 1 or any(gpu_index(device) for device in devices):
         # A GPU other than the first has a process that sees no other: frameworks put weights on
         # the first they see.
-        network, side, compiled = on_devices(order, devices)
+        network, given, compiled = on_devices(order, devices)
     else:
-        network, side, compiled = order(
+        network, given, compiled = order(
             None
             if calibration is None
-            else lambda loaded: calibration(loaded.spec.geometry(loaded.size, resize))
+            else lambda loaded: calibration(loaded.spec.input(loaded.size, resize))
         )
     loaded = compiled.network
-    geometry = loaded.spec.geometry(side, resize)
-    identity = _identity(found.name, loaded, compiled.outputs, geometry, views)
+    given = loaded.spec.input(loaded.size, resize)
+    identity = _identity(found.name, loaded, compiled.outputs, given, views)
     execution: dict[str, Any] = {
         "runtime": network.runtime,
         "runtime_version": network.version,
         "device": network.device,
         "precision": precision,
         "dtype": dtype,
-        "decoder": DECODER,
+        "decoder": KINDS[given.item].decoder(),
         "weights": loaded.weights.source,
         "bottleneck": bottleneck.__version__,
         **network.details,
     }
     if not loaded.tested:
         execution["network"] = {**loaded.details, "admission": compiled.admission}
-    return Embedder(Recipe(identity, execution), geometry, network)
+    return Embedder(Recipe(identity, execution), given, network)
 
 
 def _identity(
     name: str,
     network: Network,
     outputs: Sequence[OutputSpec],
-    geometry: Geometry,
-    views: dict[str, Any] | None,
+    given: ItemInput,
+    views: int,
 ) -> dict[str, Any]:
+    kind = KINDS[given.item]
     identity: dict[str, Any] = {
         "backbone": name,
         "weights_sha256": network.weights.sha256,
         "outputs": {
             output.name: {"layer": output.layer, "pool": output.pool} for output in outputs
         },
-        "image": geometry.recipe(),
+        kind.name: given.recipe(),
         "preprocess": _jsonable(asdict(network.spec.preprocess)),
-        "views": views,
+        "views": kind.views_recipe(views),
     }
     if network.facts:
         identity["network"] = dict(network.facts)
@@ -378,7 +379,12 @@ def extract_many(options: ExtractOptions) -> list[ExtractResult]:
     # Misspelt names first: listing takes longer.
     found = [backbones.find(name) for name in listed(options.backbone)]
     texts = _outputs(str(output), [one.file_name for one in found])
-    source = open_source(listed(options.sources), listed(options.targets), options.choice())
+    source = backbones.list_items(
+        backbones.item_of(listed(options.backbone)),
+        listed(options.sources),
+        listed(options.targets),
+        options.choice(),
+    )
     olds = [FeatureStore.open(path) for path in listed(options.reuse)]
     inputs = options.paths("reads", "images")
     paths = [prepare_output(text, kind="features", inputs=inputs) for text in texts]
@@ -501,6 +507,6 @@ def batch_size_of(options: ExtractOptions, embedder: Embedder, progress: Progres
         return options.batch_size
     return best_batch_size(
         embedder.network,
-        embedder.geometry.size,
+        embedder.input,
         lambda message: progress.note(f"{embedder.recipe.backbone}: {message}"),
     )

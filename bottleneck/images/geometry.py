@@ -14,7 +14,9 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
+
+import numpy as np
 
 from bottleneck.errors import OptionError
 
@@ -104,6 +106,9 @@ class Geometry:
     padding: tuple[int, int, int] = PADDING
     whole: bool = False
     halves: Halves = "even"
+
+    item: ClassVar[Literal["image"]] = "image"
+    dtype: ClassVar[np.dtype[Any]] = np.dtype(np.uint8)
 
     def __post_init__(self) -> None:
         sides = self.size if isinstance(self.size, tuple) else (self.size, self.size)

@@ -89,7 +89,7 @@ def compile(
         version=jax.__version__,
         device=name,
         dims=take.dims,
-        size=backbone.size,
+        given=backbone.input,
         transfer=lambda batch: jax.device_put(batch, place),
         fetch=lambda features: [np.asarray(feature) for feature in features],
         pad=True,

@@ -79,7 +79,7 @@ def compile(
         version=ort.__version__,
         device=name,
         dims=take.dims,
-        size=backbone.size,
+        given=backbone.input,
         in_flight=BATCHES_IN_FLIGHT,
         busy=lambda: parts.busy_seconds,
     )
@@ -103,7 +103,7 @@ class _Pass:
         self._at = [self._names.index(name) for name in names]
         self._take = take
 
-    def __call__(self, images: NDArray[np.uint8]) -> list[NDArray[Any]]:
+    def __call__(self, images: NDArray[Any]) -> list[NDArray[Any]]:
         count = len(images)
         if self._file.batch is not None and count < self._file.batch:
             more = self._file.batch - count

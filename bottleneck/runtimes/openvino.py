@@ -25,7 +25,6 @@ from bottleneck.backbones.network import Form, Network, OutputSpec
 from bottleneck.backbones.onnx_file import OnnxFile
 from bottleneck.cores import available_cores
 from bottleneck.errors import OptionError, RuntimeUnavailableError
-from bottleneck.images import image_shape
 from bottleneck.runtimes.outputs import Taken, keras_tensors, preprocessed, taken
 from bottleneck.runtimes.protocol import check_precision, gpu_index
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep, Parts
@@ -223,7 +222,7 @@ def compile(
     *,
     precision: str = "float32",
     device: str | None = None,
-    calibration: NDArray[np.uint8] | None = None,
+    calibration: NDArray[Any] | None = None,
 ) -> CompiledStep:
     """Compile preprocessing, network and pooling of all outputs into one function.
 
@@ -288,7 +287,7 @@ def compile(
         version=ov.__version__.partition("-")[0],
         device="cpu",
         dims=take.dims,
-        size=backbone.size,
+        given=backbone.input,
         in_flight=BATCHES_IN_FLIGHT,
         details=details,
         forget=inference.forget,
@@ -331,7 +330,7 @@ class _Inference:
         self._idle: SimpleQueue[Any] = SimpleQueue()
         self._one_compiles = Lock()
 
-    def __call__(self, part: NDArray[np.uint8]) -> list[NDArray[Any]]:
+    def __call__(self, part: NDArray[Any]) -> list[NDArray[Any]]:
         count = len(part)
         size, idle = self._requests(max(count, self._least))
         if count < size:
@@ -377,7 +376,7 @@ def _graph(ov: Any, backbone: Network, take: Taken) -> Any:
     from openvino._offline_transformations import apply_moc_transformations
 
     with isolated("openvino") as keras:
-        images = ov.opset13.parameter([-1, *image_shape(backbone.size)], np.uint8, "images")
+        images = ov.opset13.parameter([-1, *backbone.input.shape], backbone.input.dtype, "images")
         pixels = preprocessed(
             keras.ops, OpenVINOKerasTensor(images.output(0)), backbone.spec.preprocess
         )

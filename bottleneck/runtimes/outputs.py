@@ -134,7 +134,7 @@ def feature_length(shape: Shape, pool: Pool | None) -> int:
 
 
 def preprocessed(ops: Any, images: Any, preprocess: Preprocess) -> Any:
-    """Turn uint8 RGB images into what the network wants, as float32."""
+    """Turn decoded items, RGB images mostly, into what the network wants, as float32."""
     x = ops.cast(images, "float32")
     scale: tuple[float, ...] = preprocess.scale
     offset: tuple[float, ...] = preprocess.offset

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bottleneck.backbones.network import Network, OutputSpec
 from bottleneck.errors import OptionError, RuntimeUnavailableError
-from bottleneck.images import ImageSize, image_shape
+from bottleneck.items import ItemInput
 
 
 class CompiledBackbone(Protocol):
@@ -45,13 +45,13 @@ class CompiledBackbone(Protocol):
         """What else the recipe is to say about the execution; mostly nothing."""
         ...
 
-    def __call__(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def __call__(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """Compute features.
 
         Parameters
         ----------
-        batch : ndarray of uint8, shape (n, size, size, 3)
-            RGB images. ``n`` may differ from call to call.
+        batch : ndarray, shape (n, *shape of an item)
+            As they were decoded: RGB images in uint8. ``n`` may differ from call to call.
 
         Returns
         -------
@@ -72,13 +72,13 @@ class Pending:
 
     Parameters
     ----------
-    batch : ndarray of uint8, shape (n, size, size, 3)
+    batch : ndarray, shape (n, *shape of an item)
         Its images; as they are until another batch is submitted after its result was asked for.
     result : callable
         Waits for the features and returns them, once; raises what the network would have.
     """
 
-    batch: NDArray[np.uint8]
+    batch: NDArray[Any]
     result: Callable[[], dict[str, NDArray[np.float32]]]
 
 
@@ -91,12 +91,12 @@ class Overlapping(Protocol):
         """How many batches are worth having on their way at once; 1 where it is no use."""
         ...
 
-    def submit(self, batch: NDArray[np.uint8]) -> Pending:
+    def submit(self, batch: NDArray[Any]) -> Pending:
         """Begin to compute features; the batch is copied, and results come in order.
 
         Parameters
         ----------
-        batch : ndarray of uint8, shape (n, size, size, 3)
+        batch : ndarray, shape (n, *shape of an item)
         """
         ...
 
@@ -169,17 +169,17 @@ def check_precision(runtime: str, precision: str, known: Sequence[str]) -> None:
         )
 
 
-def check_batch(batch: NDArray[Any], size: ImageSize) -> None:
-    """Refuse anything but a batch of uint8 RGB images of the right size.
+def check_batch(batch: NDArray[Any], given: ItemInput) -> None:
+    """Refuse anything but a batch of what items become for a network.
 
     Raises
     ------
     ValueError
     """
-    expected = image_shape(size)
-    if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1:] != expected:
+    if batch.dtype != given.dtype or batch.ndim != 4 or batch.shape[1:] != given.shape:
         raise ValueError(
-            f"expected uint8 images of shape (n, {', '.join(map(str, expected))}), "
+            f"expected {given.dtype} {given.item}s of shape "
+            f"(n, {', '.join(map(str, given.shape))}), "
             f"got {batch.dtype} {batch.shape}"
         )
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import DeviceMemoryError
-from bottleneck.images import ImageSize, image_shape
+from bottleneck.items import ItemInput
 from bottleneck.runtimes.protocol import Pending, check_batch
 
 _KINDS: Final = frozenset({"ResourceExhaustedError", "OutOfMemoryError"})
@@ -49,8 +49,8 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
-Compute = Callable[[NDArray[np.uint8]], Sequence[NDArray[Any]]]
-"""From uint8 images, shape (n, size, size, 3), to an array per output, in memory."""
+Compute = Callable[[NDArray[Any]], Sequence[NDArray[Any]]]
+"""From decoded items, shape (n, *shape of an item), to an array per output, in memory."""
 
 Begun = list[Future[Sequence[NDArray[Any]]]]
 """The parts of a batch that are on their way, in order."""
@@ -82,13 +82,13 @@ class Parts:
         self._counting = Lock()
         self.busy_seconds = 0.0
 
-    def start(self, batch: NDArray[np.uint8]) -> Begun:
+    def start(self, batch: NDArray[Any]) -> Begun:
         """Begin to compute a batch of one image or more, which must stay as it is."""
         size = min(self._most, -(-len(batch) // self._threads))
         parts = (batch[start : start + size] for start in range(0, len(batch), size))
         return [self._pool.submit(self._counted, part) for part in parts]
 
-    def _counted(self, part: NDArray[np.uint8]) -> Sequence[NDArray[Any]]:
+    def _counted(self, part: NDArray[Any]) -> Sequence[NDArray[Any]]:
         started = time.perf_counter()
         try:
             return self._compute(part)
@@ -132,10 +132,10 @@ class CompiledStep:
         For the recipe.
     dims : mapping of str to int
         Length of each output's features.
-    size : int or (int, int)
-        Size of the images, pixels.
+    given : ItemInput
+        What items become for it.
     transfer : callable
-        From uint8 images, shape (n, size, size, 3), to what is computed on. They stay as they
+        From decoded items, shape (n, *shape of an item), to what is computed on. They stay as they
         are until ``fetch`` has returned.
     fetch : callable
         From what ``compute`` returned to arrays in memory.
@@ -145,7 +145,7 @@ class CompiledStep:
     in_flight : int
         How many batches may be on their way at once.
     buffer : callable
-        Makes the memory that batches on their way are copied from, of a shape.
+        Makes the memory that batches on their way are copied from, of a shape and a type.
     out_of_memory : callable
         Tells whether an exception means that the device's memory did not suffice.
     release : callable
@@ -168,12 +168,12 @@ class CompiledStep:
         version: str,
         device: str,
         dims: Mapping[str, int],
-        size: ImageSize,
-        transfer: Callable[[NDArray[np.uint8]], Any] = as_it_is,
+        given: ItemInput,
+        transfer: Callable[[NDArray[Any]], Any] = as_it_is,
         fetch: Callable[[Any], Sequence[NDArray[Any]]] = as_it_is,
         pad: bool = False,
         in_flight: int = 1,
-        buffer: Callable[[tuple[int, ...]], NDArray[np.uint8]] | None = None,
+        buffer: Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]] = np.empty,
         out_of_memory: Callable[[Exception], bool] = out_of_memory,
         release: Callable[[], None] = lambda: None,
         details: Mapping[str, Any] | None = None,
@@ -190,10 +190,10 @@ class CompiledStep:
         self._compute = compute
         self._transfer = transfer
         self._fetch = fetch
-        self._size = size
+        self._given = given
         self._pad = pad
-        self._buffer = buffer or (lambda shape: np.empty(shape, np.uint8))
-        self._free: list[NDArray[np.uint8]] = []
+        self._buffer = buffer
+        self._free: list[NDArray[Any]] = []
         self._out_of_memory = out_of_memory
         self._release = release
         self._was_full = False
@@ -203,20 +203,20 @@ class CompiledStep:
 
     def __repr__(self) -> str:
         outputs = ", ".join(f"{name} {dim}" for name, dim in self.dims.items())
-        return f"<CompiledStep {self.runtime} {self._size}px {outputs}, {self.device}>"
+        return f"<CompiledStep {self.runtime} {self._given.shape} {outputs}, {self.device}>"
 
-    def __call__(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def __call__(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """Compute features; see :class:`bottleneck.runtimes.CompiledBackbone`."""
-        check_batch(batch, self._size)
+        check_batch(batch, self._given)
         if len(batch) == 0:
             return {name: np.empty((0, dim), np.float32) for name, dim in self.dims.items()}
         more = self._padded(len(batch)) - len(batch)
         images = np.pad(batch, [(0, more), (0, 0), (0, 0), (0, 0)]) if more else batch
         return self._finish(self._start(images), len(batch), len(images))
 
-    def submit(self, batch: NDArray[np.uint8]) -> Pending:
+    def submit(self, batch: NDArray[Any]) -> Pending:
         """Begin to compute; see :class:`bottleneck.runtimes.protocol.Overlapping`."""
-        check_batch(batch, self._size)
+        check_batch(batch, self._given)
         if len(batch) == 0:
             return Pending(batch, lambda: self(batch))
         count = self._padded(len(batch))
@@ -261,14 +261,14 @@ class CompiledStep:
         self._largest = max(self._largest, count)
         return self._largest
 
-    def _taken(self, count: int) -> NDArray[np.uint8]:
+    def _taken(self, count: int) -> NDArray[Any]:
         """Take memory for images that are on their way; it is used again and again."""
         if self._free and len(self._free[-1]) >= count:
             return self._free.pop()
         self._free.clear()
-        return self._buffer((count, *image_shape(self._size)))
+        return self._buffer((count, *self._given.shape), self._given.dtype)
 
-    def _start(self, batch: NDArray[np.uint8]) -> Any:
+    def _start(self, batch: NDArray[Any]) -> Any:
         with self._full_memory_told(len(batch)):
             if self._was_full:
                 self._release()
@@ -296,7 +296,8 @@ class CompiledStep:
             self._largest = 0  # smaller batches are not to be padded to this one
             self._was_full = True
             full = DeviceMemoryError(
-                f"{self.device} has not enough memory for {count} images of {self._size} pixels",
+                f"{self.device} has not enough memory for {count} {self._given.item}s of "
+                f"{self._given.shape[0]} x {self._given.shape[1]}",
                 hint="--batch-size auto finds what fits; a smaller --size takes less.",
             )
             full.images = count

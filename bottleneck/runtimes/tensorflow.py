@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.network import Form, Network, OutputSpec
 from bottleneck.cores import available_cores
-from bottleneck.images import image_shape
 from bottleneck.runtimes.autotune import faster, memory_file
 from bottleneck.runtimes.outputs import HALF, keras_tensors, mixed, preprocessed, taken
 from bottleneck.runtimes.protocol import check_precision, gpu_index, no_such_gpu, require_gpu
@@ -149,7 +148,7 @@ def compile(
         found = network(preprocessed(keras.ops, images, backbone.spec.preprocess), training=False)
         return take.pooled(keras.ops, found)
 
-    images = tf.TensorSpec((None, *image_shape(backbone.size)), tf.uint8, name="images")
+    images = tf.TensorSpec((None, *backbone.input.shape), backbone.input.dtype, name="images")
     on_gpu = place != "cpu"
     details: dict[str, Any] = {}
     what = f"{backbone.spec.name} {backbone.size} {precision} {[one.name for one in outputs]}"
@@ -166,7 +165,7 @@ def compile(
         version=tf.__version__,
         device=place,
         dims=take.dims,
-        size=backbone.size,
+        given=backbone.input,
         in_flight=BATCHES_IN_FLIGHT,
         details=details,
     )
@@ -236,7 +235,7 @@ def _faster_on_gpu(
 
         return call
 
-    batch = tf.zeros((MEASURED_BATCH, *images.shape[1:]), tf.uint8)
+    batch = tf.zeros((MEASURED_BATCH, *images.shape[1:]), images.dtype)
     ways = {"plain": traced(False), "xla": traced(True)}
     gpus = [
         tf.config.experimental.get_device_details(gpu).get("device_name", "unknown")

@@ -96,7 +96,7 @@ def compile(
         version=torch.__version__,
         device=name,
         dims=take.dims,
-        size=backbone.size,
+        given=backbone.input,
         transfer=way.transfer,
         fetch=way.fetch,
         in_flight=way.in_flight,
@@ -151,10 +151,10 @@ class _OnCpu:
         self._torch = torch
         self.compute = forward
 
-    def buffer(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        return np.empty(shape, np.uint8)
+    def buffer(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        return np.empty(shape, dtype)
 
-    def transfer(self, batch: NDArray[np.uint8]) -> Any:
+    def transfer(self, batch: NDArray[Any]) -> Any:
         return self._torch.from_numpy(batch if batch.flags.writeable else batch.copy())
 
     def fetch(self, features: Any) -> list[NDArray[Any]]:
@@ -178,8 +178,8 @@ class _OnGpu:
         self._place = place
         self._copies = torch.cuda.Stream(place)
 
-    def buffer(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        return np.asarray(self._pinned(shape, self._torch.uint8).numpy())
+    def buffer(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        return np.asarray(self._pinned(shape, getattr(self._torch, dtype.name)).numpy())
 
     def _pinned(self, shape: Any, dtype: Any) -> Any:
         try:
@@ -194,7 +194,7 @@ class _OnGpu:
         """Give back what the framework keeps of the device's memory for later."""
         self._torch.cuda.empty_cache()
 
-    def transfer(self, batch: NDArray[np.uint8]) -> Any:
+    def transfer(self, batch: NDArray[Any]) -> Any:
         pixels = self._torch.from_numpy(batch if batch.flags.writeable else batch.copy())
         with self._torch.cuda.stream(self._copies):
             # Waits only where the memory is not pinned.

@@ -6,6 +6,7 @@ from bottleneck.sources.folder import FileSource
 from bottleneck.sources.kinds import Kind
 from bottleneck.sources.layout import AS_FOUND, Choice
 from bottleneck.sources.opening import listed_once, open_source
+from bottleneck.sources.rules import OtherItemsError
 from bottleneck.sources.shards import Request
 from bottleneck.sources.survey import Survey
 from bottleneck.sources.urls import locate, single_files
@@ -15,6 +16,7 @@ __all__ = [
     "Choice",
     "FileSource",
     "Kind",
+    "OtherItemsError",
     "PixelSource",
     "Request",
     "SeveralSources",

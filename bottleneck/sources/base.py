@@ -64,6 +64,8 @@ class Tally:
         self.endings: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.notes: list[str] = []
+        self.first: dict[str, str] = {}
+        """The first file of each ending."""
 
     def leave_out(self, path: str) -> None:
         """Count a file that is no image, by why it is none."""
@@ -74,6 +76,7 @@ class Tally:
         if len(ending) > _LONGEST_ENDING:
             ending = "longer endings"
         self.endings[ending] += 1
+        self.first.setdefault(ending, path)
 
     def finish(self) -> Listing:
         """Return the counts as they are now."""

@@ -28,7 +28,7 @@ from bottleneck.targets import MISSING, Targets, collect
 
 _PATHS = (
     *("path", "file_name", "filename", "filepath", "file_path", "image_path", "image_name"),
-    *("image", "img"),
+    *("image", "img", "audio_path", "audio", "song", "track"),
 )
 LABELS = ("label", "labels", "class", "class_name", "category", "target", "fine_label")
 """How programs call the columns, in any case: the first that is there counts."""

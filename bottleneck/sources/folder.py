@@ -12,7 +12,7 @@ from bottleneck.location import is_url
 from bottleneck.manifest import SPLITS, Manifest, natural_key, natural_sort, split_code
 from bottleneck.sources.base import Listing, Tally
 from bottleneck.sources.layout import AS_FOUND, Choice, find_layout
-from bottleneck.sources.rules import ENDINGS_HINT, is_hidden_name, is_image_name
+from bottleneck.sources.rules import IMAGES, ItemRules, is_hidden_name
 from bottleneck.status import RowStatus
 
 
@@ -105,19 +105,21 @@ class NoImagesError(ManifestError):
 
 
 def list_folder(
-    path: str, wanted: Callable[[str], bool] = is_image_name
+    path: str, rules: ItemRules = IMAGES, wanted: Callable[[str], bool] | None = None
 ) -> tuple[list[str], Listing]:
     """List a folder's images, with paths relative to it, and what is left out.
 
-    Hidden files, and files that do not end like an image, are left out. Folders are followed
+    Hidden files, and files that do not end like an item, are left out. Folders are followed
     through symbolic links, each once.
 
     Parameters
     ----------
     path : str
         The folder.
-    wanted : callable
-        Tells by its name whether a file is one of those that are listed.
+    rules : ItemRules
+        Which items are looked for.
+    wanted : callable, optional
+        Instead tells by its name whether a file is one of those that are listed.
 
     Raises
     ------
@@ -127,9 +129,9 @@ def list_folder(
         When it, or a folder below it, cannot be listed.
     """
     tally = Tally()
-    keys = _list_images(Path(path), tally, wanted)
-    if not keys and wanted is is_image_name:
-        none = NoImagesError(f"expected images below {path}, found none", hint=ENDINGS_HINT)
+    keys = _list_images(Path(path), tally, wanted or rules.is_name, folders=wanted is not None)
+    if not keys and wanted is None:
+        none = NoImagesError(f"expected {rules.name}s below {path}, found none", hint=rules.hint)
         none.listing = tally.finish()
         raise none
     return keys, tally.finish()
@@ -179,7 +181,9 @@ def absolute(path: str) -> str:
     return posixpath.normpath(posixpath.join(Path.cwd().as_posix(), path))
 
 
-def _list_images(root: Path, tally: Tally, wanted: Callable[[str], bool]) -> list[str]:
+def _list_images(
+    root: Path, tally: Tally, wanted: Callable[[str], bool], *, folders: bool
+) -> list[str]:
     """List paths relative to ``root``, in natural order, folder by folder."""
     keys: list[str] = []
     # Depth first with an explicit stack, so that neither depth nor width costs recursion.
@@ -187,16 +191,21 @@ def _list_images(root: Path, tally: Tally, wanted: Callable[[str], bool]) -> lis
     visited: set[tuple[int, int]] = set()
     while stack:
         prefix, folder = stack.pop()
-        images, folders = _scan(folder, visited, tally, wanted)
+        images, below = _scan(folder, visited, tally, wanted, enter=folders)
         natural_sort(images)
         keys += [prefix + name for name in images]
-        folders.sort(key=natural_key, reverse=True)
-        stack += [(f"{prefix}{name}/", f"{folder}/{name}") for name in folders]
+        below.sort(key=natural_key, reverse=True)
+        stack += [(f"{prefix}{name}/", f"{folder}/{name}") for name in below]
     return keys
 
 
 def _scan(
-    folder: str, visited: set[tuple[int, int]], tally: Tally, wanted: Callable[[str], bool]
+    folder: str,
+    visited: set[tuple[int, int]],
+    tally: Tally,
+    wanted: Callable[[str], bool],
+    *,
+    enter: bool,
 ) -> tuple[list[str], list[str]]:
     images: list[str] = []
     folders: list[str] = []
@@ -209,7 +218,7 @@ def _scan(
             for entry in entries:
                 # The ending decides first: a folder called x.png becomes a row that failed
                 # with its reason, rather than a class nobody meant.
-                if wanted(entry.name) and (wanted is is_image_name or not entry.is_dir()):
+                if wanted(entry.name) and not (enter and entry.is_dir()):
                     images.append(entry.name)
                 elif not is_hidden_name(entry.name) and entry.is_dir():
                     folders.append(entry.name)

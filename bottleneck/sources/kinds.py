@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import entry_points
+from typing import Literal
 
 from bottleneck.errors import SourceError
 from bottleneck.location import is_url
 from bottleneck.sources.base import Source
 from bottleneck.sources.idx import IDX_NAME
-from bottleneck.sources.rules import CONTAINER_ENDINGS, is_image_name
+from bottleneck.sources.rules import CONTAINER_ENDINGS, IMAGES, ItemRules
 from bottleneck.sources.shards import Request
 
 ENTRY_POINTS = "bottleneck.sources"
@@ -43,6 +44,8 @@ class Kind:
         Whether its images lie in folders that may name their class.
     in_folder : bool
         Whether a folder with such files and no images is a source.
+    items : tuple of str
+        Which kinds of items it may hold.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Kind:
     table: bool = False
     folders: bool = False
     in_folder: bool = True
+    items: tuple[Literal["image", "sound"], ...] = ("image", "sound")
 
     @cached_property
     def names(self) -> "re.Pattern[str]":
@@ -132,15 +136,15 @@ _OWN = (
     ),
     Kind("tar", _ends("tar"), _open_tar, folders=True),
     Kind("zip", _ends("zip"), _open_zip, folders=True),
-    Kind("HDF5", _ends("HDF5"), _open_hdf5, parts=True, in_folder=False),
-    Kind("NPZ", _ends("NPZ"), _open_npz, parts=True),
-    Kind("NPY", _ends("NPY"), _open_npy),
+    Kind("HDF5", _ends("HDF5"), _open_hdf5, parts=True, in_folder=False, items=("image",)),
+    Kind("NPZ", _ends("NPZ"), _open_npz, parts=True, items=("image",)),
+    Kind("NPY", _ends("NPY"), _open_npy, items=("image",)),
     Kind("Parquet", _ends("Parquet"), _open_parquet, parts=True, table=True, folders=True),
     Kind(
         "TFRecord", rf"{_ends('TFRecord')}([-.].*)?|.*-\d{{5}}-of-\d{{5}}", _open_tfrecord,
         parts=True,
     ),
-    Kind("IDX", IDX_NAME.pattern, _open_idx),
+    Kind("IDX", IDX_NAME.pattern, _open_idx, items=("image",)),
 )  # fmt: skip
 
 CONTAINERS = {kind.name: kind for kind in _OWN if kind.joined}
@@ -175,13 +179,13 @@ def kinds() -> dict[str, Kind]:
     return found
 
 
-def kind_of(location: str) -> str | None:
-    """Return ``image``, the name of a kind of :func:`kinds`, or None for what is neither."""
+def kind_of(location: str, rules: ItemRules = IMAGES) -> str | None:
+    """Return ``item``, the name of a kind of :func:`kinds`, or None for what is neither."""
     if is_url(location):
         location = location.partition("?")[0]
     name = posixpath.basename(location)
-    if is_image_name(name):
-        return "image"
+    if rules.is_name(name):
+        return "item"
     return next((kind.name for kind in kinds().values() if kind.names.fullmatch(name)), None)
 
 
@@ -190,6 +194,6 @@ def by_kind(names: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in names:
         kind = kind_of(name)
-        if kind is not None and kind != "image":
+        if kind is not None and kind != "item":
             found.setdefault(kind, []).append(name)
     return found

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from bottleneck.declare import Option, Options
 from bottleneck.errors import ManifestError, OptionError
 from bottleneck.manifest import SPLITS, split_code
-from bottleneck.sources.rules import label_of
+from bottleneck.sources.rules import RULES, ItemRules, label_of
 
 LabelFrom = Literal["folder", "parent", "name", "none"]
 
@@ -29,6 +29,9 @@ class Choice:
         ``folder``: the outermost folder that is no split, whatever else names a class; ``parent``:
         the folder that the image is in; ``name``: the file's name without the number at its end
         (``cat.12.jpg``, ``Abyssinian_100.jpg``); ``none``: no labels.
+    item : {"image", "sound"}, optional
+        What is looked for: what the network takes. By default images, and sounds where there are
+        no images.
 
     Raises
     ------
@@ -40,6 +43,7 @@ class Choice:
     label_column: str | None = None
     depth: int | None = None
     label_from: LabelFrom | None = None
+    item: Literal["image", "sound"] | None = None
 
     def __post_init__(self) -> None:
         given = [
@@ -55,6 +59,11 @@ class Choice:
         for name in ("path_column", "label_column"):
             if getattr(self, name) == "":
                 raise OptionError(f"expected the name of a column for --{name.replace('_', '-')}")
+
+    @property
+    def rules(self) -> ItemRules:
+        """How the files of what is looked for are told from others."""
+        return RULES[self.item or "image"]
 
     @property
     def from_path(self) -> bool:

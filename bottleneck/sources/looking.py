@@ -20,10 +20,13 @@ from bottleneck.sources.folder import (
 from bottleneck.sources.kinds import by_kind, kinds
 from bottleneck.sources.layout import AS_FOUND, Choice, common_folder
 from bottleneck.sources.rules import (
-    ENDINGS_HINT,
+    IMAGES,
+    RULES,
     WHAT_TO_DO,
-    begins_like_an_image,
+    ItemRules,
+    OtherItemsError,
     is_hidden_name,
+    refuse_others,
     suffix,
 )
 from bottleneck.sources.urls import UrlSource, list_images, list_keys, located
@@ -102,7 +105,9 @@ _CONTENTS = {
 }
 
 
-def look_into(folder: str) -> GivenFolder | tuple[str, list[str], Listing]:
+def look_into(
+    folder: str, rules: ItemRules = IMAGES
+) -> GivenFolder | tuple[str, list[str], Listing]:
     """List the images of a folder or below a URL, or else the containers of one kind in it.
 
     Returns
@@ -123,9 +128,12 @@ def look_into(folder: str) -> GivenFolder | tuple[str, list[str], Listing]:
         return by_kind(_list_sources(folder)[0])
 
     try:
-        keys, listing = list_images(folder) if is_url(folder) else list_folder(folder)
+        listed = list_images(folder, rules) if is_url(folder) else list_folder(folder, rules)
+        keys, listing = listed
     except NoImagesError as error:
         found, others = _list_sources(folder)
+        if not any(kinds()[kind].in_folder for kind in by_kind(found)):
+            refuse_others(rules, folder, _list_all(folder))
         kind, names = _one_kind(folder, by_kind(found), error)
         others = join([others, left_out(set(found).difference(names))])
         return kind, [posixpath.join(base, name) for name in names], others
@@ -141,9 +149,18 @@ def _list_sources(folder: str) -> tuple[list[str], Listing]:
         found = [name for name in names if _is_source(posixpath.basename(name))]
         listing = left_out(set(names).difference(found))
     else:
-        found, listing = list_folder(folder, _is_source)
+        found, listing = list_folder(folder, wanted=_is_source)
     natural_sort(found)
     return found, listing
+
+
+def _list_all(folder: str) -> list[str]:
+    """Return the names of all items of any kind."""
+    if is_url(folder):
+        return list_keys(folder)
+    return list_folder(
+        folder, wanted=lambda name: any(rules.is_name(name) for rules in RULES.values())
+    )[0]
 
 
 def _is_source(name: str) -> bool:
@@ -215,8 +232,8 @@ def _explained(
     return NoImagesError(f"{none.message}{f' ({told})' if told else ''}", hint=hint)
 
 
-def refuse_unknown(path: str, *, present: bool) -> None:
-    """Refuse a file whose name is not that of a source, unless it begins like an image.
+def refuse_unknown(path: str, *, present: bool, rules: ItemRules = IMAGES) -> None:
+    """Refuse a file whose name is not that of a source, unless it begins like one of the items.
 
     Raises
     ------
@@ -232,8 +249,11 @@ def refuse_unknown(path: str, *, present: bool) -> None:
                 start = stream.read(64)
         except OSError:
             return
-        if begins_like_an_image(start):
+        if rules.begins(start):
             return
+    for other in RULES.values():
+        if other is not rules and (other.is_name(posixpath.basename(path)) or other.begins(start)):
+            raise OtherItemsError(rules.name, other.name, "the files", [path])
     name, ending = posixpath.basename(path), suffix(path.partition("?")[0]).lstrip(".")
     inside = next((is_ for magic, is_ in _CONTENTS.items() if start.startswith(magic)), None)
     todo = WHAT_TO_DO.get(ending)
@@ -244,6 +264,6 @@ def refuse_unknown(path: str, *, present: bool) -> None:
         what += f", {inside[0]} inside"
         todo = todo if ending in WHAT_TO_DO else f"If it holds images, call it {name}{inside[1]}."
     raise SourceError(
-        f"expected images, got {path}: {what}",
-        hint=(todo or ENDINGS_HINT).format(name=name),
+        f"expected {rules.name}s, got {path}: {what}",
+        hint=(todo or rules.hint).format(name=name),
     )

@@ -21,7 +21,7 @@ from bottleneck.sources.folder import FileSource, label_by_folder
 from bottleneck.sources.kinds import CONTAINERS, Kind, by_kind, kind_of, kinds
 from bottleneck.sources.layout import AS_FOUND, Choice, common_folder
 from bottleneck.sources.looking import GivenFolder, look_into, refuse_unknown, together
-from bottleneck.sources.rules import is_hidden_name
+from bottleneck.sources.rules import OtherItemsError, is_hidden_name, refuse_others
 from bottleneck.sources.shards import Request
 from bottleneck.sources.urls import fixed_part, list_keys, located, open_url_pattern, single_files
 
@@ -184,6 +184,15 @@ def listed_once() -> Iterator[None]:
 
 
 def _list(given: Sequence[str], targets: Sequence[str], choice: Choice) -> Source:
+    try:
+        return _list_items(given, targets, choice)
+    except OtherItemsError as error:
+        if choice.item is not None:
+            raise
+        return _list_items(given, targets, replace(choice, item=error.item))
+
+
+def _list_items(given: Sequence[str], targets: Sequence[str], choice: Choice) -> Source:
     asked = Request("", (), targets=tuple(targets), choice=choice)
     opened, files = _open_all(given, asked)
     folders = together([one for one in opened if isinstance(one, GivenFolder)], choice)
@@ -262,21 +271,22 @@ def _open_one(text: str, asked: Request) -> Source | GivenFolder | _Given | str 
         names = expand_braces(location)
         if len(names) > 1 or (has_wildcard(location) and not _is_there(location)):
             return _open_pattern(text, names, part, asked)
-    name = kind_of(location)
+    rules = asked.choice.rules
+    name = kind_of(location, rules)
     kind = kinds().get(name or "")
     if kind is not None:
         if kind.joined:
             return _Given(kind, part, [text], [location])
         _check_request(kind, part, text, asked)
         return kind.open(replace(asked, name=location, locations=[location], part=part))
-    if name == "image" or present:
+    if name == "item" or present:
         if not is_url(location) and not present:
             raise SourceError(f"there is no file {location}", hint=_slashed(location))
-        if name != "image":
-            refuse_unknown(location, present=True)
+        if name != "item":
+            refuse_unknown(location, present=True, rules=rules)
         return location
     if is_url(location):
-        refuse_unknown(location, present=False)
+        refuse_unknown(location, present=False, rules=rules)
         return _open_folder(location, asked)
     raise SourceError(
         f"expected images, got {text}, which does not exist", hint=_slashed(text) or _HINT
@@ -309,7 +319,7 @@ def _open_pattern(
 ) -> Source | _Given | list[str]:
     folders: list[str] = []
     if is_url(text):
-        if len(names) == 1 and kind_of(names[0]) == "image":
+        if len(names) == 1 and kind_of(names[0], asked.choice.rules) == "item":
             _refuse_columns(text, asked)
             return open_url_pattern(names[0], asked.choice)
         found = [
@@ -330,11 +340,11 @@ def _open_pattern(
     if any(map(has_wildcard, names)):
         found = list(dict.fromkeys(found))
         natural_sort(found)
-    images = [name for name in found if kind_of(name) == "image"]
+    images = [name for name in found if kind_of(name, asked.choice.rules) == "item"]
     if images:
         _refuse_columns(text, asked)
         reasons = {"folder beside the images": len(folders)} if "**" not in text and folders else {}
-        others = left_out(name for name in found if kind_of(name) != "image")
+        others = left_out(set(found).difference(images))
         listing = Listing(others.endings, {**others.reasons, **reasons})
         return _open_images(images, list(map(fixed_part, names)), text, listing, asked.choice)
     containers = _without_tables(by_kind(found))
@@ -346,6 +356,7 @@ def _open_pattern(
         return _Given(kinds()[kind], part, [text], of_kind, beside)
     if folders and "**" not in text:
         return list(dict.fromkeys(folders))
+    refuse_others(asked.choice.rules, text, found)
     if found:
         told = sorted({str(kind_of(name) or "unknown") for name in found})
         raise SourceError(
@@ -376,7 +387,7 @@ def _open_images(
 
 def _open_folder(path: str, asked: Request) -> GivenFolder | _Given:
     """Open a folder of images, or else of containers of one kind."""
-    found = look_into(path)
+    found = look_into(path, asked.choice.rules)
     if isinstance(found, GivenFolder):
         _refuse_columns(path, asked)
         return found
@@ -398,6 +409,10 @@ def _open_containers(given: _Given, asked: Request) -> Source:
 
 def _check_request(kind: Kind, part: str, name: str, asked: Request) -> None:
     """Refuse what a kind of source does not have: parts, columns, folders."""
+    if asked.choice.rules.name not in kind.items:
+        raise OtherItemsError(
+            asked.choice.rules.name, kind.items[0], name, [f"{kind.name} files hold pixels"]
+        )
     if part and not kind.parts:
         raise SourceError(
             f"expected nothing behind :: for {kind.name} files, got {part!r}",

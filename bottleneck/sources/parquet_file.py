@@ -17,12 +17,12 @@ from bottleneck.errors import ImageError, SourceError
 from bottleneck.location import is_url
 from bottleneck.sources.columns import LABELS, find_columns
 from bottleneck.sources.random_access import Blob, BlobFile
-from bottleneck.sources.rules import begins_like_an_image
+from bottleneck.sources.rules import RULES, ItemRules, OtherItemsError
 from bottleneck.sources.shards import Request
 from bottleneck.status import RowStatus
 
-_IMAGES = ("image", "img", "jpg", "png")
-_NOT_IMAGES = frozenset({"md5", "sha1", "sha256", "hash", "phash", "embedding", "features"})
+_ITEMS = tuple(column for rules in RULES.values() for column in rules.columns)
+_NOT_ITEMS = frozenset({"md5", "sha1", "sha256", "hash", "phash", "embedding", "features"})
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,16 @@ def choose_columns(
             raise SourceError(f"{name} has no column {wanted!r}", hint=f"It has: {listed}")
     has_paths = bool(columns_of(schema, name, image, request).path)
     if not image and not request.choice.path_column:
-        found = _image_column({n: leaf for n, (leaf, _) in leaves.items()}, has_paths, first)
+        found = _item_column(
+            {n: leaf for n, (leaf, _) in leaves.items()}, has_paths, first, request.choice.rules
+        )
         if found is None:
             raise SourceError(
                 f"cannot tell which column of {name} holds the images: {listed}",
                 hint=f"Name it: {name}::{next(iter(leaves))}",
             )
         image = found
+        _refuse_other_column(image, name, request.choice.rules)
     if image and image not in leaves:
         raise SourceError(
             f"{name}: the column {image!r} holds no encoded images: {listed}",
@@ -128,7 +131,7 @@ def columns_of(schema: Any, name: str, image: str, request: Request) -> ParquetC
         f.name
         for f in schema
         if f.name != image
-        and (f.name not in leaves or (_is_binary(f.type) and f.name.lower() not in _IMAGES))
+        and (f.name not in leaves or (_is_binary(f.type) and f.name.lower() not in _ITEMS))
     ]
     choice, label = request.choice, request.part.partition(",")[2]
     if label and not choice.decides and not choice.label_column:
@@ -162,22 +165,29 @@ def _leaves(schema: Any) -> dict[str, tuple[str, str]]:
     return leaves
 
 
-def _image_column(
-    leaves: Mapping[str, str], has_paths: bool, first: Callable[[str], bytes]
+def _refuse_other_column(column: str, name: str, rules: ItemRules) -> None:
+    """Refuse a column that is called as those of items of another kind are."""
+    for other in RULES.values():
+        if other is not rules and column.strip().lower() in other.columns:
+            raise OtherItemsError(rules.name, other.name, name, [f"the column {column!r}"])
+
+
+def _item_column(
+    leaves: Mapping[str, str], has_paths: bool, first: Callable[[str], bytes], rules: ItemRules
 ) -> str | None:
     """Choose among columns of bytes: by name, or by what the first value begins with.
 
     Hashes, features and thumbnails are bytes too. Empty where the paths are meant, None where
     there is no telling.
     """
-    likely = [n for n in leaves if n.lower() not in (*LABELS, *_NOT_IMAGES)]
-    named = next((n for one in _IMAGES for n in likely if n.strip().lower() == one), None)
+    likely = [n for n in leaves if n.lower() not in (*LABELS, *_NOT_ITEMS)]
+    named = next((n for one in rules.columns for n in likely if n.strip().lower() == one), None)
     if named or not likely:
         return named or ""
     if len(likely) == 1 and not has_paths:
         return likely[0]
     structs = [n for n in likely if leaves[n] != n]
-    sure = structs or [n for n in likely if begins_like_an_image(first(leaves[n]))]
+    sure = structs or [n for n in likely if rules.begins(first(leaves[n]))]
     if len(sure) == 1:
         return sure[0]
     return None if sure or not has_paths else ""

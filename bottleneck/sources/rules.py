@@ -8,8 +8,10 @@ import math
 import numbers
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
+from typing import Literal
 
 import numpy as np
 
@@ -19,11 +21,11 @@ _IMAGES = (
     *("apng", "avif", "bmp", "dib", "gif", "heic", "heif", "j2k", "jfif", "jp2", "jpe"),
     *("jpeg", "jpg", "jpx", "pbm", "pgm", "png", "pnm", "ppm", "tga", "tif", "tiff", "webp"),
 )
-
-IMAGE_SUFFIXES = frozenset(f".{ending}" for ending in _IMAGES)
-"""Files with these endings (in any case) are taken for images when a folder is listed."""
-
-ENDINGS_HINT = f"Files are taken for images by their ending: {' '.join(sorted(IMAGE_SUFFIXES))}"
+_SOUNDS = (
+    *("aac", "aif", "aifc", "aiff", "au", "caf", "flac", "m4a", "mp3", "oga", "ogg", "opus"),
+    *("rf64", "snd", "w64", "wav", "wave", "wma"),
+)
+"""Those that cannot be decoded are among them: a row that says so is no loss in silence."""
 
 LABEL_SUFFIXES = (".cls", ".json", ".txt")
 """Files (in any case) that may name the class of the image of the same name, the first first."""
@@ -106,26 +108,137 @@ def is_hidden(path: str) -> bool:
     return any(is_hidden_name(part) for part in path.split("/") if part not in (".", ".."))
 
 
-def is_image_name(name: str) -> bool:
-    """Whether a file name ends like an image and is not hidden."""
-    return suffix(name) in IMAGE_SUFFIXES and not is_hidden_name(name)
-
-
-def is_image_key(path: str) -> bool:
-    """Whether a path relative to its source is an image's, and nothing in it hidden."""
-    return is_image_name(path.rpartition("/")[2]) and not is_hidden(path)
-
-
 _SIGNATURES = (
-    *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
     *(b"BM", b"\xff\x4f\xff\x51", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
 )
 """What most images begin with."""
 
+_SOUND_SIGNATURES = (
+    *(b"fLaC", b"OggS", b"ID3", b"RF64", b"riff", b".snd", b"caff"),
+    *(b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"\xff\xf1", b"\xff\xf9", b"0&\xb2u\x8ef\xcf\x11"),
+)
 
-def begins_like_an_image(start: bytes) -> bool:
-    """Whether some bytes are the first of a format that images have."""
-    return start.startswith(_SIGNATURES) or start[4:8] in (b"ftyp", b"jP  ")
+
+def _begins_like_an_image(start: bytes) -> bool:
+    if start[:4] == b"RIFF":
+        return start[8:12] != b"WAVE"
+    if start[4:8] == b"ftyp":
+        return start[8:11] != b"M4A"
+    return start.startswith(_SIGNATURES) or start[4:8] == b"jP  "
+
+
+def _begins_like_a_sound(start: bytes) -> bool:
+    if start[:4] in (b"RIFF", b"FORM"):
+        return start[8:12] in (b"WAVE", b"AIFF", b"AIFC")
+    return start.startswith(_SOUND_SIGNATURES) or start[4:11] == b"ftypM4A"
+
+
+@dataclass(frozen=True)
+class ItemRules:
+    """How the files of a kind of items are told from others.
+
+    Parameters
+    ----------
+    name : {"image", "sound"}
+        What messages call one.
+    suffixes : frozenset of str
+        Files with these endings (in any case) are taken for items when a folder is listed.
+    begins : callable
+        Whether some bytes are the first of a format that items have.
+    columns : tuple of str
+        How programs call the column of a table that holds the bytes of items, the first first.
+    """
+
+    name: Literal["image", "sound"]
+    suffixes: frozenset[str]
+    begins: Callable[[bytes], bool]
+    columns: tuple[str, ...]
+
+    @property
+    def hint(self) -> str:
+        """What to tell where there is none."""
+        endings = " ".join(sorted(self.suffixes))
+        return f"Files are taken for {self.name}s by their ending: {endings}"
+
+    def is_name(self, name: str) -> bool:
+        """Whether a file name ends like an item and is not hidden."""
+        return suffix(name) in self.suffixes and not is_hidden_name(name)
+
+    def is_key(self, path: str) -> bool:
+        """Whether a path relative to its source is an item's, and nothing in it hidden."""
+        return self.is_name(path.rpartition("/")[2]) and not is_hidden(path)
+
+
+IMAGES = ItemRules(
+    "image",
+    frozenset(f".{ending}" for ending in _IMAGES),
+    _begins_like_an_image,
+    ("image", "img", "jpg", "png"),
+)
+SOUNDS = ItemRules(
+    "sound",
+    frozenset(f".{ending}" for ending in _SOUNDS),
+    _begins_like_a_sound,
+    ("audio", "sound", "wav", "flac", "mp3", "ogg"),
+)
+
+RULES = {rules.name: rules for rules in (IMAGES, SOUNDS)}
+"""By the kind of items."""
+
+
+class OtherItemsError(ManifestError):
+    """There are items, but of another kind than the network takes.
+
+    Parameters
+    ----------
+    wanted, item : str
+        The kind that was looked for, and the one that there is.
+    where : str
+        The source.
+    names : sequence of str
+        Some of them, or what is known of them.
+    count : int, optional
+        How many there are.
+    """
+
+    def __init__(
+        self,
+        wanted: str,
+        item: Literal["image", "sound"],
+        where: str,
+        names: Sequence[str],
+        count: int | None = None,
+    ) -> None:
+        told = ", ".join(names[:3]) + (", ..." if len(names) > 3 or (count or 0) > 3 else "")
+        many = "" if count is None else f"{count} "
+        super().__init__(
+            f"expected {wanted}s in {where}, got {many}{item}s: {told}",
+            hint=f"They are for a backbone that takes {item}s.",
+        )
+        self.item = item
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuilt, (self.message, self.hint, self.item))
+
+
+def _rebuilt(message: str, hint: str | None, item: Literal["image", "sound"]) -> OtherItemsError:
+    error = OtherItemsError.__new__(OtherItemsError)
+    ManifestError.__init__(error, message, hint=hint)
+    error.item = item
+    return error
+
+
+def refuse_others(
+    wanted: ItemRules, where: str, names: Iterable[str], *, all_of_them: bool = True
+) -> None:
+    """Raise :class:`OtherItemsError` where some files are items of another kind."""
+    listed = list(names)
+    for rules in RULES.values():
+        found = [name for name in listed if rules is not wanted and rules.is_key(name)]
+        if found:
+            many = len(found) if all_of_them else None
+            raise OtherItemsError(wanted.name, rules.name, where, found, many)
 
 
 def label_of(value: object, where: str) -> str | None:

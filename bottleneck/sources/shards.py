@@ -15,10 +15,10 @@ from bottleneck.errors import ManifestError, SourceError
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.manifest import Manifest, natural_order
 from bottleneck.packed import PackedStrings
-from bottleneck.sources.base import Listing
+from bottleneck.sources.base import Listing, Tally
 from bottleneck.sources.layout import AS_FOUND, Choice, common_folder, find_layout, split_of_name
 from bottleneck.sources.random_access import Blob, listing, open_blob
-from bottleneck.sources.rules import CONTAINER_ENDINGS, ENDINGS_HINT
+from bottleneck.sources.rules import CONTAINER_ENDINGS, refuse_others
 
 _ASKED_AT_ONCE = 16
 
@@ -223,6 +223,7 @@ def archive_manifest(
     names: PackedStrings,
     labels: Iterable[str | None] | None,
     *,
+    tally: Tally,
     choice: Choice = AS_FOUND,
 ) -> Manifest:
     """Make the manifest of archives: keys are the members' paths behind their archive's name.
@@ -237,6 +238,8 @@ def archive_manifest(
         Paths of the images in their archives.
     labels : iterable of str or None, optional
         What members beside them say; without any, folders tell the class.
+    tally : Tally
+        What was left out.
     choice : Choice
         What names the class, whatever those say.
 
@@ -246,9 +249,10 @@ def archive_manifest(
         When there is no image, or two of one archive have the same path.
     """
     if not len(names):
+        refuse_others(choice.rules, name, tally.first.values(), all_of_them=False)
         raise ManifestError(
-            f"expected images in {name}, found none",
-            hint=ENDINGS_HINT,
+            f"expected {choice.rules.name}s in {name}, found none",
+            hint=choice.rules.hint,
         )
     layout = find_layout(names, name, choice)
 

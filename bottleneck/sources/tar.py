@@ -15,7 +15,7 @@ from bottleneck.packed import PackedBuilder
 from bottleneck.sources.base import Listing, Tally
 from bottleneck.sources.layout import AS_FOUND, Choice
 from bottleneck.sources.random_access import Window, listing
-from bottleneck.sources.rules import LABEL_SUFFIXES, is_hidden, is_image_key, label_of, suffix
+from bottleneck.sources.rules import IMAGES, LABEL_SUFFIXES, ItemRules, is_hidden, label_of, suffix
 from bottleneck.sources.shards import Shard, Sharded, archive_manifest, sort_members, sorted_rows
 from bottleneck.sources.tar_members import Member, read_members
 from bottleneck.status import RowStatus
@@ -107,7 +107,7 @@ def open_tar(name: str, shards: Sequence[Shard], choice: Choice = AS_FOUND) -> T
     ManifestError
         When there is no image, or a name appears twice.
     """
-    index = _MemberIndex()
+    index = _MemberIndex(choice.rules)
     counts = []
     for shard in shards:
         before = len(index.names)
@@ -122,7 +122,9 @@ def open_tar(name: str, shards: Sequence[Shard], choice: Choice = AS_FOUND) -> T
         labels = map(index.by_code().__getitem__, codes if order is None else codes[order])
     if order is not None:
         offsets, sizes = offsets[order], sizes[order]
-    manifest = archive_manifest(name, shards, counts, names, labels, choice=choice)
+    manifest = archive_manifest(
+        name, shards, counts, names, labels, tally=index.tally, choice=choice
+    )
     return TarSource(
         name,
         manifest,
@@ -139,6 +141,7 @@ def open_tar(name: str, shards: Sequence[Shard], choice: Choice = AS_FOUND) -> T
 class _MemberIndex:
     """Columns that grow by a row per image: some 40 bytes beside the name."""
 
+    rules: ItemRules = IMAGES
     names: PackedBuilder = field(default_factory=PackedBuilder)
     offsets: "array[int]" = field(default_factory=lambda: array("Q"))
     sizes: "array[int]" = field(default_factory=lambda: array("Q"))
@@ -231,7 +234,7 @@ class _MemberIndex:
             if is_hidden(member.name):
                 self.tally.leave_out(member.name)
                 continue
-            if is_image_key(member.name) and member.kind != "folder":
+            if self.rules.is_key(member.name) and member.kind != "folder":
                 images.append(member)
                 continue
             stem, ending = _stem(member.name), suffix(member.name)

@@ -19,7 +19,7 @@ from bottleneck.sources.folder import (
 )
 from bottleneck.sources.layout import AS_FOUND, Choice, common_folder, find_layout
 from bottleneck.sources.remote import describe, fetch, filesystem, find, stamp_of
-from bottleneck.sources.rules import ENDINGS_HINT, is_hidden, is_image_key
+from bottleneck.sources.rules import IMAGES, ItemRules, is_hidden
 
 _ASKED_AT_ONCE = 16
 
@@ -144,7 +144,9 @@ def labels_in_paths(paths: Sequence[str], name: str, choice: Choice) -> Iterator
     return map(find_layout(inside, name, choice).label, inside)
 
 
-def list_images(url: str, pattern: bool = False) -> tuple[list[str], Listing]:
+def list_images(
+    url: str, rules: ItemRules = IMAGES, pattern: bool = False
+) -> tuple[list[str], Listing]:
     """List the images below a URL, or those that match a pattern, as folders are listed.
 
     Returns
@@ -162,19 +164,19 @@ def list_images(url: str, pattern: bool = False) -> tuple[list[str], Listing]:
         When there is no image.
     """
     names = _list_names(url, pattern)
-    keys = [key for key in names if is_image_key(key)]
+    keys = [key for key in names if rules.is_key(key)]
     if not keys:
         raise NoImagesError(
-            f"expected images at {url}, found none",
-            hint=ENDINGS_HINT,
+            f"expected {rules.name}s at {url}, found none",
+            hint=rules.hint,
         )
     natural_sort(keys)
-    return keys, left_out(key for key in names if not is_image_key(key))
+    return keys, left_out(key for key in names if not rules.is_key(key))
 
 
 def open_url_pattern(url: str, choice: Choice = AS_FOUND) -> UrlSource:
     """List the images that match a pattern with a URL; raises what :func:`list_images` does."""
-    keys, listing = list_images(url, pattern=True)
+    keys, listing = list_images(url, choice.rules, pattern=True)
     base = fixed_part(url)
     return UrlSource(base, base, label_by_folder(keys, url, base, choice), (url, True), listing)
 

@@ -21,7 +21,6 @@ from bottleneck.packed import PackedBuilder
 from bottleneck.sources.base import Listing, Tally
 from bottleneck.sources.layout import AS_FOUND, Choice
 from bottleneck.sources.random_access import Blob, Window, listing
-from bottleneck.sources.rules import is_image_key
 from bottleneck.sources.shards import Shard, Sharded, archive_manifest, sort_members, sorted_rows
 from bottleneck.status import RowStatus
 
@@ -372,7 +371,7 @@ def open_zip(name: str, shards: Sequence[Shard], choice: Choice = AS_FOUND) -> Z
             for entry in read_directory(shard.blob):
                 if entry.kind == "folder":
                     continue
-                if is_image_key(entry.name):
+                if choice.rules.is_key(entry.name):
                     _refuse_encrypted(entry, shard)
                     if entry.kind != "file":
                         odd[len(names)] = f"a {entry.kind}"
@@ -384,7 +383,9 @@ def open_zip(name: str, shards: Sequence[Shard], choice: Choice = AS_FOUND) -> Z
         counts.append(count)
     sorted_names, order = sort_members(names.finish(), counts)
     entries = np.frombuffer(rows, ENTRY)
-    manifest = archive_manifest(name, shards, counts, sorted_names, None, choice=choice)
+    manifest = archive_manifest(
+        name, shards, counts, sorted_names, None, tally=tally, choice=choice
+    )
     places = entries if order is None else entries[order]
     return ZipSource(
         name,

@@ -7,8 +7,9 @@ import pytest
 import soundfile
 from sounds import WRITTEN, chord, written
 
-from bottleneck.audio import MAX_SECONDS, begins_like_a_sound, decoder_name, mono
+from bottleneck.audio import MAX_SECONDS, decoder_name, mono
 from bottleneck.errors import SoundError
+from bottleneck.sources.rules import IMAGES, SOUNDS
 from bottleneck.status import RowStatus
 
 LOSSLESS = ("wav", "flac", "aiff", "au", "w64", "rf64")
@@ -92,10 +93,13 @@ def test_odd_rates_and_channels():
 
 def test_first_bytes_tell_a_sound():
     for ending in WRITTEN:
-        assert begins_like_a_sound(written(chord(0, 0.2, 48_000), 48_000, ending)[:64]), ending
-    assert begins_like_a_sound(b"\0\0\0\x20ftypM4A ")
-    assert not begins_like_a_sound(b"\x89PNG\r\n\x1a\n")
-    assert not begins_like_a_sound(b"RIFF\0\0\0\0WEBP")
+        assert SOUNDS.begins(written(chord(0, 0.2, 48_000), 48_000, ending)[:64]), ending
+    assert SOUNDS.begins(b"\0\0\0\x20ftypM4A ")
+    assert not SOUNDS.begins(b"\x89PNG\r\n\x1a\n")
+    assert not SOUNDS.begins(b"RIFF\0\0\0\0WEBP")
+    assert IMAGES.begins(b"RIFF\0\0\0\0WEBP")
+    assert not IMAGES.begins(written(chord(0, 0.2))[:64])
+    assert not IMAGES.begins(b"\0\0\0\x20ftypM4A ")
 
 
 def test_the_decoder_names_itself_with_versions():

@@ -301,7 +301,7 @@ def main():
         weights = None if provider == "hf" else "none"
         network = backbones.load(f"{provider}:{given}", weights=weights)
         awaken(network.model.module)
-        geometry = network.spec.geometry(network.size)
+        geometry = network.spec.input(network.size)
         if f"{provider}:{name}" in UNROUNDED:
             with torch.inference_mode():
                 pixels, _ = ITSELF[provider](network, name, files)

@@ -302,6 +302,7 @@ def test_backbones_lists_the_catalogue(cli):
     rows = {row["name"]: row for row in cli("backbones", "--json").json}
     assert rows["resnet50"] | {"weights": ""} == {
         "name": "resnet50",
+        "takes": "image",
         "input_size": 224,
         "dim": 2048,
         "params": 23587712,
@@ -311,6 +312,8 @@ def test_backbones_lists_the_catalogue(cli):
         "license": None,
     }
     assert rows["efficientnet_lite0"]["weights"] == "bundled"
+    crnn = rows["music_tagger_crnn"]
+    assert (crnn["takes"], crnn["input_size"], crnn["dim"]) == ("sound", [96, 1366], 32)
     assert [row["name"] for row in cli("backbones", "MobileNetV2", "--json").json] == [
         "mobilenet_v2"
     ]
@@ -329,7 +332,9 @@ def test_backbones_are_searched_and_filtered(cli):
     lite = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
     assert names("--provider", "lite") == lite
     assert names("--license", "apache") == lite
-    assert names("--max-params", "1.6M") == ["mobilenet_v3_small"]
+    assert names("--max-params", "1.6M") == [
+        *("mobilenet_v3_small", "music_tagger_crnn", "musicnn_vgg")
+    ]
     assert names("mobilenet", "--max-params", "2257984") == [
         *("mobilenet_v2", "mobilenet_v3_small", "slim_mobilenet_v2")
     ]

@@ -10,6 +10,7 @@ from bottleneck.comparison.leaderboard import cost_of
 from bottleneck.extraction import fill_stores
 from bottleneck.extraction.plan import MaxFailed
 from bottleneck.extraction.result import log_run
+from bottleneck.images import Geometry
 from bottleneck.options import ExtractOptions
 from bottleneck.progress import Silent
 from bottleneck.runtimes.step import CompiledStep, Parts
@@ -93,7 +94,7 @@ def sleeping(milliseconds):
         version="1",
         device="cpu",
         dims={"mean": 3, "spread": 3},
-        size=16,
+        given=Geometry(16),
         in_flight=2,
         busy=lambda: parts.busy_seconds,
     )

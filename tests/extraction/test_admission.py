@@ -9,8 +9,10 @@ import pytest
 from bottleneck import backbones, runtimes
 from bottleneck.backbones import DeclaredInput, OutputSpec
 from bottleneck.errors import BackboneError
-from bottleneck.extraction.admission import admit, pictures
+from bottleneck.extraction.admission import admit
 from bottleneck.extraction.run import build_embedder
+from bottleneck.images import Geometry
+from bottleneck.items import KINDS
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +93,7 @@ def test_one_that_depends_on_the_order_is_refused(tmp_path):
 
 
 def test_pictures_are_always_the_same_and_differ():
-    first, second = pictures((40, 64)), pictures((40, 64))
+    first, second = (KINDS["image"].trial(Geometry((40, 64))) for _ in range(2))
     assert first.shape == (8, 40, 64, 3)
     assert first.dtype == np.uint8
     np.testing.assert_array_equal(first, second)

@@ -9,6 +9,7 @@ from fakes import MeanBackbone, fake_embedder
 
 from bottleneck.extraction import fill_stores
 from bottleneck.extraction.plan import MaxFailed
+from bottleneck.images import Geometry
 from bottleneck.progress import Silent
 from bottleneck.runtimes.step import CompiledStep, Parts
 from bottleneck.sources import open_source
@@ -30,7 +31,7 @@ def sleeping(milliseconds):
         version="1",
         device="cpu",
         dims={"mean": 3, "spread": 3},
-        size=16,
+        given=Geometry(16),
         in_flight=2,
         busy=lambda: parts.busy_seconds,
     )

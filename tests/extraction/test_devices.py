@@ -18,6 +18,7 @@ from bottleneck.errors import (
 from bottleneck.extraction.device_processes import DeviceProcesses
 from bottleneck.extraction.device_worker import SharedBlock
 from bottleneck.extraction.embedder import NetworkOrder, on_devices
+from bottleneck.images import Geometry
 from bottleneck.runtimes import Overlapping
 from bottleneck.store import FeatureStore
 
@@ -30,7 +31,7 @@ class Order:
     size: int = 16
 
     def __call__(self):
-        return self.kind(), self.size, {"pid": os.getpid()}
+        return self.kind(), Geometry(self.size), {"pid": os.getpid()}
 
 
 class Small(MeanBackbone):
@@ -181,7 +182,7 @@ def test_a_process_that_ends_is_told_by_its_device(processes, photos, run):
 
 
 def test_blocks_are_whole_pages_that_do_not_overlap():
-    block = SharedBlock(0, room=3, size=5, dims=[7, 2])
+    block = SharedBlock(0, room=3, given=Geometry(5), dims=[7, 2])
     assert block.n_bytes % os.sysconf("SC_PAGESIZE") == 0
     assert block.n_bytes >= 3 * 5 * 5 * 3 + 4 * 3 * 9
 

@@ -7,6 +7,7 @@ from fakes import MeanBackbone
 
 from bottleneck.errors import DeviceMemoryError
 from bottleneck.extraction.forward import Forward, best_batch_size, lagging, pass_seconds
+from bottleneck.images import Geometry
 from bottleneck.runtimes import Pending
 
 
@@ -134,7 +135,7 @@ def timed(monkeypatch, seconds, device="cpu"):
 
     monkeypatch.setattr("bottleneck.extraction.forward.pass_seconds", took)
     notes = []
-    return best_batch_size(MeanBackbone(device=device), 4, notes.append), notes
+    return best_batch_size(MeanBackbone(device=device), Geometry(4), notes.append), notes
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_each_file_is_what_a_run_of_its_own_gives(photos, fill, worker_kind):
 
 
 def test_every_image_is_read_and_decoded_once(photos, fill, monkeypatch):
-    from bottleneck.decode import fill as module
+    from bottleneck import images
 
     calls = []
 
@@ -73,7 +73,7 @@ def test_every_image_is_read_and_decoded_once(photos, fill, monkeypatch):
         calls.append(sorted(drawing.geometry.size for drawing in drawings))
         return decode_all(data, drawings)
 
-    monkeypatch.setattr(module, "decode_all", counting)
+    monkeypatch.setattr(images, "decode_all", counting)
     fill(photos, three())
     assert calls == [[16, 24]] * 12
 

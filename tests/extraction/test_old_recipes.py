@@ -27,4 +27,4 @@ def test_it_is_rebuilt(rule):
     recipe = Recipe(**RECIPES[rule]["recipe"])
     embedder = rebuild_embedder(recipe, owner="the old file")
     assert embedder.recipe.identity_sha256 == RECIPES[rule]["identity_sha256"]
-    assert embedder.geometry.resize == rule
+    assert embedder.input.resize == rule

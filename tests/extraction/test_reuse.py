@@ -131,7 +131,7 @@ def test_images_that_are_taken_over_are_read_but_not_decoded(photos, run, tmp_pa
     def decoding(*arguments):
         raise AssertionError("decoded")
 
-    monkeypatch.setattr("bottleneck.decode.fill.decode_all", decoding)
+    monkeypatch.setattr("bottleneck.images.decode_all", decoding)
     result = run(photos, tmp_path / "new.h5", reuse=[old])
     assert (result.ok, result.reused) == (12, 12)
     np.testing.assert_array_equal(FeatureStore.open(result.output).digests, old.digests)

@@ -7,6 +7,7 @@ import pytest
 
 from bottleneck.errors import DeviceMemoryError
 from bottleneck.extraction.forward import Forward, lagging
+from bottleneck.images import Geometry
 from bottleneck.runtimes.protocol import Pending
 from bottleneck.runtimes.step import CompiledStep, Parts
 
@@ -82,7 +83,7 @@ def wrong_rows(seed, when, way, kind=CompiledStep, flights=(2, 3)):
         version="1",
         device="gpu:0",
         dims={"mean": 3},
-        size=2,
+        given=Geometry(2),
         in_flight=int(generator.choice(flights)),
         pad=bool(generator.integers(2)),
         out_of_memory=lambda error: "RESOURCE_EXHAUSTED" in str(error),
@@ -125,7 +126,7 @@ def test_one_image_that_does_not_fit_is_an_error():
         version="1",
         device="gpu:0",
         dims={"mean": 3},
-        size=2,
+        given=Geometry(2),
         in_flight=2,
         pad=True,
         out_of_memory=lambda error: "RESOURCE_EXHAUSTED" in str(error),

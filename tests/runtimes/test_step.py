@@ -7,13 +7,14 @@ import pytest
 
 from bottleneck.errors import DeviceMemoryError
 from bottleneck.extraction.forward import Forward, best_batch_size
+from bottleneck.images import Geometry
 from bottleneck.runtimes import Overlapping
 from bottleneck.runtimes.step import CompiledStep, out_of_memory
 
 
 def step(compute, **options):
     settings = {"runtime": "fake", "version": "1", "device": "gpu:0", "dims": {"mean": 3}}
-    return CompiledStep(compute, **{**settings, "size": 4, "pad": True, **options})
+    return CompiledStep(compute, **{**settings, "given": Geometry(4), "pad": True, **options})
 
 
 def pixels(count):
@@ -46,7 +47,7 @@ def test_shapes_that_were_tried_are_forgotten():
         return [batch.mean((1, 2))]
 
     function = step(compute, forget=lambda: forgotten.append(True))
-    best_batch_size(function, 4)
+    best_batch_size(function, Geometry(4))
     assert forgotten == [True]
     tried = max(shapes)
     function(pixels(3))

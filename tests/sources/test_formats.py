@@ -243,7 +243,7 @@ def test_every_kind_has_its_line_in_the_documentation():
     given = [line.split("`bottleneck extract ")[1].split(" -o ")[0] for line in lines]
     words = [word.strip("'").partition("::")[0] for text in given for word in text.split()]
     named = {kind_of(expand_braces(word)[0]) for word in words}
-    assert named >= {*CONTAINERS, "image", "CSV"} - {"IDX"}  # whose line is a folder
+    assert named >= {*CONTAINERS, "item", "CSV"} - {"IDX"}  # whose line is a folder
 
 
 def test_a_folder_whose_splits_are_unclear_is_not_taken_for_something_else(tmp_path, samples):

@@ -6,7 +6,7 @@ import pytest
 from bottleneck.errors import ManifestError
 from bottleneck.manifest import split_code
 from bottleneck.sources.layout import find_layout
-from bottleneck.sources.rules import is_hidden, is_image_name, label_of
+from bottleneck.sources.rules import IMAGES, SOUNDS, is_hidden, label_of
 
 NO_LABELS = [
     *(None, "", "  ", "nan", "NaN", "null", "<NA>", "-1", "-1.0", " -7 ", b"", b"-1"),
@@ -80,8 +80,10 @@ def test_hidden_names():
         assert is_hidden(path), path
     for path in ("a.png", "./a/1.png", "../a/1.png", "a.b/c..png", "thumbs/1.png"):
         assert not is_hidden(path), path
-    assert is_image_name("A.JPeG")
-    assert not is_image_name("._a.jpg")
+    assert IMAGES.is_name("A.JPeG")
+    assert SOUNDS.is_name("A.FLaC")
+    assert not SOUNDS.is_name("A.JPeG")
+    assert not IMAGES.is_name("._a.jpg")
 
 
 def test_names_of_splits():
