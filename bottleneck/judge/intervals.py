@@ -99,16 +99,6 @@ def drawn_means(
     )
 
 
-def percentile_interval(draws: NDArray[np.float64]) -> tuple[float, float] | None:
-    """Return the interval that holds the middle :data:`LEVEL` of the draws; None of none."""
-    known = draws[~np.isnan(draws)]
-    if not len(known):
-        return None
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(known, [tail, 100 - tail])
-    return float(low), float(high)
-
-
 Interval = tuple[float, float]
 
 
@@ -168,8 +158,9 @@ def class_intervals(
         found["top_5_accuracy"] = share_interval(rows.in_top_5, units)
     found |= _means_over_classes(rows, n_classes, units)
     if rows.log_losses is not None and n_units >= FEWEST_UNITS:
-        draws = drawn_means(rows.log_losses[:, None], groups, seed=seed)
-        if (interval := percentile_interval(draws)) is not None:
+        draws = drawn_means(rows.log_losses[:, None], groups, seed=seed)[:, 0]
+        loss = float(rows.log_losses.mean())
+        if (interval := positive_interval(loss, draws, units)) is not None:
             found["log_loss"] = interval
     return found
 
@@ -190,7 +181,7 @@ def share_interval(holds: NDArray[np.bool_], units: NDArray[np.int64]) -> Interv
     units : ndarray of int, shape (n,)
         What is independent, from 0 on: :func:`~bottleneck.judge.intervals.units_of`.
     """
-    return _wilson(float(np.mean(holds)), len(holds) / _design_effect(holds, units), units)
+    return wilson_interval(float(np.mean(holds)), len(holds) / _design_effect(holds, units), units)
 
 
 def _design_effect(holds: NDArray[np.bool_], units: NDArray[np.int64]) -> float:
@@ -204,6 +195,41 @@ def _design_effect(holds: NDArray[np.bool_], units: NDArray[np.int64]) -> float:
     found = max(1.0, variance / (share * (1 - share) / n))
     # Half a group more, as alike as can be: of few groups, the one that differs may be unseen.
     return (found * n_units + 0.5 * n / n_units) / (n_units + 0.5)
+
+
+def positive_interval(
+    value: float, draws: NDArray[np.float64], units: NDArray[np.int64]
+) -> Interval | None:
+    """Give an interval of a mean error or loss: Student's, of its logarithm.
+
+    The spread of the logarithms is that of the draws. Errors are skewed and above zero, so that
+    percentiles of draws cover too little where rows or groups are few.
+
+    Parameters
+    ----------
+    value : float
+        What was found on the rows themselves.
+    draws : ndarray of float64, shape (resamples,)
+        The same on rows drawn again; NaN where it was not defined.
+    units : ndarray of int64, shape (rows,)
+        What is independent, from 0 on.
+
+    Returns
+    -------
+    (low, high) or None
+        None where nothing is off, or only one thing is independent: that says nothing of what
+        errors there may be.
+    """
+    from scipy.special import stdtrit
+
+    n_units = int(units.max()) + 1
+    above = draws[draws > 0]
+    if not value > 0 or n_units < 2 or not len(above):
+        return None
+    spread = float(np.log(above).std()) * np.sqrt(n_units / (n_units - 1))
+    factor = float(np.exp(stdtrit(n_units - 1, 1 - (1 - LEVEL) / 2) * spread))
+    # Where some draws have no error at all, no error is possible.
+    return (0.0 if (draws == 0).any() else value / factor), value * factor
 
 
 def _means_over_classes(
@@ -240,7 +266,7 @@ def _means_over_classes(
         variance = max(_variance_of_sum(linear / count, units), least)
         middle = float(shrunk.sum()) / count
         worth = middle * (1 - middle) / variance
-        found[name] = _wilson(float(np.nanmean(scores)), worth, units)
+        found[name] = wilson_interval(float(np.nanmean(scores)), worth, units)
     return found
 
 
@@ -250,7 +276,18 @@ def _variance_of_sum(parts: NDArray[np.float64], units: NDArray[np.int64]) -> fl
     return float(np.sum((sums - sums.mean()) ** 2)) * len(sums) / max(len(sums) - 1, 1)
 
 
-def _wilson(share: float, n: float, units: NDArray[np.int64]) -> Interval:
+def wilson_interval(share: float, n: float, units: NDArray[np.int64]) -> Interval:
+    """Give Wilson's interval of a share that is worth so many rows; Student's if they are grouped.
+
+    Parameters
+    ----------
+    share : float
+        From 0 to 1.
+    n : float
+        Rows it is worth.
+    units : ndarray of int64, shape (rows,)
+        What is independent, from 0 on.
+    """
     from scipy.special import ndtri, stdtrit
 
     level, n_units = 1 - (1 - LEVEL) / 2, int(units.max()) + 1

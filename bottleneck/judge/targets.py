@@ -19,9 +19,11 @@ from bottleneck.judge.intervals import (
     FEWEST_UNITS,
     RESAMPLES,
     Groups,
+    Interval,
     drawn_counts,
-    percentile_interval,
+    positive_interval,
     units_of,
+    wilson_interval,
 )
 
 _WORK = 200_000_000
@@ -30,11 +32,18 @@ _WORK = 200_000_000
 _FEWEST = 100
 """Draws in any case."""
 
+_FEWEST_HOLDING = 5
+"""Independent rows per label in which it holds, below which means over labels have no interval:
+an average precision of so few is too high or too low by itself."""
+
 _Score: TypeAlias = Callable[[NDArray[np.float64]], list[float]]
 """From weights of the rows to some scores."""
 
-_Judged: TypeAlias = tuple[dict[str, Any], tuple[str, ...], _Score]
-"""What was found, and the names of the scores that intervals are of."""
+_Ends: TypeAlias = Callable[[NDArray[np.float64], NDArray[np.int64]], dict[str, Interval | None]]
+"""From draws of those scores (draws, scores), and what is independent, to their intervals."""
+
+_Judged: TypeAlias = tuple[dict[str, Any], tuple[str, ...], _Score, _Ends]
+"""What was found, the names of the scores that intervals are of, and how they come about."""
 
 
 def judge_targets(
@@ -89,9 +98,9 @@ def judge_targets(
         judged = _labels(head, truth.astype(np.uint8), head.scores(X))
     else:
         raise HeadError(f"expected labels of 0 and 1 for {', '.join(head.classes)}")
-    found, names, score = judged
+    found, names, score, ends = judged
     if intervals:
-        found["intervals"] = _intervals(truth.shape, groups, names, score)
+        found["intervals"] = _intervals(truth.shape, groups, names, score, ends)
     return found
 
 
@@ -104,7 +113,7 @@ def _numbers(head: Head, truth: NDArray[np.float64], predicted: NDArray[np.float
 
     explained = r2_of_each(truth, predicted)
     known = explained[~np.isnan(explained)]
-    found = {
+    found: dict[str, Any] = {
         "rows": len(truth),
         "r2": float(known.mean()) if len(known) else None,
         "mae": float(np.abs(error).mean()),
@@ -118,7 +127,16 @@ def _numbers(head: Head, truth: NDArray[np.float64], predicted: NDArray[np.float
             for i, name in enumerate(head.classes)
         ],
     }
-    return found, ("r2", "mae"), score
+
+    def ends(draws: NDArray[np.float64], units: NDArray[np.int64]) -> dict[str, Interval | None]:
+        mae = positive_interval(found["mae"], draws[:, 1], units)
+        if found["r2"] is None:
+            return {"r2": None, "mae": mae}
+        # What is not explained is a mean of squares over another, and above zero as they are.
+        left = positive_interval(1 - found["r2"], 1 - draws[:, 0], units)
+        return {"r2": None if left is None else (1 - left[1], 1 - left[0]), "mae": mae}
+
+    return found, ("r2", "mae"), score, ends
 
 
 def _labels(head: Head, truth: NDArray[np.uint8], scores: NDArray[np.float64]) -> _Judged:
@@ -143,7 +161,7 @@ def _labels(head: Head, truth: NDArray[np.uint8], scores: NDArray[np.float64]) -
     # log(1 + exp(-t z)), without overflow
     signed = np.where(holds, scores, -scores)
     losses = np.log1p(np.exp(-np.abs(signed))) + np.maximum(-signed, 0)
-    found = {
+    found: dict[str, Any] = {
         "rows": len(truth),
         "mean_average_precision": _defined(mean),
         "micro_f1": _ratio(2 * right.sum(), called.sum() + support.sum()),
@@ -162,27 +180,76 @@ def _labels(head: Head, truth: NDArray[np.uint8], scores: NDArray[np.float64]) -
             for i, name in enumerate(head.classes)
         ],
     }
-    return found, ("mean_average_precision", "micro_f1", "macro_f1"), score
+
+    def ends(draws: NDArray[np.float64], units: NDArray[np.int64]) -> dict[str, Interval | None]:
+        def worth(where: NDArray[np.bool_]) -> NDArray[np.int64]:
+            return np.array([len(np.unique(units[column])) for column in where.T])
+
+        held, told = worth(holds), worth(holds) + worth(predicted)
+        each = np.array([line["average_precision"] or np.nan for line in found["per_target"]])
+        enough = held[held > 0].sum() >= _FEWEST_HOLDING * (held > 0).sum() > 0
+        micro = np.array([np.nan if found["micro_f1"] is None else found["micro_f1"]])
+        macro = np.array([np.nan if value is None else value for value in f1])
+        return {
+            "mean_average_precision": _of_mean(each, held, draws[:, 0], units) if enough else None,
+            "micro_f1": _of_mean(micro, told.sum(keepdims=True), draws[:, 1], units),
+            "macro_f1": _of_mean(macro, told, draws[:, 2], units) if enough else None,
+        }
+
+    return found, ("mean_average_precision", "micro_f1", "macro_f1"), score, ends
+
+
+def _of_mean(
+    shares: NDArray[np.float64],
+    worth: NDArray[np.int64],
+    draws: NDArray[np.float64],
+    units: NDArray[np.int64],
+) -> Interval | None:
+    """Give Wilson's interval of a mean of shares, by the variance of its draws.
+
+    That is at least the variance of shares with one row wrong: where nothing is wrong in few
+    rows, draws of them have no spread.
+
+    Parameters
+    ----------
+    shares : ndarray of float64, shape (labels,)
+        NaN where there is none.
+    worth : ndarray of int64, shape (labels,)
+        Independent rows behind each.
+    draws : ndarray of float64, shape (resamples,)
+        The mean on rows drawn again.
+    """
+    known, n_units = ~np.isnan(shares), int(units.max()) + 1
+    drawn = draws[~np.isnan(draws)]
+    if not known.any() or not len(drawn):
+        return None
+    n = worth[known]
+    shrunk = (shares[known] * n + 1) / (n + 2)
+    least = float(np.sum((n + 1) / (n * (n + 2) ** 2))) / len(n) ** 2
+    variance = max(float(drawn.var()) * n_units / (n_units - 1), least)
+    middle = float(shrunk.mean())
+    return wilson_interval(float(shares[known].mean()), middle * (1 - middle) / variance, units)
 
 
 def _intervals(
-    shape: tuple[int, ...], groups: Groups | None, names: Sequence[str], score: _Score
+    shape: tuple[int, ...],
+    groups: Groups | None,
+    names: Sequence[str],
+    score: _Score,
+    ends: _Ends,
 ) -> dict[str, list[float] | None]:
-    """Give percentile intervals of scores; fewer draws where rows times targets are many.
+    """Draw rows again for intervals of scores: less often where rows times targets are many.
 
     None where so few rows or groups are independent that draws say nothing.
     """
     n, targets = shape
-    if units_of(n, groups).max() + 1 < FEWEST_UNITS:
+    units = units_of(n, groups)
+    if units.max() + 1 < FEWEST_UNITS:
         return dict.fromkeys(names)
     resamples = int(np.clip(_WORK // (n * targets), _FEWEST, RESAMPLES))
     blocks = drawn_counts(n, groups, resamples=resamples)
-    scores = np.array([score(weights) for counts in blocks for weights in counts])
-    found: dict[str, list[float] | None] = {}
-    for name, column in zip(names, scores.T, strict=True):
-        ends = percentile_interval(column)
-        found[name] = None if ends is None else list(ends)
-    return found
+    found = ends(np.array([score(weights) for counts in blocks for weights in counts]), units)
+    return {name: None if one is None else list(one) for name, one in found.items()}
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bottleneck.judge.intervals import drawn_counts, drawn_means, percentile_interval, units_of
+from bottleneck.judge.intervals import drawn_counts, drawn_means, positive_interval, units_of
 
 
 def test_draws_are_rows_drawn_with_replacement():
@@ -14,14 +14,26 @@ def test_draws_are_rows_drawn_with_replacement():
     np.testing.assert_allclose(found, [values[chosen].mean(axis=0) for chosen in rows])
 
 
-def test_percentile_intervals_are_scipys():
+def test_the_interval_of_a_mean_loss_is_students_of_its_logarithm():
+    """For a mean, the spread of its logarithm is known: deviation / mean / root of n."""
     values = np.random.default_rng(0).exponential(0.5, 300)
-    theirs = stats.bootstrap(
-        (values,), np.mean, n_resamples=4000, method="percentile", rng=2
-    ).confidence_interval
-    ours = percentile_interval(drawn_means(values[:, None], resamples=4000, seed=1))
-    assert ours == pytest.approx(tuple(theirs), abs=0.06 * (theirs.high - theirs.low))
-    assert percentile_interval(np.array([np.nan])) is None
+    units = np.arange(300)
+    draws = drawn_means(values[:, None], resamples=4000, seed=1)[:, 0]
+    low, high = positive_interval(values.mean(), draws, units)
+    spread = values.std(ddof=1) / values.mean() / 300**0.5
+    expected = np.exp(stats.t.interval(0.95, 299, loc=np.log(values.mean()), scale=spread))
+    assert (low, high) == pytest.approx(tuple(expected), abs=0.06 * (expected[1] - expected[0]))
+    # Few rows: wider, as Student has it.
+    few = positive_interval(values.mean(), draws, np.arange(5))
+    assert few[0] < low < high < few[1]
+
+
+def test_no_errors_tell_nothing_of_how_large_they_may_be():
+    units = np.arange(20)
+    assert positive_interval(0.0, np.zeros(50), units) is None
+    low, high = positive_interval(0.1, np.array([0.0, 0.1, 0.2]), units)
+    assert low == 0
+    assert high > 0.2
 
 
 def test_groups_are_drawn_whole():
