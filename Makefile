@@ -41,9 +41,11 @@ test: check tools ## Lint, types and tests
 test-all: check tools ## The same with the heavy tests
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-test-torch: $(READY) ## The tests of runtimes with PyTorch too, whose wheel is large
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group torch
-	$(BIN)/python -m pytest tests/runtimes
+# Where pip would bring CUDA with PyTorch, the set-up says so, and nothing is run.
+test-torch: $(READY) ## Tests with PyTorch: its runtime, and networks of timm, transformers, torchvision, OpenCLIP
+	@$(BIN)/python tests/torch_setup.py; found=$$?; \
+	if test $$found -eq 3; then exit 0; elif test $$found -ne 0; then exit $$found; fi; \
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m 'not heavy' -k torch tests/runtimes tests/backbones
 
 faults: $(READY) tools ## The fault campaign in full: kills, losses of power, full and broken disks (long)
 	PYTHONPATH=tests $(BIN)/python -m faults.campaign --long
