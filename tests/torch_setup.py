@@ -46,8 +46,8 @@ def main() -> int:
     if cuda:
         print(
             "tests with PyTorch skipped: this package index has it with CUDA only "
-            f"({len(cuda)} more packages: {', '.join(cuda[:3])}, ...). Install a PyTorch of the CPU "
-            "into the environment first, then they run."
+            f"({len(cuda)} more packages: {', '.join(cuda[:3])}, ...). Install a PyTorch of the "
+            "CPU into the environment first, then they run."
         )
         return SKIPPED
     if names:

@@ -19,7 +19,7 @@ from bottleneck.backbones.network import (
     Vector,
     WeightsInfo,
 )
-from bottleneck.errors import RuntimeUnavailableError, WeightsError
+from bottleneck.errors import BackboneError, RuntimeUnavailableError, WeightsError
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.images import Halves, ImageSize, Interpolation, ResizeRule, image_shape
 
@@ -227,12 +227,26 @@ def network_of(
     last4: str | None = None,
     licence: str | None = None,
 ) -> Network:
-    """Describe a module that runtimes take."""
+    """Describe a module that runtimes take.
+
+    Raises
+    ------
+    BackboneError
+        When it does not take images of that size.
+    """
 
     def shapes(layers: Sequence[str | None]) -> list[Shape | None]:
         return model.shapes([layer or model.main for layer in layers], size)
 
-    (main,) = shapes([None])
+    try:
+        (main,) = shapes([None])
+    except Exception as error:
+        height, width, _ = image_shape(size)
+        raise BackboneError(
+            f"{name}: expected a network that takes images of {height} x {width}, got "
+            f"{first_line(error)}",
+            hint="Leave --size out.",
+        ) from error
     spec = BackboneSpec(
         name=name,
         class_name=name,
