@@ -171,8 +171,29 @@ def _child(group: Any, name: str, path: Path) -> Any:
     return group
 
 
+def _attribute(group: Any, name: str) -> Any:
+    """Read an attribute; None where there is none.
+
+    Only numbers and strings are read: other types have no place in such files, and the library
+    crashes on damaged ones.
+
+    Raises
+    ------
+    ValueError
+        For another type.
+    """
+    import h5py
+
+    if name not in group.attrs:
+        return None
+    kind = group.attrs.get_id(name).get_type().get_class()
+    if kind not in (h5py.h5t.STRING, h5py.h5t.INTEGER, h5py.h5t.FLOAT):
+        raise ValueError(f"{name} of {group.name}, neither text nor numbers")
+    return group.attrs[name]
+
+
 def _parameters(group: Any, path: Path, budget: _Budget) -> Iterator[NDArray[Any]]:
-    count = int(group.attrs["nb_params"])
+    count = int(_attribute(group, "nb_params"))
     if not 0 <= count <= MAX_LAYERS:
         raise damaged(path, f"{count} tensors in {group.name}")
     for index in range(count):
@@ -180,7 +201,7 @@ def _parameters(group: Any, path: Path, budget: _Budget) -> Iterator[NDArray[Any
 
 
 def _read_numbered(root: Any, path: Path, budget: _Budget) -> Weights:
-    count = int(root.attrs["nb_layers"])
+    count = int(_attribute(root, "nb_layers"))
     if not 0 <= count <= MAX_LAYERS:
         raise damaged(path, f"{count} layers")
     layers, listed = [], []
@@ -209,20 +230,21 @@ def _read_numbered(root: Any, path: Path, budget: _Budget) -> Weights:
 def names(group: Any, attribute: str) -> list[str]:
     """Read a list of names; long lists are split into ``name0``, ``name1``, ..."""
     if attribute in group.attrs:
-        found = list(group.attrs[attribute])
+        found = list(_attribute(group, attribute))
     else:
         found, part = [], 0
         while f"{attribute}{part}" in group.attrs:
-            found += list(group.attrs[f"{attribute}{part}"])
+            found += list(_attribute(group, f"{attribute}{part}"))
             part += 1
     return [name.decode() if isinstance(name, bytes) else str(name) for name in found]
 
 
 def _read_named(root: Any, file: Any, path: Path, budget: _Budget) -> Weights:
     version, backend = (
-        _text(root.attrs.get(key, file.attrs.get(key))) for key in ("keras_version", "backend")
+        _text(_attribute(root if key in root.attrs else file, key))
+        for key in ("keras_version", "backend")
     )
-    config = _config(_text(file.attrs.get("model_config")))
+    config = _config(_text(_attribute(file, "model_config")))
     kinds = {name: kind for name, kind, _ in config}
     listed = names(root, "layer_names")
     if len(listed) > MAX_LAYERS:
@@ -360,7 +382,7 @@ def _text(value: Any) -> str | None:
 
 def _class(file: Any) -> str:
     try:
-        return str(json.loads(_text(file.attrs.get("model_config")) or "{}").get("class_name"))
+        return str(json.loads(_text(_attribute(file, "model_config")) or "{}").get("class_name"))
     except (ValueError, AttributeError, RecursionError):
         return ""
 
