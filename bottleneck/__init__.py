@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from bottleneck.api import add_backbone as add_backbone
     from bottleneck.api import bench as bench
     from bottleneck.api import compare as compare
     from bottleneck.api import demo as demo
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from bottleneck.api import predict as predict
     from bottleneck.api import race as race
     from bottleneck.api import relabel as relabel
+    from bottleneck.api import remove_backbone as remove_backbone
     from bottleneck.api import rescue as rescue
     from bottleneck.api import run as run
     from bottleneck.api import survey as survey
@@ -43,6 +45,7 @@ _HOME = {
 }
 
 _FUNCTIONS = (
+    "add_backbone",
     "bench",
     "compare",
     "demo",
@@ -58,6 +61,7 @@ _FUNCTIONS = (
     "predict",
     "race",
     "relabel",
+    "remove_backbone",
     "rescue",
     "run",
     "survey",

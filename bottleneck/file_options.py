@@ -137,3 +137,49 @@ class InfoOptions(Options):
             "A feature file, a head or a weights file.", metavar="FILE", role="reads", argument=True
         ),
     ]
+
+
+@dataclass(frozen=True)
+class AddBackboneOptions(Options):
+    """A file and what is said of it to a name for -b."""
+
+    name: Annotated[str, Option("What -b is to take.", metavar="NAME", argument=True)]
+    file: Annotated[
+        One,
+        Option(
+            "A model (.onnx, .keras, .prototxt, .caffemodel), weights, or PROVIDER:NAME.",
+            metavar="FILE",
+            role="reads",
+            argument=True,
+        ),
+    ]
+    _: KW_ONLY
+    backbone: Annotated[
+        str | None,
+        Option("For a file of weights: whose they are.", ("-b", "--backbone"), "NAME"),
+    ] = None
+    weights: Annotated[
+        One | None,
+        Option("For a prototxt: its caffemodel.", metavar="FILE", role="reads"),
+    ] = None
+    preprocess: Annotated[
+        str | None, Option("What it wants of pixels, as for `extract`.", metavar="WHAT")
+    ] = None
+    layers: Annotated[
+        str | Sequence[str],
+        Option("Layer that is pooled when none is named; repeatable.", ("--layer",), "NAME"),
+    ] = ()
+    size: Annotated[
+        str | int | None, Option("Side of its input in pixels, or WxH.", metavar="N|WxH")
+    ] = None
+    shared: Annotated[
+        bool, Option("Into the folder of `bottleneck --catalogue`, not your own.")
+    ] = False
+    overwrite: Annotated[bool, Option("Replace the name if it is there.")] = False
+
+
+@dataclass(frozen=True)
+class RemoveBackboneOptions(Options):
+    """A name for -b no more; its files stay."""
+
+    name: Annotated[str, Option("What was added.", metavar="NAME", argument=True)]

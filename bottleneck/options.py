@@ -19,10 +19,12 @@ from bottleneck.file_options import (
     One,
     Paths,
 )
+from bottleneck.file_options import AddBackboneOptions as AddBackboneOptions
 from bottleneck.file_options import ExportOptions as ExportOptions
 from bottleneck.file_options import InfoOptions as InfoOptions
 from bottleneck.file_options import MergeOptions as MergeOptions
 from bottleneck.file_options import RelabelOptions as RelabelOptions
+from bottleneck.file_options import RemoveBackboneOptions as RemoveBackboneOptions
 from bottleneck.file_options import RescueOptions as RescueOptions
 from bottleneck.file_options import VerifyOptions as VerifyOptions
 from bottleneck.images import ResizeRule

@@ -45,7 +45,13 @@ def pages() -> dict[str, str]:
 
 def _commands() -> str:
     """Return a section per command, a row per option."""
-    return "\n".join([COMMANDS_HEAD, *(_section(name) for name in COMMANDS)])
+    lines = [COMMANDS_HEAD]
+    for name in COMMANDS:
+        command = import_module(f"bottleneck.cli.{name}").command
+        lines.append(_section(name, command))
+        for word, action in getattr(command, "actions", {}).items():
+            lines.append(_section(f"{name} {word}", action))
+    return "\n".join(lines)
 
 
 def _reference() -> str:
@@ -82,8 +88,7 @@ def _function(name: str, function: Callable[..., object]) -> str:
     return "\n".join([f"### {name}", "", "```text", shown, "```", "", about, "", options])
 
 
-def _section(name: str) -> str:
-    command = import_module(f"bottleneck.cli.{name}").command
+def _section(name: str, command: click.Command) -> str:
     with click.Context(command, info_name=f"bottleneck {name}") as context:
         lines = [f"## {name}", "", "```text", command.get_usage(context), "```", ""]
         lines += [_paragraphs(command.help), ""]

@@ -15,6 +15,7 @@ from bottleneck.api.given import require_kinds
 from bottleneck.declare import listed, takes
 from bottleneck.errors import OptionError
 from bottleneck.options import (
+    AddBackboneOptions,
     BackbonesOptions,
     BenchOptions,
     CompareOptions,
@@ -30,6 +31,7 @@ from bottleneck.options import (
     PredictOptions,
     RaceOptions,
     RelabelOptions,
+    RemoveBackboneOptions,
     RescueOptions,
     RunOptions,
     SurveyOptions,
@@ -287,6 +289,26 @@ def backbones(options: BackbonesOptions) -> "list[BackboneRow] | list[LayerOutpu
     from bottleneck.api.description import list_backbones
 
     return list_backbones(options)
+
+
+@takes(AddBackboneOptions)
+def add_backbone(options: AddBackboneOptions) -> "BackboneRow":
+    """Give a file, and what is said of it, a name that ``backbone=`` takes everywhere.
+
+    The network is loaded, so that what cannot be is not added. Recipes do not hold the name: they
+    say what the file is.
+    """
+    from bottleneck.api import description
+
+    return description.add_backbone(options)
+
+
+@takes(RemoveBackboneOptions)
+def remove_backbone(options: RemoveBackboneOptions) -> "BackboneRow":
+    """Remove a name that was added; its files stay."""
+    from bottleneck.api import description
+
+    return description.remove_backbone(options)
 
 
 @takes(RunOptions)

@@ -1,14 +1,24 @@
 """What a file is, and which backbones there are: everything that is only looked up."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from bottleneck import backbones
+from bottleneck.backbones.own import OwnBackbone, drop, entries, keep, teams_file, users_file
+from bottleneck.backbones.registry import prefixes
 from bottleneck.declare import listed
 from bottleneck.errors import OptionError
-from bottleneck.options import BackbonesOptions, InfoOptions
+from bottleneck.images import parse_size
+from bottleneck.options import (
+    AddBackboneOptions,
+    BackbonesOptions,
+    InfoOptions,
+    RemoveBackboneOptions,
+)
+from bottleneck.weights import is_weights, release_of
 from bottleneck.writing import kind_of
 
 
@@ -122,7 +132,8 @@ class BackboneRow:
         Where they are: ``bundled``, ``cached``, ``extra``, ``download`` or, where somebody has to
         bring them, ``file``.
     provider : str
-        Who brings it: ``lite``, ``keras_applications``, ``early_keras`` or ``slim``.
+        Who brings it: ``lite``, ``keras_applications``, ``early_keras``, ``slim``, or ``own`` for
+        names that were added.
     license : str or None
         Of the weights, where their package says one.
     """
@@ -173,7 +184,7 @@ def list_backbones(options: BackbonesOptions) -> list[BackboneRow] | list[LayerO
     words = listed(options.name)
     if options.layers:
         return _layers(words, options.size)
-    found = backbones.catalogue()
+    found, own = backbones.catalogue(), list(entries())
     if words:
         wanted = [word.lower() for word in words]
         fitting = [
@@ -182,9 +193,18 @@ def list_backbones(options: BackbonesOptions) -> list[BackboneRow] | list[LayerO
             if all(word in spec.name or word in spec.class_name.lower() for word in wanted)
         ]
         # What there is instead, find() explains.
-        found = tuple(fitting) or (backbones.get(backbones.find("_".join(words)).name),)
+        own = [entry for entry in own if all(word in entry.name for word in words)]
+        if not fitting and not own:
+            fitting = [backbones.get(backbones.find("_".join(words)).name)]
+        found = tuple(fitting)
     most = None if options.max_params is None else _count(options.max_params)
-    return [
+    mine = [
+        own_row(entry)
+        for entry in own
+        if (options.provider, options.license) == (None, None)
+        and (most is None or entry.params <= most)
+    ]
+    return mine + [
         BackboneRow(
             name=spec.name,
             takes=spec.item,
@@ -203,6 +223,99 @@ def list_backbones(options: BackbonesOptions) -> list[BackboneRow] | list[LayerO
     ]
 
 
+_KINDS = {".onnx": "onnx", ".prototxt": "caffe", ".caffemodel": "caffe", ".keras": "keras"}
+"""Who reads a file, where it is no file of weights alone."""
+
+
+def own_row(entry: OwnBackbone) -> BackboneRow:
+    """Describe a backbone of one's own as a row of the catalogue."""
+    return BackboneRow(
+        name=entry.name,
+        takes="image",
+        input_size=entry.size or 0,
+        dim=entry.dim,
+        params=entry.params,
+        preprocess=entry.preprocess or "its own",
+        weights=entry.weights or entry.backbone,
+        provider="own",
+        license=None,
+    )
+
+
+def add_backbone(options: AddBackboneOptions) -> BackboneRow:
+    """Add; see :func:`bottleneck.api.add_backbone`."""
+    if re.fullmatch(r"[A-Za-z0-9][\w.+-]*", options.name) is None:
+        raise OptionError(
+            f"expected a name of letters, digits, _, -, + and dots, got {options.name!r}"
+        )
+    if any(options.name in (spec.name, spec.class_name) for spec in backbones.catalogue()):
+        raise OptionError(f"expected a name that the catalogue does not have, got {options.name!r}")
+    file = teams_file() if options.shared else users_file()
+    if file is None:
+        raise OptionError(
+            "expected the folder of a team's catalogue for --shared, got none",
+            hint="bottleneck --catalogue FOLDER backbones add ...",
+        )
+    backbone, weights = _meant(options)
+    entry = OwnBackbone(
+        options.name,
+        backbone,
+        weights=weights,
+        preprocess=options.preprocess,
+        layers=tuple(listed(options.layers)),
+        size=parse_size(options.size),
+    )
+    given = options.preprocess
+    network = backbones.load(
+        backbone,
+        weights=weights,
+        size=entry.size,
+        declared=None if given is None else backbones.DeclaredInput.parse(given),
+    )
+    outputs = [backbones.OutputSpec(layer, None) for layer in entry.layers]
+    taken = network.taken(outputs or [backbones.OutputSpec(None, None)])
+    entry = replace(
+        entry,
+        size=network.size,
+        sha256=network.weights.sha256,
+        dim=sum(shape.channels for _, shape in taken),
+        params=int(network.details.get("parameters") or network.spec.params),
+    )
+    return own_row(keep(entry, file, overwrite=options.overwrite))
+
+
+def _meant(options: AddBackboneOptions) -> tuple[str, str | None]:
+    """Return what a file stands for, and its weights; paths are full ones."""
+    given = str(options.file)
+    weights = None if options.weights is None else str(Path(options.weights).resolve())
+    prefix, colon, rest = given.partition(":")
+    if not colon or prefix not in prefixes():
+        prefix, rest = _KINDS.get(Path(given.partition("#")[0]).suffix.lower(), ""), given
+    path, mark, part = rest.partition("#")
+    if prefix and options.backbone is None:
+        return f"{prefix}:{Path(path).resolve() if Path(path).exists() else path}{mark}{part}", (
+            weights
+        )
+    if not is_weights(given):
+        raise OptionError(
+            f"{given}: expected a file, or PROVIDER:NAME, got neither",
+            hint="bottleneck backbones add NAME FILE, with -b for a file of weights.",
+        )
+    release = release_of(Path(given))
+    backbone = options.backbone or (release.backbone if release is not None else None)
+    if backbone is None:
+        raise OptionError(
+            f"{given}: expected to be told whose weights they are, got nothing",
+            hint=f"-b NAME; `bottleneck info {given}` says what they fit.",
+        )
+    return backbone, str(Path(given).resolve())
+
+
+def remove_backbone(options: RemoveBackboneOptions) -> BackboneRow:
+    """Remove; see :func:`bottleneck.api.remove_backbone`."""
+    return own_row(drop(options.name))
+
+
 def _count(text: str) -> float:
     unit = {"k": 1e3, "m": 1e6, "g": 1e9}.get(text[-1:].lower())
     try:
@@ -215,7 +328,8 @@ def _layers(names: Sequence[str], size: int | None) -> list[LayerOutput]:
     if len(names) != 1:
         raise OptionError("expected the name of one backbone with --layers")
     (name,) = names
-    if ":" in name:
+    found = backbones.find(name)
+    if ":" in found.name and not found.name.startswith("caffe:"):
         # Shapes do not depend on what is done to pixels.
         backbone = backbones.load(name, size=size, declared=backbones.DeclaredInput.parse("none"))
     else:

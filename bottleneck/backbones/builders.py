@@ -23,6 +23,7 @@ from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.keras_network import layer_tensors, shapes_of
 from bottleneck.backbones.keras_scope import isolated
 from bottleneck.backbones.network import BackboneSpec, Network, WeightsInfo
+from bottleneck.backbones.own import released
 from bottleneck.backbones.weights import (
     RESCALED_FAMILY,
     fingerprint,
@@ -180,6 +181,10 @@ def _source(spec: BackboneSpec, weights: str | Path | None) -> str:
     source = str(weights or ("bundled" if spec.bundled else "imagenet"))
     if source == "imagenet" and spec.bundled:
         return "bundled"  # its ImageNet weights are the package's
+    if source == "imagenet" and cached_file(spec) is None:
+        kept = released(spec.name)
+        if kept is not None:
+            return str(kept)
     if not spec.bundled and source == "imagenet" and spec.weights_file is None:
         raise WeightsError(
             f"{spec.name}: expected a file of its weights, which nobody offers for download here",

@@ -17,7 +17,8 @@ from typing import Final, Protocol, cast
 from bottleneck.backbones.catalogue import catalogue, get
 from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.network import BackboneSpec, Form, Network
-from bottleneck.errors import BackboneError
+from bottleneck.backbones.own import OwnBackbone, find_own
+from bottleneck.errors import BackboneError, WeightsError
 from bottleneck.images import ImageSize
 from bottleneck.items import Item
 from bottleneck.sources import AS_FOUND, Choice, OtherItemsError, Source, open_source
@@ -106,11 +107,14 @@ class Found:
         What the provider knows it by.
     name : str
         What recipes keep.
+    own : OwnBackbone or None
+        What was said of it where its name is one of the user's own.
     """
 
     provider: Provider
     given: str
     name: str
+    own: OwnBackbone | None = None
 
     @property
     def item(self) -> Item:
@@ -122,7 +126,8 @@ class Found:
     @property
     def file_name(self) -> str:
         """The name as a part of a file's name."""
-        return re.sub(r"[^\w.+-]+", "_", self.name).strip("_.")
+        name = self.name if self.own is None else self.own.name
+        return re.sub(r"[^\w.+-]+", "_", name).strip("_.")
 
 
 def prefixes() -> tuple[str, ...]:
@@ -159,13 +164,18 @@ def find(name: str) -> Found:
     Parameters
     ----------
     name : str
-        A name of the catalogue, or ``PROVIDER:NAME``.
+        A name of the catalogue, one of the user's own, or ``PROVIDER:NAME``.
 
     Raises
     ------
     BackboneError
         For an unknown name.
     """
+    own = find_own(name.strip())
+    return _found(name) if own is None else replace(_found(own.backbone), own=own)
+
+
+def _found(name: str) -> Found:
     prefix, colon, rest = name.strip().partition(":")
     if colon and prefix not in CATALOGUES:
         one = provider(prefix)
@@ -252,10 +262,26 @@ def load(
     RuntimeUnavailableError
         When Keras, or that backend, is not installed or not to be had in this process.
     """
-    found = find(backbone if isinstance(backbone, str) else backbone.name)
-    return found.provider.load(
-        found.given, weights=weights, size=size, declared=declared, backend=backend
+    found = _found(backbone.name) if isinstance(backbone, BackboneSpec) else find(backbone)
+    own = found.own
+    if own is not None:
+        size = own.size if size is None else size
+        if declared is None and own.preprocess is not None:
+            declared = DeclaredInput.parse(own.preprocess)
+    network = found.provider.load(
+        found.given,
+        weights=own.weights if own is not None and weights is None else weights,
+        size=size,
+        declared=declared,
+        backend=backend,
     )
+    if own is not None and weights is None and own.sha256 not in ("", network.weights.sha256):
+        raise WeightsError(
+            f"{own.name}: expected the weights with which it was added, {own.sha256[:12]}, got"
+            f" {network.weights.sha256[:12]}: the file has changed since",
+            hint=f"`bottleneck backbones add {own.name} ... --overwrite` takes the new ones.",
+        )
+    return network
 
 
 def rows() -> Sequence[BackboneSpec]:

@@ -121,6 +121,12 @@ class LazyGroup(click.Group):
             formatter.write_dl([*COMMANDS.items()])
 
 
+def _environment(name: str, value: str | None) -> None:
+    """Keep what a process that is started is to know too."""
+    if value:
+        os.environ[f"BOTTLENECK_{name}"] = value
+
+
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BOTTLENECK"},
@@ -128,6 +134,22 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="bottleneck")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@click.option(
+    "--catalogue",
+    metavar="FOLDER",
+    expose_value=False,
+    callback=lambda context, option, folder: _environment("CATALOGUE", folder),
+    help="A folder with backbones of a team: `bottleneck backbones add --shared`.",
+)
+@click.option(
+    "--weights-dir",
+    metavar="FOLDER",
+    type=click.Path(),  # in the environment, between colons
+    multiple=True,
+    expose_value=False,
+    callback=lambda context, option, folders: _environment("WEIGHTS_DIR", os.pathsep.join(folders)),
+    help="Where published weights are looked for, by what is in them; repeatable.",
+)
 def cli(debug: bool) -> None:
     """Features from frozen backbones, and cheap heads on top.
 

@@ -129,6 +129,8 @@ def build_embedder(
     calibration : callable, optional
         Brings the images that int8 is calibrated with.
     """
+    own = backbones.find(backbone).own
+    layers = layers or (own.layers if own is not None else ())
     outputs = [OutputSpec(layer, pool) for layer in layers] or [OutputSpec(None, pool)]
     return _assemble(
         backbone=backbone,

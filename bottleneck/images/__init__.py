@@ -20,6 +20,7 @@ from bottleneck.images.geometry import (
     View,
     image_shape,
     make_view,
+    parse_size,
     views_recipe,
 )
 
@@ -41,5 +42,6 @@ __all__ = [
     "has_more_frames",
     "image_shape",
     "make_view",
+    "parse_size",
     "views_recipe",
 ]

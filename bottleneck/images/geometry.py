@@ -207,6 +207,25 @@ class Geometry:
         )
 
 
+def parse_size(size: int | str | None) -> ImageSize | None:
+    """Read a size: ``224`` is a square, ``320x240`` is width x height; None stays.
+
+    Raises
+    ------
+    OptionError
+        For anything else.
+    """
+    if size is None or isinstance(size, int):
+        return size
+    sides = size.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) >= 1 for side in sides):
+        raise OptionError(
+            f"expected a size of at least 1 pixel, as 224 or 320x240 (width x height), got {size!r}"
+        )
+    width, height = int(sides[0]), int(sides[-1])
+    return width if width == height else (height, width)
+
+
 def image_shape(size: ImageSize) -> tuple[int, int, int]:
     """Return the shape of images of a size: height, width, 3."""
     height, width = size if isinstance(size, tuple) else (size, size)
