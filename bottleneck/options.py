@@ -104,6 +104,16 @@ class ExtractOptions(SourceOptions):
             "NAME",
         ),
     ] = DEFAULT
+    alpha: Annotated[
+        float | None,
+        Option("Width of a MobileNet: 0.25 to 1.4; 1, or what the weights have.", metavar="A"),
+    ] = None
+    depth_multiplier: Annotated[
+        int | None,
+        Option(
+            "Filters per channel in the depthwise layers of mobilenet; 1.", metavar="N", least=1
+        ),
+    ] = None
     weights: Annotated[
         One | None,
         Option(

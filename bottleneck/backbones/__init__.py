@@ -9,6 +9,7 @@ from bottleneck.backbones.catalogue import (
     cache_folder,
     catalogue,
     get,
+    name_with_width,
     weights_at_hand,
 )
 from bottleneck.backbones.declared import DeclaredInput
@@ -56,5 +57,6 @@ __all__ = [
     "item_of",
     "list_items",
     "load",
+    "name_with_width",
     "weights_at_hand",
 ]

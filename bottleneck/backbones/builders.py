@@ -10,7 +10,7 @@ import contextlib
 import math
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.backbones import efficientnet_lite, inception, music_taggers, resnets
-from bottleneck.backbones.catalogue import bundled_names, cache_folder, cached_file, weights_file
+from bottleneck.backbones.catalogue import (
+    bundled_names,
+    cache_folder,
+    cached_file,
+    weights_file,
+    widths_of,
+)
 from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.keras_network import layer_tensors, shapes_of
 from bottleneck.backbones.keras_scope import isolated
@@ -26,6 +32,7 @@ from bottleneck.backbones.network import BackboneSpec, Network, WeightsInfo
 from bottleneck.backbones.own import released
 from bottleneck.backbones.weights import (
     RESCALED_FAMILY,
+    Archive,
     fingerprint,
     is_archive,
     open_archive,
@@ -35,7 +42,7 @@ from bottleneck.backbones.weights import (
 )
 from bottleneck.errors import BackboneError, WeightsError
 from bottleneck.images import ImageSize
-from bottleneck.weights import TAKEN, is_weights
+from bottleneck.weights import TAKEN, is_weights, read
 
 _KERNELS: Final = (
     ("kernel", "kernel_initializer"),
@@ -110,6 +117,7 @@ _OWN: Final = {
 _WRITTEN_BY: Final = {
     "slim": "a checkpoint of TF-slim (its prefix, folder or .tar.gz), or a frozen graph of one",
     "early_keras": "a file of Keras 1, release v0.2 of its models",
+    "keras_applications": "a file that Keras wrote",
 }
 
 
@@ -147,14 +155,14 @@ def load(
             cached = cached_file(spec, side)
             if cached is not None:
                 # Keras deletes a file whose hash it does not expect; ours to read, not to judge.
-                model, side = _from_file(keras, spec, cached, side)
+                model, side, spec = _from_file(keras, spec, cached, side)
             else:
                 model = _downloaded(keras, spec, side)
         elif source == "none":
             model = build(keras, spec, side, random=True)
             draw_weights(model)
         else:
-            model, side = _from_file(keras, spec, Path(source), asked)
+            model, side, spec = _from_file(keras, spec, Path(source), asked)
         model.trainable = False
         return Network(
             spec,
@@ -164,6 +172,7 @@ def load(
             form="keras",
             layers=tuple(layer_tensors(model)),
             shapes=shapes_of(model, side),
+            facts=_width(spec),
             details={"parameters": spec.params, "licence": spec.licence},
             tested=True,
         )
@@ -185,7 +194,7 @@ def _source(spec: BackboneSpec, weights: str | Path | None) -> str:
         kept = released(spec.name)
         if kept is not None:
             return str(kept)
-    if not spec.bundled and source == "imagenet" and spec.weights_file is None:
+    if not spec.bundled and source == "imagenet" and weights_file(spec) is None:
         raise WeightsError(
             f"{spec.name}: expected a file of its weights, which nobody offers for download here",
             hint=f"--weights PATH: {_WRITTEN_BY[spec.provider]}.",
@@ -225,7 +234,14 @@ def build(
     if own is not None:
         return own.build(keras, spec.name, size, random=random)
     made = getattr(keras.applications, spec.network or spec.class_name)
-    return made(weights=weights, include_top=False, input_shape=(size, size, 3))
+    width = _width(spec)
+    return made(weights=weights, include_top=False, input_shape=(size, size, 3), **width)
+
+
+def _width(spec: BackboneSpec) -> dict[str, Any]:
+    """Say how wide a MobileNet is, where it is not as in the paper."""
+    found = {"alpha": spec.alpha, "depth_multiplier": spec.depth_multiplier}
+    return {name: value for name, value in found.items() if value != 1}
 
 
 def _downloaded(keras: Any, spec: BackboneSpec, size: int) -> Any:
@@ -243,26 +259,50 @@ def _downloaded(keras: Any, spec: BackboneSpec, size: int) -> Any:
         ) from error
 
 
-def _from_file(keras: Any, spec: BackboneSpec, path: Path, size: int | None) -> tuple[Any, int]:
-    if is_archive(path):
-        archive = open_archive(keras, path, spec)
-        side = archive.size or size or spec.input_size
+def _from_file(
+    keras: Any, spec: BackboneSpec, path: Path, size: int | None
+) -> tuple[Any, int, BackboneSpec]:
+    """Build and fill a network; also returns its side, and its row: the file decides the width."""
+    archive = open_archive(keras, path, spec) if is_archive(path) else None
+    side = size or spec.input_size
+    if archive is not None:
+        side = archive.size or side
         if size is not None and side != size:
             raise WeightsError(
                 f"{path}: expected a network for images of {size} pixels, got one that"
                 f" fixes its input at {side}",
                 hint=f"Use --size {side}, or save its weights alone: .weights.h5 has no size.",
             )
-        model = build(keras, spec, side, random=False)
-        return (with_rescaling(keras, model) if archive.fill(model) else model), side
-    side = size or spec.input_size
-    model = build(keras, spec, side, random=False)
+    failed: WeightsError | None = None
+    for one in _widths(spec, path, archive):
+        model = build(keras, one, side, random=False)
+        try:
+            rescaled = archive.fill(model) if archive else _filled(model, path, one)
+        except WeightsError as error:
+            if failed is None or one.name == spec.name:
+                failed = error
+            continue
+        return (with_rescaling(keras, model) if rescaled else model), side, one
+    assert failed is not None
+    raise failed
+
+
+def _widths(spec: BackboneSpec, path: Path, archive: Archive | None) -> Sequence[BackboneSpec]:
+    """List the rows that a file may be of: those of other widths too, where none was named."""
+    if widths_of(spec) == (spec,):
+        return (spec,)
+    held = archive.model.count_params() if archive else read(path).parameters
+    able = [one for one in widths_of(spec) if one.params <= held]
+    return able if any(one.name == spec.name for one in able) else [*able, spec]
+
+
+def _filled(model: Any, path: Path, spec: BackboneSpec) -> bool:
+    """Fill a network from any file but an archive; say whether it wants the extra rescaling."""
     rescalings = read_into(model, path, spec)
-    if spec.family == RESCALED_FAMILY:
-        variance = model.get_layer("normalization").get_weights()[1]
-        if rescaling_is_needed(variance, rescalings):
-            model = with_rescaling(keras, model)
-    return model, side
+    if spec.family != RESCALED_FAMILY:
+        return False
+    variance = model.get_layer("normalization").get_weights()[1]
+    return rescaling_is_needed(variance, rescalings)
 
 
 def _lasting(source: str) -> str:

@@ -8,6 +8,8 @@ networks; a test asks Keras again, so a row that drifts is found.
 
 import difflib
 import os
+import re
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -368,6 +370,32 @@ DEFAULT: Final = "efficientnet_lite0"
 _SIZED: Final = {"mobilenet": (128, 160, 192), "mobilenet_v2": (96, 128, 160, 192)}
 """Families of which Keras has other weights for other sizes."""
 
+_WIDTHS: Final[dict[str, dict[float, tuple[int, int]]]] = {
+    "MobileNet": {
+        0.25: (256, 218_544),
+        0.5: (512, 829_536),
+        0.75: (768, 1_832_976),
+        1.0: (1024, 3_228_864),
+    },
+    "MobileNetV2": {
+        0.35: (1280, 410_208),
+        0.5: (1280, 706_224),
+        0.75: (1280, 1_382_064),
+        1.0: (1280, 2_257_984),
+        1.3: (1664, 3_766_048),
+        1.4: (1792, 4_363_712),
+    },
+    "MobileNetV3Large": {0.75: (720, 1_808_736), 1.0: (960, 2_996_352)},
+    "MobileNetV3Small": {0.75: (432, 583_160), 1.0: (576, 939_120)},
+}
+"""Length of features and parameters by alpha, of networks that have been trained with several."""
+
+_DEEPER: Final = {0.25: 212_344, 0.5: 817_136, 0.75: 1_814_376, 1.0: 3_204_064}
+"""Parameters that MobileNet 1 has more for each step of its depth multiplier, by alpha."""
+
+_WIDTH: Final = re.compile(r"(.+?)_(\d+\.\d+)(?:_depth(\d+))?")
+"""A name with the width behind it: ``mobilenet_0.75``, ``mobilenet_1.0_depth2``."""
+
 AtHand = Literal["bundled", "cached", "extra", "download", "file"]
 
 
@@ -382,7 +410,8 @@ def get(name: str) -> BackboneSpec:
     Parameters
     ----------
     name : str
-        ``mobilenet_v2`` or its class name ``MobileNetV2``; case does not matter.
+        ``mobilenet_v2`` or its class name ``MobileNetV2``; case does not matter. MobileNets with
+        the width behind it: ``mobilenet_v2_0.35``.
 
     Raises
     ------
@@ -391,6 +420,9 @@ def get(name: str) -> BackboneSpec:
     """
     known = _by_name()
     spec = known.get(_folded(name))
+    wide = _WIDTH.fullmatch(_folded(name))
+    if spec is None and wide is not None and wide[1] in known:
+        return scaled(known[wide[1]], float(wide[2]), int(wide[3] or 1))
     if spec is None:
         near = difflib.get_close_matches(_folded(name), known, n=6, cutoff=0.5)
         names = list(dict.fromkeys(known[match].name for match in near))[:3]
@@ -400,6 +432,73 @@ def get(name: str) -> BackboneSpec:
             + "`bottleneck backbones` lists all of them.",
         )
     return spec
+
+
+def name_with_width(
+    name: str, alpha: float | None = None, depth_multiplier: int | None = None
+) -> str:
+    """Put the width of a MobileNet behind its name, where one is given.
+
+    Raises
+    ------
+    BackboneError
+        When there is no such network.
+    """
+    if alpha is None and depth_multiplier is None:
+        return name
+    wide = f"{name.strip()}_{1.0 if alpha is None else float(alpha)}"
+    if depth_multiplier is not None:
+        wide += f"_depth{depth_multiplier}"
+    get(wide)
+    return wide
+
+
+def scaled(spec: BackboneSpec, alpha: float, depth_multiplier: int = 1) -> BackboneSpec:
+    """Return the row of a MobileNet of another width.
+
+    Raises
+    ------
+    BackboneError
+        For a backbone that comes in one width, or a width that nobody has trained it with.
+    """
+    widths = _WIDTHS.get(spec.network or spec.class_name, {})
+    if alpha not in widths:
+        raise BackboneError(
+            f"{spec.name}: expected an alpha of {', '.join(map(str, widths))}, got {alpha}"
+            if widths
+            else f"{spec.name}: expected no alpha, got {alpha}: it comes in one width",
+            hint=None
+            if widths
+            else "MobileNets come in several: `bottleneck backbones mobilenet`.",
+        )
+    deeper = depth_multiplier - 1
+    if deeper < 0 or (deeper and (spec.network or spec.class_name) != "MobileNet"):
+        raise BackboneError(
+            f"{spec.name}: expected a depth multiplier of 1, got {depth_multiplier}",
+            hint="Only MobileNet 1 has another.",
+        )
+    dim, params = widths[alpha]
+    wide = f"_{alpha}" if alpha != 1 or deeper else ""
+    return replace(
+        spec,
+        name=spec.name + wide + (f"_depth{depth_multiplier}" if deeper else ""),
+        dim=dim,
+        params=params + deeper * _DEEPER.get(alpha, 0),
+        alpha=alpha,
+        depth_multiplier=depth_multiplier,
+        width_named=True,
+    )
+
+
+def widths_of(spec: BackboneSpec) -> tuple[BackboneSpec, ...]:
+    """List the widths that a backbone comes in, the widest first, those with deeper layers last.
+
+    Itself alone where it comes in one width, or its width was named.
+    """
+    network = spec.network or spec.class_name
+    alphas = () if spec.width_named else sorted(_WIDTHS.get(network, ()), reverse=True)
+    depths = (1, 2) if network == "MobileNet" else (1,)
+    return tuple(scaled(spec, alpha, depth) for depth in depths for alpha in alphas) or (spec,)
 
 
 def weights_at_hand(spec: BackboneSpec) -> AtHand:
@@ -413,7 +512,7 @@ def weights_at_hand(spec: BackboneSpec) -> AtHand:
     """
     if spec.bundled is not None:
         return "bundled" if find_spec(spec.bundled) is not None else "extra"
-    if spec.weights_file is None:
+    if weights_file(spec) is None:
         return "file"
     return "cached" if cached_file(spec) is not None else "download"
 
@@ -421,7 +520,14 @@ def weights_at_hand(spec: BackboneSpec) -> AtHand:
 def weights_file(spec: BackboneSpec, size: int | None = None) -> str | None:
     """Name the file of ImageNet weights that Keras would look for, for images of a size."""
     name = spec.weights_file
-    if name is not None and spec.family in _SIZED and size in _SIZED[spec.family]:
+    if name is None or spec.depth_multiplier != 1:
+        return None
+    if spec.alpha != 1:
+        # 0.75 is 7_5 in the names of MobileNet 1, 0.75 in all later ones.
+        short = f"{round(spec.alpha * 100):03d}"
+        name = name.replace("_1_0_", f"_{short[-2]}_{short[-1]}_")
+        name = name.replace("_1.0_", f"_{spec.alpha}_")
+    if spec.family in _SIZED and size in _SIZED[spec.family]:
         return name.replace("_224_", f"_{size}_")
     return name
 

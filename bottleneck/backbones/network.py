@@ -92,6 +92,12 @@ class BackboneSpec:
         images become its input then mean nothing.
     top : Top or None
         Its own top, where the pretrained weights bring it.
+    alpha : float
+        Of MobileNets: how wide the layers are, times those of the paper.
+    depth_multiplier : int
+        Of MobileNet 1: filters per channel of its depthwise layers.
+    width_named : bool
+        Whether somebody named the two; otherwise a file of weights may have others.
     """
 
     name: str
@@ -114,6 +120,9 @@ class BackboneSpec:
     network: str | None = None
     fixed: ItemInput | None = None
     top: Top | None = None
+    alpha: float = 1.0
+    depth_multiplier: int = 1
+    width_named: bool = False
 
     @property
     def item(self) -> Item:

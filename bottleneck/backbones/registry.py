@@ -180,8 +180,9 @@ def _found(name: str) -> Found:
     if colon and prefix not in CATALOGUES:
         one = provider(prefix)
         return Found(one, rest, f"{prefix}:{one.canonical(rest)}")
-    spec = get(rest if colon else name)
-    return Found(provider(spec.provider), spec.name, spec.name)
+    given = rest if colon else name
+    spec = get(given)
+    return Found(provider(spec.provider), given, spec.name)
 
 
 def item_of(names: Sequence[str]) -> Item:

@@ -306,7 +306,9 @@ def _assemble(
         )
     loaded = compiled.network
     given = loaded.spec.input(loaded.size, resize)
-    identity = _identity(found.name, loaded, compiled.outputs, given, views)
+    # The width of a network of the catalogue may be known only now, from its file.
+    name = found.name if ":" in found.name else loaded.spec.name
+    identity = _identity(name, loaded, compiled.outputs, given, views)
     execution: dict[str, Any] = {
         "runtime": network.runtime,
         "runtime_version": network.version,
@@ -379,7 +381,11 @@ def extract_many(options: ExtractOptions) -> list[ExtractResult]:
     allowed = MaxFailed.parse(str(options.max_failed))
     part = Part.parse(options.part, options.ranges)
     # Misspelt names first: listing takes longer.
-    found = [backbones.find(name) for name in listed(options.backbone)]
+    names = [
+        backbones.name_with_width(name, options.alpha, options.depth_multiplier)
+        for name in listed(options.backbone)
+    ]
+    found = [backbones.find(name) for name in names]
     texts = _outputs(str(output), [one.file_name for one in found])
     source = backbones.list_items(
         backbones.item_of(listed(options.backbone)),
@@ -404,7 +410,7 @@ def extract_many(options: ExtractOptions) -> list[ExtractResult]:
 
         def load(begun: Sequence[FeatureStore]) -> list[tuple[Embedder, int]]:
             loaded: list[tuple[Embedder, int]] = []
-            for name in listed(options.backbone):
+            for name in names:
                 embedder = embedder_of(options, name, begun or olds, source)
                 stack.callback(embedder.close)
                 loaded.append((embedder, batch_size_of(options, embedder, progress)))
