@@ -394,7 +394,7 @@ class RaceOptions(SourceOptions):
     budget: Annotated[
         str | None,
         Option(
-            "At most so long: 90s, 10m, 1h; a quarter of what all on all images would take.",
+            "At most so long: 90s, 10m, 1h; a fifth of what all on all images would take.",
             metavar="TIME",
         ),
     ] = None

@@ -34,7 +34,7 @@ LAYERS = (
 
 HEAVY = {
     *("tensorflow", "keras", "jax", "torch", "openvino", "nncf", "onnx", "onnxruntime", "timm"),
-    *("transformers", "open_clip", "torchvision", "huggingface_hub", "safetensors"),
+    *("keras_hub", "transformers", "open_clip", "torchvision", "huggingface_hub", "safetensors"),
     *("pyarrow", "matplotlib", "sklearn", "rich", "skops"),
     *("tf2onnx", "fastapi", "uvicorn"),
     *("fsspec", "s3fs", "umap", "usearch", "soundfile", "soxr"),
@@ -43,6 +43,7 @@ HOMES = {
     "tensorflow": {"runtimes/tensorflow.py", "heads/solver/keras_engine.py", "adapt"},
     "jax": {"runtimes/jax.py", "heads/solver/keras_engine.py"},
     "timm": {"backbones/providers/timm.py"},
+    "keras_hub": {"backbones/providers/keras_hub.py"},
     "transformers": {"backbones/providers/hf.py", "backbones/hf_processor.py"},
     "open_clip": {"backbones/providers/openclip.py"},
     "torchvision": {"backbones/providers/torchvision.py"},

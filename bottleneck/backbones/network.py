@@ -6,7 +6,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Self, get_args
 
 from bottleneck.errors import BackboneError, OptionError
-from bottleneck.images import CROP_RATIO, Geometry, Halves, ImageSize, Interpolation, ResizeRule
+from bottleneck.images import (
+    CROP_RATIO,
+    Cut,
+    Geometry,
+    Halves,
+    ImageSize,
+    Interpolation,
+    ResizeRule,
+)
 from bottleneck.items import Item, ItemInput
 
 Pool = Literal["avg", "max", "avgmax", "gem", "none", "cls", "clsavg", "own", "last4", "tokens"]
@@ -81,7 +89,7 @@ class BackboneSpec:
         File name under which Keras caches the headless ImageNet weights, if it offers any.
     licence : str or None
         Of the weights, as their makers say.
-    resize, crop_ratio, interpolation, whole, halves
+    resize, crop_ratio, interpolation, whole, halves, antialias, cut
         How it was evaluated; see :class:`bottleneck.images.Geometry`.
     provider : str
         Who brings it: the provider of a row of the catalogue.
@@ -116,6 +124,8 @@ class BackboneSpec:
     interpolation: Interpolation = "bicubic"
     whole: bool = False
     halves: Halves = "even"
+    antialias: bool = True
+    cut: Cut = "drawing"
     provider: str = "keras_applications"
     network: str | None = None
     fixed: ItemInput | None = None
@@ -145,8 +155,10 @@ class BackboneSpec:
                 self.interpolation,
                 whole=self.whole,
                 halves=self.halves,
+                antialias=self.antialias,
+                cut=self.cut,
             )
-        return Geometry(size, resize, interpolation=self.interpolation)
+        return Geometry(size, resize, interpolation=self.interpolation, antialias=self.antialias)
 
 
 @dataclass(frozen=True)

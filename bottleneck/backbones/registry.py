@@ -37,6 +37,7 @@ PREFIXED: Final = {
     "openclip": _MODULE + "openclip",
     "torchvision": _MODULE + "torchvision",
     "torch": _MODULE + "torch_file",
+    "keras_hub": _MODULE + "keras_hub",
 }
 """Our own providers of names with a prefix."""
 

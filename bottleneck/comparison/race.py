@@ -46,7 +46,7 @@ FIRST_PER_CLASS: Final = 10
 FIRST: Final = 100
 """Images of the first round: so many of a class, and at least so many in all."""
 
-SHARE: Final = 0.25
+SHARE: Final = 0.2
 """Of what all contenders on all images would take, the race takes at most so much by default."""
 
 ROUNDS: Final = 6
@@ -59,6 +59,8 @@ SHOTS: Final = 4
 
 _WARM: Final = 16
 """Images before the first round."""
+
+_FEW: Final = 1 << 21
 
 _MOST_SCORED: Final = 5000
 """Rows that the scores without a head are computed on."""
@@ -382,6 +384,8 @@ def _judge(
         keys=keys,
         groups=groups,
         seed=options.seed,
+        # Of few numbers, threads would only wait for each other.
+        jobs=1 if len(rows) * features.dim < _FEW else -1,
         engine=kind.engines[0],
     )
     with kind.trainer(data) as trainer:

@@ -12,6 +12,7 @@ from bottleneck.images.decoder import (
 from bottleneck.images.frames import has_more_frames
 from bottleneck.images.geometry import (
     CROP_RATIO,
+    Cut,
     Geometry,
     Halves,
     ImageSize,
@@ -28,6 +29,7 @@ __all__ = [
     "CROP_RATIO",
     "DECODER",
     "MAX_PIXELS",
+    "Cut",
     "Drawing",
     "Geometry",
     "Halves",

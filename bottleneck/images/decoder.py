@@ -1,8 +1,8 @@
 """One image, from bytes to pixels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import PIL
@@ -301,6 +301,8 @@ def _draw(
     geometry, view = drawing.geometry, drawing.view
     if view is not None:
         full, extent = _part(full, extent, view)
+    if geometry.cuts_picture:
+        image, extent = _cut(image, geometry, full, extent)
     place = geometry.place(*full)
     left, top, right, bottom = place.window
     across = (extent[2] - extent[0]) / place.drawn[0]
@@ -312,7 +314,9 @@ def _draw(
         min(extent[1] + bottom * down, image.height),
     )
     kind = _FILTERS[geometry.interpolation]
-    if geometry.whole and place.drawn[0] * place.drawn[1] <= MOST_DRAWN:
+    if not geometry.antialias and geometry.interpolation != "nearest":
+        window = _sampled(image, (right - left, bottom - top), box, geometry.interpolation)
+    elif geometry.whole and place.drawn[0] * place.drawn[1] <= MOST_DRAWN:
         window = image.resize(place.drawn, kind, box=extent).crop(place.window)
     else:
         window = image.resize((right - left, bottom - top), kind, box=box)
@@ -326,3 +330,63 @@ def _draw(
     if view is not None and view.mirrored:
         window = window.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return np.array(window)
+
+
+def _cut(
+    image: Image.Image, geometry: Geometry, full: tuple[int, int], extent: _Box
+) -> tuple[Image.Image, _Box]:
+    """Cut what is drawn; whole pixels of the picture, so that no filter sees beyond them."""
+    across, down = (extent[2] - extent[0]) / full[0], (extent[3] - extent[1]) / full[1]
+    left, top, right, bottom = geometry.cut_window(*full)
+    box = (
+        extent[0] + left * across,
+        extent[1] + top * down,
+        min(extent[0] + right * across, image.width),
+        min(extent[1] + bottom * down, image.height),
+    )
+    if not all(float(side).is_integer() for side in box):  # of a view, or of a reduced decoding
+        return image, box
+    cut = image.crop((int(box[0]), int(box[1]), int(box[2]), int(box[3])))
+    return cut, (0, 0, cut.width, cut.height)
+
+
+def _sampled(
+    image: Image.Image, size: tuple[int, int], box: _Box, interpolation: Interpolation
+) -> Image.Image:
+    """Resize without antialias: every pixel from those around its centre alone.
+
+    Pillow has none but bilinear. What lies beyond the picture counts nothing, as in TensorFlow.
+    """
+    pixels: NDArray[Any] = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    for axis, (count, low, high) in enumerate(
+        ((size[1], box[1], box[3]), (size[0], box[0], box[2]))
+    ):
+        length = pixels.shape[axis]
+        reach, kernel = _KERNELS[interpolation]
+        centres = low + (np.arange(count) + 0.5) * (high - low) / count - 0.5
+        places = np.floor(centres)[:, None] + np.arange(1 - reach, reach + 1)
+        weights = np.where((places >= 0) & (places < length), kernel(places - centres[:, None]), 0)
+        weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        at = np.clip(places, 0, length - 1).astype(np.int64)
+        sides = [1, 1, 1]
+        sides[axis] = count
+        pixels = sum(
+            np.take(pixels, at[:, tap], axis) * weights[:, tap].reshape(sides)
+            for tap in range(2 * reach)
+        )
+    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+
+
+def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """R. Keys, Cubic convolution interpolation for digital image processing, 1981, a = -1/2."""
+    x = np.abs(x)
+    near, far = (1.5 * x - 2.5) * x**2 + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+
+
+_KERNELS: Final[Mapping[str, tuple[int, Callable[[NDArray[np.float64]], NDArray[np.float64]]]]] = {
+    "bilinear": (1, lambda x: np.maximum(1 - np.abs(x), 0)),
+    "bicubic": (2, _cubic),
+    "lanczos": (3, lambda x: np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0)),
+}
+"""How far each filter reaches, and its weights by distance."""

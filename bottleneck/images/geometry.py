@@ -26,6 +26,8 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 Halves = Literal["even", "down"]
 
+Cut = Literal["drawing", "picture"]
+
 ImageSize = int | tuple[int, int]
 """Side of a square, or height and width; pixels."""
 
@@ -82,7 +84,7 @@ class Geometry:
         Part of what is drawn that is kept, above 0 and at most 1. Default: :data:`CROP_RATIO` for
         ``crop``, else 1; ``pad`` keeps all.
     interpolation : {"nearest", "bilinear", "bicubic", "lanczos"}
-        Filter of the resize; all but ``nearest`` are widened when a picture shrinks (antialias).
+        Filter of the resize.
     padding : (int, int, int)
         Colour around a padded picture.
     whole : bool
@@ -92,6 +94,11 @@ class Geometry:
     halves : {"even", "down"}
         Where the window begins when the middle lies between two pixels: at the even one (as
         torchvision), or further left and up (as transformers).
+    antialias : bool
+        Whether the filter is widened when a picture shrinks; ``nearest`` never is.
+    cut : {"drawing", "picture"}
+        What ``crop`` cuts: the drawing; or the picture itself, in whole pixels, from which the
+        largest window of the right shape is then drawn (as Keras's ``Resizing``).
 
     Raises
     ------
@@ -106,6 +113,8 @@ class Geometry:
     padding: tuple[int, int, int] = PADDING
     whole: bool = False
     halves: Halves = "even"
+    antialias: bool = True
+    cut: Cut = "drawing"
 
     item: ClassVar[Literal["image"]] = "image"
     dtype: ClassVar[np.dtype[Any]] = np.dtype(np.uint8)
@@ -123,6 +132,7 @@ class Geometry:
             ("a resize rule", self.resize, get_args(ResizeRule)),
             ("an interpolation", self.interpolation, get_args(Interpolation)),
             ("a rule for halves", self.halves, get_args(Halves)),
+            ("what is cut", self.cut, get_args(Cut)),
         ):
             if value not in known:
                 raise OptionError(
@@ -138,11 +148,31 @@ class Geometry:
             raise OptionError(
                 f"expected a crop ratio above 0 and at most 1 (for pad: 1), received {ratio!r}"
             )
+        if self.cuts_picture and self.crop_ratio != 1:
+            raise OptionError(
+                f"expected a crop ratio of 1 where the picture is cut, received {self.crop_ratio}"
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of the result: height, width, 3."""
         return image_shape(self.size)
+
+    @property
+    def cuts_picture(self) -> bool:
+        """Whether the picture is cut before it is drawn."""
+        return self.resize == "crop" and self.cut == "picture"
+
+    def cut_window(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Return the part of an upright picture that is drawn where the picture is cut.
+
+        Left, top, right and bottom, in pixels of the picture.
+        """
+        high, wide, _ = self.shape
+        across = max(1, min(width, height * wide // high))
+        down = max(1, min(height, width * high // wide))
+        left, top = (width - across) // 2, (height - down) // 2
+        return left, top, left + across, top + down
 
     def place(self, width: int, height: int) -> Placement:
         """Place an upright picture of ``width`` x ``height`` pixels.
@@ -151,6 +181,8 @@ class Geometry:
         on every machine.
         """
         high, wide, _ = self.shape
+        if self.cuts_picture:
+            return Placement(drawn=(wide, high), window=(0, 0, wide, high))
         if self.resize == "pad":
             drawn = _fitting(width, height, wide, high)
             at = (wide - drawn[0]) // 2, (high - drawn[1]) // 2
@@ -167,7 +199,7 @@ class Geometry:
         rule: dict[str, Any] = {
             "rule": self.resize,
             "filter": self.interpolation,
-            "antialias": self.interpolation != "nearest",
+            "antialias": self.antialias and self.interpolation != "nearest",
         }
         if self.resize == "crop" or self.crop_ratio != 1:
             rule["ratio"] = self.crop_ratio
@@ -177,6 +209,8 @@ class Geometry:
             rule["drawn"] = "whole"
         if self.halves != "even":
             rule["halves"] = self.halves
+        if self.cuts_picture:
+            rule["cut"] = self.cut
         return {
             "version": RULES_VERSION,
             "size": list(self.size) if isinstance(self.size, tuple) else self.size,
@@ -204,6 +238,8 @@ class Geometry:
             padding=tuple(rule.get("padding", PADDING)),
             whole=rule.get("drawn") == "whole",
             halves=rule.get("halves", "even"),
+            antialias=rule["filter"] == "nearest" or rule.get("antialias", True),
+            cut=rule.get("cut", "drawing"),
         )
 
 
