@@ -106,6 +106,7 @@ def load(
                 "library": "keras_hub",
                 "architecture": type(encoder).__name__,
                 "architecture_sha256": fingerprint(_plain(backbone.get_config())),
+                **_positions(encoder, side),
             },
         )
     found = replace(
@@ -211,9 +212,20 @@ def _image_model(
     return keras.Model(inputs[0], list(ends.values())), own or "output", own, last4
 
 
+def _positions(encoder: Any, size: ImageSize) -> dict[str, str]:
+    """Say whose rule made the table of positions, where that differs between libraries."""
+    stored = getattr(encoder, "position_embedding_shape", None)
+    if stored is None:
+        return {}
+    if tuple(stored[:2]) == image_shape(size)[:2]:
+        return {"positions": "stored"}
+    antialias = bool(getattr(encoder, "antialias_in_interpolation", False))
+    return {"positions": f"resampled by keras_hub, {'with' if antialias else 'no'} antialias"}
+
+
 def _prefix_of(encoder: Any) -> int | None:
     known = _PREFIX.get(type(encoder).__name__)
-    return None if known is None else known(encoder)
+    return None if known is None else int(known(encoder))
 
 
 def _patches(encoder: Any, size: ImageSize) -> int:
