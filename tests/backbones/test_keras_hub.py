@@ -49,7 +49,7 @@ def preset(tmp_path_factory):
 
 
 def ours(embedder, files):
-    pixels = np.stack([decode(file, embedder.geometry) for file in files])
+    pixels = np.stack([decode(file, embedder.input) for file in files])
     (features,) = embedder.network(pixels).values()
     return features
 
@@ -80,7 +80,7 @@ def test_features_are_those_of_keras_hub(name, preset, photographs):
     assert found.shape == expected.shape
     # Eight-bit pixels are within half a 255th of theirs, which are not rounded.
     assert np.abs(found - expected).max() < 2e-2 * np.abs(expected).max()
-    exact = image_features(backbone, prepared(embedder.geometry, converter, files))
+    exact = image_features(backbone, prepared(embedder.input, converter, files))
     exact = exact.reshape(len(files), -1)
     assert np.abs(found - exact).max() < 1e-4 * np.abs(exact).max()
     assert embedder.recipe.identity["backbone"] == f"keras_hub:{name.lower()}"
@@ -93,7 +93,7 @@ def test_pixels_are_those_of_its_converter(preset, photographs, antialias, crop)
     pixels, files = photographs
     folder, _, converter = preset("ViT", antialias=antialias, crop_to_aspect_ratio=crop)
     network = backbones.load(f"keras_hub:{folder}", backend="tensorflow")
-    geometry = network.spec.geometry(network.size)
+    geometry = network.spec.input(network.size)
     for one, file in zip(pixels, files, strict=True):
         expected = np.asarray(converter.resizing(one[None].astype(np.float32)))[0]
         assert np.abs(decode(file, geometry) - expected).max() <= 1.01
@@ -118,7 +118,7 @@ def test_last4_joins_class_tokens_of_four_blocks_and_the_mean_patch(preset, phot
     found = ours(embedder, files)
     stages = [backbone.pyramid_outputs[f"stage{i}"] for i in range(1, 5)]
     whole = keras.Model(backbone.inputs[0], stages)
-    batch = prepared(embedder.geometry, converter, files)
+    batch = prepared(embedder.input, converter, files)
     blocks = [np.asarray(backbone.layernorm(one)) for one in whole(batch)]
     expected = np.concatenate(
         [*(one[:, 0] for one in blocks), blocks[-1][:, 4:].mean(axis=1)], axis=1

@@ -234,7 +234,7 @@ def _patches(encoder: Any, size: ImageSize) -> int:
         return 0
     high, wide = side if isinstance(side, tuple | list) else (side, side)
     height, width, _ = image_shape(size)
-    return (height // high) * (width // wide)
+    return int((height // high) * (width // wide))
 
 
 def _with_prefix(
