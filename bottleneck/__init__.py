@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bottleneck.api import export as export
     from bottleneck.api import extract as extract
     from bottleneck.api import extract_many as extract_many
+    from bottleneck.api import graph as graph
     from bottleneck.api import info as info
     from bottleneck.api import init as init
     from bottleneck.api import merge as merge
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from bottleneck.api import survey as survey
     from bottleneck.api import train as train
     from bottleneck.api import verify as verify
+    from bottleneck.api import view as view
     from bottleneck.errors import BottleneckError as BottleneckError
     from bottleneck.extraction import FeatureExtractor as FeatureExtractor
     from bottleneck.manifest import Manifest as Manifest
@@ -54,6 +56,7 @@ _FUNCTIONS = (
     "export",
     "extract",
     "extract_many",
+    "graph",
     "info",
     "init",
     "merge",
@@ -67,6 +70,7 @@ _FUNCTIONS = (
     "survey",
     "train",
     "verify",
+    "view",
 )
 
 __all__ = [  # noqa: PLE0604  # the names are strings, made public below

@@ -15,6 +15,11 @@ FEATURES = Option(
     "The feature file.", metavar="FEATURES.h5", role="reads", holds="features", argument=True
 )
 
+IMAGES = Option("Where the images are; by default as extracted.", metavar="SOURCE", role="images")
+NEAR = Option("From which images count as near duplicates; from the data.", metavar="COSINE")
+MAP = Option("Maps of the features; auto adds UMAP where its extra is installed.")
+MapKind: TypeAlias = Literal["auto", "pca", "umap"]
+
 
 @dataclass(frozen=True)
 class MergeOptions(Options):
@@ -52,7 +57,10 @@ class ExportOptions(Options):
         Option("Make a compressed feature file: it opens like the original but cannot be resumed."),
     ] = None
     to: Annotated[
-        Literal["npy", "parquet", "usearch"] | None,
+        Literal[
+            "npy", "parquet", "usearch", "fiftyone", "atlas", "cleanlab", "lightly", "tensorboard"
+        ]
+        | None,
         Option("For other programs; by default what the ending of FILE says."),
     ] = None
     deploy: Annotated[
@@ -69,7 +77,7 @@ class ExportOptions(Options):
         Paths,
         Option(
             "Images the deployed model is checked on, and int8 calibrated with; by default the "
-            "sample.",
+            "sample. For programs: where the images are, by default as extracted.",
             metavar="SOURCE",
             role="images",
         ),
@@ -183,3 +191,31 @@ class RemoveBackboneOptions(Options):
     """A name for -b no more; its files stay."""
 
     name: Annotated[str, Option("What was added.", metavar="NAME", argument=True)]
+
+
+@dataclass(frozen=True)
+class ViewOptions(Options):
+    """A feature file to a page to look at."""
+
+    features: Annotated[One, FEATURES]
+    _: KW_ONLY
+    output: Annotated[
+        One | None,
+        Option("Write the page instead, one file.", ("-o", "--output"), "PAGE.html", role="writes"),
+    ] = None
+    feature: Annotated[str | None, FEATURE] = None
+    images: Annotated[Paths, IMAGES] = ()
+    near: Annotated[float | None, NEAR] = None
+    map: Annotated[MapKind, MAP] = "auto"
+
+
+@dataclass(frozen=True)
+class GraphOptions(Options):
+    """A feature file to the graph of its nearest neighbours."""
+
+    features: Annotated[One, FEATURES]
+    output: Annotated[One, Option("The graph.", ("-o", "--output"), "GRAPH.npz", role="writes")]
+    _: KW_ONLY
+    k: Annotated[int, Option("Neighbours of each row.", ("-k",), "N", least=1)] = 15
+    metric: Annotated[Literal["cosine", "euclidean"], Option("What is near.")] = "cosine"
+    feature: Annotated[str | None, FEATURE] = None

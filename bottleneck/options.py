@@ -16,17 +16,23 @@ from bottleneck.decode.workers import TIMEOUT_SECONDS
 from bottleneck.file_options import (
     FEATURE,
     FEATURES,
+    IMAGES,
+    MAP,
+    NEAR,
+    MapKind,
     One,
     Paths,
 )
 from bottleneck.file_options import AddBackboneOptions as AddBackboneOptions
 from bottleneck.file_options import ExportOptions as ExportOptions
+from bottleneck.file_options import GraphOptions as GraphOptions
 from bottleneck.file_options import InfoOptions as InfoOptions
 from bottleneck.file_options import MergeOptions as MergeOptions
 from bottleneck.file_options import RelabelOptions as RelabelOptions
 from bottleneck.file_options import RemoveBackboneOptions as RemoveBackboneOptions
 from bottleneck.file_options import RescueOptions as RescueOptions
 from bottleneck.file_options import VerifyOptions as VerifyOptions
+from bottleneck.file_options import ViewOptions as ViewOptions
 from bottleneck.images import ResizeRule
 from bottleneck.sources.layout import SourceOptions
 
@@ -348,24 +354,15 @@ class CompareOptions(Options):
             "Save the head to take, fitted on all training rows.", metavar="HEAD", role="writes"
         ),
     ] = None
-    images: Annotated[
-        Paths,
-        Option("Where the images are; by default as extracted.", metavar="SOURCE", role="images"),
-    ] = ()
+    images: Annotated[Paths, IMAGES] = ()
     cv: Annotated[
         int,
         Option("Folds that choose strengths, and judge without a test split.", metavar="K"),
     ] = 5
     seed: Annotated[int, Option("Decides folds and draws.")] = 0
     resamples: Annotated[int, Option("Draws of the bootstrap.", metavar="N")] = 2000
-    near: Annotated[
-        float | None,
-        Option("From which images count as near duplicates; from the data.", metavar="COSINE"),
-    ] = None
-    map: Annotated[
-        Literal["auto", "pca", "umap"],
-        Option("Maps of the features; auto adds UMAP where its extra is installed."),
-    ] = "auto"
+    near: Annotated[float | None, NEAR] = None
+    map: Annotated[MapKind, MAP] = "auto"
 
 
 @dataclass(frozen=True)
@@ -585,6 +582,8 @@ OPTIONS: dict[str, type[Options]] = {
     "doctor": DoctorOptions,
     "init": InitOptions,
     "relabel": RelabelOptions,
+    "view": ViewOptions,
+    "graph": GraphOptions,
     "demo": DemoOptions,
 }
 """The options of each function, by its name."""

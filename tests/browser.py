@@ -82,6 +82,10 @@ class Browser:
 
     def open(self, path, *, width=1280, height=900, dark=False):
         """Open a file from disk and wait until the page says it is drawn."""
+        self.open_url(path.resolve().as_uri(), width=width, height=height, dark=dark)
+
+    def open_url(self, url, *, width=1280, height=900, dark=False):
+        """Open a page by its address and wait until it says it is drawn."""
         self.console.clear()
         self.requests.clear()
         self._call(
@@ -93,7 +97,7 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
-        self._call("Page.navigate", url=path.resolve().as_uri())
+        self._call("Page.navigate", url=url)
         self.wait("document.documentElement?.dataset.ready === 'yes'")
         # Two frames: charts are drawn when their width is known.
         self.run("new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")

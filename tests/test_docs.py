@@ -25,6 +25,7 @@ ELSEWHERE = {
     "pip": "the set-up of these tests installs the package",
     "bottleneck doctor": "tests/cli/test_commands.py",
     "bottleneck run pipelines": "tests/cli/test_real.py",
+    "bottleneck view photos.h5  ": "tests/comparison/test_view.py",  # it serves until Ctrl-C
 }
 
 

@@ -67,6 +67,7 @@ HOMES = {
     "skops": {"heads"},
     "rich": {"cli"},
     "pyarrow": {
+        "comparison/handover.py",
         "sources/parquet_file.py",
         "store/export.py",
         "store/foreign_files.py",

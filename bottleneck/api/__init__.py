@@ -24,6 +24,7 @@ from bottleneck.options import (
     EvaluateOptions,
     ExportOptions,
     ExtractOptions,
+    GraphOptions,
     InfoOptions,
     InitOptions,
     MergeOptions,
@@ -37,6 +38,7 @@ from bottleneck.options import (
     SurveyOptions,
     TrainOptions,
     VerifyOptions,
+    ViewOptions,
 )
 
 if TYPE_CHECKING:
@@ -48,9 +50,10 @@ if TYPE_CHECKING:
     from bottleneck.api.relabelling import Relabelled
     from bottleneck.api.starting import Begun
     from bottleneck.api.training import Trained
-    from bottleneck.comparison.neighbors import Neighbor
+    from bottleneck.comparison.neighbors import Graph, Neighbor
     from bottleneck.comparison.race import Raced
     from bottleneck.comparison.study import Comparison
+    from bottleneck.comparison.view import View
     from bottleneck.extraction import ExtractResult
     from bottleneck.pipeline import Outcome
     from bottleneck.sources import Survey
@@ -258,6 +261,31 @@ def neighbors(options: NeighborsOptions) -> "list[Neighbor]":
     )
 
 
+@takes(GraphOptions)
+def graph(options: GraphOptions) -> "Graph":
+    """Write the exact graph of nearest neighbours of a feature file.
+
+    A sparse matrix of distances that :func:`scipy.sparse.load_npz` reads, row i for finished row
+    i. Rows are read block by block, so that features may be larger than memory.
+    """
+    from bottleneck.comparison.neighbors import write_graph
+
+    require_kinds(options, "graph")
+    return write_graph(**options.values(), progress=options.progress)
+
+
+@takes(ViewOptions)
+def view(options: ViewOptions) -> "View":
+    """Look at a feature file before anything is trained: images, a map, duplicates and leaks.
+
+    With ``output`` the page is written; ``bottleneck.comparison.view.Server`` serves it.
+    """
+    from bottleneck.api.evaluation import view_file
+
+    require_kinds(options, "view")
+    return view_file(options)
+
+
 @takes(BenchOptions)
 def bench(options: BenchOptions) -> "BenchResult":
     """Measure a backbone on this machine: alone, the decoding alone, and both together.
@@ -365,6 +393,7 @@ __all__ = [
     "export",
     "extract",
     "extract_many",
+    "graph",
     "info",
     "init",
     "merge",
@@ -377,4 +406,5 @@ __all__ = [
     "survey",
     "train",
     "verify",
+    "view",
 ]

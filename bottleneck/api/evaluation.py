@@ -14,12 +14,13 @@ from bottleneck.comparison.study import compare as compare_features
 from bottleneck.declare import listed
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.manifest import SPLITS
-from bottleneck.options import CompareOptions, EvaluateOptions
+from bottleneck.options import CompareOptions, EvaluateOptions, ViewOptions
 from bottleneck.progress import Progress
 from bottleneck.sources.corrections import excluded_rows
 from bottleneck.writing import prepare_output, write_text
 
 if TYPE_CHECKING:
+    from bottleneck.comparison.view import View
     from bottleneck.heads.head import Head
     from bottleneck.store import FeatureStore, RowChoice
 
@@ -192,3 +193,24 @@ def compare_files(options: CompareOptions) -> Comparison:
         "saved": str(options.save_best) if head else None,
     }
     return replace(comparison, document={**made, **comparison.document})
+
+
+def view_file(options: ViewOptions) -> "View":
+    """Look at a file; see :func:`bottleneck.view`."""
+    from bottleneck.comparison.view import look_at
+
+    inputs = options.paths("reads", "images")
+    place = prepare_output(options.output, kind="other", inputs=inputs) if options.output else None
+    view = look_at(
+        options.features,
+        images=listed(options.images),
+        feature=options.feature,
+        near=options.near,
+        map=options.map,
+        progress=options.progress,
+    )
+    page = view.write_html(place) if place else None
+    for note in page["notes"] if page else ():
+        options.progress.note(note)
+    made = {"output": str(options.output) if place else None, "page": page}
+    return replace(view, document={**made, **view.document})

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bottleneck.declare import listed
 from bottleneck.errors import OptionError
@@ -11,7 +11,8 @@ from bottleneck.writing import kind_of, prepare_output
 
 if TYPE_CHECKING:
     from bottleneck.adapt.deploy import Deployed
-    from bottleneck.store.export import ExportResult
+    from bottleneck.comparison.handover import Program
+    from bottleneck.store.export import ExportResult, Target
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ def export_file(options: ExportOptions) -> "ExportResult | HeadExport | Deployed
     source = Path(options.source)
     if options.deploy:
         return _deploy(options)
-    if options.precision != "float32" or options.images or options.weights:
+    to = options.to
+    handed_over = to in ("fiftyone", "atlas", "cleanlab", "lightly", "tensorboard")
+    if options.precision != "float32" or options.weights or (options.images and not handed_over):
         raise OptionError(
             "expected --deploy with --precision, --images and --weights",
             hint="Without it a head is exported alone, for features.",
@@ -63,7 +66,19 @@ def export_file(options: ExportOptions) -> "ExportResult | HeadExport | Deployed
         raise OptionError("expected --compress, or --to and --feature, got both")
     if options.compress:
         return export_compressed(source, options.output, compression=options.compress)
-    return export_arrays(source, options.output, to=options.to, feature=options.feature)
+    if handed_over:
+        from bottleneck.comparison.handover import hand_over
+
+        return hand_over(
+            source,
+            options.output,
+            cast("Program", to),
+            feature=options.feature,
+            images=listed(options.images),
+        )
+    return export_arrays(
+        source, options.output, to=cast("Target | None", to), feature=options.feature
+    )
 
 
 def _deploy(options: ExportOptions) -> "Deployed":

@@ -17,8 +17,11 @@ def command(as_json: bool, **options: Any) -> None:
 
     FILE.npy comes with FILE.csv (path, label, split, group of each row), FILE.parquet holds
     both, FILE.usearch is an index for approximate search by cosine with the same table beside
-    it. Rows that are not finished stay behind. A head becomes an ONNX model, FILE.onnx, of
-    features; with --deploy a model of pixels, that needs nothing of this package.
+    it. Rows that are not finished stay behind. --to fiftyone, cleanlab and tensorboard write a
+    folder for that program, lightly a CSV table, atlas a Parquet table: docs/compare.md.
+
+    A head becomes an ONNX model, FILE.onnx, of features; with --deploy a model of pixels, that
+    needs nothing of this package.
     """
     from bottleneck import api
 

@@ -1,18 +1,26 @@
-"""The images of a store that look most like a new one, to its backbone."""
+"""Which images look alike to a backbone: the nearest to a new one, and the graph of all."""
 
+import time
+import zipfile
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import OptionError, SourceError, StoreError
 from bottleneck.extraction import embed, rebuild_embedder
+from bottleneck.heads.rows import rows_of
+from bottleneck.heads.solver.neighbor_search import nearest_rows
 from bottleneck.location import readable
 from bottleneck.manifest import SPLITS
+from bottleneck.progress import SILENT, Progress
 from bottleneck.sources import single_files
 from bottleneck.store import FeatureStore
+from bottleneck.writing import prepare_output, written_whole
 
 _BLOCK_ROWS = 8192
 
@@ -120,3 +128,112 @@ def search(
         )
         for cosine, row in best
     ]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph of nearest neighbours that was written.
+
+    Parameters
+    ----------
+    output : str
+        The file.
+    rows, k : int
+        How many rows, and neighbours of each.
+    feature : str
+        Which output of the file.
+    metric : str
+        What is near.
+    seconds : float
+    """
+
+    output: str
+    rows: int
+    k: int
+    feature: str
+    metric: str
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+def write_graph(
+    features: str | Path,
+    output: str | Path,
+    *,
+    k: int = 15,
+    metric: Literal["cosine", "euclidean"] = "cosine",
+    feature: str | None = None,
+    progress: Progress = SILENT,
+) -> Graph:
+    """Find the k nearest other rows of every finished row, exactly, and write them as a graph.
+
+    It is the search of the head of nearest neighbours: block by block, so that memory grows neither
+    with the rows nor with the neighbours, which go to the disk as they are found.
+
+    Parameters
+    ----------
+    features : str or Path
+        A feature file.
+    output : str or Path
+        A file ``.npz`` that :func:`scipy.sparse.load_npz` reads: a CSR matrix of distances whose
+        row i is finished row i of the file, nearest first; ``rows`` has their numbers in the file.
+    k : int
+        Neighbours of each row.
+    metric : {"cosine", "euclidean"}
+        What is near; cosine distance is one less the cosine.
+    feature : str, optional
+        Which output of the file.
+    progress : Progress
+        Who is told how far it is.
+
+    Raises
+    ------
+    OptionError
+        For an output of another ending, and where there are not more than ``k`` rows.
+    """
+    started = time.perf_counter()
+    if Path(output).suffix.lower() != ".npz":
+        raise OptionError(f"expected an output that ends in .npz for the graph, got {output}")
+    store = FeatureStore.open(features)
+    name = store.output_name(feature)
+    rows = np.flatnonzero(store.done)
+    if not 0 < k < len(rows):
+        raise OptionError(f"expected k from 1 to {max(len(rows) - 1, 0)} for {features}, got {k}")
+    path = prepare_output(output, kind="other", inputs=[features])
+    found = rows_of(store, name, rows)
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        near, number = _members(Path(folder), len(rows), k)
+        apart = np.arange(len(rows), dtype=np.int32)
+        for start, distances, numbers in nearest_rows(found, found, k, metric=metric, apart=apart):
+            block = slice(start * k, (start + len(distances)) * k)
+            near[block], number[block] = distances.ravel(), numbers.ravel()
+            progress.working(f"neighbours of {start + len(distances)} of {len(rows)} rows")
+        near.flush()
+        number.flush()
+        n = len(rows)
+        _save(Path(folder) / "indptr.npy", np.arange(n + 1, dtype=number.dtype) * k)
+        _save(Path(folder) / "shape.npy", np.array([n, n]))
+        _save(Path(folder) / "format.npy", np.array(b"csr"))
+        _save(Path(folder) / "rows.npy", rows)
+        with written_whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+            for member in sorted(Path(folder).iterdir()):
+                archive.write(member, member.name)
+    progress.end()
+    seconds = round(time.perf_counter() - started, 3)
+    return Graph(str(output), len(rows), k, name, metric, seconds)
+
+
+def _members(folder: Path, n: int, k: int) -> tuple[np.memmap[Any, Any], np.memmap[Any, Any]]:
+    number = np.int32 if n * k < np.iinfo(np.int32).max else np.int64
+    open_member = partial(np.lib.format.open_memmap, mode="w+", shape=(n * k,))
+    return (
+        open_member(folder / "data.npy", dtype=np.float32),
+        open_member(folder / "indices.npy", dtype=number),
+    )
+
+
+def _save(path: Path, array: NDArray[Any]) -> None:
+    np.save(path, array, allow_pickle=False)

@@ -223,7 +223,7 @@ def compare(
         "take": (taken := choose([line for _, line in ranked], aligned.features, costs, seed)),
         "heads": list(heads),
         "features": [
-            {**_features_line(one), "cost": cost.to_json()}
+            {**features_line(one), "cost": cost.to_json()}
             for one, cost in zip(aligned.features, costs, strict=True)
         ],
         "leaderboard": [
@@ -292,7 +292,8 @@ def _data(aligned: Aligned, protocol: Protocol) -> dict[str, Any]:
     }
 
 
-def _features_line(one: Features) -> dict[str, Any]:
+def features_line(one: Features) -> dict[str, Any]:
+    """Describe features: their file, and the recipe they were made by."""
     store = one.store
     return {
         "name": one.name,

@@ -10,6 +10,8 @@ from bottleneck.heads.registry import HEAD_NAMES, head_kind, head_names
 from bottleneck.heads.selection.grid import parse_grid
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bottleneck.heads.head import Head as Head
     from bottleneck.heads.kind import HeadKind as HeadKind
     from bottleneck.heads.kinds.estimator import EstimatorKind as EstimatorKind
@@ -67,9 +69,17 @@ __all__ = [
     "head_kind",
     "head_names",
     "holdout",
+    "load",
     "parse_grid",
     "select",
 ]
+
+
+def load(path: "str | Path") -> "Head":
+    """Read a head that was saved; see :meth:`bottleneck.heads.Head.load`."""
+    from bottleneck.heads.head import Head
+
+    return Head.load(path)
 
 
 def __getattr__(name: str) -> Any:

@@ -65,9 +65,10 @@ function marked(changed) {
   markListeners.forEach((listen) => listen());
 }
 function corrections() {
-  const name = (i, mark) => (mark.verdict === "label" ? mark.label : mark.verdict === "fine" ? data.data.classes[images.label[i]] : "");
+  const given = (i) => (images.label[i] === data.data.unlabelled ? "" : data.data.classes[images.label[i]]);
+  const name = (i, mark) => (mark.verdict === "label" ? mark.label : mark.verdict === "fine" ? given(i) : "");
   return plainTable([["path", "label", "was", "verdict"],
-    ...[...marks].sort((a, b) => a[0] - b[0]).map(([i, mark]) => [rawKey(i), name(i, mark), data.data.classes[images.label[i]], mark.verdict])]);
+    ...[...marks].sort((a, b) => a[0] - b[0]).map(([i, mark]) => [rawKey(i), name(i, mark), given(i), mark.verdict])]);
 }
 // The bar at the foot of the page: how many are marked, the table of them, and what to do with it.
 function drawMarks() {
