@@ -109,7 +109,8 @@ def walk(order, runtime):
     from bottleneck import backbones, runtimes
     from bottleneck.backbones import DeclaredInput, OutputSpec, registry
     from bottleneck.errors import BottleneckError
-    from bottleneck.extraction.admission import admit, pictures
+    from bottleneck.extraction.admission import admit
+    from bottleneck.items import KINDS as ITEMS
 
     if "declared" in order:
         order["declared"] = DeclaredInput.parse(order["declared"])
@@ -133,7 +134,7 @@ def walk(order, runtime):
     check("layers", len(network.layers) > 0 and len(set(network.layers)) == len(network.layers))
     travelled = pickle.loads(pickle.dumps(network.without_model()))
     check("it travels", (travelled.spec, travelled.size) == (network.spec, network.size))
-    geometry = network.spec.geometry(network.size)
+    geometry = network.input
     check("a geometry in JSON", type(geometry).from_recipe(geometry.recipe()) == geometry)
 
     from bottleneck.backbones.network import POOLS
@@ -148,7 +149,7 @@ def walk(order, runtime):
     if network.own:
         outputs += [OutputSpec(pool="own")] if "own" not in [o.pool for o in outputs] else []
     step = runtimes.get(runtime).compile(network, outputs, device="cpu")
-    images = pictures(network.size)[:5]
+    images = ITEMS[network.input.item].trial(network.input)[:5]
     together = step(images)
     for name, values in together.items():
         check(f"the length of {name}", values.shape == (5, step.dims[name]))
@@ -167,7 +168,8 @@ def walk(order, runtime):
     try:
         other = load(size=72)
         step = runtimes.get(runtime).compile(other, outputs[:1], device="cpu")
-        check("another size is computed", step(pictures(72)[:1])[outputs[0].name].shape[0] == 1)
+        images = ITEMS[other.input.item].trial(other.input)[:1]
+        check("another size is computed", len(step(images)[outputs[0].name]) == 1)
     except BottleneckError:
         pass  # it is fixed, and that is said
 

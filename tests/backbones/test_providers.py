@@ -17,14 +17,17 @@ LIBRARIES = {
     **{"timm": "timm", "hf": "transformers", "torchvision": "torchvision"},
     **{"openclip": "open_clip", "torch": "torch"},
 }
-ELSEWHERE = {"caffe": "tests/backbones/test_caffe.py", "keras_hub": "its own tests"}
+ELSEWHERE = {"caffe": "test_caffe.py", "music": "test_music.py"}
+"""Those with tests of their own, which take files that are made there."""
 
 CASES = [pytest.param(kind, id=f"torch-{kind}" if kind in ON_TORCH else kind) for kind in KINDS]
 
 
 def test_every_provider_is_walked():
-    known = {*registry.PREFIXED, *registry.CATALOGUES}
-    assert known - set(KINDS) - set(ELSEWHERE) == set()
+    modules = {**registry.PREFIXED, **registry.CATALOGUES}
+    walked = {modules[one] for one in (*KINDS, *ELSEWHERE)}
+    assert set(modules.values()) - walked == set()
+    assert all((HERE / file).is_file() for file in ELSEWHERE.values())
 
 
 def test_every_provider_is_in_the_guide():

@@ -133,7 +133,7 @@ def main():
     for name, order in orders.items():
         network = backbones.load(**order)
         if runtime == "torch" and name == "hf":
-            geometry = network.spec.geometry(network.size)
+            geometry = network.input
             np.save(folder / "pixels.npy", np.stack([decode(file, geometry) for file in files]))
         pixels = np.load(folder / "pixels.npy")
         step = runtimes.get(runtime).compile(network, [OutputSpec(pool="cls")], device="cpu")

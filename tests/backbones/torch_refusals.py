@@ -22,7 +22,8 @@ from bottleneck import backbones, runtimes  # noqa: E402
 from bottleneck.backbones import OutputSpec  # noqa: E402
 from bottleneck.backbones.declared import DeclaredInput  # noqa: E402
 from bottleneck.errors import BottleneckError  # noqa: E402
-from bottleneck.extraction.admission import admit, pictures  # noqa: E402
+from bottleneck.extraction.admission import admit  # noqa: E402
+from bottleneck.items import KINDS  # noqa: E402
 
 WIDE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 WIDE |= {"intermediate_size": 48, "image_size": 32, "patch_size": 8}
@@ -93,7 +94,7 @@ def main():
     refused("random pooler", f"hf:{place}", pool="own")
     network = backbones.load(f"hf:{place}")
     step = runtimes.get("torch").compile(network, [OutputSpec(pool="cls")], device="cpu")
-    images = pictures(32)
+    images = KINDS["image"].trial(network.input)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.inference_mode():
         tokens = classifier.vit(pixels).last_hidden_state[:, 0].numpy()
