@@ -6,8 +6,10 @@ length does not bear out.
 """
 
 import json
+import math
 import mmap
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -267,25 +269,19 @@ def _read_named(root: Any, file: Any, path: Path, budget: _Budget) -> Weights:
         chained=chained,
         listed=tuple(listed),
     )
+    orderings = {ordering for _, kind, ordering in config if ordering and kind != "Flatten"}
     if major >= 2:
-        if backend != "theano":
-            return found
-        return Weights(
-            **{
-                **vars(found),
-                "layers": tuple(
-                    Layer(
-                        layer.name,
-                        keras_rules.flip_convolution(layer.tensors, layer.kind),
-                        layer.kind,
-                    )
-                    for layer in layers
-                ),
-                "remarks": ("Kernels were stored flipped, by Theano; they were turned back.",),
-            }
-        )
+        if backend == "theano":
+            turned = tuple(
+                replace(layer, tensors=keras_rules.flip_convolution(layer.tensors, layer.kind))
+                for layer in layers
+            )
+            said = "Kernels were stored flipped, by Theano; they were turned back."
+            found = replace(found, layers=turned, remarks=(said,))
+        # Since 2.2 Flatten itself puts channels last, where it says that they were first.
+        turns = any(kind == "Flatten" and order == "th" for _, kind, order in config)
+        return _flattened(found) if orderings == {"th"} and not turns else found
     theano = backend == "theano" if backend else not written_by_tensorflow
-    orderings = {ordering for _, _, ordering in config if ordering}
     ordering: keras_rules.Ordering | None = None
     if orderings == {"th"}:
         ordering = "th"
@@ -365,9 +361,40 @@ def _converted(found: Weights, *, flipped: bool, ordering: keras_rules.Ordering 
         if not found.writer.startswith("Keras 1 (")
         else (f"{found.writer}, on {'Theano' if flipped else 'TensorFlow'}")
     )
-    return Weights(
-        **{**vars(found), "layers": tuple(layers), "remarks": tuple(remarks), "writer": writer}
-    )
+    found = replace(found, layers=tuple(layers), remarks=tuple(remarks), writer=writer)
+    return _flattened(found) if has_kernels and ordering == "th" else found
+
+
+def _flattened(found: Weights) -> Weights:
+    """Put the rows of the first dense kernel in today's order, in a file of channels-first maps.
+
+    Such a net flattens channels before places, ours places before channels. How high and wide the
+    map was, no file says; it is told where it was a square.
+    """
+    channels = 0
+    for index, layer in enumerate(found.layers):
+        kernel = layer.tensors.get("kernel")
+        if kernel is not None and kernel.ndim == 4:
+            channels = kernel.shape[-1]
+            continue
+        if kernel is None or kernel.ndim != 2 or not channels:
+            continue
+        places, left = divmod(kernel.shape[0], channels)
+        side = math.isqrt(places)
+        if left or places <= 1 or "recurrent_kernel" in layer.tensors:
+            return found  # no flattened map
+        if side * side != places:
+            said = f"Rows of {layer.name} are in the order of channels-first maps, as stored."
+            return replace(found, remarks=(*found.remarks, said))
+        turned = keras_rules.dense_after_flatten(kernel, (channels, side, side))
+        changed = replace(layer, tensors={**layer.tensors, "kernel": turned})
+        said = f"Rows of {layer.name} were put in the order of channels-last maps."
+        return replace(
+            found,
+            layers=(*found.layers[:index], changed, *found.layers[index + 1 :]),
+            remarks=(*found.remarks, said),
+        )
+    return found
 
 
 def _is_1d(layer: Layer) -> bool:
@@ -387,9 +414,18 @@ def _class(file: Any) -> str:
         return ""
 
 
-def _config(text: str | None) -> list[tuple[str, str, str | None]]:
+_ORDERINGS: Final[dict[str, keras_rules.Ordering]] = {
+    "tf": "tf",
+    "th": "th",
+    "channels_last": "tf",
+    "channels_first": "th",
+}
+"""What Keras 1 and 2 call the order of axes."""
+
+
+def _config(text: str | None) -> list[tuple[str, str, keras_rules.Ordering | None]]:
     """List (name, class, ordering) of the layers that a stored model names."""
-    found: list[tuple[str, str, str | None]] = []
+    found: list[tuple[str, str, keras_rules.Ordering | None]] = []
 
     def walk(node: Any, depth: int) -> None:
         if depth > _DEEPEST or len(found) > MAX_LAYERS:
@@ -397,14 +433,9 @@ def _config(text: str | None) -> list[tuple[str, str, str | None]]:
         if isinstance(node, dict):
             inner = node.get("config")
             if isinstance(inner, dict) and isinstance(inner.get("name"), str):
-                ordering = inner.get("dim_ordering")
-                found.append(
-                    (
-                        inner["name"],
-                        str(node.get("class_name", "")),
-                        ordering if ordering in {"tf", "th"} else None,
-                    )
-                )
+                said = inner.get("dim_ordering", inner.get("data_format"))
+                ordering = _ORDERINGS.get(said) if isinstance(said, str) else None
+                found.append((inner["name"], str(node.get("class_name", "")), ordering))
             for value in node.values():
                 walk(value, depth + 1)
         elif isinstance(node, list):

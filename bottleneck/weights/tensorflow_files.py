@@ -59,6 +59,9 @@ _NOT_WEIGHTS: Final = re.compile(
 )
 """What training keeps beside the weights."""
 
+_AVERAGE: Final = "/ExponentialMovingAverage"
+"""Behind the name of what it is an average of."""
+
 _ROLES: Final = {
     "weights": "kernel",
     "biases": "bias",
@@ -153,23 +156,31 @@ def _first_field(data: memoryview) -> memoryview:
 def _weights(
     path: Path, format_: str, writer: str, found: Iterable[tuple[str, NDArray[Any]]]
 ) -> Weights:
+    values = dict(found)
     layers: dict[str, dict[str, NDArray[Any]]] = {}
-    left = 0
-    for name, value in found:
+    left = taken = 0
+    for name, value in values.items():
         if _NOT_WEIGHTS.fullmatch(name):
             left += 1
             continue
+        average = values.get(name + _AVERAGE, value)
+        if average is not value and average.shape == value.shape:
+            value, taken = average, taken + 1  # noqa: PLW2901
         scope, _, role = name.rpartition("/")
         layers.setdefault(scope, {})[_ROLES.get(role, role)] = value
+    remarks = []
+    if taken:
+        remarks.append(f"{taken} tensors are averages over the training, which evaluation takes.")
+    if left > taken:
+        said = "tensors of the training (slots, averages, counters) left out."
+        remarks.append(f"{left - taken} {said}")
     return Weights(
         path,
         format_,
         writer,
         None,
         tuple(Layer(name, tensors) for name, tensors in layers.items()),
-        remarks=(f"{left} tensors of the training (slots, averages, counters) left out.",)
-        if left
-        else (),
+        remarks=tuple(remarks),
         listed=tuple(layers),
     )
 

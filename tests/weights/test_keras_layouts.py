@@ -1,5 +1,6 @@
 """Keras of every age: one network, one fingerprint, the same features; each rule by itself."""
 
+import json
 import os
 from pathlib import Path
 
@@ -123,6 +124,78 @@ def test_dense_after_a_channels_first_map_is_the_same_function() -> None:
     image, kernel = generator.normal(size=(2, 3, 4)), generator.normal(size=(24, 5))
     ours = keras_rules.dense_after_flatten(kernel, (2, 3, 4))
     np.testing.assert_allclose(image.transpose(1, 2, 0).ravel() @ ours, image.ravel() @ kernel)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    """A small net with a classifier behind its maps."""
+    with isolated() as keras:
+        layers = keras.layers
+        model = keras.Sequential(
+            [
+                layers.Input((6, 6, 3)),
+                layers.Conv2D(20, 3, name="conv"),
+                layers.Flatten(),
+                layers.Dense(7, name="fc1"),
+                layers.Dense(5, name="fc2"),
+            ]
+        )
+    generator = np.random.default_rng(1)
+    for weight in model.weights:
+        weight.assign(generator.normal(0, 0.1, weight.shape).astype(np.float32))
+    return model
+
+
+def channels_first(model, path: Path, *, backend: str = "tensorflow", **formats: str) -> Path:
+    """Write a model as Keras 2 does whose maps have channels first."""
+    write_keras_2(model, path, backend=backend, whole=True)
+    config = json.loads(model.to_json())
+    for layer in config["config"]["layers"]:
+        said = formats.get(layer["class_name"])
+        layer["config"].pop("data_format", None)
+        if said is not None:
+            layer["config"]["data_format"] = said
+    with h5py.File(path, "r+") as file:
+        file.attrs["model_config"] = json.dumps(config)
+        rows = file["model_weights/fc1"]
+        name = str(rows.attrs["weight_names"][0])
+        kernel = rows[name][()].reshape(4, 4, 20, 7).transpose(2, 0, 1, 3).reshape(320, 7)
+        rows[name][...] = kernel
+    return path
+
+
+def test_classifiers_of_channels_first_nets(classifier, tmp_path: Path) -> None:
+    """One fingerprint with the classifier too; the first dense layer alone is reordered."""
+    ours = read(write_keras_2(classifier, tmp_path / "a.h5", backend="tensorflow"))
+    theirs = read(channels_first(classifier, tmp_path / "b.h5", Conv2D="channels_first"))
+    assert theirs.sha256 == ours.sha256
+    assert "Rows of fc1 were put in the order of channels-last maps." in theirs.remarks
+    theano = channels_first(
+        classifier, tmp_path / "c.h5", backend="theano", Conv2D="channels_first"
+    )
+    assert read(theano).sha256 == ours.sha256
+    turning = {"Conv2D": "channels_first", "Flatten": "channels_first"}
+    kept = read(channels_first(classifier, tmp_path / "d.h5", **turning))  # Flatten did it
+    assert kept.sha256 != ours.sha256
+    assert kept.remarks == ()
+
+    last = write_keras_1(classifier, tmp_path / "e.h5", ordering="tf", theano=True)
+    first = write_keras_1(classifier, tmp_path / "f.h5", ordering="th", theano=True)
+    with h5py.File(first, "r+") as file:
+        kernel = file["fc1/fc1_W"][()].reshape(4, 4, 20, 7)
+        file["fc1/fc1_W"][...] = kernel.transpose(2, 0, 1, 3).reshape(320, 7)
+    assert read(first).sha256 == read(last).sha256 == ours.sha256
+
+
+def test_rows_behind_a_map_that_is_no_square_stay(classifier, tmp_path: Path) -> None:
+    path = write_keras_1(classifier, tmp_path / "x.h5", ordering="th", theano=True)
+    with h5py.File(path, "r+") as file:
+        kernel = file["fc1/fc1_W"][()][:160]  # 2 x 4 places
+        del file["fc1/fc1_W"]
+        file["fc1/fc1_W"] = kernel
+    found = read(path)
+    np.testing.assert_array_equal(found.layers[1].tensors["kernel"], kernel)
+    assert any("as stored" in remark for remark in found.remarks)
 
 
 def test_depthwise_kernels_of_theano_stay() -> None:

@@ -90,6 +90,36 @@ def test_checkpoints_however_they_are_named(written_checkpoints: Path, tmp_path:
     assert found[0].remarks == ("2 tensors of the training (slots, averages, counters) left out.",)
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_averages_over_the_training_are_taken(version: int, tmp_path: Path) -> None:
+    """As TensorFlow's evaluation does, and the frozen graphs that TF-slim was released with."""
+    import tensorflow as tf
+
+    tensors = {
+        "net/a/weights": np.zeros((3, 3, 1, 2), np.float32),
+        "net/a/weights/ExponentialMovingAverage": np.ones((3, 3, 1, 2), np.float32),
+        "net/a/biases": np.full(2, 3, np.float32),
+        "net/a/biases/RMSProp": np.ones(2, np.float32),
+    }
+    names, values = list(tensors), [tf.constant(value) for value in tensors.values()]
+    path = tmp_path / "net.ckpt"
+    if version == 1:
+        tf.raw_ops.Save(filename=str(path), tensor_names=names, data=values)
+    else:
+        slices = [""] * len(names)
+        tf.raw_ops.SaveV2(
+            prefix=str(path), tensor_names=names, shape_and_slices=slices, tensors=values
+        )
+    found = read(path)
+    (layer,) = found.layers
+    np.testing.assert_array_equal(layer.tensors["kernel"], np.ones((3, 3, 1, 2)))
+    np.testing.assert_array_equal(layer.tensors["bias"], [3, 3])
+    assert found.remarks == (
+        "1 tensors are averages over the training, which evaluation takes.",
+        "1 tensors of the training (slots, averages, counters) left out.",
+    )
+
+
 def test_vgg16_of_slim_and_caffe_is_keras_s(tmp_path: Path) -> None:
     spec = backbones.get("vgg16")
     model = backbones.load(spec, weights="none", size=32).model
