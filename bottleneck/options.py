@@ -52,7 +52,7 @@ _DEVICES = Option(
 _CHOSEN_BACKBONE = Option("See `bottleneck backbones`.", ("-b", "--backbone"), "NAME")
 _BATCH_SIZE = Option("Images per forward pass.", metavar="N", least=1)
 _PRECISION = Option("Arithmetic of the network.")
-_SIZE = Option("Side of the input in pixels; the backbone's own.", metavar="N", least=1)
+_SIZE = Option("Side of the input in pixels, or width x height; its own.", metavar="N|WxH")
 _PREPROCESS = Option(
     "What the network wants, where its file does not say: torch, tf, caffe, bvlc, rgb_mean, "
     "lite, none, or numbers (mean=...;std=...;scale=...;channels=bgr;crop=...).",
@@ -134,7 +134,7 @@ class ExtractOptions(SourceOptions):
         Pool | None,
         Option("How a layer's output becomes a vector; avg of maps, the class token of tokens."),
     ] = None
-    size: Annotated[int | None, _SIZE] = None
+    size: Annotated[str | int | None, _SIZE] = None
     resize: Annotated[
         ResizeRule | None, Option("How images are brought to that size; the backbone's own rule.")
     ] = None
@@ -459,7 +459,7 @@ class BenchOptions(SourceOptions):
         One | None,
         Option("bundled, imagenet, none (as fast as any) or a path.", metavar="WHICH"),
     ] = None
-    size: Annotated[int | None, _SIZE] = None
+    size: Annotated[str | int | None, _SIZE] = None
     preprocess: Annotated[str | None, _PREPROCESS] = None
     precision: Annotated[Precision, _PRECISION] = "float32"
     runtime: Annotated[RuntimeName, _RUNTIME] = "auto"
@@ -501,7 +501,7 @@ class BackbonesOptions(Options):
     ] = None
     layers: Annotated[bool, Option("List what can be taken from NAME instead.")] = False
     size: Annotated[
-        int | None, Option("For --layers: side of the input in pixels.", metavar="N", least=1)
+        str | int | None, Option("For --layers: side of the input in pixels.", metavar="N|WxH")
     ] = None
 
 

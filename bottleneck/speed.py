@@ -18,7 +18,7 @@ from bottleneck.errors import OptionError
 from bottleneck.extraction import Embedder, build_embedder, embed, extract_many
 from bottleneck.extraction.forward import pass_seconds
 from bottleneck.extraction.run import calibration_images
-from bottleneck.images import Geometry, ImageSize
+from bottleneck.images import Geometry, ImageSize, parse_size
 from bottleneck.items import KINDS
 from bottleneck.options import BenchOptions, ExtractOptions
 from bottleneck.runtimes import Padding
@@ -109,7 +109,7 @@ def measure(options: BenchOptions) -> BenchResult:
         network: dict[str, Any] = {
             "backbone": options.backbone,
             "weights": None if options.weights is None else str(options.weights),
-            "size": options.size,
+            "size": parse_size(options.size),
             "preprocess": options.preprocess,
             "precision": options.precision,
             "runtime": options.runtime,

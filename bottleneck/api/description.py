@@ -11,7 +11,7 @@ from bottleneck.backbones.own import OwnBackbone, drop, entries, keep, teams_fil
 from bottleneck.backbones.registry import prefixes
 from bottleneck.declare import listed
 from bottleneck.errors import OptionError
-from bottleneck.images import parse_size
+from bottleneck.images import ImageSize, parse_size
 from bottleneck.options import (
     AddBackboneOptions,
     BackbonesOptions,
@@ -183,7 +183,7 @@ def list_backbones(options: BackbonesOptions) -> list[BackboneRow] | list[LayerO
     """List; see :func:`bottleneck.api.backbones`."""
     words = listed(options.name)
     if options.layers:
-        return _layers(words, options.size)
+        return _layers(words, parse_size(options.size))
     found, own = backbones.catalogue(), list(entries())
     if words:
         wanted = [word.lower() for word in words]
@@ -324,7 +324,7 @@ def _count(text: str) -> float:
         raise OptionError(f"expected a number for --max-params, as 25M, got {text!r}") from None
 
 
-def _layers(names: Sequence[str], size: int | None) -> list[LayerOutput]:
+def _layers(names: Sequence[str], size: ImageSize | None) -> list[LayerOutput]:
     if len(names) != 1:
         raise OptionError("expected the name of one backbone with --layers")
     (name,) = names

@@ -41,7 +41,7 @@ from bottleneck.backbones.weights import (
     with_rescaling,
 )
 from bottleneck.errors import BackboneError, WeightsError
-from bottleneck.images import ImageSize
+from bottleneck.images import ImageSize, image_shape
 from bottleneck.weights import TAKEN, is_weights, read
 
 _KERNELS: Final = (
@@ -133,9 +133,8 @@ def load(
     source = _source(spec, weights)
     if declared is not None:
         spec = declared.applied(spec)
-    asked = _square(spec, size)
-    side = spec.input_size if asked is None else asked
-    if side < spec.min_size:
+    side: ImageSize = spec.input_size if size is None else size
+    if min(image_shape(side)[:2]) < spec.min_size:
         raise BackboneError(
             f"{spec.name}: expected images of at least {spec.min_size} pixels a side, got {side}",
             hint=f"Its own size is {spec.input_size}.",
@@ -162,7 +161,7 @@ def load(
             model = build(keras, spec, side, random=True)
             draw_weights(model)
         else:
-            model, side, spec = _from_file(keras, spec, Path(source), asked)
+            model, side, spec = _from_file(keras, spec, Path(source), size)
         model.trainable = False
         return Network(
             spec,
@@ -176,14 +175,6 @@ def load(
             details={"parameters": spec.params, "licence": spec.licence},
             tested=True,
         )
-
-
-def _square(spec: BackboneSpec, size: ImageSize | None) -> int | None:
-    if isinstance(size, tuple):
-        raise BackboneError(
-            f"{spec.name}: expected one number for a square, got {size[0]} x {size[1]}"
-        )
-    return size
 
 
 def _source(spec: BackboneSpec, weights: str | Path | None) -> str:
@@ -215,7 +206,7 @@ def _source(spec: BackboneSpec, weights: str | Path | None) -> str:
 
 
 def build(
-    keras: Any, spec: BackboneSpec, size: int, *, random: bool, weights: str | None = None
+    keras: Any, spec: BackboneSpec, size: ImageSize, *, random: bool, weights: str | None = None
 ) -> Any:
     """Build the headless network of a row.
 
@@ -223,8 +214,8 @@ def build(
     ----------
     keras : module
     spec : BackboneSpec
-    size : int
-        Side of the square input, pixels.
+    size : int or (int, int)
+        Side of the square input, or height and width, pixels.
     random : bool
         Draw kernels; where a network is about to be filled, what can stay zero stays zero.
     weights : str, optional
@@ -235,7 +226,7 @@ def build(
         return own.build(keras, spec.name, size, random=random)
     made = getattr(keras.applications, spec.network or spec.class_name)
     width = _width(spec)
-    return made(weights=weights, include_top=False, input_shape=(size, size, 3), **width)
+    return made(weights=weights, include_top=False, input_shape=image_shape(size), **width)
 
 
 def _width(spec: BackboneSpec) -> dict[str, Any]:
@@ -244,7 +235,7 @@ def _width(spec: BackboneSpec) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value != 1}
 
 
-def _downloaded(keras: Any, spec: BackboneSpec, size: int) -> Any:
+def _downloaded(keras: Any, spec: BackboneSpec, size: ImageSize) -> Any:
     try:
         # Keras reports its download on stdout, which belongs to results.
         with contextlib.redirect_stdout(sys.stderr):
@@ -260,8 +251,8 @@ def _downloaded(keras: Any, spec: BackboneSpec, size: int) -> Any:
 
 
 def _from_file(
-    keras: Any, spec: BackboneSpec, path: Path, size: int | None
-) -> tuple[Any, int, BackboneSpec]:
+    keras: Any, spec: BackboneSpec, path: Path, size: ImageSize | None
+) -> tuple[Any, ImageSize, BackboneSpec]:
     """Build and fill a network; also returns its side, and its row: the file decides the width."""
     archive = open_archive(keras, path, spec) if is_archive(path) else None
     side = size or spec.input_size

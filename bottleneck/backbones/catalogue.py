@@ -18,7 +18,7 @@ from typing import Final, Literal
 from bottleneck.backbones.music_taggers import CRNN_INPUT, MSD_TAGS, VGG_INPUT
 from bottleneck.backbones.network import BackboneSpec, Preprocess, Top
 from bottleneck.errors import BackboneError
-from bottleneck.images import CROP_RATIO
+from bottleneck.images import CROP_RATIO, ImageSize
 from bottleneck.items import ItemInput
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -517,7 +517,7 @@ def weights_at_hand(spec: BackboneSpec) -> AtHand:
     return "cached" if cached_file(spec) is not None else "download"
 
 
-def weights_file(spec: BackboneSpec, size: int | None = None) -> str | None:
+def weights_file(spec: BackboneSpec, size: ImageSize | None = None) -> str | None:
     """Name the file of ImageNet weights that Keras would look for, for images of a size."""
     name = spec.weights_file
     if name is None or spec.depth_multiplier != 1:
@@ -532,7 +532,7 @@ def weights_file(spec: BackboneSpec, size: int | None = None) -> str | None:
     return name
 
 
-def cached_file(spec: BackboneSpec, size: int | None = None) -> Path | None:
+def cached_file(spec: BackboneSpec, size: ImageSize | None = None) -> Path | None:
     """Find that file where Keras keeps what it has downloaded, if it is there."""
     name = weights_file(spec, size)
     if name is None:

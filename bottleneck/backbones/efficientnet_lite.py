@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bottleneck.backbones import torch_pickle
 from bottleneck.backbones.network import BackboneSpec
 from bottleneck.errors import WeightsError
+from bottleneck.images import ImageSize, image_shape
 
 EPSILON: Final = 1e-3
 """Of every batch normalisation; the networks were trained with it."""
@@ -102,7 +103,7 @@ def _rounded(filters: float) -> int:
     return rounded + 8 if rounded < 0.9 * filters else rounded
 
 
-def build(keras: Any, name: str, size: int, *, random: bool) -> Any:
+def build(keras: Any, name: str, size: ImageSize, *, random: bool) -> Any:
     """Build the headless network.
 
     Parameters
@@ -111,8 +112,8 @@ def build(keras: Any, name: str, size: int, *, random: bool) -> Any:
         The imported Keras.
     name : str
         ``efficientnet_lite0``, ``1`` or ``2``.
-    size : int
-        Side of the square input, pixels.
+    size : int or (int, int)
+        Side of the square input, or height and width, pixels.
     random : bool
         Draw kernels; otherwise they stay zero until weights are loaded, which is faster.
 
@@ -139,7 +140,7 @@ def build(keras: Any, name: str, size: int, *, random: bool) -> Any:
     def activated(x: Any, prefix: str) -> Any:
         return layers.ReLU(max_value=6.0, name=f"{prefix}_activation")(x)
 
-    inputs = layers.Input((size, size, 3), name="images")
+    inputs = layers.Input(image_shape(size), name="images")
     x = activated(convolved(inputs, "stem", _STEM, 3, 2), "stem")
     for block in blocks(name):
         shortcut = x

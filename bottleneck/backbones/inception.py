@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bottleneck.images import ImageSize, image_shape
+
 EPSILON: Final = 1e-3
 """Of every batch normalisation in all five."""
 
@@ -215,7 +217,7 @@ class _Step:
     filters: int
 
 
-def build(keras: Any, name: str, size: int, *, random: bool) -> Any:
+def build(keras: Any, name: str, size: ImageSize, *, random: bool) -> Any:
     """Build the headless network.
 
     Parameters
@@ -224,8 +226,8 @@ def build(keras: Any, name: str, size: int, *, random: bool) -> Any:
         The imported Keras.
     name : str
         ``slim_inception_v1`` to ``v4``, or ``inception_v3_v02``.
-    size : int
-        Side of the square input, pixels.
+    size : int or (int, int)
+        Side of the square input, or height and width, pixels.
     random : bool
         Draw kernels; otherwise they stay zero until weights are loaded, which is faster.
 
@@ -244,7 +246,7 @@ def build(keras: Any, name: str, size: int, *, random: bool) -> Any:
             x = results[0] if len(results) == 1 else layers.Concatenate()(results)
         return x
 
-    inputs = x = layers.Input((size, size, 3), name="images")
+    inputs = x = layers.Input(image_shape(size), name="images")
     joined = 0
     for block, content in network.blocks.items():
         if isinstance(content, str):

@@ -8,6 +8,8 @@ which a weights file shows. Sources: ``tf_slim/nets/resnet_v1.py``, ``resnet_v2.
 from collections.abc import Callable
 from typing import Any, Final
 
+from bottleneck.images import ImageSize, image_shape
+
 SLIM_EPSILON: Final = 1e-5
 EARLY_EPSILON: Final = 1e-3
 
@@ -20,7 +22,7 @@ _UNITS: Final = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 Convolve = Callable[..., Any]
 
 
-def build(keras: Any, name: str, size: int, *, random: bool) -> Any:
+def build(keras: Any, name: str, size: ImageSize, *, random: bool) -> Any:
     """Build the headless network.
 
     Parameters
@@ -29,8 +31,8 @@ def build(keras: Any, name: str, size: int, *, random: bool) -> Any:
         The imported Keras.
     name : str
         ``slim_resnet_v1_50`` (or ``v2``, 101, 152), or ``resnet50_v02``.
-    size : int
-        Side of the square input, pixels.
+    size : int or (int, int)
+        Side of the square input, or height and width, pixels.
     random : bool
         Draw kernels; otherwise they stay zero until weights are loaded, which is faster.
 
@@ -55,7 +57,7 @@ def build(keras: Any, name: str, size: int, *, random: bool) -> Any:
             **options,
         )(x)
 
-    inputs = layers.Input((size, size, 3), name="images")
+    inputs = layers.Input(image_shape(size), name="images")
     if name == "resnet50_v02":
         x = _early(layers, convolve, inputs)
     elif name.startswith("slim_resnet_v1_"):

@@ -30,6 +30,7 @@ from bottleneck.backbones.network import BackboneSpec
 from bottleneck.backbones.pairing import as_our_names, slim_row
 from bottleneck.errors import WeightsError
 from bottleneck.fingerprint import fingerprint_parts
+from bottleneck.images import ImageSize
 from bottleneck.weights import TAKEN, read, release_of
 from bottleneck.weights.hdf5 import MAGIC, check_heaps
 
@@ -279,18 +280,14 @@ class Archive:
     model: Any
 
     @property
-    def size(self) -> int | None:
-        """Side of the input if the saved network fixes one, pixels."""
+    def size(self) -> ImageSize | None:
+        """Size of the input if the saved network fixes one, pixels."""
         for network, _ in _networks(self.model):
             shape = getattr(network, "input_shape", None)
             if isinstance(shape, tuple) and len(shape) == 4:
                 height, width = shape[1:3]
-                if height != width:
-                    raise wrong_file(
-                        self.path, self.spec, f"a network for images of {width}x{height} pixels"
-                    )
-                if height is not None:
-                    return int(height)
+                if None not in (height, width):
+                    return int(height) if height == width else (int(height), int(width))
         return None
 
     def fill(self, model: Any) -> bool:

@@ -23,7 +23,7 @@ from bottleneck.extraction.engine import fill_stores
 from bottleneck.extraction.forward import best_batch_size
 from bottleneck.extraction.plan import MaxFailed, Part
 from bottleneck.extraction.result import ExtractResult, log_run
-from bottleneck.images import Geometry, ImageSize, ResizeRule
+from bottleneck.images import Geometry, ImageSize, ResizeRule, parse_size
 from bottleneck.items import KINDS, ItemInput, input_of
 from bottleneck.options import ExtractOptions
 from bottleneck.progress import Progress
@@ -497,7 +497,7 @@ def embedder_of(
         weights=None if options.weights is None else str(options.weights),
         layers=listed(options.layers),
         pool=options.pool,
-        size=options.size,
+        size=parse_size(options.size),
         resize=options.resize,
         preprocess=options.preprocess,
         dtype=options.dtype,

@@ -16,7 +16,7 @@ from bottleneck.errors import ImageError
 from bottleneck.extraction.inference import embed
 from bottleneck.extraction.plan import Plan
 from bottleneck.extraction.run import build_embedder
-from bottleneck.images import ResizeRule
+from bottleneck.images import ResizeRule, parse_size
 from bottleneck.images.colour import to_eight_bit
 from bottleneck.manifest import Manifest
 from bottleneck.options import BATCH_SIZE
@@ -39,8 +39,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         Layer whose map is pooled; the last map by default.
     pool : Pool, optional
         How what it gives becomes a vector.
-    size : int, optional
-        Side of the input in pixels; the backbone's own by default.
+    size : int or str, optional
+        Side of the input in pixels, or ``WxH``; the backbone's own by default.
     resize : {"crop", "squash", "pad"}, optional
         How images are brought to that size; the backbone's own rule by default.
     preprocess : str, optional
@@ -65,7 +65,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         weights: str | None = None,
         layer: str | None = None,
         pool: Pool | None = None,
-        size: int | None = None,
+        size: int | str | None = None,
         resize: ResizeRule | None = None,
         preprocess: str | None = None,
         batch_size: int = BATCH_SIZE,
@@ -95,7 +95,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
             weights=self.weights,
             layers=[self.layer] if self.layer else (),
             pool=self.pool,
-            size=self.size,
+            size=parse_size(self.size),
             resize=self.resize,
             preprocess=self.preprocess,
         )

@@ -306,3 +306,17 @@ def test_a_counters_width_is_no_weight() -> None:
 
     assert fingerprint(network(np.int32)) == fingerprint(network(np.int64))
     assert fingerprint(network(np.int32)) != fingerprint(network(np.float32))
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "mobilenet_v3_small", "resnet50_v02"])
+def test_rectangles(name: str) -> None:
+    """The same weights at any size; each map is as large as its sides make it."""
+    spec = backbones.get(name)
+    square = backbones.load(spec, weights="none", size=96)
+    wide = backbones.load(spec, weights="none", size=(96, 160))
+    assert wide.size == (96, 160)
+    assert wide.weights.sha256 == square.weights.sha256
+    shape = wide.shape(None)
+    assert (shape.height, shape.width, shape.channels) == (3, 5, spec.dim)
+    with pytest.raises(BackboneError, match="at least 32 pixels a side"):
+        backbones.load(spec, weights="none", size=(96, 31))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from caffe_files import Written
+from fakes import write_png
 
 from bottleneck import backbones
 from bottleneck.backbones import own
@@ -143,3 +144,26 @@ def test_weights_are_found_by_what_is_in_them(tmp_path, monkeypatch) -> None:
     assert found.weights.source == str(folder / "some file")
     images = np.zeros((1, 32, 32, 3), np.float32)
     np.testing.assert_array_equal(found.model(images), made.model(images))
+
+
+def test_a_rectangle_from_the_command_line_to_predict(cli, tmp_path) -> None:
+    """Width x height, into the recipe, and back from it."""
+    net = Written("net", (3, 16, 16))
+    net.conv("conv", "data", 3, 4, 3)
+    (tmp_path / "open").mkdir()
+    text, model = net.save(tmp_path / "open")
+    rng = np.random.default_rng(0)
+    for kind in ("a", "b"):
+        for number in range(4):
+            path = tmp_path / "in" / kind / f"{number}.png"
+            write_png(path, rng.integers(0, 256, (30, 40, 3), np.uint8))
+    done = cli("extract", tmp_path / "in", "-b", f"caffe:{text}", "--weights", model, "-o",
+               tmp_path / "x.h5", "--size", "24x12", "-q")  # fmt: skip
+    assert done.code == 0, done.err
+    recipe = cli("info", tmp_path / "x.h5", "--json").json["recipe"]
+    assert recipe["identity"]["image"]["size"] == [12, 24]
+    train = cli("train", tmp_path / "x.h5", "-o", tmp_path / "head", "--cv", "2")
+    assert train.code == 0, train.err
+    rows = cli("predict", tmp_path / "head", tmp_path / "in", "-q").out.splitlines()
+    assert len(rows) == 9
+    assert cli("extract", tmp_path / "in", "--size", "0x5", "-o", tmp_path / "y.h5").code == 2

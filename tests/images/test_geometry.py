@@ -4,7 +4,7 @@ import pytest
 
 from bottleneck.errors import OptionError
 from bottleneck.fingerprint import fingerprint
-from bottleneck.images import Geometry
+from bottleneck.images import Geometry, parse_size
 
 
 @pytest.mark.parametrize(
@@ -117,3 +117,17 @@ def test_the_recipe_of_the_defaults_has_not_changed():
         "squash": "31f198a5c3fd3804",
         "pad": "fb922c699da17d0a",
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [(None, None), (224, 224), ("224", 224), ("320x240", (240, 320)), ("64X64", 64)],
+)
+def test_sizes_are_width_by_height_as_people_say_them(given, size) -> None:
+    assert parse_size(given) == size
+
+
+@pytest.mark.parametrize("given", ["0", "x5", "5x", "1x2x3", "-3", "a", "", "3.5"])
+def test_what_is_no_size(given: str) -> None:
+    with pytest.raises(OptionError, match="width x height"):
+        parse_size(given)
