@@ -127,6 +127,9 @@ class ExtractOptions(SourceOptions):
             metavar="WHICH",
         ),
     ] = None
+    partial: Annotated[
+        bool, Option("The file of --weights may lack some; which are random is in the recipe.")
+    ] = False
     layers: Annotated[
         Names, Option("Layer to pool, repeatable; the network's own output.", ("--layer",), "NAME")
     ] = ()

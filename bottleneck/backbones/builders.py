@@ -28,7 +28,7 @@ from bottleneck.backbones.catalogue import (
 from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.keras_network import layer_tensors, shapes_of
 from bottleneck.backbones.keras_scope import isolated
-from bottleneck.backbones.network import BackboneSpec, Network, WeightsInfo
+from bottleneck.backbones.network import PARTIAL, BackboneSpec, Network, WeightsInfo, partial_source
 from bottleneck.backbones.own import released
 from bottleneck.backbones.weights import (
     RESCALED_FAMILY,
@@ -37,6 +37,7 @@ from bottleneck.backbones.weights import (
     is_archive,
     open_archive,
     read_into,
+    read_partly,
     rescaling_is_needed,
     with_rescaling,
 )
@@ -130,7 +131,14 @@ def load(
     backend: str | None = None,
 ) -> Network:
     """Build a network of a catalogue and give it weights; see :func:`registry.load`."""
-    source = _source(spec, weights)
+    given, partial = partial_source(weights)
+    source = _source(spec, given)
+    if partial and source in {"bundled", "imagenet", "none"}:
+        raise WeightsError(
+            f"{spec.name}: expected a file of weights that may lack some, got {source}",
+            hint="--partial --weights PATH.",
+        )
+    partly: dict[str, list[str]] = {}
     if declared is not None:
         spec = declared.applied(spec)
     side: ImageSize = spec.input_size if size is None else size
@@ -160,6 +168,11 @@ def load(
         elif source == "none":
             model = build(keras, spec, side, random=True)
             draw_weights(model)
+        elif partial:
+            model = build(keras, spec, side, random=True)
+            draw_weights(model)
+            found = read_partly(model, Path(source), spec)
+            partly = {name: list(layers) for name, layers in vars(found).items()}
         else:
             model, side, spec = _from_file(keras, spec, Path(source), size)
         model.trainable = False
@@ -167,13 +180,17 @@ def load(
             spec,
             model,
             side,
-            WeightsInfo(_lasting(source), fingerprint(model)),
+            WeightsInfo((PARTIAL if partial else "") + _lasting(source), fingerprint(model)),
             form="keras",
             layers=tuple(layer_tensors(model)),
             shapes=shapes_of(model, side),
-            facts=_width(spec),
-            details={"parameters": spec.params, "licence": spec.licence},
-            tested=True,
+            facts={**_width(spec), **({"random": partly["random"]} if partial else {})},
+            details={
+                "parameters": spec.params,
+                "licence": spec.licence,
+                **({"partial": partly} if partial else {}),
+            },
+            tested=not partial,
         )
 
 

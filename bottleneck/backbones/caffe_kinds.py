@@ -56,15 +56,23 @@ class Building:
         The file's layers by name; None leaves weights as they are drawn.
     batch : int
         Images for which shapes are written.
+    partial : bool
+        Whether layers may lack their weights.
     parameters : int
         How many there are so far.
+    filled, random, fills : list
+        Layers with weights of the file, and without; layers of Keras with what is theirs.
     """
 
     keras: Any
     owner: str
     weights: Mapping[str, Layer] | None
     batch: int
+    partial: bool = False
     parameters: int = 0
+    filled: list[str] = field(default_factory=list)
+    random: list[str] = field(default_factory=list)
+    fills: list[tuple[Any, Mapping[str, NDArray[Any]]]] = field(default_factory=list)
     _taken: set[str] = field(default_factory=set)
 
     def name(self, wanted: str) -> str:
@@ -95,7 +103,11 @@ class Building:
         found = self.weights.get(layer.name)
         received = {} if found is None else found.shapes
         if received == dict(expected) and found is not None:
+            self.filled.append(layer.name)
             return found.tensors
+        if self.partial:
+            self.random.append(layer.name)
+            return None
         wanted, got = (
             ", ".join(f"{role} {'x'.join(map(str, shape))}" for role, shape in shapes.items())
             for shapes in (expected, received)
@@ -107,6 +119,18 @@ class Building:
             if received
             else "They belong to another network.",
         )
+
+    def fill(self, made: Any, found: Mapping[str, NDArray[Any]] | None) -> None:
+        """Note what a layer is to be filled with once all are built."""
+        if found is not None:
+            self.fills.append((made, found))
+
+    def fill_all(self) -> None:
+        """Fill the layers."""
+        for made, found in self.fills:
+            variables = {variable.name: variable for variable in made.weights}
+            for role, value in found.items():
+                variables[role].assign(np.asarray(value, np.float32).reshape(variables[role].shape))
 
     def wrong(self, layer: NetLayer, received: str) -> BackboneError:
         """Make the error for a layer that cannot be built."""
@@ -156,7 +180,7 @@ def _convolution(building: Building, layer: NetLayer, bottoms: list[Blob]) -> li
     else:
         made = keras.layers.Conv2D(count, kernel, groups=groups, dilation_rate=dilation, **given)
     tensor = made(tensor)
-    _fill(made, found)
+    building.fill(made, found)
     return [Blob(tensor, (count, *out))]
 
 
@@ -175,16 +199,8 @@ def _inner_product(building: Building, layer: NetLayer, bottoms: list[Blob]) -> 
         found = {**found, "kernel": found["kernel"].T}
     made = keras.layers.Dense(count, use_bias=bias, name=building.name(layer.name))
     tensor = made(flat.tensor)
-    _fill(made, found)
+    building.fill(made, found)
     return [Blob(tensor, (count,))]
-
-
-def _fill(made: Any, found: Mapping[str, NDArray[Any]] | None) -> None:
-    if found is None:
-        return
-    variables = {variable.name: variable for variable in made.weights}
-    for role, value in found.items():
-        variables[role].assign(np.asarray(value, np.float32).reshape(variables[role].shape))
 
 
 # -- normalisation and activation
@@ -205,7 +221,7 @@ def _batch_norm(building: Building, layer: NetLayer, bottoms: list[Blob]) -> lis
     channels = blob.shape[:1]
     found = building.tensors(layer, {"moving_mean": channels, "moving_variance": channels})
     tensor = made(blob.tensor)
-    _fill(made, found)
+    building.fill(made, found)
     return [Blob(tensor, blob.shape)]
 
 
@@ -225,7 +241,7 @@ def _scale(building: Building, layer: NetLayer, bottoms: list[Blob]) -> list[Blo
     )
     found = building.tensors(layer, expected)
     tensor = made(blob.tensor)
-    _fill(made, found)
+    building.fill(made, found)
     return [Blob(tensor, blob.shape)]
 
 
@@ -280,7 +296,7 @@ def _prelu(building: Building, layer: NetLayer, bottoms: list[Blob]) -> list[Blo
     )
     found = building.tensors(layer, {"alpha": (1,) if shared else blob.shape[:1]})
     tensor = made(blob.tensor)
-    _fill(made, found)
+    building.fill(made, found)
     return [Blob(tensor, blob.shape)]
 
 
@@ -300,10 +316,9 @@ def _power(building: Building, layer: NetLayer, bottoms: list[Blob]) -> list[Blo
     settings = layer.settings
     if settings.one("power", 1.0) != 1:
         raise building.wrong(layer, f"a power of {settings.one('power')}, not 1")
-    made = building.keras.layers.Rescaling(
-        settings.one("scale", 1.0), settings.one("shift", 0.0), name=building.name(layer.name)
-    )
-    return _each(bottoms, made)
+    scale, shift = settings.one("scale", 1.0), settings.one("shift", 0.0)
+    name = building.name(layer.name)
+    return _each(bottoms, building.keras.layers.Rescaling(scale, shift, name=name))
 
 
 def _softmax(building: Building, layer: NetLayer, bottoms: list[Blob]) -> list[Blob]:

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args
 
 from bottleneck.errors import BackboneError, OptionError
@@ -238,6 +239,18 @@ POOLS: Final[Mapping[type, tuple[Pool, ...]]] = {
 """The pools of each kind of output, the usual one first."""
 
 
+PARTIAL: Final = "partial:"
+"""In front of a file of weights that need not have all of a network's."""
+
+
+def partial_source(weights: str | Path | None) -> tuple[str | None, bool]:
+    """Take the mark of a file that need not have all weights off its path."""
+    text = None if weights is None else str(weights)
+    if text is None or not text.startswith(PARTIAL):
+        return text, False
+    return text.removeprefix(PARTIAL), True
+
+
 @dataclass(frozen=True)
 class WeightsInfo:
     """Which weights a network has.
@@ -245,7 +258,8 @@ class WeightsInfo:
     Parameters
     ----------
     source : str
-        ``bundled``, ``imagenet``, ``none``, or the path of a file.
+        ``bundled``, ``imagenet``, ``none``, or the path of a file, behind :data:`PARTIAL` if
+        some weights are not from it.
     sha256 : str
         Fingerprint of the weights, whatever file they came from; 64 hex digits.
     """

@@ -80,6 +80,51 @@ def fill(pairs: Pairs) -> None:
             target.finalize_state()
 
 
+@dataclass(frozen=True)
+class Partly:
+    """What a file filled of a network.
+
+    Parameters
+    ----------
+    filled, random : tuple of str
+        Layers of the network that it has weights for, and the others.
+    left_over : tuple of str
+        Layers of the file that the network has no place for.
+    """
+
+    filled: tuple[str, ...]
+    random: tuple[str, ...]
+    left_over: tuple[str, ...]
+
+
+def fill_partly(model: Any, layers: tuple[Layer, ...]) -> Partly:
+    """Fill the layers of a network that a file has by name and shape; the others stay.
+
+    Raises
+    ------
+    UnpairedError
+        When it has none of them.
+    """
+    wanted = [layer for layer in model.layers if layer.weights]
+    fitting = []
+    for target, layer in named(wanted, layers):
+        try:
+            check([(target, layer)])
+        except UnpairedError:
+            continue
+        fitting.append((target, layer))
+    if not fitting:
+        raise UnpairedError("no layer whose name and shapes agree")
+    fill(fitting)
+    filled = {target.name for target, _ in fitting}
+    used = {id(layer) for _, layer in fitting}
+    return Partly(
+        tuple(layer.name for layer in wanted if layer.name in filled),
+        tuple(layer.name for layer in wanted if layer.name not in filled),
+        tuple(layer.name for layer in layers if id(layer) not in used),
+    )
+
+
 def check(pairs: Pairs) -> None:
     """Raise :class:`UnpairedError` where the shapes of a pair differ; change nothing."""
     for target, layer in pairs:

@@ -150,6 +150,20 @@ def read_into(model: Any, path: Path, spec: BackboneSpec) -> int | None:
     return rescalings
 
 
+def read_partly(model: Any, path: Path, spec: BackboneSpec) -> pairing.Partly:
+    """Fill what a file has of a network, by name and shape; the rest stays as it was drawn.
+
+    Raises
+    ------
+    WeightsError
+        When the file is damaged, or has nothing of this network.
+    """
+    try:
+        return pairing.fill_partly(model, as_our_names(read(path), spec).layers)
+    except pairing.UnpairedError as error:
+        raise wrong_file(path, spec, str(error)) from error
+
+
 def _is_keras_3(path: Path, spec: BackboneSpec) -> bool:
     """Tell the layout of ``save_weights``, in which layers have no names of their own."""
     if not path.is_file():

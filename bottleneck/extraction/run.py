@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import bottleneck
 from bottleneck import backbones, runtimes
 from bottleneck.backbones.declared import DeclaredInput
-from bottleneck.backbones.network import Network, OutputSpec, Pool
+from bottleneck.backbones.network import PARTIAL, Network, OutputSpec, Pool
 from bottleneck.cores import available_cores
 from bottleneck.declare import listed
 from bottleneck.decode import Job, decode_stream, open_decoder
@@ -492,9 +492,14 @@ def embedder_of(
     options: ExtractOptions, backbone: str, begun: Sequence[FeatureStore], source: Source
 ) -> Embedder:
     """Load what computes a file of these options; ``begun`` are those to continue."""
-    return build_embedder(
+    weights = None if options.weights is None else str(options.weights)
+    if options.partial:
+        if weights is None:
+            raise OptionError("expected a file with --partial, got no --weights")
+        weights = f"{PARTIAL}{weights}"
+    embedder = build_embedder(
         backbone=backbone,
-        weights=None if options.weights is None else str(options.weights),
+        weights=weights,
         layers=listed(options.layers),
         pool=options.pool,
         size=parse_size(options.size),
@@ -507,6 +512,14 @@ def embedder_of(
         devices=listed(options.devices),
         calibration=partial(calibration_images, source),
     )
+    found = embedder.recipe.execution.get("network", {}).get("partial")
+    if found is not None:
+        options.progress.note(
+            f"{len(found['filled'])} layers are of {options.weights}, {len(found['random'])} are"
+            f" random: {', '.join(found['random'])}"
+        )
+        options.progress.note(f"of the file are left over: {', '.join(found['left_over']) or '-'}")
+    return embedder
 
 
 def batch_size_of(options: ExtractOptions, embedder: Embedder, progress: Progress) -> int:

@@ -517,3 +517,22 @@ def test_recipe_finds_both_files_again(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "nets" / "deploy.prototxt").rename(tmp_path / "models" / "deploy.prototxt")
     again = rebuild_embedder(made.recipe, owner="a head", weights=str(moved))
     np.testing.assert_array_equal(again.network(images)["a.b.avg"], expected)
+
+
+def test_partial_weights(tmp_path: Path) -> None:
+    net = Written("net", (3, 9, 9))
+    net.conv("conv", "data", 3, 4, 3)
+    net.conv("deep", "conv", 4, 5, 3)
+    text, model = net.save(tmp_path)
+    whole = backbones.load(f"caffe:{text}", weights=model, declared=NONE)
+    Path(model).write_bytes(wire(1, "net") + net.layers[0] + caffe_layer("x", "ReLU", blob(MEAN)))
+    with pytest.raises(WeightsError, match="'deep'"):
+        backbones.load(f"caffe:{text}", weights=model, declared=NONE)
+    partly = backbones.load(f"caffe:{text}", weights=f"partial:{model}", declared=NONE)
+    assert partly.details["partial"] == {"filled": ["conv"], "random": ["deep"], "left_over": ["x"]}
+    assert partly.facts["random"] == ["deep"]
+    images = noise(2, 9, 9, 3)
+    for layer, equal in (("conv", True), ("deep", False)):
+        (ours,), (theirs,) = (computed(one, layer, images=images) for one in (partly, whole))
+        assert np.array_equal(ours, theirs) == equal
+        assert ours.std() > 0

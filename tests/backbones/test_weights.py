@@ -320,3 +320,40 @@ def test_rectangles(name: str) -> None:
     assert (shape.height, shape.width, shape.channels) == (3, 5, spec.dim)
     with pytest.raises(BackboneError, match="at least 32 pixels a side"):
         backbones.load(spec, weights="none", size=(96, 31))
+
+
+def test_partial_weights_say_what_is_random(tmp_path: Path) -> None:
+    """A file without the last layers, and one of another shape: named, drawn, in the identity."""
+    spec = backbones.get("vgg16")
+    drawn = backbones.load(spec, weights="none", size=32)
+    rng = np.random.default_rng(3)
+    arrays = {}
+    for layer in drawn.model.layers:
+        if layer.weights and not layer.name.startswith("block5"):
+            for role, value in zip(("kernel", "bias"), layer.get_weights(), strict=True):
+                arrays[f"{layer.name}/{role}"] = rng.normal(size=value.shape).astype(np.float32)
+    arrays["block4_conv3/kernel"] = np.ones((3, 3, 5, 5), np.float32)
+    arrays["head/kernel"] = np.ones((3, 4), np.float32)
+    path = tmp_path / "some.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(WeightsError):
+        backbones.load(spec, weights=path, size=32)
+    found = backbones.load(spec, weights=f"partial:{path}", size=32)
+    random = ["block4_conv3", "block5_conv1", "block5_conv2", "block5_conv3"]
+    assert found.details["partial"]["random"] == random
+    assert found.details["partial"]["left_over"] == ["block4_conv3", "head"]
+    assert len(found.details["partial"]["filled"]) == 9
+    assert found.facts == {"random": random}
+    assert not found.tested
+    for layer, before in zip(found.model.layers, drawn.model.layers, strict=True):
+        for role, now, was in zip(
+            ("kernel", "bias"), layer.get_weights(), before.get_weights(), strict=False
+        ):
+            expected = was if layer.name in random else arrays[f"{layer.name}/{role}"]
+            np.testing.assert_array_equal(now, expected)
+    again = backbones.load(spec, weights=found.weights.source, size=32)
+    assert again.weights == found.weights
+    with pytest.raises(WeightsError, match="no layer whose name and shapes agree"):
+        backbones.load("resnet50", weights=f"partial:{path}", size=32)
+    with pytest.raises(WeightsError, match="may lack some, got none"):
+        backbones.load(spec, weights="partial:none", size=32)

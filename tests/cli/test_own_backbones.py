@@ -167,3 +167,22 @@ def test_a_rectangle_from_the_command_line_to_predict(cli, tmp_path) -> None:
     rows = cli("predict", tmp_path / "head", tmp_path / "in", "-q").out.splitlines()
     assert len(rows) == 9
     assert cli("extract", tmp_path / "in", "--size", "0x5", "-o", tmp_path / "y.h5").code == 2
+
+
+def test_partial_weights_are_told_and_kept_in_the_recipe(cli, tmp_path) -> None:
+    net = Written("net", (3, 16, 16))
+    net.conv("conv", "data", 3, 4, 3)
+    net.conv("deep", "conv", 4, 5, 3)
+    text, model = net.save(tmp_path)
+    Path(model).write_bytes(net.layers[0])
+    write_png(tmp_path / "in" / "a.png", np.random.default_rng(0).integers(0, 256, (30, 40, 3)))
+    command = ("extract", tmp_path / "in", "-b", f"caffe:{text}", "--weights", model, "-o",
+               tmp_path / "x.h5")  # fmt: skip
+    assert "'deep'" in cli(*command).err
+    done = cli(*command, "--partial")
+    assert done.code == 0, done.err
+    assert "1 are random: deep" in done.err
+    recipe = cli("info", tmp_path / "x.h5", "--json").json["recipe"]
+    assert recipe["execution"]["network"]["partial"]["random"] == ["deep"]
+    assert recipe["identity"]["network"]["random"] == ["deep"]
+    assert "no --weights" in cli(*command[:4], "-o", tmp_path / "y.h5", "--partial").err

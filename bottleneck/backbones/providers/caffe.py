@@ -16,7 +16,15 @@ from bottleneck.backbones.catalogue import BVLC, CAFFE
 from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.keras_network import network_of
 from bottleneck.backbones.keras_scope import isolated
-from bottleneck.backbones.network import GREY, BackboneSpec, Form, Network, Preprocess
+from bottleneck.backbones.network import (
+    GREY,
+    PARTIAL,
+    BackboneSpec,
+    Form,
+    Network,
+    Preprocess,
+    partial_source,
+)
 from bottleneck.errors import BackboneError, OptionError, WeightsError
 from bottleneck.images import ImageSize, Interpolation, ResizeRule, image_shape
 from bottleneck.weights import Layer, read
@@ -52,14 +60,20 @@ def load(
     that is not where it was is looked for beside its weights.
     """
     given, mark, blob = name.partition("#")
-    path, source = _files(Path(given).expanduser(), weights)
+    named, partial = partial_source(weights)
+    path, source = _files(Path(given).expanduser(), named)
     net = read_net(path)
     found = None if source is None else _weights(source)
     channels, *sides = _shape(path, net, size, found)
     with isolated(backend) as keras:
-        built = build(keras, net, (channels, sides[0], sides[1]), owner=str(path), weights=found)
-        if found is None:
-            draw_weights(built.model)
+        built = build(
+            keras,
+            net,
+            (channels, sides[0], sides[1]),
+            owner=str(path),
+            weights=found,
+            partial=partial,
+        )
         built.model.trainable = False
         side: ImageSize = sides[0] if sides[0] == sides[1] else (sides[0], sides[1])
         main = blob or features_of(net)
@@ -68,14 +82,21 @@ def load(
             replace(spec, params=int(built.model.count_params())),
             built.model,
             side,
-            source="none" if source is None else str(source.resolve()),
+            source=(PARTIAL if partial else "")
+            + ("none" if source is None else str(source.resolve())),
             main=main,
             names=built.names,
-            facts={"library": "caffe", "graph_sha256": net.sha256, "layer": main},
+            facts={
+                "library": "caffe",
+                "graph_sha256": net.sha256,
+                "layer": main,
+                **({"random": built.partly["random"]} if partial else {}),
+            },
             details={
                 "found": f"caffe:{path.resolve()}{mark}{blob}",
                 "network": net.name,
                 "preprocess": said,
+                **({"partial": built.partly} if partial else {}),
             },
         )
 
@@ -119,10 +140,14 @@ class Built:
     names : dict of str to str
         Blobs and layers of Caffe, to layers of the model. A blob that layers change in place is
         what the last of them leaves.
+    partly : dict of str to list of str
+        Which layers were ``filled``, which are ``random``, and which of the file are
+        ``left_over``.
     """
 
     model: Any
     names: dict[str, str]
+    partly: dict[str, list[str]]
 
 
 def build(
@@ -132,6 +157,7 @@ def build(
     *,
     owner: str,
     weights: Mapping[str, Layer] | None,
+    partial: bool = False,
 ) -> Built:
     """Build a network for images of (channels, height, width) and fill it.
 
@@ -144,7 +170,7 @@ def build(
     """
     channels, height, width = shape
     batch = net.shape[0] if len(net.shape) == 4 else 1
-    building = Building(keras, owner, weights, batch)
+    building = Building(keras, owner, weights, batch, partial)
     images = keras.Input((height, width, channels), name=building.name(net.input))
     blobs, named = {net.input: Blob(images, shape)}, {}
     left = {net.input}
@@ -162,11 +188,18 @@ def build(
         named[layer.name] = tops[0]
     outputs = [blobs[name].tensor for name in sorted(left)]
     model = keras.Model(images, outputs[0] if len(outputs) == 1 else outputs)
+    if weights is None or building.random:
+        draw_weights(model)
+    if partial and not building.filled:
+        raise WeightsError(f"{owner}: expected weights of some of its layers, got none")
+    building.fill_all()
+    left_over = [name for name in weights or () if name not in building.filled]
+    partly = {"filled": building.filled, "random": building.random, "left_over": left_over}
     known = {layer.name for layer in model.layers[1:]}
     names = {
         name: blob.tensor._keras_history.operation.name for name, blob in {**named, **blobs}.items()
     }
-    return Built(model, {name: one for name, one in names.items() if one in known})
+    return Built(model, {name: one for name, one in names.items() if one in known}, partly)
 
 
 def features_of(net: Net) -> str:
