@@ -60,6 +60,8 @@ class Option:
         Without a flag on the command line.
     commas : bool
         Several values are written in one string, with commas.
+    check : callable, optional
+        Makes of a name and a value what is kept, or refuses it; instead of the rules of types.
     """
 
     help: str
@@ -70,6 +72,7 @@ class Option:
     holds: Holds | None = None
     argument: bool = False
     commas: bool = False
+    check: Callable[[str, Any], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,8 @@ class Declared:
         """
         if value is None and self.optional:
             return None
+        if self.about.check is not None:
+            return self.about.check(self.name, value)
         if self.about.commas and not isinstance(value, str) and isinstance(value, Iterable):
             return ",".join(str(item) for item in value)
         if not self.several:

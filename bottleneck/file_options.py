@@ -1,14 +1,41 @@
 """Options of what works on files that are there already: merge, export, verify and the like."""
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 from bottleneck.declare import Option, Options
+from bottleneck.errors import OptionError
+from bottleneck.images import parse_size
 
 One: TypeAlias = str | Path
 Paths: TypeAlias = str | Path | Sequence[str | Path]
+
+
+def checked_size(name: str, value: object) -> int | str:
+    """Check a size: a whole number, or width x height as text, which stays text.
+
+    Raises
+    ------
+    OptionError
+    """
+    if isinstance(value, str):
+        try:
+            size = parse_size(value)
+        except OptionError as error:
+            raise OptionError(
+                f"expected {name} to be a whole number, got {value!r}",
+                hint="Or width x height: 320x240.",
+            ) from error
+        return size if isinstance(size, int) else value.lower()
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise OptionError(f"expected {name} to be a whole number, got {value!r}")
+    if value < 1:
+        raise OptionError(f"expected {name} to be at least 1, got {value}")
+    return int(value)
+
 
 FEATURE = Option("Output of the file, where it has several.", metavar="NAME")
 FEATURES = Option(
@@ -178,7 +205,8 @@ class AddBackboneOptions(Options):
         Option("Layer that is pooled when none is named; repeatable.", ("--layer",), "NAME"),
     ] = ()
     size: Annotated[
-        str | int | None, Option("Side of its input in pixels, or WxH.", metavar="N|WxH")
+        str | int | None,
+        Option("Side of its input in pixels, or WxH.", metavar="N|WxH", check=checked_size),
     ] = None
     shared: Annotated[
         bool, Option("Into the folder of `bottleneck --catalogue`, not your own.")

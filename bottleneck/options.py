@@ -22,6 +22,7 @@ from bottleneck.file_options import (
     MapKind,
     One,
     Paths,
+    checked_size,
 )
 from bottleneck.file_options import AddBackboneOptions as AddBackboneOptions
 from bottleneck.file_options import ExportOptions as ExportOptions
@@ -52,7 +53,9 @@ _DEVICES = Option(
 _CHOSEN_BACKBONE = Option("See `bottleneck backbones`.", ("-b", "--backbone"), "NAME")
 _BATCH_SIZE = Option("Images per forward pass.", metavar="N", least=1)
 _PRECISION = Option("Arithmetic of the network.")
-_SIZE = Option("Side of the input in pixels, or width x height; its own.", metavar="N|WxH")
+_SIZE = Option(
+    "Side of the input in pixels, or width x height; its own.", metavar="N|WxH", check=checked_size
+)
 _PREPROCESS = Option(
     "What the network wants, where its file does not say: torch, tf, caffe, bvlc, rgb_mean, "
     "lite, none, or numbers (mean=...;std=...;scale=...;channels=bgr;crop=...).",
@@ -504,7 +507,8 @@ class BackbonesOptions(Options):
     ] = None
     layers: Annotated[bool, Option("List what can be taken from NAME instead.")] = False
     size: Annotated[
-        str | int | None, Option("For --layers: side of the input in pixels.", metavar="N|WxH")
+        str | int | None,
+        Option("For --layers: side of the input in pixels.", metavar="N|WxH", check=checked_size),
     ] = None
 
 
