@@ -73,8 +73,12 @@ class Recipe:
         return list(_differences(self.identity, other.identity))
 
     def execution_differences(self, other: "Recipe") -> list[Difference]:
-        """List the execution fields in which this recipe (ours) and ``other`` (theirs) disagree."""
-        return list(_differences(self.execution, other.execution))
+        """List the execution fields in which this recipe (ours) and ``other`` (theirs) disagree.
+
+        What an admission test measured plays no part: it varies, and older ones measured less.
+        """
+        found = _differences(self.execution, other.execution)
+        return [one for one in found if not one.field.startswith("network.admission")]
 
     def require_same_identity(self, other: "Recipe", *, ours: str, theirs: str, hint: str) -> None:
         """Refuse another identity, naming both values of every field that differs.

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bottleneck.errors import BackboneError, OptionError
 from bottleneck.images import (
     CROP_RATIO,
@@ -303,6 +306,9 @@ class Network:
         JSON values worth knowing of it: parameters, licence, origin. Not part of the identity.
     tested : bool
         Whether our own tests cover it, so that it need not be admitted before a run.
+    processor : callable, optional
+        What its provider itself makes of a picture, (height, width, 3): the network's input. Asked
+        in the admission test alone.
     """
 
     spec: BackboneSpec
@@ -320,6 +326,7 @@ class Network:
     facts: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     tested: bool = False
+    processor: Callable[[NDArray[np.uint8]], NDArray[Any]] | None = None
 
     def __repr__(self) -> str:
         return (
@@ -415,7 +422,7 @@ class Network:
 
     def without_model(self) -> Self:
         """Return what can travel to another process."""
-        return replace(self, model=None, shapes=_unknown)
+        return replace(self, model=None, shapes=_unknown, processor=None)
 
 
 def _unknown(layers: Sequence[str | None]) -> list[Shape | None]:

@@ -4,23 +4,31 @@ What goes wrong with networks from elsewhere is seldom an error: a layer that wa
 checkpoint is random, a network left in training mode drops and masks, a batch of one is something
 else than a batch of eight. Features of such a network look like any others. Here it has to compute
 the same twice, alone and together, in any order, for weights that are the same when they are
-loaded again; and to see a difference between pictures.
+loaded again; to see a difference between pictures; and to agree with the plainest way to compute
+it, and with what its provider makes of a picture, where there is such.
 """
 
+import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from bottleneck.backbones.network import Network
+from bottleneck import runtimes
+from bottleneck.backbones.keras_scope import isolated
+from bottleneck.backbones.network import Network, OutputSpec
 from bottleneck.errors import BackboneError
 from bottleneck.fingerprint import fingerprint
+from bottleneck.images import Geometry, decode
 from bottleneck.items import KINDS
 from bottleneck.runtimes import CompiledBackbone
 from bottleneck.runtimes.autotune import cache_folder
+from bottleneck.runtimes.outputs import keras_tensors, preprocessed, taken
 from bottleneck.writing import write_text
 
 COUNT: Final = 8
@@ -31,7 +39,19 @@ precisions have :data:`COARSE`. What goes wrong is off by whole features."""
 
 COARSE: Final = 5e-2
 
-VERSION: Final = 1
+LEAST_COSINE: Final = {"float32": 0.9999, "tf32": 0.999}
+"""Between the features of a picture by the runtime and by the reference; other precisions have
+:data:`COARSE_COSINE`."""
+
+COARSE_COSINE: Final = 0.98
+
+MOST_PIXELS: Final = 1.01
+"""Of 255, by which our pixels may differ from the provider's: one, and what rounding adds."""
+
+_SIDES: Final = ((333, 500), (480, 300))
+"""Height and width of the pictures whose pixels are compared."""
+
+VERSION: Final = 2
 """Raised by one whenever a check is added, so that what was admitted before is tested again."""
 
 _Features = Mapping[str, NDArray[np.float32]]
@@ -52,6 +72,13 @@ class Admission:
         Between the features of two pictures, the smallest.
     constant : int
         Features that are the same for all pictures.
+    reference : str or None
+        What computed the network in the plainest way; None where that is what the runtime does.
+    cosine : float or None
+        The least between the features of a picture by both.
+    pixels : float or None
+        Largest difference of our pixels from those of the provider's own processor, of 255; None
+        where it has none, or the preprocessing was said by hand.
     """
 
     version: int
@@ -61,6 +88,9 @@ class Admission:
     permuted: float
     least_difference: float
     constant: int
+    reference: str | None = None
+    cosine: float | None = None
+    pixels: float | None = None
 
 
 def admit(
@@ -69,6 +99,7 @@ def admit(
     again: Callable[[], Network],
     *,
     precision: str,
+    outputs: Sequence[OutputSpec] = (),
 ) -> dict[str, Any]:
     """Test a network, unless the same one was admitted before.
 
@@ -81,6 +112,8 @@ def admit(
         Loads it once more.
     precision : str
         What it computes in.
+    outputs : sequence of OutputSpec
+        What is taken from it, for the reference.
 
     Returns
     -------
@@ -98,6 +131,7 @@ def admit(
             *(list(network.input.shape), dict(compiled.dims)),
             *(list(network.spec.preprocess.scale), list(network.spec.preprocess.offset)),
             *(compiled.runtime, compiled.version, compiled.device, precision),
+            network.spec.input(network.size).recipe() if network.processor else None,
         ]
     )
     file = cache_folder() / "admitted" / f"{key}.json"
@@ -107,7 +141,7 @@ def admit(
             return known
     except (OSError, ValueError):
         pass
-    found = vars(_tested(network, compiled, again, TOLERANCE.get(precision, COARSE)))
+    found = vars(_tested(network, compiled, again, precision, outputs))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps(found))
@@ -120,9 +154,10 @@ def _tested(
     network: Network,
     compiled: CompiledBackbone,
     again: Callable[[], Network],
-    tolerance: float,
+    precision: str,
+    outputs: Sequence[OutputSpec],
 ) -> Admission:
-    name = network.spec.name
+    name, tolerance = network.spec.name, TOLERANCE.get(precision, COARSE)
     sha256 = again().weights.sha256
     if sha256 != network.weights.sha256:
         raise _refused(
@@ -170,7 +205,88 @@ def _tested(
             "Features depend on the place in the batch.",
         )
     least, constant = _varied(name, first, tolerance)
-    return Admission(VERSION, COUNT, repeated, single, permuted, least, constant)
+    reference, cosine = _compared(
+        network, first, images, outputs, runtime=compiled.runtime, precision=precision
+    )
+    pixels = _pixels(network)
+    return Admission(
+        VERSION, COUNT, repeated, single, permuted, least, constant, reference, cosine, pixels
+    )
+
+
+def _compared(
+    network: Network,
+    found: _Features,
+    images: NDArray[Any],
+    outputs: Sequence[OutputSpec],
+    *,
+    runtime: str,
+    precision: str,
+) -> tuple[str | None, float | None]:
+    """Compute the network in the plainest way, and return what did and the least cosine."""
+    if not outputs or precision == "int8":  # which was compared when it was calibrated
+        return None, None
+    if network.form == "keras":
+        reference, expected = "keras", _by_keras(network, images, outputs)
+    elif network.form == "graph" and runtime != "onnxruntime" and find_spec("onnxruntime"):
+        compiled = runtimes.get("onnxruntime").compile(network, outputs, device="cpu")
+        reference, expected = "onnxruntime", compiled(images)
+    else:
+        return None, None
+    cosine = min(_cosine(found[key], expected[key]) for key in found)
+    if cosine < LEAST_COSINE.get(precision, COARSE_COSINE):
+        raise _refused(
+            network.spec.name,
+            f"the same features from {runtime} and from {reference}",
+            f"a cosine of {cosine:.5f}",
+            "Another --runtime may compute it right; this one should be told of it.",
+        )
+    return reference, cosine
+
+
+def _by_keras(network: Network, images: NDArray[Any], outputs: Sequence[OutputSpec]) -> _Features:
+    """Compute outputs by the model as it is: nothing frozen, folded or converted."""
+    take = taken(network, outputs, "keras")
+    with isolated() as keras:
+        model = keras.Model(network.model.input, keras_tensors(network, take))
+        given = preprocessed(keras.ops, images, network.spec.preprocess)
+        found = model.predict_on_batch(keras.ops.convert_to_numpy(given))
+        pooled = take.pooled(keras.ops, found)
+        return {
+            output.name: np.asarray(keras.ops.convert_to_numpy(one), np.float32)
+            for output, one in zip(take.outputs, pooled, strict=True)
+        }
+
+
+def _cosine(left: NDArray[Any], right: NDArray[Any]) -> float:
+    """Return the least cosine of two sets of features, row by row."""
+    a, b = (np.asarray(one, np.float64).reshape(len(one), -1) for one in (left, right))
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return float(((a * b).sum(axis=1) / np.maximum(lengths, 1e-30)).min())
+
+
+def _pixels(network: Network) -> float | None:
+    """Compare our pixels of some pictures with those of the provider's own processor."""
+    given = network.spec.input(network.size)
+    if network.processor is None or not isinstance(given, Geometry):
+        return None
+    scale = np.asarray(network.spec.preprocess.scale)
+    worst = 0.0
+    for sides in _SIDES:
+        for picture in KINDS["image"].trial(Geometry(sides)):
+            file = io.BytesIO()
+            Image.fromarray(picture).save(file, "png")
+            ours = decode(file.getvalue(), given) * scale + network.spec.preprocess.offset
+            theirs = network.processor(picture)
+            worst = max(worst, float((np.abs(ours - theirs) / np.abs(scale)).max()))
+    if worst > MOST_PIXELS:
+        raise _refused(
+            network.spec.name,
+            "our pixels within a 255th of those of its own processor",
+            f"a difference of {worst:.1f}",
+            "Say its preprocessing by hand: --preprocess.",
+        )
+    return worst
 
 
 def _varied(name: str, found: _Features, tolerance: float) -> tuple[float, int]:

@@ -176,7 +176,9 @@ class NetworkOrder:
             loaded, self.outputs, precision=self.precision, device=self.device, **more
         )
         admission = (
-            None if loaded.tested else admit(loaded, network, self._load, precision=self.precision)
+            None
+            if loaded.tested
+            else admit(loaded, network, self._load, precision=self.precision, outputs=self.outputs)
         )
         outputs = tuple(output for output, _ in loaded.taken(self.outputs))
         return network, loaded.input, Compiled(loaded.without_model(), outputs, admission)

@@ -193,3 +193,15 @@ def test_outputs_of_a_pool(preset):
     network = backbones.load(f"keras_hub:{folder}", backend="tensorflow")
     taken = network.taken([OutputSpec(None, None), OutputSpec(None, "avg"), OutputSpec("stage2")])
     assert [output.pool for output, _ in taken] == ["cls", "avg", "avg"]
+
+
+def test_it_is_admitted_with_the_pixels_of_its_converter_and_the_model_as_it_is(
+    preset, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder, *_ = preset("ViT")
+    embedder = build_embedder(backbone=f"keras_hub:{folder}", runtime="tensorflow")
+    found = embedder.recipe.execution["network"]["admission"]
+    assert found["reference"] == "keras"
+    assert found["cosine"] > 0.9999
+    assert 0 < found["pixels"] <= 1.01

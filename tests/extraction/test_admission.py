@@ -105,3 +105,66 @@ def test_the_catalogue_needs_no_admission(cache):
     embedder = build_embedder(size=32)
     assert "network" not in embedder.recipe.execution
     assert not cache.exists()
+
+
+def test_the_runtime_is_compared_with_the_plainest_way(tmp_path):
+    path = small.transformer(tmp_path / "t.onnx")
+    alone = build(path).recipe.execution["network"]["admission"]
+    assert (alone["reference"], alone["cosine"]) == (None, None)  # it is the plainest way
+
+    network = backbones.load(f"onnx:{path}", declared=DeclaredInput.parse("torch"))
+    outputs = [OutputSpec(pool=None)]
+    compiled = runtimes.get("onnxruntime").compile(network, outputs, device="cpu")
+
+    class Other:
+        dims, version, device, details = compiled.dims, "0", "cpu", {}
+
+        def __init__(self, runtime, off):
+            self.runtime, self.off = runtime, np.float32(off)
+
+        def __call__(self, images):
+            return {name: value + self.off for name, value in compiled(images).items()}
+
+    def admitted(other):
+        return admit(network, other, lambda: network, precision="float32", outputs=outputs)
+
+    found = admitted(Other("right", 0))
+    assert found["reference"] == "onnxruntime"
+    assert 0.9999 < found["cosine"] <= 1.000001
+    with pytest.raises(BackboneError, match="the same features from wrong and from onnxruntime"):
+        admitted(Other("wrong", 1))
+
+
+def test_our_pixels_are_compared_with_the_providers(tmp_path, cache):
+    from dataclasses import replace
+
+    from PIL import Image
+
+    path = small.transformer(tmp_path / "t.onnx")
+    network = backbones.load(f"onnx:{path}", declared=DeclaredInput.parse("none;resize=squash"))
+    compiled = runtimes.get("onnxruntime").compile(network, [OutputSpec(pool=None)], device="cpu")
+    height, width, _ = network.input.shape
+
+    def admitted(filter):
+        def processor(picture):
+            return np.asarray(Image.fromarray(picture).resize((width, height), filter), np.float32)
+
+        one = replace(network, processor=processor)
+        return admit(one, compiled, lambda: network, precision="float32")
+
+    assert admitted(Image.Resampling.BICUBIC)["pixels"] <= 1
+    for file in cache.iterdir():  # it would not be tested again
+        file.unlink()
+    with pytest.raises(BackboneError, match="our pixels within a 255th"):
+        admitted(Image.Resampling.NEAREST)
+
+
+def test_what_was_measured_before_does_not_hinder_a_resume():
+    from bottleneck.recipe import Recipe
+
+    def made(admission):
+        return Recipe({"backbone": "x"}, {"network": {"parameters": 3, "admission": admission}})
+
+    old, new = made({"version": 1, "single": 0.0}), made({"version": 2, "single": 1e-7})
+    assert new.execution_differences(old) == []
+    assert new.identity_differences(old) == []

@@ -1,12 +1,15 @@
 """Presets of KerasHub: ``keras_hub:NAME``, ``keras_hub:FOLDER``, ``keras_hub:hf://owner/name@commit``.
 
-Its image converter is never called: its settings are read as data.
+Its image converter is read as data, and called in the admission test alone, to compare.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.hub import hub_folder
@@ -53,6 +56,7 @@ class _Input:
     interpolation: Interpolation
     antialias: bool
     preprocess: Preprocess
+    converter: Any
 
 
 def canonical(name: str) -> str:
@@ -114,6 +118,7 @@ def load(
         shapes=_with_prefix(network.shapes, _prefix_of(encoder), _patches(encoder, side)),
         own=own,
         last4=last4,
+        processor=None if said is None or declared is not None else _processor(said, side),
         details={**network.details, **details, "keras_hub": hub.__version__},
     )
     return replace(found, spec=replace(found.spec, dim=found.shape(None).channels))
@@ -277,7 +282,19 @@ def _input_of(hub: Any, preset: str, encoder: Any) -> _Input | None:
         given["interpolation"],
         bool(given["antialias"]),
         Preprocess("keras_hub", "rgb", _three(given["scale"], 1.0), _three(given["offset"], 0.0)),
+        converter,
     )
+
+
+def _processor(said: _Input, size: ImageSize) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
+    """Return what the image converter makes of a picture, at the size of the network."""
+
+    def converted(picture: NDArray[np.uint8]) -> NDArray[Any]:
+        said.converter.image_size = image_shape(size)[:2]
+        found: NDArray[Any] = np.asarray(said.converter(picture[None].astype(np.float32)))[0]
+        return found
+
+    return converted
 
 
 def _geometry(owner: str, said: _Input | None, declared: DeclaredInput | None) -> dict[str, Any]:
