@@ -19,8 +19,14 @@ def is_url(text: str) -> bool:
 
 
 def readable(key: str) -> str:
-    r"""Return a key as valid text: bytes of a file name that are not UTF-8 show as ``\xff``."""
-    return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    r"""Return a name as valid text: bytes of a file name that are not UTF-8 show as ``\xff``."""
+    if key.isascii():
+        return key
+    try:
+        raw = key.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a pair, as JSON may hold
+        raw = key.encode("utf-8", "backslashreplace")
+    return raw.decode("utf-8", "backslashreplace")
 
 
 def has_wildcard(text: str) -> bool:

@@ -361,6 +361,9 @@ class CompareOptions(Options):
         ),
     ] = None
     images: Annotated[Paths, IMAGES] = ()
+    path_column: Annotated[
+        str | None, Option("Column of a table of --images that names them.", metavar="NAME")
+    ] = None
     cv: Annotated[
         int,
         Option("Folds that choose strengths, and judge without a test split.", metavar="K"),

@@ -174,6 +174,7 @@ def compare_files(options: CompareOptions) -> Comparison:
         heads=[name.strip() for name in str(options.heads).split(",") if name.strip()],
         outputs=listed(options.feature),
         images=listed(options.images),
+        path_column=options.path_column,
         cv=options.cv,
         seed=options.seed,
         resamples=options.resamples,

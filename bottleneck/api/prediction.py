@@ -90,7 +90,7 @@ def label_images(options: PredictOptions) -> Predicted:
     files = feature_files(listed(options.sources))
     rows = _stored(head, files, options) if files else _images(head, options, seconds)
     kept = RecordList() if options.output is None else None
-    taken = failed = 0
+    taken = failed = further = 0
     with _place(kept, place, labelling, rows, options) as records:
         before, failed = records.done, records.failed
         progress.begin(rows.count - before, before)
@@ -100,14 +100,20 @@ def label_images(options: PredictOptions) -> Predicted:
                     records.write(record)
                 taken += len(block.keys)
                 failed += len(block.errors)
+                further += block.further
                 progress.advance(taken, failed, seconds)
         finally:
             progress.end()
+    if further:
+        progress.note(
+            f"{further} of the images are the first page or frame of a file that has more"
+        )
     document = {
         "output": None if place is None else str(options.output),
         "rows": rows.count,
         "already_done": before,
         "failed": failed,
+        "first_of_several": further,
         "too_many_failed": allowed.exceeded(failed, rows.count),
     }
     return Predicted(document, None if kept is None else kept.records)
@@ -180,6 +186,7 @@ def _images(head: "Head", options: PredictOptions, seconds: defaultdict[str, flo
                     good=batch.rows.tolist(),
                     X=batch.features[head.output],
                     errors=errors,
+                    further=batch.further,
                 )
 
     return _Rows(len(source.manifest), source.stamp, blocks)

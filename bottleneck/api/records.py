@@ -40,12 +40,15 @@ class RecordBlock:
         Their features.
     errors : mapping of int to str
         Why the others have none.
+    further : int
+        Files of which only the first of several pages or frames was used.
     """
 
     keys: Mapping[int, str]
     good: Sequence[int]
     X: NDArray[np.floating[Any]]
     errors: Mapping[int, str]
+    further: int = 0
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def mask_of_test(
     Raises
     ------
     HeadError
-        For a hold-out of a file that has splits.
+        For a hold-out of a file that has splits, or in which nothing can be held out.
     """
     if store.splits.any():
         if holdout:
@@ -88,7 +88,16 @@ def mask_of_test(
                 hint="Leave --holdout out.",
             )
         return store.select("test")
-    return held_out(store, holdout, seed, targets) if holdout else None
+    if not holdout:
+        return None
+    held = held_out(store, holdout, seed, targets)
+    if not held.any():
+        raise HeadError(
+            f"expected rows of {store.path} to hold out, found one row (or group) of each class: a "
+            "head learns from it",
+            hint="Leave --holdout out, or give more images of a class.",
+        )
+    return held
 
 
 def training_rows(

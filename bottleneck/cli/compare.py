@@ -66,7 +66,7 @@ def print_comparison(result: dict[str, Any]) -> None:
     sets, doubts = result["duplicates"], result["label_errors"]
     print_lines(
         f"= {len(near_best)} of {len(result['leaderboard']) - 1} are not distinguishable from the "
-        f"best (max-type sign-flip test, p below {result['alpha']:g})"
+        f"best (max-type sign-flip test of all against the best, level {percent(result['alpha'])})"
         if len(result["leaderboard"]) > 1
         else None,
         f"likely label errors: {doubts['likely']}" if doubts["likely"] else None,

@@ -16,6 +16,7 @@ import click
 
 from bottleneck import __version__
 from bottleneck.errors import BottleneckError
+from bottleneck.location import readable
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -218,4 +219,4 @@ def _name(number: int) -> str:
 
 def _say(message: str, hint: str | None = None) -> None:
     for line in filter(None, (message, hint)):
-        click.echo(line.encode(errors="backslashreplace").decode(), err=True)
+        click.echo(readable(line), err=True)

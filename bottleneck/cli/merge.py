@@ -6,6 +6,7 @@ import click
 
 from bottleneck.cli.options import json_option, options_of
 from bottleneck.cli.show import print_json, print_lines
+from bottleneck.location import readable
 from bottleneck.options import MergeOptions
 
 
@@ -22,7 +23,7 @@ def command(as_json: bool, **options: Any) -> None:
 
     result = api.merge(**options)
     for note in result.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {readable(note)}", err=True)
     if as_json:
         print_json(result.to_json())
         return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bottleneck.location import readable
 from bottleneck.progress import Progress
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class NotesOnly:
 
     def note(self, message: str) -> None:
         """Print a line."""
-        click.echo(f"note: {message}", err=True)
+        click.echo(f"note: {readable(message)}", err=True)
 
     def end(self) -> None:
         """Ignore it."""
@@ -168,7 +169,7 @@ class Live(NotesOnly):
         if self._bar is None:
             super().note(message)
         else:
-            self._bar.console.print(f"note: {message}", markup=False, highlight=False)
+            self._bar.console.print(f"note: {readable(message)}", markup=False, highlight=False)
 
     def end(self) -> None:
         """Take the bar away."""

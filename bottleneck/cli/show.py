@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bottleneck.location import readable
+
 if TYPE_CHECKING:
     from bottleneck.pipeline import Outcome
     from bottleneck.sources import Survey
@@ -120,10 +122,13 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
-        for c in text
-    )
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte of a name that is no UTF-8
+        return readable(character)
+    return character.encode("unicode_escape").decode()
 
 
 def percent(value: float | None) -> str:

@@ -3,7 +3,7 @@
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,6 +140,7 @@ def compare(
     heads: Sequence[str] = DEFAULT_HEADS,
     outputs: Sequence[str] = (),
     images: Sequence[str] = (),
+    path_column: str | None = None,
     cv: int = 5,
     seed: int = 0,
     resamples: int = RESAMPLES,
@@ -161,6 +162,8 @@ def compare(
         Only these outputs.
     images : sequence of str
         Where the images are, for thumbnails; by default where the first file was made from.
+    path_column : str, optional
+        The column of a table of images that names them.
     cv : int
         Folds of the inner selection, and of the outer estimate where there is no test split.
     seed : int
@@ -182,6 +185,11 @@ def compare(
         Of the kind that fits: no such head, files of different images, nothing to learn from.
     """
     _check(heads, cv, resamples, near)
+    if path_column and not images:
+        raise OptionError(
+            f"expected a table of images for the path column {path_column!r}, got no images",
+            hint="It says which column of the table under --images names the images.",
+        )
     progress = progress or Silent()
     started = time.perf_counter()
     aligned = align(features, outputs, exclude)
@@ -235,7 +243,9 @@ def compare(
         "map": make_maps(aligned, aligned.features, mapped, map, seed),
         "seconds": round(time.perf_counter() - started, 3),
     }
-    sources, choice = (tuple(images), AS_FOUND) if images else logged_sources(aligned.features)
+    sources, choice = logged_sources(aligned.features)
+    if images:
+        sources, choice = tuple(images), replace(AS_FOUND, path_column=path_column)
     one = ranked[taken["entry"]][0]
     best = Best(one.predictions.final, one.features, protocol.train)
     return Comparison(document, aligned, sources, choice, best)

@@ -255,6 +255,27 @@ def label_of(value: object, where: str) -> str | None:
     return None if name is None or _NEGATIVE.fullmatch(name) else name
 
 
+def fraction_of(labels: Iterable[str | None]) -> str | None:
+    """Return a label that is a fraction, if all that there are are numbers: none is a class.
+
+    Parameters
+    ----------
+    labels : iterable of str or None
+        As :func:`label_of` reads them.
+    """
+    found = None
+    for text in {*labels}:
+        if not text:
+            continue
+        try:
+            value = float(text)
+        except ValueError:
+            return None
+        if not value.is_integer() and math.isfinite(value):
+            found = text if found is None else min(found, text)
+    return found
+
+
 def name_of(value: object, where: str) -> str | None:
     """Return the name of a class, a split or a group that a value is: a text, or None for none.
 

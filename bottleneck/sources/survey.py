@@ -97,7 +97,7 @@ class Survey:
             },
             listing=source.listing,
             first=tuple(_row(manifest, row) for row in range(min(rows, len(manifest)))),
-            warnings=tuple(_warnings(manifest, counts[1:].tolist(), source.listing)),
+            warnings=tuple(map(readable, _warnings(manifest, counts[1:].tolist(), source.listing))),
         )
 
     def lines(self) -> list[str]:
@@ -115,13 +115,14 @@ class Survey:
             told.append(f"{_count(self.groups, 'group', 'groups')} of images that stay together")
         if self.targets:
             told.append(f"targets, with the images that have a value{_some(self.targets)}")
-        return told + self.listing.lines()
+        return [readable(line) for line in told + self.listing.lines()]
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
         fields = asdict(self)
         listing = fields.pop("listing")
-        return {**fields, "left_out": listing}
+        classes = {readable(name): count for name, count in self.classes.items()}
+        return {**fields, "classes": classes, "left_out": listing}
 
 
 def _known(column: NDArray[Any]) -> NDArray[np.bool_]:
@@ -134,7 +135,7 @@ def _row(manifest: Manifest, row: int) -> dict[str, str | None]:
     label, group = int(manifest.labels[row]), int(manifest.groups[row])
     return {
         "key": readable(manifest.keys[row]),
-        "label": None if label == UNLABELLED else manifest.classes[label],
+        "label": None if label == UNLABELLED else readable(manifest.classes[label]),
         "split": SPLITS[manifest.splits[row]] or None,
         "group": None if group == UNLABELLED else readable(manifest.group_names[group]),
     }

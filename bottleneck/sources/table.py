@@ -29,7 +29,7 @@ from bottleneck.sources.columns import (
 from bottleneck.sources.layout import AS_FOUND, Choice
 from bottleneck.sources.random_access import listing
 from bottleneck.sources.remote import fetch
-from bottleneck.sources.rules import label_of, name_of
+from bottleneck.sources.rules import fraction_of, label_of, name_of
 from bottleneck.sources.urls import labels_in_paths, located
 
 _Row = tuple[int, list[Any]]
@@ -188,6 +188,15 @@ def _read(
     base = posixpath.dirname(path)
     keys, note = plain_paths(paths, base, path)
     labels = texts.labels
+    if labels is not None and not choice.label_column and (fraction := fraction_of(labels)):
+        if columns.label not in asked.names:
+            raise ManifestError(
+                f"{path}: expected classes in the column {columns.label!r}, got numbers with "
+                f"fractions, as {fraction}",
+                hint=f"Numbers to predict: --target {columns.label}. If each of them is a class: "
+                f"--label-column {columns.label}.",
+            )
+        labels = None
     try:
         if choice.from_path:
             labels = labels_in_paths(keys, path, choice)
@@ -235,6 +244,8 @@ def _header_hint(names: Sequence[str]) -> str:
     for mark, name in ((";", "semicolons"), ("\t", "tabs")):
         if any(mark in one for one in names):
             return f"The cells seem to be separated by {name}: save the table with commas."
+    if len(names) == 1 and posixpath.splitext(names[0])[1]:
+        return "It looks like a list of files without a header: write the line `path` above it."
     meant = [
         (one, ours)
         for one in names

@@ -394,7 +394,12 @@ def _write_parquet(store: FeatureStore, name: str, rows: Any, path: Path) -> Non
         ) from error
     dim = store.outputs[name]
     number = pa.float16() if store.dtype == np.float16 else pa.float32()
-    fields = [pa.field(column, pa.string()) for column in ("key", *COLUMNS[1:])]
+    # Text is UTF-8 here: a column with names that are not is one of bytes.
+    texts = [
+        pa.binary() if any(map(_is_no_text, column)) else pa.string()
+        for column in (store.manifest.keys, store.classes, SPLITS, store.manifest.group_names)
+    ]
+    fields = [pa.field(*field) for field in zip(("key", *COLUMNS[1:]), texts, strict=True)]
     notes = {NOTED_RECIPE: store.recipe.to_json().encode(), NOTED_OUTPUT: name.encode()}
     targets = store.manifest.targets
     fields += [pa.field(column, pa.float64()) for column in column_names(targets.number_names)]
@@ -404,13 +409,9 @@ def _write_parquet(store: FeatureStore, name: str, rows: Any, path: Path) -> Non
         for _, block, X in _blocks(store, name, rows):
             flat = pa.array(np.ascontiguousarray(X).ravel(), number)
             columns: list[Any] = []
-            for column in _columns(store, block):
-                # Text is UTF-8 here: other bytes show as \xff.
-                text = [
-                    value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-                    for value in column
-                ]
-                columns.append(pa.array([value or None for value in text], pa.string()))
+            for column, kind in zip(_columns(store, block), texts, strict=True):
+                raw = [value.encode("utf-8", "surrogateescape") or None for value in column]
+                columns.append(pa.array(raw, pa.binary()).cast(kind))
             columns += [
                 pa.array(values[block], pa.float64(), mask=np.isnan(values[block]))
                 for values in targets.numbers
@@ -421,6 +422,11 @@ def _write_parquet(store: FeatureStore, name: str, rows: Any, path: Path) -> Non
             ]
             columns.append(pa.FixedSizeListArray.from_arrays(flat, dim))
             writer.write_table(pa.table(columns, schema=schema))
+
+
+def _is_no_text(name: str) -> bool:
+    """Whether a name has bytes that are not UTF-8."""
+    return not name.isascii() and any("\udc80" <= character <= "\udcff" for character in name)
 
 
 def _write_usearch(store: FeatureStore, name: str, rows: Any, path: Path) -> None:

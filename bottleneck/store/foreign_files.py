@@ -227,7 +227,17 @@ def _parquet(path: Path, asked: Mapping[str, str]) -> Found:
             pieces = [table.column(name).to_numpy().astype(np.float32) for name in numbered]
         features = np.stack(pieces, axis=1)
     columns = {name: _arrow_values(table.column(name)) for name in names if name not in used}
-    return Found(features, _by_role(columns, roles), dict(table.schema.metadata or {}))
+    notes = dict(table.schema.metadata or {})
+    if NOTED_RECIPE in notes:  # written by an export: names that are not UTF-8 are in bytes
+        columns = {name: _names(values) for name, values in columns.items()}
+    return Found(features, _by_role(columns, roles), notes)
+
+
+def _names(values: Sequence[Any]) -> Sequence[Any]:
+    return [
+        value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+        for value in values
+    ]
 
 
 def _read_parquet(path: Path) -> Any:

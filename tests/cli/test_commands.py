@@ -726,3 +726,15 @@ def test_a_file_system_without_locks_is_told_as_such(cli, colours, tmp_path, mon
     assert refused.code == 1
     assert "expected a file system with locks" in refused.err
     assert "write to a local folder" in refused.err
+
+
+def test_a_hold_out_of_one_image_per_class_is_refused(cli, tmp_path):
+    from blobs import write_blobs
+
+    store = write_blobs(
+        tmp_path, "few.h5", n=3, classes=("a", "b", "c"), labels=["a", "b", "c"], split=False
+    )
+    shown = cli("train", store, "-o", tmp_path / "h.head", "--holdout", "0.2")
+    assert shown.code == 1
+    assert "one row (or group) of each class" in shown.err
+    assert "Leave --holdout out" in shown.err

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from bottleneck import FeatureStore
 from bottleneck.comparison.alignment import align
 from bottleneck.comparison.take import choose, train_command
 from bottleneck.store.runs import read_runs
@@ -254,3 +255,16 @@ def test_export_and_neighbors(cli, two, colours, tmp_path, monkeypatch):
         "similarity": pytest.approx(1, abs=1e-6),
     }
     assert "test/green/4.png" in cli("neighbors", two[0], image).out
+
+
+def test_the_images_of_a_table_are_found_by_its_column(cli, two, colours, tmp_path):
+    keys = FeatureStore.open(two[0]).keys
+    table = colours / "list.csv"
+    table.write_text("where,other\n" + "".join(f"{key},{i}\n" for i, key in enumerate(keys)))
+    quick = ("--heads", "ridge", "--map", "pca", "-q", "-o", tmp_path / "r.html")
+    named = cli("compare", *two, *quick, "--images", table, "--path-column", "where", "--json")
+    assert named.json["page"]["thumbnails"] == 60
+    (tmp_path / "r.html").unlink()
+    without = cli("compare", *two, *quick, "--path-column", "where")
+    assert without.code == 2
+    assert "--images" in without.err

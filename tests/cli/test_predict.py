@@ -183,3 +183,19 @@ def test_a_pipeline_predicts_from_the_features_it_made(cli, colours, tmp_path):
     assert len(rows_of((tmp_path / "l.csv").read_text())) == 60
     again = cli("run", tmp_path / "p.toml", "--json").json
     assert [one["action"] for one in again] == ["skipped"] * 3
+
+
+def test_files_of_which_only_the_first_frame_was_used_are_counted(cli, head, tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "new"
+    folder.mkdir()
+    frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue", "green")]
+    frames[0].save(folder / "a.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(folder / "b.tif", save_all=True, append_images=frames[1:])
+    frames[0].save(folder / "c.png")
+    shown = cli("predict", head, folder)
+    assert len(rows_of(shown.out)) == 3
+    assert "2 of the images are the first page or frame of a file that has more" in shown.err
+    assert api.predict(head, folder).to_json()["first_of_several"] == 2
+    assert "first page" not in cli("predict", head, folder / "c.png").err

@@ -354,3 +354,9 @@ def test_heads_scored_in_several_passes_score_as_in_one(digits, monkeypatch):
             scores.append(held_out_accuracy(run, digits.y, outside, fold, swept))
     for other in scores[1:]:
         np.testing.assert_array_equal(other, scores[0])
+
+
+def test_shots_that_a_head_cannot_be_fitted_on_are_refused_before_any_work(digits, monkeypatch):
+    monkeypatch.setattr("bottleneck.heads.rows.ArrayRows.read", None)  # rows are not touched
+    with pytest.raises(OptionError, match="expected 2 or more rows per class as shots .* lda"):
+        run(digits, head="lda", grid=None, shots=(1, 4))

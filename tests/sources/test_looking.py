@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import written
 from pyarrow import parquet
 
+from bottleneck.cli.show import printable
 from bottleneck.errors import BottleneckError, SourceError
 from bottleneck.sources import Choice, Kind, PixelSource, Survey, kinds, open_source
 
@@ -194,3 +196,22 @@ def test_a_kind_that_is_none_is_refused_by_name(tmp_path, registered, value, mes
     (tmp_path / "x.grey").write_text("1")
     with pytest.raises(SourceError, match=message):
         open_source([str(tmp_path / "x.grey")])
+
+
+def test_bytes_of_names_that_are_not_text_are_readable(tmp_path):
+    odd = b"sch\xf6n".decode("utf-8", "surrogateescape")
+    for name in (odd, "katze"):
+        (tmp_path / "d" / name).mkdir(parents=True)
+        for i in range(2):
+            (tmp_path / "d" / name / f"{i}.png").write_bytes(written.png(i))
+    (tmp_path / "d" / (odd + "." + odd)).write_bytes(b"x")
+    survey = Survey.of(open_source([str(tmp_path / "d")]))
+    told = "\n".join(survey.lines())
+    assert r"katze 2, sch\xf6n 2" in told
+    assert r".sch\xf6n 1" in told
+    document = survey.to_json()
+    assert document["classes"] == {"katze": 2, r"sch\xf6n": 2}
+    assert {row["label"] for row in document["first"]} == {"katze", r"sch\xf6n"}
+    # Whatever else is printed goes the same way, half a pair of UTF-16 too.
+    assert printable(f"{odd}\x1b") == r"sch\xf6n\x1b"
+    assert printable("a\ud800") == r"a\ud800"

@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 
 from bottleneck.errors import ManifestError, SourceError
-from bottleneck.sources import open_source
+from bottleneck.sources import Choice, open_source
 
 
 def table(tmp_path, text, encoding="utf-8"):
@@ -91,3 +92,33 @@ def test_tables_by_other_endings(tmp_path):
         path = tmp_path / f"images.{ending}"
         path.write_text("path\tlabel\na.jpg\tcat\n")
         assert open_source([str(path)]).manifest.classes == ("cat",)
+
+
+@pytest.mark.parametrize("name", ["target", "label", "class"])
+def test_fractions_are_no_classes(tmp_path, name):
+    """Numbers to predict would be a class each; as for numbers of other tables, that is said."""
+    numbers = [0.0, 0.37, 1.5, 2.0]
+    path = table(tmp_path, f"path,{name}\n" + "".join(f"{x}.png,{x}\n" for x in numbers))
+    with pytest.raises(ManifestError, match="numbers with fractions, as 0.37") as caught:
+        open_source(path)
+    assert f"--target {name}" in caught.value.hint
+    kept = open_source(path, targets=[name]).manifest
+    assert not kept.classes
+    np.testing.assert_array_equal(kept.targets.columns([name])[:, 0], numbers)
+    classes = open_source(path, choice=Choice(label_column=name)).manifest.classes
+    assert classes == ("0", "0.37", "1.5", "2")
+
+
+@pytest.mark.parametrize("cells", ["1,2,3", "1.0,2.0,3", "1.5,2,v3", "nan,1,2", "inf,1,0"])
+def test_what_else_looks_like_numbers_stays_classes(tmp_path, cells):
+    text = "".join(f"{i}.png,{cell}\n" for i, cell in enumerate(cells.split(",")))
+    assert open_source(table(tmp_path, "path,label\n" + text)).manifest.classes
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_a_list_without_a_header_is_told_so(tmp_path, ending):
+    path = tmp_path / f"list.{ending}"
+    path.write_text("a/0.png\na/1.png\n", encoding="utf-8")
+    with pytest.raises(ManifestError) as caught:
+        open_source([str(path)])
+    assert "without a header" in caught.value.hint

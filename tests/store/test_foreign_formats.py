@@ -283,8 +283,25 @@ def test_keys_of_any_bytes_come_back(tmp_path):
     keys = ["a\rb.png", "c\nd.png", b"caf\xe9.png".decode("utf-8", "surrogateescape"), '"q",.png']
     keys += [f"{i}.png" for i in range(56)]
     own = write_blobs(tmp_path, "own.h5", n=60, keys=keys)
-    bottleneck.export(own, output=tmp_path / "x.npy")
-    assert list(FeatureStore.open(tmp_path / "x.npy").keys) == keys
+    for name in ("x.npy", "x.parquet"):
+        bottleneck.export(own, output=tmp_path / name)
+        assert list(FeatureStore.open(tmp_path / name).keys) == keys
+
+
+def test_labels_and_groups_of_any_bytes_come_back_from_parquet(tmp_path):
+    odd = b"sch\xf6n".decode("utf-8", "surrogateescape")
+    labels, groups = ([odd, "katze"] * 30), [odd, "b", "c"] * 20
+    own = write_blobs(tmp_path, "own.h5", n=60, labels=labels, groups=groups)
+    bottleneck.export(own, output=tmp_path / "x.parquet")
+    ours, theirs = FeatureStore.open(own), FeatureStore.open(tmp_path / "x.parquet")
+    assert [theirs.classes[code] for code in theirs.labels] == labels
+    assert theirs.classes == ours.classes
+    assert theirs.manifest.group_names == ours.manifest.group_names
+    np.testing.assert_array_equal(theirs.manifest.groups, ours.manifest.groups)
+    # What is UTF-8 is text for other programs.
+    parquet = pytest.importorskip("pyarrow.parquet")
+    types = {field.name: str(field.type) for field in parquet.read_schema(tmp_path / "x.parquet")}
+    assert (types["key"], types["label"], types["split"]) == ("string", "binary", "string")
 
 
 def test_the_command_names_what_it_expects(own, tmp_path):

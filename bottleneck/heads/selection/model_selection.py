@@ -241,6 +241,12 @@ def select(
     candidates = kind.candidates(grid, settings or {})
     check_protocol(len(candidates), kind.parameter, n_folds, jobs)
     _check_extras(n_folds, curve or shots, calibrate, nested)
+    if shots and 0 < min(shots) < kind.few_rows:
+        raise OptionError(
+            f"expected {kind.few_rows} or more rows per class as shots of the head {kind.name}, got"
+            f" {min(shots)}",
+            hint="It cannot be fitted on fewer.",
+        )
     if nested and not kind.parameter:
         raise OptionError(
             f"expected no nested estimate of the head {kind.name}: it has nothing to choose",
