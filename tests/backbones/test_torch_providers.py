@@ -36,11 +36,7 @@ LIBRARIES = {"timm": "timm", "hf": "transformers"} | {
     "openclip": "open_clip",
 }
 
-CASES = [
-    pytest.param(provider, name, marks=pytest.mark.xdist_group(provider))
-    for provider, names in NAMES.items()
-    for name in names
-]
+CASES = [(provider, name) for provider, names in NAMES.items() for name in names]
 
 
 def run(program, *arguments):
@@ -102,8 +98,9 @@ def test_features_are_those_of_its_own_forward_pass(computed, provider, name):
     pools = {pool for pool in pools if "/" not in pool}
     assert pools
     for pool in pools:
-        assert found[f"{name}/{pool}/spread"] > 1e-2
-        assert found[f"{name}/{pool}"] < 1e-4, pool
+        # What is off is little beside what tells photographs apart, too.
+        spread = found[f"{name}/{pool}/spread"]
+        assert found[f"{name}/{pool}"] < min(1e-4, 1e-2 * spread), pool
 
 
 @pytest.mark.parametrize(("provider", "name"), CASES)
