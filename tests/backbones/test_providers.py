@@ -17,7 +17,11 @@ LIBRARIES = {
     **{"timm": "timm", "hf": "transformers", "torchvision": "torchvision"},
     **{"openclip": "open_clip", "torch": "torch"},
 }
-ELSEWHERE = {"caffe": "test_caffe.py", "music": "test_music.py"}
+ELSEWHERE = {
+    "caffe": "test_caffe.py",
+    "music": "test_music.py",
+    "keras_hub": "test_keras_hub.py",
+}
 """Those with tests of their own, which take files that are made there."""
 
 CASES = [pytest.param(kind, id=f"torch-{kind}" if kind in ON_TORCH else kind) for kind in KINDS]

@@ -86,7 +86,7 @@ def test_a_full_device_and_batches_on_their_way(framework):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "cpu has not enough memory for 4 images of 32 pixels",
+        "cpu has not enough memory for 4 images of 32 x 32",
         "something else",
         "false",  # JAX takes no card whole
         "expected an NVIDIA GPU for tf32, got the CPU",
