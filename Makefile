@@ -18,6 +18,8 @@ $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	# Weights of a network of sound; what the package wants installed is of 2019.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps musicnn==0.1.0
 	@touch $@
 
 demo: $(READY) ## Run the main job on data/sample: features, two heads, their judgement

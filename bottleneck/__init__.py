@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bottleneck.api import rescue as rescue
     from bottleneck.api import run as run
     from bottleneck.api import survey as survey
+    from bottleneck.api import tag as tag
     from bottleneck.api import train as train
     from bottleneck.api import verify as verify
     from bottleneck.api import view as view
@@ -68,6 +69,7 @@ _FUNCTIONS = (
     "rescue",
     "run",
     "survey",
+    "tag",
     "train",
     "verify",
     "view",

@@ -1,4 +1,4 @@
-"""Options of what works on files that are there already: merge, export, verify and the like."""
+"""Options of what works on what is there already: files, backbones, the installation."""
 
 import numbers
 from collections.abc import Sequence
@@ -247,3 +247,50 @@ class GraphOptions(Options):
     k: Annotated[int, Option("Neighbours of each row.", ("-k",), "N", least=1)] = 15
     metric: Annotated[Literal["cosine", "euclidean"], Option("What is near.")] = "cosine"
     feature: Annotated[str | None, FEATURE] = None
+
+
+@dataclass(frozen=True)
+class NeighborsOptions(Options):
+    """An image to the most similar ones of a feature file."""
+
+    features: Annotated[One, FEATURES]
+    image: Annotated[One, Option("An image file.", metavar="IMAGE", role="images", argument=True)]
+    _: KW_ONLY
+    count: Annotated[int, Option("How many.", ("-k", "--count"), "N")] = 10
+    feature: Annotated[str | None, FEATURE] = None
+    weights: Annotated[
+        One | None, Option("Where the weights are now, if they moved.", metavar="WHICH")
+    ] = None
+
+
+@dataclass(frozen=True)
+class DoctorOptions(Options):
+    """Whether this installation is sound."""
+
+
+@dataclass(frozen=True)
+class BackbonesOptions(Options):
+    """The catalogue of backbones."""
+
+    name: Annotated[
+        str | Sequence[str],
+        Option(
+            "Only those whose name contains it, or all of them.", metavar="[NAME]...", argument=True
+        ),
+    ] = ()
+    _: KW_ONLY
+    provider: Annotated[
+        Literal["lite", "keras_applications", "early_keras", "slim", "music"] | None,
+        Option("Only those it brings."),
+    ] = None
+    max_params: Annotated[
+        str | None, Option("Only those of at most so many parameters: 25M, 300k.", metavar="N")
+    ] = None
+    license: Annotated[
+        str | None, Option("Only those whose licence contains it.", metavar="WORD")
+    ] = None
+    layers: Annotated[bool, Option("List what can be taken from NAME instead.")] = False
+    size: Annotated[
+        str | int | None,
+        Option("For --layers: side of the input in pixels.", metavar="N|WxH", check=checked_size),
+    ] = None

@@ -25,10 +25,13 @@ from bottleneck.file_options import (
     checked_size,
 )
 from bottleneck.file_options import AddBackboneOptions as AddBackboneOptions
+from bottleneck.file_options import BackbonesOptions as BackbonesOptions
+from bottleneck.file_options import DoctorOptions as DoctorOptions
 from bottleneck.file_options import ExportOptions as ExportOptions
 from bottleneck.file_options import GraphOptions as GraphOptions
 from bottleneck.file_options import InfoOptions as InfoOptions
 from bottleneck.file_options import MergeOptions as MergeOptions
+from bottleneck.file_options import NeighborsOptions as NeighborsOptions
 from bottleneck.file_options import RelabelOptions as RelabelOptions
 from bottleneck.file_options import RemoveBackboneOptions as RemoveBackboneOptions
 from bottleneck.file_options import RescueOptions as RescueOptions
@@ -146,7 +149,12 @@ class ExtractOptions(SourceOptions):
     ] = None
     preprocess: Annotated[str | None, _PREPROCESS] = None
     views: Annotated[
-        int, Option("Rows per image: the plain one and random parts of it.", metavar="K", least=1)
+        int,
+        Option(
+            "Rows per image: the plain one and random parts of it; windows of a sound.",
+            metavar="K",
+            least=1,
+        ),
     ] = 1
     batch_size: Annotated[
         int | Literal["auto"],
@@ -436,17 +444,22 @@ class RaceOptions(SourceOptions):
 
 
 @dataclass(frozen=True)
-class NeighborsOptions(Options):
-    """An image to the most similar ones of a feature file."""
+class TagOptions(SourceOptions):
+    """Songs to the tags that a network has for them."""
 
-    features: Annotated[One, FEATURES]
-    image: Annotated[One, Option("An image file.", metavar="IMAGE", role="images", argument=True)]
+    sources: Annotated[Paths, _SOURCES]
     _: KW_ONLY
-    count: Annotated[int, Option("How many.", ("-k", "--count"), "N")] = 10
-    feature: Annotated[str | None, FEATURE] = None
-    weights: Annotated[
-        One | None, Option("Where the weights are now, if they moved.", metavar="WHICH")
-    ] = None
+    backbone: Annotated[str, _CHOSEN_BACKBONE] = "music_tagger_crnn"
+    weights: Annotated[One | None, Option("bundled, msd or a path.", metavar="WHICH")] = None
+    top_k: Annotated[
+        int | Literal["all"], Option("The likeliest tags, or all.", metavar="N|all", least=1)
+    ] = 5
+    views: Annotated[int, Option("Windows a song, averaged.", metavar="K", least=1)] = 1
+    batch_size: Annotated[int, _BATCH_SIZE] = BATCH_SIZE
+    workers: Annotated[int | None, _WORKERS] = None
+    runtime: Annotated[RuntimeName, _RUNTIME] = "auto"
+    devices: Annotated[Names, _DEVICES] = ()
+    max_failed: Annotated[str | int, _MAX_FAILED] = "10%"
 
 
 @dataclass(frozen=True)
@@ -487,34 +500,6 @@ class BenchOptions(SourceOptions):
     workers: Annotated[int | None, _WORKERS] = None
 
 
-@dataclass(frozen=True)
-class BackbonesOptions(Options):
-    """The catalogue of backbones."""
-
-    name: Annotated[
-        Names,
-        Option(
-            "Only those whose name contains it, or all of them.", metavar="[NAME]...", argument=True
-        ),
-    ] = ()
-    _: KW_ONLY
-    provider: Annotated[
-        Literal["lite", "keras_applications", "early_keras", "slim"] | None,
-        Option("Only those it brings."),
-    ] = None
-    max_params: Annotated[
-        str | None, Option("Only those of at most so many parameters: 25M, 300k.", metavar="N")
-    ] = None
-    license: Annotated[
-        str | None, Option("Only those whose licence contains it.", metavar="WORD")
-    ] = None
-    layers: Annotated[bool, Option("List what can be taken from NAME instead.")] = False
-    size: Annotated[
-        str | int | None,
-        Option("For --layers: side of the input in pixels.", metavar="N|WxH", check=checked_size),
-    ] = None
-
-
 _EACH: Any = field(
     default=None,
     compare=False,
@@ -542,11 +527,6 @@ class RunOptions(Options):
         ),
     ] = ()
     each: Callable[[Any], None] | None = _EACH
-
-
-@dataclass(frozen=True)
-class DoctorOptions(Options):
-    """Whether this installation is sound."""
 
 
 @dataclass(frozen=True)
@@ -585,6 +565,7 @@ OPTIONS: dict[str, type[Options]] = {
     "verify": VerifyOptions,
     "rescue": RescueOptions,
     "neighbors": NeighborsOptions,
+    "tag": TagOptions,
     "bench": BenchOptions,
     "info": InfoOptions,
     "backbones": BackbonesOptions,

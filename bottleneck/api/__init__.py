@@ -36,6 +36,7 @@ from bottleneck.options import (
     RescueOptions,
     RunOptions,
     SurveyOptions,
+    TagOptions,
     TrainOptions,
     VerifyOptions,
     ViewOptions,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from bottleneck.api.prediction import Predicted
     from bottleneck.api.relabelling import Relabelled
     from bottleneck.api.starting import Begun
+    from bottleneck.api.tagging import Tagging
     from bottleneck.api.training import Trained
     from bottleneck.comparison.neighbors import Graph, Neighbor
     from bottleneck.comparison.race import Raced
@@ -286,6 +288,17 @@ def view(options: ViewOptions) -> "View":
     return view_file(options)
 
 
+@takes(TagOptions)
+def tag(options: TagOptions) -> "Tagging":
+    """Say which tags a network has for songs, by its own top: no head is trained.
+
+    The backbone is one that brings a top with its weights, as taggers of music do.
+    """
+    from bottleneck.api.tagging import tag_items
+
+    return tag_items(options)
+
+
 @takes(BenchOptions)
 def bench(options: BenchOptions) -> "BenchResult":
     """Measure a backbone on this machine: alone, the decoding alone, and both together.
@@ -404,6 +417,7 @@ __all__ = [
     "rescue",
     "run",
     "survey",
+    "tag",
     "train",
     "verify",
     "view",

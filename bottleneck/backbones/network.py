@@ -339,21 +339,6 @@ class Network:
         """What items become for it."""
         return self.spec.input(self.size)
 
-    def require_top(self) -> Top:
-        """Return its own top.
-
-        Raises
-        ------
-        BackboneError
-            When it, or its weights, have none.
-        """
-        top = self.spec.top
-        if top is None or top.layer not in self.layers:
-            raise BackboneError(
-                f"{self.spec.name}: expected a network with its own top, got one without"
-            )
-        return top
-
     def shape(self, layer: str | None) -> Shape:
         """Say what comes out of a layer, or of the network.
 

@@ -80,6 +80,7 @@ COMMANDS = {
     "view": "A feature file before anything is trained: look at its images.",
     "neighbors": "The most similar images of a feature file.",
     "graph": "The nearest neighbours of every image, as a sparse matrix.",
+    "tag": "The tags that a network has for songs, by its own top.",
     "run": "Run a pipeline file; skip what is up to date.",
     "info": "What a feature file or a head is.",
     "verify": "Check a feature file against its checksums.",

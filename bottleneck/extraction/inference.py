@@ -251,6 +251,7 @@ def embed(
     workers: int,
     worker_kind: WorkerKind = "threads",
     watch: Watch | None = None,
+    views: int = 1,
     seconds: defaultdict[str, float] | None = None,
 ) -> Iterator[EmbeddedBatch]:
     """Compute features of some rows of a source, in order, into memory.
@@ -269,6 +270,8 @@ def embed(
         Which of them.
     watch : Watch, optional
         Time-out of an image, and who is told of stalls.
+    views : int
+        Rows per image.
     seconds : defaultdict of float, optional
         Receives the time of each stage.
     """
@@ -280,7 +283,7 @@ def embed(
     decoder = open_decoder(source, workers=workers, kind=worker_kind, watch=watch)
     wanted = ((rows, np.ones(len(rows), np.uint32)) for rows in chain([first], remaining))
     consumer = Consumer(embedder, seconds=spent)
-    found = infer(decoder, [consumer], wanted, largest=len(first), seconds=spent)
+    found = infer(decoder, [consumer], wanted, largest=len(first), views=views, seconds=spent)
     with closing(decoder), closing(found):
         for _, batch, _ in found:
             yield batch
