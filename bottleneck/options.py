@@ -49,7 +49,8 @@ BATCH_SIZE = 32
 
 _RUNTIME = Option("How the network is compiled.")
 _DEVICES = Option(
-    "cpu, gpu or gpu:N; repeat it for a process on each. The first GPU, else the CPU.",
+    "cpu, gpu or gpu:N; repeat it for a process on each. The first GPU, else the CPU. tensorrt:N "
+    "for graphs on ONNX Runtime.",
     ("--device",),
     "NAME",
 )

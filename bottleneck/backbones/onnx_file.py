@@ -278,7 +278,13 @@ def read_onnx(path: Path, tensor: str | None = None) -> OnnxFile:
         raise WeightsError(f"{path}: expected an ONNX file, got {error}") from error
 
 
-def session_of(file: OnnxFile, names: Sequence[str], *, cuda: dict[str, Any] | None = None) -> Any:
+def session_of(
+    file: OnnxFile,
+    names: Sequence[str],
+    *,
+    cuda: dict[str, Any] | None = None,
+    tensorrt: dict[str, Any] | None = None,
+) -> Any:
     """Make a session of ONNX Runtime that gives out some tensors.
 
     Parameters
@@ -287,11 +293,13 @@ def session_of(file: OnnxFile, names: Sequence[str], *, cuda: dict[str, Any] | N
     names : sequence of str
     cuda : dict, optional
         Options of the CUDA provider; without them the CPU computes, a pass on one core.
+    tensorrt : dict, optional
+        Options of the TensorRT provider, which leaves to CUDA what it cannot do.
 
     Raises
     ------
     RuntimeUnavailableError
-        When ONNX Runtime is not installed.
+        When ONNX Runtime is not installed, or cannot load one of the providers.
     BackboneError
         When it does not take the graph.
     """
@@ -311,12 +319,25 @@ def session_of(file: OnnxFile, names: Sequence[str], *, cuda: dict[str, Any] | N
     providers: list[Any] = ["CPUExecutionProvider"]
     if cuda is not None:
         providers.insert(0, ("CUDAExecutionProvider", cuda))
+    if tensorrt is not None:
+        providers.insert(0, ("TensorrtExecutionProvider", tensorrt))
     more = [name for name in dict.fromkeys(names) if name not in file.outputs]
     try:
-        return ort.InferenceSession(_giving(file.path, more), options, providers=providers)
+        session = ort.InferenceSession(_giving(file.path, more), options, providers=providers)
     except Exception as error:
         said = str(error).splitlines()[0]
         raise BackboneError(f"{file.path}: ONNX Runtime does not take it: {said}") from error
+    # It goes on without a provider whose libraries are missing, and says so in its log only.
+    wanted = [one if isinstance(one, str) else one[0] for one in providers]
+    missing = [one for one in wanted if one not in session.get_providers()]
+    if missing:
+        raise RuntimeUnavailableError(
+            f"expected ONNX Runtime to compute with {', '.join(missing)}, got "
+            f"{', '.join(session.get_providers())}",
+            hint="Their libraries (CUDA, cuDNN, TensorRT) have to be where the loader looks; or "
+            "--device cpu.",
+        )
+    return session
 
 
 def _giving(path: Path, names: Sequence[str]) -> bytes:

@@ -19,7 +19,7 @@ from bottleneck.images import ImageSize
 from bottleneck.items import ItemInput
 from bottleneck.recipe import Recipe
 from bottleneck.runtimes import CompiledBackbone, unused_gpu
-from bottleneck.runtimes.protocol import gpu_index
+from bottleneck.runtimes.protocol import gpu_index, require_device
 from bottleneck.status import RowStatus
 from bottleneck.store.format import FEATURE_DTYPES
 
@@ -167,6 +167,7 @@ class NetworkOrder:
             Its input.
         compiled : Compiled
         """
+        require_device(self.runtime, self.device)
         compiler = runtimes.get(self.runtime, self.precision)
         loaded = self._load()
         more: dict[str, Any] = {}
@@ -227,8 +228,8 @@ def on_devices(
         [
             ("cpu", replace(order, device="cpu"))
             if gpu is None
-            else (f"gpu:{gpu}", replace(order, device="gpu:0"))
-            for gpu in gpus
+            else (f"gpu:{gpu}", replace(order, device=f"{device.partition(':')[0]}:0"))
+            for gpu, device in zip(gpus, devices, strict=True)
         ],
         [_environment(gpu) for gpu in gpus],
     )

@@ -13,8 +13,15 @@ from numpy.typing import NDArray
 from bottleneck.backbones.network import Form, Network, OutputSpec
 from bottleneck.backbones.onnx_file import OnnxFile, session_of
 from bottleneck.cores import available_cores
+from bottleneck.errors import OptionError, RuntimeUnavailableError
 from bottleneck.runtimes.outputs import Taken, preprocessed, taken
-from bottleneck.runtimes.protocol import check_precision, gpu_index, no_such_gpu, require_gpu
+from bottleneck.runtimes.protocol import (
+    TENSORRT,
+    check_precision,
+    gpu_index,
+    no_such_gpu,
+    require_gpu,
+)
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep, Parts
 
 FORMS: Final[tuple[Form, ...]] = ("graph",)
@@ -23,6 +30,9 @@ FORMS: Final[tuple[Form, ...]] = ("graph",)
 PRECISIONS: Final = ("float32", "tf32")
 """Precisions this runtime computes in, or that of the file where it has a shorter one. Tf32 is
 float32 with products rounded to 10 bits, on NVIDIA GPUs; float32 never is."""
+
+_ENGINES: Final = {"trt_fp16_enable": False, "trt_int8_enable": False}
+"""Of TensorRT: nothing shorter than tf32."""
 
 PART: Final = 8
 """Images computed by one thread at once, at most."""
@@ -45,16 +55,17 @@ def compile(
         What to take from it; several cost one forward pass.
     precision : {"float32", "tf32"}
     device : str, optional
-        ``cpu``, ``gpu`` or ``gpu:N``. Default: the first GPU, else the CPU.
+        ``cpu``, ``gpu`` or ``gpu:N`` (by CUDA), ``tensorrt`` or ``tensorrt:N``. Default: the first
+        GPU by CUDA, else the CPU.
 
     Raises
     ------
     BackboneError
         For no or repeated outputs, or a tensor that does not exist.
     OptionError
-        For a precision or a device that is not known.
+        For a precision or a device that is not known; for float32 by TensorRT, which rounds.
     RuntimeUnavailableError
-        When ONNX Runtime cannot be used, or has no such GPU.
+        When ONNX Runtime cannot be used, or has no such GPU or no TensorRT.
     """
     check_precision("onnxruntime", precision, PRECISIONS)
     take = taken(backbone, outputs, *FORMS)
@@ -62,10 +73,17 @@ def compile(
 
     name, gpu = _place(ort, device)
     require_gpu(precision, name)
+    by_tensorrt = name.startswith(TENSORRT)
+    if by_tensorrt and precision != "tf32":
+        raise OptionError(
+            f"expected the precision tf32 for TensorRT, which rounds to it, got {precision}",
+            hint="--precision tf32; or --device gpu, where CUDA computes float32.",
+        )
     file: OnnxFile = backbone.model
     names = [file.tensor(backbone.source(output)) for output in take.outputs]
     cuda = None if gpu is None else {"device_id": gpu, "use_tf32": int(precision == "tf32")}
-    session = session_of(file, names, cuda=cuda)
+    tensorrt = {"device_id": gpu, **_ENGINES} if by_tensorrt else None
+    session = session_of(file, names, cuda=cuda, tensorrt=tensorrt)
     compute = _Pass(session, backbone, names, take)
     parts = Parts(
         compute,
@@ -151,8 +169,16 @@ def _place(ort: Any, device: str | None) -> tuple[str, int | None]:
     if wanted is None:
         return "cpu", None
     count = _gpus(ort)
+    kind = TENSORRT if device is not None and device.startswith(TENSORRT) else "gpu"
+    providers = ort.get_available_providers()
+    if kind == TENSORRT and "TensorrtExecutionProvider" not in providers:
+        raise RuntimeUnavailableError(
+            f"expected ONNX Runtime with TensorRT, got {ort.__version__} with "
+            f"{', '.join(providers)}",
+            hint="`pip install onnxruntime-gpu tensorrt`, in the place of onnxruntime.",
+        )
     if wanted < count:
-        return f"gpu:{wanted}", wanted
+        return f"{kind}:{wanted}", wanted
     if device is not None:
         remedy = "pip install onnxruntime-gpu"
         raise no_such_gpu(device, "ONNX Runtime", ort.__version__, count, remedy)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,13 +184,27 @@ def check_batch(batch: NDArray[Any], given: ItemInput) -> None:
         )
 
 
+TENSORRT: Final = "tensorrt"
+"""A device of ONNX Runtime: a GPU by TensorRT, and by CUDA where that cannot."""
+
+
+def require_device(runtime: str, device: str | None) -> None:
+    """Refuse TensorRT of a runtime that has none."""
+    if device is not None and device.startswith(TENSORRT) and runtime != "onnxruntime":
+        raise OptionError(
+            f"expected the device cpu, gpu or gpu:N for {runtime}, got {device!r}",
+            hint="TensorRT computes networks of onnx:FILE, with --runtime onnxruntime.",
+        )
+
+
 def gpu_index(device: str | None) -> int | None:
     """Return the number of the GPU that is asked for; None where it is the CPU.
 
     Parameters
     ----------
     device : str or None
-        ``cpu``, ``gpu`` or ``gpu:N``; None prefers the first GPU.
+        ``cpu``, ``gpu`` or ``gpu:N``, or ``tensorrt`` in the place of ``gpu``; None prefers the
+        first GPU.
 
     Raises
     ------
@@ -199,7 +213,7 @@ def gpu_index(device: str | None) -> int | None:
     """
     if device == "cpu":
         return None
-    if device is not None and not re.fullmatch(r"gpu(:\d+)?", device):
+    if device is not None and not re.fullmatch(rf"(gpu|{TENSORRT})(:\d+)?", device):
         raise OptionError(f"expected the device cpu, gpu or gpu:N, got {device!r}")
     return int((device or "gpu").partition(":")[2] or 0)
 
