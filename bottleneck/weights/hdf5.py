@@ -8,9 +8,12 @@ length does not bear out.
 import json
 import math
 import mmap
+import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -27,6 +30,12 @@ _MOST_COMPRESSED: Final = 64
 
 _HEAP: Final = b"GCOL\x01\0\0\0"
 """How a heap of strings begins."""
+
+_MOST_TEXT: Final = 512 << 20
+"""Memory for an attribute; the longest, a network as JSON, takes some megabytes. Other threads may
+take from it too, so it is not less."""
+
+_ONE_LIMITS: Final = Lock()
 
 _SMALL: Final = 1 << 20
 _DEEPEST: Final = 32
@@ -67,6 +76,8 @@ def read_hdf5(path: Path, content: BinaryIO | None = None) -> Weights:
             return _read(file, path)
     except WeightsError:
         raise
+    except MemoryError as error:
+        raise damaged(path, "a damaged HDF5 file (text longer than any)") from error
     except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
         raise damaged(path, f"a damaged HDF5 file ({error})") from error
 
@@ -191,7 +202,32 @@ def _attribute(group: Any, name: str) -> Any:
     kind = group.attrs.get_id(name).get_type().get_class()
     if kind not in (h5py.h5t.STRING, h5py.h5t.INTEGER, h5py.h5t.FLOAT):
         raise ValueError(f"{name} of {group.name}, neither text nor numbers")
-    return group.attrs[name]
+    with _bounded_memory():
+        return group.attrs[name]
+
+
+@contextmanager
+def _bounded_memory() -> Iterator[None]:
+    """Let the process take no more than :data:`_MOST_TEXT` on top of what it has.
+
+    The library takes the memory that a string claims, up to 4 GB, before it looks whether the file
+    holds it. Nothing it offers tells the claim first.
+    """
+    with _ONE_LIMITS:
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        try:
+            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
+        except (OSError, IndexError, ValueError):  # another system than Linux
+            yield
+            return
+        limit = pages * resource.getpagesize() + _MOST_TEXT
+        if soft != resource.RLIM_INFINITY:
+            limit = min(limit, soft)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _parameters(group: Any, path: Path, budget: _Budget) -> Iterator[NDArray[Any]]:

@@ -321,3 +321,23 @@ def test_a_heap_of_strings_without_an_end_is_refused(tmp_path):
     path.write_bytes(data)
     with pytest.raises(WeightsError, match="without an end"):
         read(path)
+
+
+def test_text_that_claims_four_gigabytes_takes_no_such_memory(tmp_path):
+    import resource
+
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = np.array([b"a"])
+        file.attrs["backend"] = "tensorflow"  # of any length: kept in a heap
+    data = bytearray(path.read_bytes())
+    place = data.rindex(data.index(b"GCOL").to_bytes(8, "little"))
+    assert int.from_bytes(data[place - 4 : place], "little") == len("tensorflow")
+    data[place - 4 : place] = b"\xff" * 4
+    path.write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
+    with pytest.raises(WeightsError, match="damaged HDF5"):
+        read(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # kilobytes
+    assert resource.getrlimit(resource.RLIMIT_DATA) == limits
