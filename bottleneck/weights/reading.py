@@ -158,6 +158,13 @@ _BAD_ZIP: Final = (
 """What zipfile raises on bytes that make no sense; RuntimeError where they are encrypted."""
 
 
+_BAD_TAR: Final = (
+    *(tarfile.TarError, zlib.error, EOFError, ValueError, OverflowError, struct.error),
+    *(IndexError, KeyError, TypeError),
+)
+"""What tarfile raises on bytes that make no sense; OverflowError for sizes beyond any file's."""
+
+
 def is_weights(source: str | Path) -> bool:
     """Tell whether there is something at a path that could be weights."""
     path = Path(source)
@@ -298,7 +305,7 @@ def _read_tar(path: Path) -> Weights:
                 if member.isfile() and not member.name.endswith(".meta"):
                     file = archive.extractfile(member)
                     members[Path(member.name).name] = memoryview(file.read() if file else b"")
-    except (tarfile.TarError, EOFError, zlib.error, ValueError) as error:
+    except _BAD_TAR as error:
         raise damaged(path, f"a damaged archive ({error})") from error
     except OSError as error:
         if isinstance(error, WeightsError):

@@ -153,6 +153,17 @@ class TestHostile:
         with pytest.raises(WeightsError, match="larger than the archive can hold"):
             read(path)
 
+    @pytest.mark.parametrize("size", [1 << 63, (1 << 63) - 1, -5])
+    def test_archives_of_impossible_sizes(self, size: int, tmp_path: Path) -> None:
+        path = tmp_path / "x.tar"
+        header = tarfile.TarInfo("net.ckpt").tobuf()
+        octets = b"\x80" + size.to_bytes(11, "big") if size > 0 else b"\xff" * 11 + b"\xfb"
+        head = header[:124] + octets + b" " * 8 + header[156:]
+        total = f"{sum(head[:148]) + sum(head[156:]) + 8 * 32:06o}\0 ".encode()
+        path.write_bytes(gzip.compress(head[:148] + total + head[148 + 8 :] + bytes(1 << 12)))
+        with pytest.raises(WeightsError, match=str(path)):
+            read(path)
+
     def test_claims_of_tensors(self, tmp_path: Path) -> None:
         path = tmp_path / "x.caffemodel"
         huge = field(7, field(1, varint(1 << 30) + varint(1 << 30)))
