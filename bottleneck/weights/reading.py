@@ -6,6 +6,7 @@ From the histories of fchollet/deep-learning-models and keras-applications, and 
 Two releases may share a file's name; none shares its hash.
 """
 
+import gzip
 import hashlib
 import io
 import lzma
@@ -18,7 +19,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final, cast
 
 from bottleneck.errors import WeightsError
 from bottleneck.weights import arrays, caffe, hdf5, tensorflow_files
@@ -292,12 +293,31 @@ def _bounded(file: IO[bytes], path: Path) -> bytes:
     return data
 
 
+class _Bounded:
+    """A stream that ends in an error where there is more than a file of its length can hold."""
+
+    def __init__(self, file: Any, most: int) -> None:
+        self._file = file
+        self._left = most
+
+    def read(self, size: int) -> bytes:
+        data: bytes = self._file.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise ValueError("more than a file of this length can hold")
+        return data
+
+
 def _read_tar(path: Path) -> Weights:
     """Read the checkpoint in an archive, in memory."""
     left = _SMALL + _MOST_COMPRESSED * path.stat().st_size
     members: dict[str, memoryview] = {}
+    packed = bytes(_mapped(path)[:2]) == b"\x1f\x8b"
     try:
-        with tarfile.open(path, "r|*") as archive:
+        with (
+            (gzip.open if packed else open)(path, "rb") as stream,
+            tarfile.open(fileobj=cast(Any, _Bounded(stream, left)), mode="r|") as archive,
+        ):
             for member in archive:
                 left -= member.size + 512
                 if left < 0 or member.size < 0:

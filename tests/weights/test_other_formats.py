@@ -164,6 +164,24 @@ class TestHostile:
         with pytest.raises(WeightsError, match=str(path)):
             read(path)
 
+    def test_headers_that_claim_more_than_a_number_holds(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.tar.gz"
+        said = b"9" * 30 + b" path=x\n"
+        header = tarfile.TarInfo("h")
+        header.type, header.size = tarfile.XHDTYPE, len(said)
+        packed = header.tobuf() + said.ljust(512, b"\0") + tarfile.TarInfo("net").tobuf()
+        path.write_bytes(gzip.compress(packed + bytes(1 << 11)))
+        with pytest.raises(WeightsError, match="a damaged archive"):
+            read(path)
+
+    def test_headers_that_unpack_to_more_than_a_file_holds(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.tar.gz"
+        header = tarfile.TarInfo("h")
+        header.type, header.size = tarfile.XHDTYPE, 1 << 28
+        path.write_bytes(gzip.compress(header.tobuf() + bytes(1 << 28), 1))
+        with pytest.raises(WeightsError, match="more than a file of this length can hold"):
+            read(path)
+
     def test_claims_of_tensors(self, tmp_path: Path) -> None:
         path = tmp_path / "x.caffemodel"
         huge = field(7, field(1, varint(1 << 30) + varint(1 << 30)))
