@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from bottleneck import backbones
 from bottleneck.backbones.own import OwnBackbone, drop, entries, keep, teams_file, users_file
 from bottleneck.backbones.registry import prefixes
@@ -77,6 +79,15 @@ def _features(file: Path) -> dict[str, Any]:
         "dtype": store.dtype.name,
         "bytes": file.stat().st_size,
         "classes": list(store.classes),
+        "per_class": dict(
+            zip(
+                store.classes,
+                np.bincount(
+                    manifest.labels[manifest.labels != UNLABELLED], minlength=len(store.classes)
+                ).tolist(),
+                strict=True,
+            )
+        ),
         "labelled": int((manifest.labels != UNLABELLED).sum()),
         "groups": len(manifest.group_names),
         "targets": list(manifest.targets.names),

@@ -72,7 +72,8 @@ def _print_store(document: dict[str, Any]) -> None:
         f"{document['file']}: features, {document['bytes'] / 1e6:.1f} MB, by {document['creator']}",
         f"rows      {document['rows']}: {status}",
         f"outputs   {outputs}, {document['dtype']}",
-        f"labels    {document['labelled']} rows, {len(classes)} classes: {_some(classes)}"
+        f"labels    {document['labelled']} rows, {len(classes)} classes: "
+        + _some([f"{name} ({count})" for name, count in document["per_class"].items()])
         if classes
         else "labels    none",
         f"splits    {splits}" if splits else None,

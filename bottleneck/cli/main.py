@@ -94,6 +94,46 @@ COMMANDS = {
 }
 """Every command and its line in the help, so that showing it loads no command."""
 
+EXAMPLES = {
+    "demo": ("demo", "demo elsewhere --json"),
+    "init": ("init photos/", "init labels.csv --label-column species -o birds.toml"),
+    "extract": (
+        "extract photos/ -o photos.h5",
+        "extract 'shard-{000..009}.tar' -b resnet50 -b mobilenet_v2 -o '{backbone}.h5'",
+    ),
+    "train": ("train photos.h5 -o photos.head", "train photos.h5 -o knn.head --head knn --set k=5"),
+    "evaluate": ("evaluate photos.head photos.h5", "evaluate photos.head other.h5 --split all"),
+    "predict": ("predict photos.head new/ -o labels.csv", "predict photos.head new.jpg --top-k 3"),
+    "compare": (
+        "compare lite0.h5 resnet50.h5 -o report.html",
+        "compare layers.h5 --heads logreg,knn --save-best best.head",
+    ),
+    "race": (
+        "race photos/ -b efficientnet_lite0 -b resnet50 -o race/race.json",
+        "race photos/ -b resnet50 --resize crop --resize squash -o rules/race.json --budget 10m",
+    ),
+    "view": ("view photos.h5", "view photos.h5 -o look.html"),
+    "neighbors": ("neighbors photos.h5 new.jpg", "neighbors photos.h5 new.jpg -k 3 --json"),
+    "graph": ("graph photos.h5 -o graph.npz", "graph photos.h5 -o far.npz -k 5 --metric euclidean"),
+    "run": ("run pipeline.toml", "run pipeline.toml --dry-run --set backbone=resnet50"),
+    "info": ("info photos.h5", "info photos.head --json"),
+    "verify": ("verify photos.h5", "verify photos.h5 --fix"),
+    "rescue": (
+        "rescue broken.h5 -o saved.h5",
+        "rescue broken.h5 -o saved.h5 --like other.h5",
+    ),
+    "relabel": (
+        "relabel photos.h5 corrections.csv -o corrected.h5",
+        "relabel photos.h5 fixes.csv -o corrected.h5 --json",
+    ),
+    "merge": ("merge a.h5 b.h5 -o all.h5", "merge may.h5 june.h5 -o both.h5 --concatenate"),
+    "export": ("export photos.h5 -o photos.parquet", "export photos.h5 -o board --to tensorboard"),
+    "backbones": ("backbones", "backbones efficientnet --max-params 10M"),
+    "bench": ("bench", "bench photos/ -b resnet50 --runtime openvino"),
+    "doctor": ("doctor", "doctor --json"),
+}
+"""Two examples of each command, for its help."""
+
 
 class LazyGroup(click.Group):
     """A group whose commands live in modules of their own name beside this one."""
@@ -107,6 +147,8 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"bottleneck.cli.{cmd_name}").command
+        lines = [f"  bottleneck {example}" for example in EXAMPLES[cmd_name]]
+        command.epilog = "\n".join(["\b", "Examples:", *lines])
         return command
 
     def resolve_command(
@@ -138,6 +180,7 @@ def _environment(name: str, value: str | None) -> None:
 )
 @click.version_option(__version__, prog_name="bottleneck")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@click.option("--log", metavar="FILE", help="Add what happens to a file, a line of JSON each.")
 @click.option(
     "--catalogue",
     metavar="FOLDER",
@@ -154,7 +197,7 @@ def _environment(name: str, value: str | None) -> None:
     callback=lambda context, option, folders: _environment("WEIGHTS_DIR", os.pathsep.join(folders)),
     help="Where published weights are looked for, by what is in them; repeatable.",
 )
-def cli(debug: bool) -> None:
+def cli(debug: bool, log: str | None) -> None:
     """Features from frozen backbones, and cheap heads on top.
 
     Images are streamed through a pretrained network once; heads are trained on the stored

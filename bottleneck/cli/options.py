@@ -61,7 +61,37 @@ def _option(option: Declared) -> Callable[[_Command], _Command]:
         settings["default"] = option.default
     if option.kind is not bool:
         settings["type"] = _type_of(option)
+    if option.name in _NAMES:
+        settings["shell_complete"] = _completed(_NAMES[option.name])
     return click.option(*flags, option.name, **settings)
+
+
+def _backbones() -> list[str]:
+    from bottleneck.backbones.catalogue import catalogue
+
+    return [spec.name for spec in catalogue()]
+
+
+def _heads() -> list[str]:
+    from bottleneck.heads.registry import head_names
+
+    return [*head_names()]
+
+
+_NAMES: dict[str, Callable[[], list[str]]] = {
+    "backbone": _backbones,
+    "head": _heads,
+    "heads": _heads,
+}
+"""What a shell may complete, beside files and fixed words."""
+
+
+def _completed(names: Callable[[], list[str]]) -> Callable[..., list[str]]:
+    def complete(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+        before, comma, last = typed.rpartition(",")  # of several: logreg,kn
+        return [before + comma + name for name in names() if name.startswith(last)]
+
+    return complete
 
 
 def _type_of(option: Declared) -> Any:

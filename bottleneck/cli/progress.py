@@ -1,12 +1,16 @@
 """Progress for people: a live bar on a terminal, a line now and then elsewhere."""
 
+import json
 import sys
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from bottleneck.errors import OptionError
 from bottleneck.location import readable
 from bottleneck.progress import Progress
 
@@ -18,10 +22,19 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 def make_progress(quiet: bool) -> Progress:
-    """Choose how to show progress on standard error."""
+    """Choose how to show progress on standard error, and in the file of ``--log`` if there is one.
+
+    Raises
+    ------
+    OptionError
+        When the file cannot be written.
+    """
+    shown: Progress = Live() if sys.stderr.isatty() else Lines()
     if quiet:
-        return NotesOnly()
-    return Live() if sys.stderr.isatty() else Lines()
+        shown = NotesOnly()
+    context = click.get_current_context(silent=True)
+    log = context.find_root().params.get("log") if context else None
+    return Logged(shown, str(log), context.info_name) if context and log else shown
 
 
 def profile(seconds: Mapping[str, float]) -> str:
@@ -36,6 +49,63 @@ def profile(seconds: Mapping[str, float]) -> str:
         return ""
     largest = sorted(shares, key=shares.__getitem__, reverse=True)
     return " ".join(f"{s} {shares[s] / total:.0%}" for s in largest if shares[s] >= 0.01 * total)
+
+
+class Logged:
+    """Shows progress, and writes it down: a line of JSON for each thing that is told.
+
+    Parameters
+    ----------
+    shown : Progress
+        Who shows it.
+    path : str
+        The file; lines are added to it.
+    command : str or None
+        Which command it is of.
+    """
+
+    def __init__(self, shown: Progress, path: str, command: str | None) -> None:
+        self._shown, self._path, self._command = shown, Path(path), command
+        try:
+            self._write("started")
+        except OSError as error:
+            raise OptionError(f"cannot write the log {path}: {error.strerror or error}") from error
+
+    def _write(self, event: str, **about: object) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = {"time": now, "command": self._command, "event": event, **about}
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    def begin(self, total: int, done: int) -> None:
+        """Write how much there is to do."""
+        self._write("begin", total=total, done=done)
+        self._shown.begin(total, done)
+
+    def advance(self, finished: int, failed: int, seconds: Mapping[str, float]) -> None:
+        """Write how far it is."""
+        rounded = {stage: round(spent, 3) for stage, spent in seconds.items()}
+        self._write("advance", finished=finished, failed=failed, seconds=rounded)
+        self._shown.advance(finished, failed, seconds)
+
+    def stage(self, what: str) -> None:
+        """Write what is being done."""
+        self._write("stage", what=what)
+        self._shown.stage(what)
+
+    def working(self, what: str) -> None:
+        """Show it only: it comes many times a second."""
+        self._shown.working(what)
+
+    def note(self, message: str) -> None:
+        """Write a note."""
+        self._write("note", message=message)
+        self._shown.note(message)
+
+    def end(self) -> None:
+        """Write that it is over."""
+        self._write("end")
+        self._shown.end()
 
 
 class NotesOnly:

@@ -1,13 +1,20 @@
 """The first minutes: a pipeline for the images that are there, and the demo."""
 
+import json
+import re
+import shlex
 import shutil
 import tomllib
+from datetime import datetime
+from importlib import import_module
 
+import click
 import numpy as np
 import pytest
 from fakes import write_png
 
 import bottleneck
+from bottleneck.cli.main import COMMANDS, EXAMPLES
 from bottleneck.pipeline import load_pipeline
 
 pytestmark = pytest.mark.usefixtures("fake_backbone")
@@ -96,3 +103,56 @@ def test_the_demo_runs_and_runs_again(cli, tmp_path):
     assert outcomes[0]["result"]["ok"] == 1000
     assert (tmp_path / "bottleneck-demo/runs/quickstart/logreg.head").exists()
     assert {one["action"] for one in cli("demo", "--json").json} == {"skipped"}
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_help_of_every_command_has_two_examples_that_parse(cli, name):
+    shown = cli(name, "--help")
+    examples = re.findall(r"^ +bottleneck (.*)$", shown.out.partition("Examples:")[2], re.M)
+    assert examples == [*EXAMPLES[name]]
+    assert len(examples) == 2
+    for example in examples:
+        words = shlex.split(example)
+        assert words[0] == name
+        command = import_module(f"bottleneck.cli.{name}").command
+        command.make_context(name, words[1:])  # refuses what it does not know
+
+
+def test_what_happens_is_logged_as_json_lines(cli, colours, tmp_path):
+    log = tmp_path / "log.jsonl"
+    assert cli("--log", log, "extract", colours, "-o", "x.h5", "-q").code == 0
+    assert cli("--log", log, "train", "x.h5", "-o", "h", "-q").code == 0
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    told = [(line["command"], line["event"]) for line in lines]
+    assert [command for command, event in told if event == "started"] == ["extract", "train"]
+    (begun,) = [line for line in lines if line["event"] == "begin"]
+    assert begun["total"] == 60
+    last = [line for line in lines if line["event"] == "advance"][-1]
+    assert (last["finished"], last["failed"]) == (60, 0)
+    assert all(datetime.fromisoformat(line["time"]).tzinfo for line in lines)
+    refused = cli("--log", tmp_path, "train", "x.h5", "-o", "i")
+    assert refused.code == 2
+    assert "cannot write the log" in refused.err
+
+
+def test_info_counts_images_per_class(cli, colours, tmp_path):
+    cli("extract", colours, "-o", "x.h5", "-q")
+    document = cli("info", "x.h5", "--json").json
+    assert document["per_class"] == {"blue": 20, "green": 20, "red": 20}
+    assert "blue (20), green (20), red (20)" in cli("info", "x.h5").out
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "typed", "expected"),
+    [
+        ("extract", "backbone", "efficientnet_lite", {f"efficientnet_lite{i}" for i in range(3)}),
+        ("train", "head", "ri", {"ridge"}),
+        ("compare", "heads", "knn,log", {"knn,logreg"}),
+    ],
+)
+def test_shells_complete_names(command, option, typed, expected):
+    found = import_module(f"bottleneck.cli.{command}").command
+    (parameter,) = [one for one in found.params if one.name == option]
+    offered = parameter.shell_complete(click.Context(found), typed)
+    assert expected <= {one.value for one in offered}
+    assert all(one.value.startswith(typed) for one in offered)
