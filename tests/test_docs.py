@@ -144,4 +144,5 @@ def test_what_a_page_tells_to_type_runs(page, prepared, tmp_path, monkeypatch):
                     with monkeypatch.context() as weights:
                         if "resnet50" in line:  # they would be downloaded
                             weights.setenv("BOTTLENECK_EXTRACT_WEIGHTS", "none")
+                            weights.setenv("BOTTLENECK_RACE_WEIGHTS", "resnet50=none")
                         run(line[2:])
