@@ -13,6 +13,7 @@ from downloads import CACHE, fetched
 
 from bottleneck import backbones
 from bottleneck.backbones.keras_scope import isolated
+from bottleneck.backbones.weights import fingerprint
 from bottleneck.errors import WeightsError
 
 OWN = [spec for spec in backbones.catalogue() if spec.provider in {"slim", "early_keras"}]
@@ -86,6 +87,55 @@ def test_weights_that_nobody_offers_have_to_be_brought(name: str) -> None:
     with pytest.raises(WeightsError, match="expected a file of its weights"):
         backbones.load(name)
     assert backbones.weights_at_hand(backbones.get(name)) == "file"
+
+
+def slim_names_of_mobilenet_v2() -> dict[str, str]:
+    """From Keras's layers to the scopes that ``mobilenet_v2.py`` and ``conv_blocks.py`` make."""
+    scopes = {"Conv1": "Conv", "bn_Conv1": "Conv/BatchNorm", "Conv_1": "Conv_1"}
+    scopes["Conv_1_bn"] = "Conv_1/BatchNorm"
+    for block in range(17):
+        ours, theirs = (
+            (f"block_{block}", f"expanded_conv_{block}") if block else ("expanded_conv",) * 2
+        )
+        for part in ("expand", "depthwise", "project"):
+            scopes[f"{ours}_{part}"] = f"{theirs}/{part}"
+            scopes[f"{ours}_{part}_BN"] = f"{theirs}/{part}/BatchNorm"
+    return scopes
+
+
+def test_mobilenet_v2_under_slim_s_names(tmp_path: Path) -> None:
+    """A narrow one; the file says how narrow, and its averages are what evaluation takes."""
+    import tensorflow as tf
+
+    model = backbones.load("mobilenet_v2_0.35", weights="none", size=32).model
+    scopes, tensors = slim_names_of_mobilenet_v2(), {}
+    for layer in model.layers:
+        for variable in layer.weights:
+            kernel = "depthwise_weights" if "depthwise" in layer.name else "weights"
+            role = kernel if variable.name == "kernel" else variable.name
+            name = f"MobilenetV2/{scopes[layer.name]}/{role}"
+            tensors[name] = np.zeros(variable.shape, np.float32)
+            tensors[f"{name}/ExponentialMovingAverage"] = variable.numpy()
+    tensors["MobilenetV2/Logits/Conv2d_1c_1x1/weights"] = np.ones((1, 1, 1280, 1001), np.float32)
+    path = tmp_path / "mobilenet_v2_0.35_224.ckpt"
+    names = list(tensors)
+    tf.raw_ops.SaveV2(
+        prefix=str(path),
+        tensor_names=names,
+        shape_and_slices=[""] * len(names),
+        tensors=[tf.constant(tensors[name]) for name in names],
+    )
+    for name in ("slim_mobilenet_v2", "mobilenet_v2"):
+        loaded = backbones.load(name, weights=path, size=32)
+        assert loaded.spec.name == f"{name}_0.35"
+        assert loaded.weights.sha256 == fingerprint(model)
+    fits = backbones.inspect_weights(path).fits
+    assert [(fit.backbone, fit.left_over) for fit in fits] == [
+        (f"{name}_0.35", ("MobilenetV2/Logits/Conv2d_1c_1x1",))
+        for name in ("slim_mobilenet_v2", "mobilenet_v2")
+    ]
+    with pytest.raises(WeightsError, match="use -b slim_mobilenet_v2"):
+        backbones.load("resnet50", weights=path, size=32)
 
 
 class TestEarlyResNet:
