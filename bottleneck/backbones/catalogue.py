@@ -101,13 +101,17 @@ def _lite(name: str, class_name: str, input_size: int, params: int) -> BackboneS
 
 
 def _slim(
-    family: str, rows: tuple[_Row, ...], *, mean: bool = False, network: str | None = None
+    family: str,
+    rows: tuple[tuple[str, int, int, int], ...],
+    *,
+    mean: bool = False,
+    network: str | None = None,
 ) -> tuple[BackboneSpec, ...]:
     """Make rows of TF-slim: evaluated on the centre of 256, or on 0.875 of each side, squashed."""
     return tuple(
         BackboneSpec(
             name=f"slim_{name}",
-            class_name=class_name,
+            class_name=f"slim_{name}",
             family=family,
             input_size=input_size,
             min_size=75 if name in {"inception_v3", "inception_v4"} else 32,
@@ -120,7 +124,7 @@ def _slim(
             provider="slim",
             network=network,
         )
-        for name, class_name, input_size, dim, params in rows
+        for name, input_size, dim, params in rows
     )
 
 
@@ -306,41 +310,41 @@ TABLE: Final[tuple[BackboneSpec, ...]] = (
     *_slim(
         "inception",
         (
-            ("inception_v1", "SlimInceptionV1", 224, 1024, 5_607_184),
-            ("inception_v2", "SlimInceptionV2", 224, 1024, 10_173_112),
-            ("inception_v3", "SlimInceptionV3", 299, 2048, 21_802_784),
-            ("inception_v4", "SlimInceptionV4", 299, 1536, 41_174_400),
+            ("inception_v1", 224, 1024, 5_607_184),
+            ("inception_v2", 224, 1024, 10_173_112),
+            ("inception_v3", 299, 2048, 21_802_784),
+            ("inception_v4", 299, 1536, 41_174_400),
         ),
     ),
     *_slim(
         "mobilenet",
-        (("mobilenet_v1", "SlimMobileNetV1", 224, 1024, 3_228_864),),
+        (("mobilenet_v1", 224, 1024, 3_228_864),),
         network="MobileNet",
     ),
     *_slim(
         "mobilenet_v2",
-        (("mobilenet_v2", "SlimMobileNetV2", 224, 1280, 2_257_984),),
+        (("mobilenet_v2", 224, 1280, 2_257_984),),
         network="MobileNetV2",
     ),
     *_slim(
         "resnets",
         (
-            ("resnet_v1_101", "SlimResNetV1101", 224, 2048, 42_605_504),
-            ("resnet_v1_152", "SlimResNetV1152", 224, 2048, 58_295_232),
-            ("resnet_v1_50", "SlimResNetV150", 224, 2048, 23_561_152),
+            ("resnet_v1_101", 224, 2048, 42_605_504),
+            ("resnet_v1_152", 224, 2048, 58_295_232),
+            ("resnet_v1_50", 224, 2048, 23_561_152),
         ),
         mean=True,
     ),
     *_slim(
         "resnets",
         (
-            ("resnet_v2_101", "SlimResNetV2101", 299, 2048, 42_626_560),
-            ("resnet_v2_152", "SlimResNetV2152", 299, 2048, 58_331_648),
-            ("resnet_v2_50", "SlimResNetV250", 299, 2048, 23_564_800),
+            ("resnet_v2_101", 299, 2048, 42_626_560),
+            ("resnet_v2_152", 299, 2048, 58_331_648),
+            ("resnet_v2_50", 299, 2048, 23_564_800),
         ),
     ),
-    *_slim("vgg16", (("vgg_16", "SlimVGG16", 224, 512, 14_714_688),), mean=True, network="VGG16"),
-    *_slim("vgg19", (("vgg_19", "SlimVGG19", 224, 512, 20_024_384),), mean=True, network="VGG19"),
+    *_slim("vgg16", (("vgg_16", 224, 512, 14_714_688),), mean=True, network="VGG16"),
+    *_slim("vgg19", (("vgg_19", 224, 512, 20_024_384),), mean=True, network="VGG19"),
     _music(
         "music_tagger_crnn",
         "MusicTaggerCRNN",
