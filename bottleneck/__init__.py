@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bottleneck.api import extract as extract
     from bottleneck.api import extract_many as extract_many
     from bottleneck.api import graph as graph
+    from bottleneck.api import finetune as finetune
     from bottleneck.api import info as info
     from bottleneck.api import init as init
     from bottleneck.api import merge as merge
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from bottleneck.api import remove_backbone as remove_backbone
     from bottleneck.api import rescue as rescue
     from bottleneck.api import run as run
+    from bottleneck.api import serve as serve
     from bottleneck.api import survey as survey
     from bottleneck.api import tag as tag
     from bottleneck.api import train as train
@@ -58,6 +60,7 @@ _FUNCTIONS = (
     "extract",
     "extract_many",
     "graph",
+    "finetune",
     "info",
     "init",
     "merge",
@@ -68,6 +71,7 @@ _FUNCTIONS = (
     "remove_backbone",
     "rescue",
     "run",
+    "serve",
     "survey",
     "tag",
     "train",

@@ -1,6 +1,7 @@
 """The options of every function of the package: one dataclass each, and nowhere else.
 
-Those of functions that work on files which are there already are in :mod:`bottleneck.file_options`.
+Those of functions that work on files which are there already are in :mod:`bottleneck.file_options`,
+those that go on from a head in :mod:`bottleneck.adapt_options`.
 See :mod:`bottleneck.declare` for what is derived from them.
 """
 
@@ -8,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias
 
+from bottleneck.adapt_options import FinetuneOptions as FinetuneOptions
+from bottleneck.adapt_options import ServeOptions as ServeOptions
 from bottleneck.backbones.catalogue import DEFAULT
 from bottleneck.backbones.network import Pool
 from bottleneck.declare import Option, Options
@@ -559,6 +562,8 @@ OPTIONS: dict[str, type[Options]] = {
     "train": TrainOptions,
     "evaluate": EvaluateOptions,
     "predict": PredictOptions,
+    "finetune": FinetuneOptions,
+    "serve": ServeOptions,
     "compare": CompareOptions,
     "race": RaceOptions,
     "merge": MergeOptions,

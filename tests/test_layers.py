@@ -22,7 +22,7 @@ LAYERS = (
     {"runtimes", "store"},
     {"decode"},
     {"sets"},
-    {"file_options"},
+    {"file_options", "adapt_options"},
     {"options"},
     {"extraction", "heads"},
     {"judge"},

@@ -25,6 +25,7 @@ from bottleneck.options import (
     ExportOptions,
     ExtractOptions,
     GraphOptions,
+    FinetuneOptions,
     InfoOptions,
     InitOptions,
     MergeOptions,
@@ -35,6 +36,7 @@ from bottleneck.options import (
     RemoveBackboneOptions,
     RescueOptions,
     RunOptions,
+    ServeOptions,
     SurveyOptions,
     TagOptions,
     TrainOptions,
@@ -44,6 +46,8 @@ from bottleneck.options import (
 
 if TYPE_CHECKING:
     from bottleneck.adapt.deploy import Deployed
+    from bottleneck.adapt.finetune import Finetuned
+    from bottleneck.adapt.service import Served
     from bottleneck.api.description import BackboneRow, Description, LayerOutput
     from bottleneck.api.evaluation import Judged
     from bottleneck.api.installation import Finding
@@ -154,6 +158,31 @@ def predict(options: PredictOptions) -> "Predicted":
 
     require_kinds(options, "predict")
     return label_images(options)
+
+
+@takes(FinetuneOptions)
+def finetune(options: FinetuneOptions) -> "Finetuned":
+    """Train the last layers of a head's backbone together with the head, from where they are.
+
+    How many epochs is decided on a validation share, by a head that has not seen it; where none is
+    better, the model is the head. It is compared with the frozen head on the test split, if there
+    is one. A run that was stopped is resumed by the same call.
+    """
+    from bottleneck.adapt.finetune import finetune_head
+
+    require_kinds(options, "finetune")
+    return finetune_head(options)
+
+
+@takes(ServeOptions)
+def serve(options: ServeOptions) -> "Served":
+    """Serve a deployed model over HTTP until it is stopped by a signal.
+
+    ``POST /predict`` labels the image that is the body; ``/health`` and ``/metrics`` tell the rest.
+    """
+    from bottleneck.adapt.service import serve_model
+
+    return serve_model(options)
 
 
 @takes(CompareOptions)
@@ -407,6 +436,7 @@ __all__ = [
     "extract",
     "extract_many",
     "graph",
+    "finetune",
     "info",
     "init",
     "merge",
@@ -416,6 +446,7 @@ __all__ = [
     "relabel",
     "rescue",
     "run",
+    "serve",
     "survey",
     "tag",
     "train",

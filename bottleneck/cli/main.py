@@ -75,6 +75,8 @@ COMMANDS = {
     "train": "Features to a head: fit it, select its strength, judge it once.",
     "evaluate": "Judge a head on stored features.",
     "predict": "Label new images, by the same recipe as the head's features.",
+    "finetune": "Go on from a head: train the last layers of its backbone too.",
+    "serve": "A deployed model over HTTP: an image in, its label out.",
     "compare": "Backbones, layers and heads side by side, on one page.",
     "race": "Which backbone to take, found out on few of your images.",
     "view": "A feature file before anything is trained: look at its images.",

@@ -1,0 +1,605 @@
+"""Fine-tune a backbone from a trained head (linear probing, then fine-tuning).
+
+The head is the start: A. Kumar et al., Fine-tuning can distort pretrained features and underperform
+out-of-distribution, 2022. How long to train is decided on a validation share by a head that has not
+seen it; then the given head is trained on all rows for so many epochs, or handed back where that
+was not better than none.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.adapt.layers import Body
+from bottleneck.adapt.maps import Maps
+from bottleneck.adapt.training import Checkpoint, Plan, Rates, Rows, answers, train
+from bottleneck.adapt.whole import LAST, Whole, prepared, whole_model
+from bottleneck.backbones.keras_scope import import_training_keras, isolated
+from bottleneck.cores import available_cores
+from bottleneck.declare import listed
+from bottleneck.errors import HeadError, ManifestError, OptionError
+from bottleneck.extraction.plan import MaxFailed
+from bottleneck.fingerprint import fingerprint
+from bottleneck.heads.dense import dense_form
+from bottleneck.judge.intervals import RESAMPLES, drawn_means
+from bottleneck.judge.tests import PairedDifference, mcnemar
+from bottleneck.manifest import SPLITS, UNLABELLED
+from bottleneck.options import FinetuneOptions
+from bottleneck.sources import Source, open_source
+from bottleneck.writing import prepare_output
+
+if TYPE_CHECKING:
+    from bottleneck.heads.head import Head
+
+DEFAULT_UNFREEZE: Final = "last:1"
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """A fine-tuned model, and how that went.
+
+    Parameters
+    ----------
+    document : mapping
+        JSON values; ``returned`` says whether the model is the fine-tuned one or the head.
+    """
+
+    document: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document."""
+        return dict(self.document)
+
+    def __repr__(self) -> str:
+        return f"<Finetuned {self.document['output']}, {self.document['returned']}>"
+
+
+@dataclass(frozen=True, eq=False)
+class _Split:
+    """Which images are for what."""
+
+    train: Rows
+    fit: Rows
+    validation: Rows
+    test: Rows | None
+    groups: NDArray[np.int64]
+    seen: bool
+    """Whether the head was trained on the validation rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Upper:
+    """The part that is trained, behind a cut.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From maps at the cut to probabilities.
+    features : keras.Model
+        From maps at the cut to the head's features.
+    lower : keras.Model or None
+        From pixels to the cut; None where pixels are what is trained on.
+    cut : str
+        The layer that is cut behind.
+    names : list of str
+        Layers of the backbone that are trained.
+    """
+
+    model: Any
+    features: Any
+    lower: Any
+    cut: str
+    names: list[str]
+
+
+def finetune_head(options: FinetuneOptions) -> Finetuned:
+    """Fine-tune; see :func:`bottleneck.finetune`."""
+    from bottleneck.adapt.deploy import save_keras
+    from bottleneck.heads.head import Head
+
+    started = time.perf_counter()
+    place = _place(options)
+    head = Head.load(options.head)
+    _require_probabilities(head, str(options.head))
+    source = open_source(listed(options.sources), choice=options.choice())
+    split = _split(head, source, options)
+    keras = import_training_keras()
+    backend = str(keras.backend.backend())
+    whole = whole_model(
+        head,
+        owner=str(options.head),
+        weights=None if options.weights is None else str(options.weights),
+        backend=backend,
+        dropout=options.dropout,
+    )
+    body = Body.of(whole.backbone)
+    checkpoint = Checkpoint.opened(
+        place.with_name(f"{place.name}.part"), _identity(options, source, backend)
+    )
+    start = [np.array(value) for value in whole.model.get_weights()]
+    positions = _positions(body, options)
+    tried: list[dict[str, Any]] = []
+    chosen, outcome = positions[-1], None
+    maps = None
+    try:
+        for depth, candidate in enumerate(positions):
+            if maps is not None:
+                maps.close()
+            whole.model.set_weights(start)
+            upper = _upper(keras, whole, body, candidate, options.train_batchnorm)
+            maps = _maps(upper, whole, source, options, place)
+            name = "selection" if len(positions) == 1 else f"selection {depth + 1}"
+            found = _selected(
+                name,
+                keras=keras,
+                whole=whole,
+                upper=upper,
+                maps=maps,
+                head=head,
+                split=split,
+                options=options,
+                checkpoint=checkpoint,
+            )
+            tried.append(_step_of(upper, found, tried, split))
+            if outcome is None or tried[-1]["pays"]:
+                chosen, outcome = candidate, found
+            else:
+                break
+        assert outcome is not None
+        assert maps is not None
+        maps.close()
+        whole.model.set_weights(start)
+        upper = _upper(keras, whole, body, chosen, options.train_batchnorm)
+        maps = _maps(upper, whole, source, options, place)
+        document = _finished(
+            keras=keras,
+            whole=whole,
+            upper=upper,
+            maps=maps,
+            split=split,
+            selected=outcome,
+            options=options,
+            checkpoint=checkpoint,
+        )
+        _require_few_failed(maps, source, options)
+        failed = {source.manifest.keys[row]: why for row, why in sorted(maps.failed.items())}
+    finally:
+        if maps is not None:
+            maps.close()
+    whole = replace(whole, about={**whole.about, "head": f"{head.kind}, {document['returned']}"})
+    save_keras(whole, place)
+    checkpoint.path.unlink(missing_ok=True)
+    return Finetuned(
+        {
+            "output": str(options.output),
+            "head": str(options.head),
+            "backbone": head.recipe.backbone,
+            "classes": list(head.classes),
+            **document,
+            "steps": tried,
+            "rows": len(split.train.rows),
+            "validation_rows": len(split.validation.rows),
+            "failed": failed,
+            "seconds": round(time.perf_counter() - started, 3),
+        }
+    )
+
+
+def _place(options: FinetuneOptions) -> Path:
+    """Check the options and where the model goes, before any work."""
+    if not str(options.output).endswith(".keras"):
+        raise OptionError(f"expected an output that ends in .keras, got {options.output}")
+    if options.rate <= 0 or options.head_rate <= 0:
+        raise OptionError("expected --rate and --head-rate above 0")
+    for name in ("validation", "label_smoothing", "dropout"):
+        if not 0 <= getattr(options, name) < 1:
+            raise OptionError(f"expected --{name.replace('_', '-')} of 0 to below 1")
+    if options.gradual and (options.unfreeze or options.unfreeze_from):
+        raise OptionError(
+            "expected --gradual or --unfreeze, got both",
+            hint="--gradual finds itself how many blocks to train.",
+        )
+    place = prepare_output(options.output, kind="other", inputs=options.paths("reads", "images"))
+    if place.exists() and not options.overwrite:
+        raise OptionError(
+            f"the output {options.output} exists",
+            hint="Give --overwrite (in Python overwrite=True) to replace it, or another name.",
+        )
+    return place
+
+
+def _require_probabilities(head: "Head", owner: str) -> None:
+    if head.task != "classes" or dense_form(head).answer != "softmax":
+        raise HeadError(
+            f"expected a head with probabilities of classes in {owner}, got {head.kind} of"
+            f" {head.task}",
+            hint="logreg and mlp have them, and others trained with --calibrate.",
+        )
+
+
+def _split(head: "Head", source: Source, options: FinetuneOptions) -> _Split:
+    """Say what each image is for; see the module."""
+    from bottleneck.heads import holdout
+
+    manifest = source.manifest
+    codes = {name: code for code, name in enumerate(head.classes)}
+    unknown = [
+        manifest.classes[label]
+        for label in np.unique(manifest.labels[manifest.labels != UNLABELLED])
+        if manifest.classes[label] not in codes
+    ]
+    if unknown:
+        raise HeadError(
+            f"expected the classes of the head, {', '.join(head.classes)}, got also"
+            f" {', '.join(unknown)} in {source.name}",
+            hint="Train a head on all classes first.",
+        )
+    labelled = np.flatnonzero(manifest.labels != UNLABELLED).astype(np.int64)
+    to_code = np.array([codes.get(name, -1) for name in manifest.classes], np.int64)
+    y = to_code[manifest.labels[labelled]]
+    groups = np.asarray(manifest.groups, np.int64)
+    has_splits = bool(np.any(manifest.splits))
+
+    def of(name: str) -> Rows:
+        mask = np.asarray(manifest.splits)[labelled] == SPLITS.index(name)
+        return Rows(labelled[mask], y[mask])
+
+    everything = of("train") if has_splits else Rows(labelled, y)
+    if not len(everything.rows):
+        raise ManifestError(f"expected labelled images to train on in {source.name}, found none")
+    test = of("test") if has_splits else Rows(labelled[:0], y[:0])
+    given = of("val") if has_splits else Rows(labelled[:0], y[:0])
+    if len(given.rows):
+        return _Split(everything, everything, given, test, groups, seen=False)
+    mask = holdout(
+        [manifest.keys[int(row)] for row in everything.rows],
+        everything.y,
+        groups[everything.rows],
+        options.validation,
+        options.seed,
+    )
+    return _Split(
+        everything,
+        Rows(everything.rows[~mask], everything.y[~mask]),
+        Rows(everything.rows[mask], everything.y[mask]),
+        test if len(test.rows) else None,
+        groups,
+        seen=True,
+    )
+
+
+def _positions(body: Body, options: FinetuneOptions) -> list[list[int]]:
+    """Return the layers to train; of --gradual one more block each time."""
+    if options.gradual:
+        return [body.chosen([f"last:{n}"], None) for n in range(1, len(body.blocks) + 1)]
+    named = listed(options.unfreeze)
+    if not named and options.unfreeze_from is None:
+        named = (DEFAULT_UNFREEZE,)
+    return [body.chosen(named, options.unfreeze_from)]
+
+
+def _upper(
+    keras: Any, whole: Whole, body: Body, positions: Sequence[int], batchnorm: bool
+) -> _Upper:
+    """Cut the model before the first layer that is trained; the parts share its weights."""
+    trained = {id(body.layers[i]) for i in positions}
+    whole.model.trainable = True
+    for layer in body.layers:
+        norm = "BatchNormalization" in type(layer).__name__
+        if hasattr(layer, "trainable"):
+            # A frozen BatchNormalization is one in inference mode too.
+            layer.trainable = id(layer) in trained and (batchnorm or not norm)
+    cut = body.cut_before(positions)
+    backbone, top = whole.backbone, whole.top
+    pooled = keras.Model(top.input, _first_dense(keras, top).input)
+    with isolated(str(keras.backend.backend())):
+        if cut == 0:
+            lower, model = None, whole.model
+            features = keras.Model(
+                model.input, pooled(backbone(prepared(keras, model.input, whole.preprocess)))
+            )
+        else:
+            tensor = body.tensors[cut]
+            images = keras.Input(whole.geometry.shape, dtype="uint8")
+            first = keras.Model(backbone.input, tensor)
+            lower = keras.Model(images, first(prepared(keras, images, whole.preprocess)))
+            rest = keras.Model(tensor, backbone.output)
+            found = keras.Input(tensor.shape[1:])
+            model = keras.Model(found, top(rest(found)))
+            features = keras.Model(found, pooled(rest(found)))
+    names = [body.names[i] for i in positions if getattr(body.layers[i], "trainable", False)]
+    return _Upper(model, features, lower, body.names[cut], names)
+
+
+def _first_dense(keras: Any, top: Any) -> Any:
+    return next(layer for layer in top.layers if isinstance(layer, keras.layers.Dense))
+
+
+def _maps(
+    upper: _Upper, whole: Whole, source: Source, options: FinetuneOptions, place: Path
+) -> Maps:
+    if upper.lower is None:
+        lower, shape, dtype = _as_they_are, whole.geometry.shape, "uint8"
+    else:
+        lower = upper.lower.predict_on_batch
+        shape, dtype = upper.lower.output.shape[1:], "float32"
+    return Maps(
+        source,
+        whole.geometry,
+        lower,
+        shape,
+        dtype,
+        views=options.views,
+        workers=options.workers or available_cores(),
+        folder=place.with_name(f".{place.name}.maps"),
+        progress=options.progress,
+    )
+
+
+def _as_they_are(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return pixels
+
+
+def _selected(
+    name: str,
+    *,
+    keras: Any,
+    whole: Whole,
+    upper: _Upper,
+    maps: Maps,
+    head: "Head",
+    split: _Split,
+    options: FinetuneOptions,
+    checkpoint: Checkpoint,
+) -> dict[str, Any]:
+    """Find how many epochs are best, from a head that has not seen the validation rows."""
+    if name in checkpoint.finished:
+        return dict(checkpoint.finished[name])
+    if split.seen:
+        _put_head(whole, _refitted(upper, maps, head, split, options))
+    options.progress.stage(
+        f"{name}: {len(upper.names)} layers behind {upper.cut}, {len(split.fit.rows)} rows"
+    )
+    plan = _plan(options, split.fit, len(head.classes))
+    outcome = train(
+        name,
+        upper.model,
+        keras=keras,
+        fast=whole.top.trainable_variables,
+        maps=maps,
+        plan=plan,
+        rows=split.fit,
+        validation=split.validation,
+        checkpoint=checkpoint,
+        progress=options.progress,
+    )
+    before, best = outcome["history"][0], outcome["history"][outcome["best_epoch"]]
+    outcome["better"] = bool(
+        outcome["best_epoch"] > 0 and best["val_accuracy"] >= before["val_accuracy"]
+    )
+    checkpoint.finished[name] = outcome
+    checkpoint.current, checkpoint.arrays = {}, {}
+    checkpoint.save()
+    return outcome
+
+
+def _finished(
+    *,
+    keras: Any,
+    whole: Whole,
+    upper: _Upper,
+    maps: Maps,
+    split: _Split,
+    selected: dict[str, Any],
+    options: FinetuneOptions,
+    checkpoint: Checkpoint,
+) -> dict[str, Any]:
+    """Train the given head on all rows for the chosen epochs; judge both on the test rows."""
+    progress = options.progress
+    start = [np.array(value) for value in whole.model.get_weights()]
+    before = None if split.test is None else answers(upper.model, maps, split.test)
+    epochs = selected["best_epoch"] if selected["better"] else 0
+    history: list[dict[str, Any]] = []
+    if epochs:
+        progress.stage(f"training on all {len(split.train.rows)} rows for {epochs} epochs")
+        plan = _plan(options, split.train, len(whole.about["classes"]))
+        history = train(
+            "training",
+            upper.model,
+            keras=keras,
+            fast=whole.top.trainable_variables,
+            maps=maps,
+            plan=plan,
+            rows=split.train,
+            validation=None,
+            checkpoint=checkpoint,
+            progress=progress,
+            until=epochs,
+        )["history"]
+    else:
+        whole.model.set_weights(start)
+    test = None
+    if before is not None and split.test is not None:
+        after = answers(upper.model, maps, split.test)
+        test = _compared(before, after, split, maps, options.seed)
+    trained = int(sum(np.prod(v.shape) for v in upper.model.trainable_variables))
+    document = {
+        "returned": "fine-tuned" if epochs else "head",
+        "layers": upper.names,
+        "cut": upper.cut,
+        "trainable_parameters": trained,
+        "epochs": epochs,
+        "selection": {k: v for k, v in selected.items() if k != "right"},
+        "history": history,
+        "test": test,
+    }
+    return document | {"verdict": _verdict(document)}
+
+
+def _verdict(document: Mapping[str, Any]) -> str:
+    """Say in a sentence what came of it, also where nothing did."""
+    test = document["test"]
+    if document["returned"] == "head":
+        return (
+            "fine-tuning was not better than the head on the validation rows: the model is the head"
+        )
+    if test is None:
+        return "fine-tuned; there are no test rows to compare it with the head on"
+    gain, low, high = (100 * test["difference"][name] for name in ("mean", "low", "high"))
+    told = (
+        f"{test['model']:.1%} on {test['rows']} test rows, the head {test['head']:.1%}: "
+        f"{gain:+.1f} points [{low:+.1f}, {high:+.1f}], p = {test['p']:.2g} (McNemar, mid-p)"
+    )
+    if test["p"] < 0.05:
+        return f"{'better' if gain > 0 else 'worse'} than the frozen head: {told}"
+    return f"not distinguishable from the frozen head: {told}"
+
+
+def _compared(
+    before: tuple[NDArray[np.float64], NDArray[np.int64]],
+    after: tuple[NDArray[np.float64], NDArray[np.int64]],
+    split: _Split,
+    maps: Maps,
+    seed: int,
+) -> dict[str, Any]:
+    assert split.test is not None
+    y = before[1]
+    old, new = before[0].argmax(axis=1) == y, after[0].argmax(axis=1) == y
+    rows = split.test.rows[[int(row) not in maps.failed for row in split.test.rows]]
+    test = mcnemar(new, old)
+    difference = _difference(new, old, split.groups[rows], seed)
+    losses = [
+        -np.log(np.maximum(p[np.arange(len(y)), y], 1e-12)).mean() for p, _ in (before, after)
+    ]
+    return {
+        "rows": len(y),
+        "head": float(old.mean()),
+        "model": float(new.mean()),
+        "head_log_loss": float(losses[0]),
+        "model_log_loss": float(losses[1]),
+        "only_model_right": test.only_first,
+        "only_head_right": test.only_second,
+        "p": test.mid_p,
+        "difference": difference.to_json(),
+    }
+
+
+def _difference(
+    new: NDArray[np.bool_], old: NDArray[np.bool_], groups: NDArray[np.int64], seed: int
+) -> PairedDifference:
+    apart = new.astype(np.float64) - old
+    draws = drawn_means(apart[:, None], groups, resamples=RESAMPLES, seed=seed)[:, 0]
+    return PairedDifference.of(float(apart.mean()), draws)
+
+
+def _step_of(
+    upper: _Upper, found: dict[str, Any], tried: Sequence[Mapping[str, Any]], split: _Split
+) -> dict[str, Any]:
+    """Say what one more block brought on the validation rows, with an interval."""
+    history, best = found["history"], found["best_epoch"]
+    step = {
+        "layers": len(upper.names),
+        "from": upper.names[0] if upper.names else upper.cut,
+        "best_epoch": best,
+        "val_accuracy": history[best].get("val_accuracy"),
+        "val_log_loss": history[best].get("val_log_loss"),
+        "right": found["right"],
+        "gain": None,
+        "pays": found["better"],
+    }
+    if tried:
+        new, old = np.array(found["right"]), np.array(tried[-1]["right"])
+        groups = split.groups[split.validation.rows]
+        gain = _difference(new, old, groups if len(groups) == len(new) else groups[:0], 0)
+        step |= {"gain": gain.to_json(), "pays": found["better"] and gain.low > 0}
+    return step
+
+
+def _refitted(
+    upper: _Upper, maps: Maps, head: "Head", split: _Split, options: FinetuneOptions
+) -> "Head":
+    """Fit the head again, with its own strength, without the validation rows."""
+    from bottleneck.heads import select
+
+    parts, rows = [], []
+    for part, values in maps.batches(split.fit.rows, 0, 64):
+        parts.append(np.asarray(upper.features.predict_on_batch(values), np.float32))
+        rows.append(part)
+    at = np.concatenate(rows)
+    best = dict(head.best)
+    strength = best.pop("C", None)
+    fitted = select(
+        np.concatenate(parts),
+        split.fit.labels(at),
+        classes=head.classes,
+        keys=[str(row) for row in at],
+        head=head.kind,
+        grid=None if strength is None else [float(strength)],
+        settings=best or None,
+        n_folds=0,
+        seed=options.seed,
+    )
+    temperature = head.report.get("temperature")
+    if temperature is not None:
+        fitted = replace(fitted, report={**fitted.report, "temperature": temperature})
+    return fitted
+
+
+def _put_head(whole: Whole, head: "Head") -> None:
+    form = dense_form(head)
+    *hidden, (coef, intercept) = form.layers
+    for number, (weights, bias) in enumerate(hidden):
+        whole.top.get_layer(f"hidden_{number}").set_weights([weights, bias])
+    whole.top.get_layer(LAST).set_weights([coef * form.factor, intercept * form.factor])
+
+
+def _plan(options: FinetuneOptions, rows: Rows, classes: int) -> Plan:
+    counts = np.bincount(rows.y, minlength=classes)
+    balanced = len(rows.y) / (np.maximum(counts, 1) * max(1, int((counts > 0).sum())))
+    weights = balanced if options.class_weights == "balanced" else np.ones(classes)
+    return Plan(
+        epochs=options.epochs,
+        patience=options.patience,
+        batch_size=options.batch_size,
+        views=options.views,
+        seed=options.seed,
+        label_smoothing=options.label_smoothing,
+        class_weights=weights.tolist(),
+        rates=Rates(options.rate, options.head_rate, options.warmup, options.weight_decay),
+    )
+
+
+def _identity(options: FinetuneOptions, source: Source, backend: str) -> str:
+    deciding = {
+        name: value
+        for name, value in options.values().items()
+        if name not in ("output", "overwrite", "workers", "max_failed", "head", "sources")
+    }
+    return fingerprint(
+        {
+            "options": {k: list(v) if isinstance(v, tuple) else v for k, v in deciding.items()},
+            "head": hashlib.sha256(Path(options.head).read_bytes()).hexdigest(),
+            "images": source.stamp(),
+            "backend": backend,
+        }
+    )
+
+
+def _require_few_failed(maps: Maps, source: Source, options: FinetuneOptions) -> None:
+    failed = len(maps.failed)
+    if failed:
+        row, why = min(maps.failed.items())
+        options.progress.note(
+            f"{failed} of {len(source)} images failed and were left out, the first:"
+            f" {source.manifest.keys[row]}: {why}"
+        )
+    if MaxFailed.parse(str(options.max_failed)).exceeded(failed, len(source)):
+        raise ManifestError(
+            f"{failed} of {len(source)} images failed, more than --max-failed {options.max_failed}"
+        )
