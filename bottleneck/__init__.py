@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bottleneck.api import compare as compare
     from bottleneck.api import demo as demo
     from bottleneck.api import doctor as doctor
+    from bottleneck.api import drift as drift
     from bottleneck.api import evaluate as evaluate
     from bottleneck.api import export as export
     from bottleneck.api import extract as extract
@@ -55,6 +56,7 @@ _FUNCTIONS = (
     "compare",
     "demo",
     "doctor",
+    "drift",
     "evaluate",
     "export",
     "extract",

@@ -106,3 +106,53 @@ class ServeOptions(Options):
     timeout: Annotated[
         float, Option("A request that takes longer is refused.", metavar="SECONDS")
     ] = 30.0
+
+
+@dataclass(frozen=True)
+class DriftOptions(SourceOptions):
+    """A head and new images to whether they are like those it was trained with."""
+
+    head: Annotated[One, _HEAD]
+    sources: Annotated[
+        Paths,
+        Option(
+            "New images as for `extract`, or their feature file.",
+            metavar="SOURCE...",
+            role="images",
+            holds="images",
+            argument=True,
+        ),
+    ]
+    _: KW_ONLY
+    features: Annotated[
+        One,
+        Option(
+            "The feature file the head was trained on.",
+            ("-f", "--features"),
+            "FEATURES.h5",
+            role="reads",
+        ),
+    ]
+    output: Annotated[
+        One | None,
+        Option(
+            "Also a table of the images, or a page.",
+            ("-o", "--output"),
+            "FILE.csv|html",
+            role="writes",
+        ),
+    ] = None
+    level: Annotated[float, Option("Share of false alarms of a test.")] = 0.05
+    rate: Annotated[
+        float, Option("Share of images like the training ones that are called unlike them.")
+    ] = 0.01
+    permutations: Annotated[int, Option("Of each test.", metavar="N", least=19)] = 999
+    seed: Annotated[int, Option("Of the permutations.")] = 0
+    weights: Annotated[One | None, _WEIGHTS] = None
+    batch_size: Annotated[int, Option("Images per forward pass.", metavar="N", least=1)] = 32
+    workers: Annotated[int | None, _WORKERS] = None
+    runtime: Annotated[
+        Literal["auto", "tensorflow", "jax", "torch", "openvino", "onnxruntime"],
+        Option("How the network is compiled."),
+    ] = "auto"
+    max_failed: Annotated[str | int, _MAX_FAILED] = "10%"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias
 
+from bottleneck.adapt_options import DriftOptions as DriftOptions
 from bottleneck.adapt_options import FinetuneOptions as FinetuneOptions
 from bottleneck.adapt_options import ServeOptions as ServeOptions
 from bottleneck.backbones.catalogue import DEFAULT
@@ -564,6 +565,7 @@ OPTIONS: dict[str, type[Options]] = {
     "predict": PredictOptions,
     "finetune": FinetuneOptions,
     "serve": ServeOptions,
+    "drift": DriftOptions,
     "compare": CompareOptions,
     "race": RaceOptions,
     "merge": MergeOptions,

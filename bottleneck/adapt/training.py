@@ -311,7 +311,7 @@ def _unique(variables: Sequence[Any]) -> list[Any]:
 
 def _optimizer(keras: Any, rates: Rates, fast: Sequence[Any]) -> Any:
     """Make Adam with two rates and decoupled weight decay that follows them."""
-    quick = {id(one) for one in fast}
+    quick: set[Any] = set()
     ratio = rates.head / rates.backbone
 
     class TwoRates(keras.optimizers.Adam):  # type: ignore[misc]  # untyped base
@@ -319,9 +319,12 @@ def _optimizer(keras: Any, rates: Rates, fast: Sequence[Any]) -> Any:
 
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
             """Move one variable."""
-            own = learning_rate * (ratio if id(variable) in quick else 1.0)
+            own = learning_rate * (ratio if self._var_key(variable) in quick else 1.0)
             if rates.weight_decay and len(variable.shape) > 1:
                 self.assign_sub(variable, variable * own * rates.weight_decay)
             super().update_step(gradient, variable, own)
 
-    return TwoRates(learning_rate=rates.backbone)
+    optimizer = TwoRates(learning_rate=rates.backbone)
+    # A framework's own variable stands for Keras's in a step; this key is the same of both.
+    quick.update(optimizer._var_key(one) for one in fast)
+    return optimizer

@@ -21,6 +21,7 @@ from bottleneck.options import (
     CompareOptions,
     DemoOptions,
     DoctorOptions,
+    DriftOptions,
     EvaluateOptions,
     ExportOptions,
     ExtractOptions,
@@ -46,6 +47,7 @@ from bottleneck.options import (
 
 if TYPE_CHECKING:
     from bottleneck.adapt.deploy import Deployed
+    from bottleneck.adapt.drift import Drift
     from bottleneck.adapt.finetune import Finetuned
     from bottleneck.adapt.service import Served
     from bottleneck.api.description import BackboneRow, Description, LayerOutput
@@ -172,6 +174,19 @@ def finetune(options: FinetuneOptions) -> "Finetuned":
 
     require_kinds(options, "finetune")
     return finetune_head(options)
+
+
+@takes(DriftOptions)
+def drift(options: DriftOptions) -> "Drift":
+    """Test whether new images look like those of a head's features, over all and per class.
+
+    And name those that are unlike all that was learnt: farther from the training rows than all but
+    a share of the rows held out.
+    """
+    from bottleneck.adapt.drift import find_drift
+
+    require_kinds(options, "drift")
+    return find_drift(options)
 
 
 @takes(ServeOptions)
@@ -431,6 +446,7 @@ __all__ = [
     "compare",
     "demo",
     "doctor",
+    "drift",
     "evaluate",
     "export",
     "extract",

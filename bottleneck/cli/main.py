@@ -77,6 +77,7 @@ COMMANDS = {
     "predict": "Label new images, by the same recipe as the head's features.",
     "finetune": "Go on from a head: train the last layers of its backbone too.",
     "serve": "A deployed model over HTTP: an image in, its label out.",
+    "drift": "Whether new images look like those a head was trained with.",
     "compare": "Backbones, layers and heads side by side, on one page.",
     "race": "Which backbone to take, found out on few of your images.",
     "view": "A feature file before anything is trained: look at its images.",

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.request
 import zlib
@@ -41,7 +40,6 @@ class Service:
             if found := re.search(r"http://([\d.]+):(\d+)", line):
                 self.host, self.port = found[1], int(found[2])
                 break
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()
 
     def post(self, body, path="/predict", **headers):
         request = urllib.request.Request(
@@ -57,10 +55,14 @@ class Service:
         with urllib.request.urlopen(f"http://{self.host}:{self.port}{path}", timeout=60) as answer:
             return answer.read().decode()
 
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
     def stop(self):
         self.process.send_signal(signal.SIGINT)
-        out, _ = self.process.communicate(timeout=60)
-        return json.loads(out)
+        return json.loads(self.process.communicate(timeout=60)[0])
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +76,7 @@ def model(trained, tmp_path_factory):
 def service(model):
     running = Service(model)
     yield running
-    if running.process.poll() is None:
-        running.process.kill()
+    running.kill()
 
 
 def test_a_thousand_requests_of_twenty_clients(trained, service):
@@ -178,7 +179,7 @@ def test_size_and_time_have_limits(model):
             pieces.settimeout(30)
             assert b" 413 " in pieces.recv(4096).split(b"\r\n")[0]
     finally:
-        running.process.kill()
+        running.kill()
 
 
 def test_more_than_may_wait_are_told_so():
