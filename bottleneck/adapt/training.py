@@ -229,6 +229,7 @@ def train(
             share = plan.rates.at(step, steps_each * plan.epochs)
             optimizer.learning_rate = plan.rates.backbone * share
             y = rows.labels(part)
+            model.reset_metrics()  # the loss is else the mean of all batches so far
             loss = model.train_on_batch(values, identity[y], sample_weight=weights[y])
             total, count, step = total + float(loss) * len(part), count + len(part), step + 1
             progress.working(f"{name}: epoch {epoch}, {count} of {len(order)} images")
