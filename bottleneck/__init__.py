@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from bottleneck.api import export as export
     from bottleneck.api import extract as extract
     from bottleneck.api import extract_many as extract_many
-    from bottleneck.api import graph as graph
     from bottleneck.api import finetune as finetune
+    from bottleneck.api import graph as graph
     from bottleneck.api import info as info
     from bottleneck.api import init as init
     from bottleneck.api import merge as merge

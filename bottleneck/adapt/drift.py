@@ -201,9 +201,7 @@ def find_drift(options: DriftOptions) -> Drift:
     place = None
     if options.output is not None:
         if Path(options.output).suffix not in (".csv", ".html"):
-            raise OptionError(
-                f"expected an output that ends in .csv or .html, got {options.output}"
-            )
+            raise OptionError(f"expected an output of .csv or .html, got {options.output}")
         place = prepare_output(
             options.output, kind="other", inputs=options.paths("reads", "images")
         )
