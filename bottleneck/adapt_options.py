@@ -49,15 +49,15 @@ class FinetuneOptions(SourceOptions):
     epochs: Annotated[int, Option("At most.", metavar="N", least=1)] = 20
     patience: Annotated[
         int, Option("Stop after so many epochs that were not better.", metavar="N", least=1)
-    ] = 5
-    rate: Annotated[float, Option("Highest learning rate of the backbone.", metavar="R")] = 1e-4
+    ] = 8
+    rate: Annotated[float, Option("Highest learning rate of the backbone.", metavar="R")] = 3e-4
     head_rate: Annotated[float, Option("Highest learning rate of the head.", metavar="R")] = 1e-3
     warmup: Annotated[
         float, Option("Share of the steps in which rates rise; then they fall by a cosine.")
     ] = 0.1
     weight_decay: Annotated[float, Option("Decoupled weight decay of kernels.")] = 1e-2
-    label_smoothing: Annotated[float, Option("Share of a label given to all classes.")] = 0.0
-    dropout: Annotated[float, Option("Share of the features left out in a training step.")] = 0.0
+    label_smoothing: Annotated[float, Option("Share of a label given to all classes.")] = 0.1
+    dropout: Annotated[float, Option("Share of the features left out in a training step.")] = 0.2
     class_weights: Annotated[
         Literal["none", "balanced"], Option("balanced: every class counts as much.")
     ] = "none"
@@ -66,7 +66,7 @@ class FinetuneOptions(SourceOptions):
     ] = False
     views: Annotated[
         int, Option("Views per image, taken in turns: the plain one and random parts.", least=1)
-    ] = 4
+    ] = 8
     validation: Annotated[
         float,
         Option("Share of the training images that decides when to stop, without a val split."),
