@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bottleneck.adapt.layers import Body
 from bottleneck.adapt.maps import Maps
+from bottleneck.adapt.outcome import compared, difference, verdict
 from bottleneck.adapt.training import Checkpoint, Plan, Rates, Rows, answers, train
 from bottleneck.adapt.whole import LAST, Whole, prepared, whole_model
 from bottleneck.backbones.keras_scope import import_training_keras, isolated
@@ -27,8 +28,6 @@ from bottleneck.errors import HeadError, ManifestError, OptionError
 from bottleneck.extraction.plan import MaxFailed
 from bottleneck.fingerprint import fingerprint
 from bottleneck.heads.dense import dense_form
-from bottleneck.judge.intervals import RESAMPLES, drawn_means
-from bottleneck.judge.tests import PairedDifference, mcnemar
 from bottleneck.manifest import SPLITS, UNLABELLED
 from bottleneck.options import FinetuneOptions
 from bottleneck.sources import Source, open_source
@@ -182,7 +181,7 @@ def finetune_head(options: FinetuneOptions) -> Finetuned:
             "backbone": head.recipe.backbone,
             "classes": list(head.classes),
             **document,
-            "steps": tried,
+            "steps": [{k: v for k, v in one.items() if k != "right"} for one in tried],
             "rows": len(split.train.rows),
             "validation_rows": len(split.validation.rows),
             "failed": failed,
@@ -427,7 +426,8 @@ def _finished(
     test = None
     if before is not None and split.test is not None:
         after = answers(upper.model, maps, split.test)
-        test = _compared(before, after, split, maps, options.seed)
+        kept = [int(row) not in maps.failed for row in split.test.rows]
+        test = compared(before, after, split.groups[split.test.rows[kept]], options.seed)
     trained = int(sum(np.prod(v.shape) for v in upper.model.trainable_variables))
     document = {
         "returned": "fine-tuned" if epochs else "head",
@@ -439,86 +439,7 @@ def _finished(
         "history": history,
         "test": test,
     }
-    return document | {"verdict": _verdict(document)}
-
-
-def _verdict(document: Mapping[str, Any]) -> str:
-    """Say in a sentence what came of it, also where nothing did."""
-    test = document["test"]
-    if document["returned"] == "head":
-        return (
-            "fine-tuning was not better than the head on the validation rows: the model is the head"
-        )
-    if test is None:
-        return "fine-tuned; there are no test rows to compare it with the head on"
-    gain, low, high = (100 * test["difference"][name] for name in ("mean", "low", "high"))
-    told = (
-        f"{test['model']:.1%} on {test['rows']} test rows, the head {test['head']:.1%}: "
-        f"{gain:+.1f} points [{low:+.1f}, {high:+.1f}], p = {test['p']:.2g} (McNemar, mid-p)"
-    )
-    if test["p"] < 0.05:
-        return f"{'better' if gain > 0 else 'worse'} than the frozen head: {told}"
-    return f"not distinguishable from the frozen head: {told}"
-
-
-def _compared(
-    before: tuple[NDArray[np.float64], NDArray[np.int64]],
-    after: tuple[NDArray[np.float64], NDArray[np.int64]],
-    split: _Split,
-    maps: Maps,
-    seed: int,
-) -> dict[str, Any]:
-    assert split.test is not None
-    y = before[1]
-    old, new = before[0].argmax(axis=1) == y, after[0].argmax(axis=1) == y
-    rows = split.test.rows[[int(row) not in maps.failed for row in split.test.rows]]
-    test = mcnemar(new, old)
-    difference = _difference(new, old, split.groups[rows], seed)
-    losses = [
-        -np.log(np.maximum(p[np.arange(len(y)), y], 1e-12)).mean() for p, _ in (before, after)
-    ]
-    return {
-        "rows": len(y),
-        "head": float(old.mean()),
-        "model": float(new.mean()),
-        "head_log_loss": float(losses[0]),
-        "model_log_loss": float(losses[1]),
-        "only_model_right": test.only_first,
-        "only_head_right": test.only_second,
-        "p": test.mid_p,
-        "difference": difference.to_json(),
-    }
-
-
-def _difference(
-    new: NDArray[np.bool_], old: NDArray[np.bool_], groups: NDArray[np.int64], seed: int
-) -> PairedDifference:
-    apart = new.astype(np.float64) - old
-    draws = drawn_means(apart[:, None], groups, resamples=RESAMPLES, seed=seed)[:, 0]
-    return PairedDifference.of(float(apart.mean()), draws)
-
-
-def _step_of(
-    upper: _Upper, found: dict[str, Any], tried: Sequence[Mapping[str, Any]], split: _Split
-) -> dict[str, Any]:
-    """Say what one more block brought on the validation rows, with an interval."""
-    history, best = found["history"], found["best_epoch"]
-    step = {
-        "layers": len(upper.names),
-        "from": upper.names[0] if upper.names else upper.cut,
-        "best_epoch": best,
-        "val_accuracy": history[best].get("val_accuracy"),
-        "val_log_loss": history[best].get("val_log_loss"),
-        "right": found["right"],
-        "gain": None,
-        "pays": found["better"],
-    }
-    if tried:
-        new, old = np.array(found["right"]), np.array(tried[-1]["right"])
-        groups = split.groups[split.validation.rows]
-        gain = _difference(new, old, groups if len(groups) == len(new) else groups[:0], 0)
-        step |= {"gain": gain.to_json(), "pays": found["better"] and gain.low > 0}
-    return step
+    return document | {"verdict": verdict(document)}
 
 
 def _refitted(
@@ -603,3 +524,26 @@ def _require_few_failed(maps: Maps, source: Source, options: FinetuneOptions) ->
         raise ManifestError(
             f"{failed} of {len(source)} images failed, more than --max-failed {options.max_failed}"
         )
+
+
+def _step_of(
+    upper: _Upper, found: dict[str, Any], tried: Sequence[Mapping[str, Any]], split: _Split
+) -> dict[str, Any]:
+    """Say what one more block brought on the validation rows, with an interval."""
+    history, best = found["history"], found["best_epoch"]
+    step = {
+        "layers": len(upper.names),
+        "from": upper.names[0] if upper.names else upper.cut,
+        "best_epoch": best,
+        "val_accuracy": history[best].get("val_accuracy"),
+        "val_log_loss": history[best].get("val_log_loss"),
+        "right": found["right"],
+        "gain": None,
+        "pays": found["better"],
+    }
+    if tried:
+        new, old = np.array(found["right"]), np.array(tried[-1]["right"])
+        groups = split.groups[split.validation.rows]
+        gain = difference(new, old, groups if len(groups) == len(new) else groups[:0], 0)
+        step |= {"gain": gain.to_json(), "pays": found["better"] and gain.low > 0}
+    return step
