@@ -135,9 +135,7 @@ class Body:
         with_weights = [i for i in alike if self.layers[i].weights]
         if not with_weights and exact and exact[0] in self.cuts:
             # A sum or a concatenation ends a block: what it closes is meant.
-            return next(
-                (block for block in reversed(self.blocks) if block[-1] < exact[0]), self.blocks[0]
-            )
+            with_weights = next((b for b in reversed(self.blocks) if b[-1] < exact[0]), [])
         if not with_weights:
             raise OptionError(f"expected a layer with weights, got {name!r}, which has none")
         return with_weights
