@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.network import (
@@ -226,8 +228,11 @@ def network_of(
     own: str | None = None,
     last4: str | None = None,
     licence: str | None = None,
+    itself: Callable[[Any], Any] | None = None,
 ) -> Network:
     """Describe a module that runtimes take.
+
+    ``itself`` is the library's own processor: from a Pillow image to a tensor, (3, height, width).
 
     Raises
     ------
@@ -275,6 +280,7 @@ def network_of(
         own=own,
         last4=last4,
         channels_first=True,
+        processor=None if itself is None or declared is not None else _processed(itself, spec),
         facts=facts,
         details={
             "parameters": model.parameters,
@@ -283,6 +289,18 @@ def network_of(
             **origin.details,
         },
     )
+
+
+def _processed(
+    itself: Callable[[Any], Any], spec: BackboneSpec
+) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
+    """Let a library's processor take arrays; the admission test compares its pixels with ours."""
+
+    def processed(picture: NDArray[np.uint8]) -> NDArray[Any]:
+        found: NDArray[Any] = np.asarray(itself(Image.fromarray(picture))).transpose(1, 2, 0)
+        return found[..., ::-1] if spec.preprocess.channels == "bgr" else found
+
+    return processed
 
 
 @contextmanager

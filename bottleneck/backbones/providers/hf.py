@@ -99,6 +99,9 @@ def load(
         own=own,
         last4=last4,
         licence=_licence(folder),
+        itself=_itself(transformers, folder)
+        if said is not None and size == processor.size
+        else None,
     )
 
 
@@ -252,6 +255,19 @@ def _processor(
         )
     side = getattr(vision, "image_size", None) or 224
     return Processor(side if isinstance(side, int) else tuple(side), declared.preprocess)
+
+
+def _itself(transformers: Any, folder: Path) -> Callable[[Any], Any]:
+    """Return the folder's own processor; on Pillow, where it has one."""
+
+    def processed(image: Any) -> Any:
+        with _quiet(transformers):
+            made = transformers.AutoImageProcessor.from_pretrained(
+                folder, backend="pil", local_files_only=True, trust_remote_code=False
+            )
+        return made(image, return_tensors="np")["pixel_values"][0]
+
+    return processed
 
 
 def _model(

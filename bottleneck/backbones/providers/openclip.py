@@ -1,6 +1,6 @@
 """Image encoders of OpenCLIP: ``openclip:ARCHITECTURE/TAG``.
 
-Its transforms are read as data. The part that reads text is let go of.
+Its transforms are read as data, and called in the admission test alone. The part that reads text is let go of.
 """
 
 from collections.abc import Callable, Mapping
@@ -85,6 +85,9 @@ def load(
         declared=declared,
         size=size,
         own="image_embeds",
+        itself=open_clip.transform.image_transform_v2(
+            open_clip.transform.PreprocessCfg(**{**config, "size": size}), is_train=False
+        ),
     )
 
 

@@ -1,6 +1,6 @@
 """Networks of timm: ``timm:NAME``, ``timm:NAME.TAG``.
 
-timm's own transforms are never called: its configuration is read as data.
+timm's own transforms are called in the admission test alone: its configuration is read as data.
 """
 
 import math
@@ -105,6 +105,9 @@ def load(
         own="pooled",
         last4="last4" if blocks else None,
         licence=config.get("license"),
+        itself=timm.data.create_transform(
+            **timm.data.resolve_data_config({"input_size": (3, height, width)}, config)
+        ),
     )
 
 

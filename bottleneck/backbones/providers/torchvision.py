@@ -1,6 +1,6 @@
 """Networks of torchvision: ``torchvision:NAME``, ``torchvision:NAME/WEIGHTS``.
 
-Its transforms are read as data. The last linear layer, which gives classes, is taken off.
+Its transforms are read as data, and called in the admission test alone. The last linear layer, which gives classes, is taken off.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -76,7 +76,7 @@ def load(
         declared=declared,
         size=size,
         own=own_vector,
-        licence=None,
+        itself=transforms if size == own else None,
     )
 
 
