@@ -1,6 +1,7 @@
 """Image encoders of OpenCLIP: ``openclip:ARCHITECTURE/TAG``.
 
-Its transforms are read as data, and called in the admission test alone. The part that reads text is let go of.
+Its transforms are read as data, and called in the admission test alone. The part that reads text
+is let go of.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,6 +1,7 @@
 """Networks of torchvision: ``torchvision:NAME``, ``torchvision:NAME/WEIGHTS``.
 
-Its transforms are read as data, and called in the admission test alone. The last linear layer, which gives classes, is taken off.
+Its transforms are read as data, and called in the admission test alone. The last linear layer,
+which gives classes, is taken off.
 """
 
 from collections.abc import Callable, Iterator, Mapping
