@@ -107,6 +107,15 @@ EXAMPLES = {
     "train": ("train photos.h5 -o photos.head", "train photos.h5 -o knn.head --head knn --set k=5"),
     "evaluate": ("evaluate photos.head photos.h5", "evaluate photos.head other.h5 --split all"),
     "predict": ("predict photos.head new/ -o labels.csv", "predict photos.head new.jpg --top-k 3"),
+    "finetune": (
+        "finetune photos.head photos/ -o photos.keras --unfreeze last:5",
+        "finetune photos.head photos/ -o photos.keras --unfreeze-from block5 --json",
+    ),
+    "drift": (
+        "drift photos.head new/ -f photos.h5",
+        "drift photos.head new/ -f photos.h5 -o drift.html",
+    ),
+    "serve": ("serve model.onnx", "serve photos.keras --host 0.0.0.0 --port 80"),
     "compare": (
         "compare lite0.h5 resnet50.h5 -o report.html",
         "compare layers.h5 --heads logreg,knn --save-best best.head",
