@@ -296,7 +296,7 @@ def _upper(
             layer.trainable = id(layer) in trained and (batchnorm or not norm)
     cut = body.cut_before(positions)
     backbone, top = whole.backbone, whole.top
-    pooled = keras.Model(top.input, _first_dense(keras, top).input)
+    pooled = keras.Model(top.input, _first_dense(keras, top).input, name="pooled")
     with isolated(str(keras.backend.backend())):
         if cut == 0:
             lower, model = None, whole.model
@@ -306,9 +306,9 @@ def _upper(
         else:
             tensor = body.tensors[cut]
             images = keras.Input(whole.geometry.shape, dtype="uint8")
-            first = keras.Model(backbone.input, tensor)
+            first = keras.Model(backbone.input, tensor, name="frozen")
             lower = keras.Model(images, first(prepared(keras, images, whole.preprocess)))
-            rest = keras.Model(tensor, backbone.output)
+            rest = keras.Model(tensor, backbone.output, name="trained")
             found = keras.Input(tensor.shape[1:])
             model = keras.Model(found, top(rest(found)))
             features = keras.Model(found, pooled(rest(found)))
