@@ -95,7 +95,7 @@ OTHERWISE = {
     # Python objects in NumPy's files are pickles.
     **dict.fromkeys([(kind, odd) for kind in ("npz", "npy") for odd in ("null", "date")], REFUSED),
     # A text is a class whatever it says.
-    **{(kind, "fraction"): "0.5" for kind in ("table", "tsv", "semicolons", "cls", "txt")},
+    **{(kind, "fraction"): "0.5" for kind in ("cls", "txt")},
     **{(kind, "infinite"): "inf" for kind in ("table", "tsv", "semicolons", "cls", "txt")},
 }
 
