@@ -213,3 +213,15 @@ def test_two_rates_and_decoupled_decay(rng):
     # The first step of Adam is the rate times the sign.
     np.testing.assert_allclose(slow.numpy(), 1 - 1e-2 * 0.5 - 1e-2, rtol=1e-5)
     np.testing.assert_allclose(fast.numpy(), 1 - 1e-1 * 0.5 - 1e-1, rtol=1e-5)
+
+
+def test_gradual_adds_blocks_until_one_does_not_pay(trained, tmp_path):
+    result = tuned(trained, tmp_path / "m.keras", gradual=True, views=1)
+    first, *more = result["steps"]
+    assert first["from"] == "top_conv"
+    assert first["gain"] is None
+    assert all({"mean", "low", "high"} <= set(step["gain"]) for step in more)
+    # All but the last paid; the last did not, and is not what was kept.
+    assert [step["pays"] for step in more[:-1]] == [True] * len(more[:-1])
+    assert not more[-1]["pays"]
+    assert len(result["layers"]) == result["steps"][-2]["layers"]
