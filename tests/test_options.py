@@ -23,7 +23,8 @@ from bottleneck.errors import OptionError
 from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions, TrainOptions
 
 ONLY_PRINTING = {"as_json", "quiet"}
-OTHER_FUNCTION = {"extract": {"dry_run"}}  # which calls survey
+# Of extract, which then calls survey; of View.serve.
+OTHER_FUNCTION = {"extract": {"dry_run"}, "view": {"port", "browser"}}
 ONLY_PYTHON = {"run": ["each"], "demo": ["each"]}  # a command prints instead
 
 

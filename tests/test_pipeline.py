@@ -81,7 +81,9 @@ def test_each_step_lists_its_images_once(pipeline, monkeypatch):
 
     listed = []
     look_into = opening.look_into
-    monkeypatch.setattr(opening, "look_into", lambda path: listed.append(path) or look_into(path))
+    monkeypatch.setattr(
+        opening, "look_into", lambda *asked: listed.append(asked) or look_into(*asked)
+    )
     assert pipeline()[0] == RAN
     assert len(listed) == 1
     assert pipeline()[0] == SKIPPED

@@ -324,7 +324,7 @@ def graph(options: GraphOptions) -> "Graph":
 def view(options: ViewOptions) -> "View":
     """Look at a feature file before anything is trained: images, a map, duplicates and leaks.
 
-    With ``output`` the page is written; ``bottleneck.comparison.view.Server`` serves it.
+    With ``output`` the page is written; ``serve`` of what comes back serves it.
     """
     from bottleneck.api.evaluation import view_file
 

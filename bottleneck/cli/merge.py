@@ -5,8 +5,7 @@ from typing import Any
 import click
 
 from bottleneck.cli.options import json_option, options_of
-from bottleneck.cli.show import print_json, print_lines
-from bottleneck.location import readable
+from bottleneck.cli.show import print_json, print_lines, print_note
 from bottleneck.options import MergeOptions
 
 
@@ -23,7 +22,7 @@ def command(as_json: bool, **options: Any) -> None:
 
     result = api.merge(**options)
     for note in result.notes:
-        click.echo(f"note: {readable(note)}", err=True)
+        print_note(note)
     if as_json:
         print_json(result.to_json())
         return

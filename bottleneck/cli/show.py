@@ -31,6 +31,11 @@ def print_lines(*lines: str | None) -> None:
         click.echo(printable(line))
 
 
+def print_note(text: str) -> None:
+    """Say on standard error what somebody should know of a result."""
+    click.echo(f"note: {readable(text)}", err=True)
+
+
 def print_table(
     columns: Sequence[str],
     rows: Iterable[Sequence[Any]],

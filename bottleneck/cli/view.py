@@ -28,7 +28,6 @@ def command(port: int, browser: bool, as_json: bool, quiet: bool, **options: Any
     this machine alone until Ctrl-C; with -o it is written as one file instead.
     """
     from bottleneck import api
-    from bottleneck.comparison.view import Server
 
     view = api.view(**options, progress=make_progress(quiet))
     document = view.to_json()
@@ -38,7 +37,7 @@ def command(port: int, browser: bool, as_json: bool, quiet: bool, **options: Any
         else:
             print_lines(f"wrote {document['output']}, {document['page']['bytes'] / 1e6:.1f} MB")
         return
-    with Server(view, port) as server:
+    with view.serve(port) as server:
         if as_json:
             print_json({**document, "url": server.url})
         else:

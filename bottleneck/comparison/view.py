@@ -44,6 +44,21 @@ class View(Comparison):
         """Return what was found; images by their keys, classes by their names."""
         return with_names(self.document, self.aligned)
 
+    def serve(self, port: int = 0) -> "Server":
+        """Return a server of the page and its pictures; ``serve_forever`` starts it.
+
+        Parameters
+        ----------
+        port : int
+            0 for any that is free.
+
+        Raises
+        ------
+        OptionError
+            When the port is taken.
+        """
+        return Server(self, port)
+
 
 def look_at(
     path: str | Path,

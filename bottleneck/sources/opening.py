@@ -166,10 +166,12 @@ def open_source(
     """
     opened = _opened.get()
     if opened is None:
-        return _list(given, targets, choice)
+        return _list(given, targets, choice)[0]
     key = (tuple(given), tuple(targets), choice)
     if key not in opened:
-        opened[key] = _list(given, targets, choice)
+        source, found = _list(given, targets, choice)
+        # Who asks for just these items later means the same list.
+        opened[key] = opened[(*key[:2], found)] = source
     return opened[key]
 
 
@@ -183,13 +185,16 @@ def listed_once() -> Iterator[None]:
         _opened.reset(token)
 
 
-def _list(given: Sequence[str], targets: Sequence[str], choice: Choice) -> Source:
+def _list(given: Sequence[str], targets: Sequence[str], choice: Choice) -> tuple[Source, Choice]:
+    """List the items that are asked for, or else those that are there, and say which they are."""
     try:
-        return _list_items(given, targets, choice)
+        source = _list_items(given, targets, choice)
+        return source, replace(choice, item=choice.rules.name)
     except OtherItemsError as error:
         if choice.item is not None:
             raise
-        return _list_items(given, targets, replace(choice, item=error.item))
+        found = replace(choice, item=error.item)
+        return _list_items(given, targets, found), found
 
 
 def _list_items(given: Sequence[str], targets: Sequence[str], choice: Choice) -> Source:
