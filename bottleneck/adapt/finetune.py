@@ -126,13 +126,14 @@ def finetune_head(options: FinetuneOptions) -> Finetuned:
     tried: list[dict[str, Any]] = []
     chosen, outcome = positions[-1], None
     maps = None
+    failures: dict[int, str] = {}  # of all maps: an image fails once for all
     try:
         for depth, candidate in enumerate(positions):
             if maps is not None:
                 maps.close()
             whole.model.set_weights(start)
             upper = _upper(keras, whole, body, candidate, options.train_batchnorm)
-            maps = _maps(upper, whole, source, options, place)
+            maps = _maps(upper, whole, source, options, place, failures)
             name = "selection" if len(positions) == 1 else f"selection {depth + 1}"
             found = _selected(
                 name,
@@ -155,7 +156,7 @@ def finetune_head(options: FinetuneOptions) -> Finetuned:
         maps.close()
         whole.model.set_weights(start)
         upper = _upper(keras, whole, body, chosen, options.train_batchnorm)
-        maps = _maps(upper, whole, source, options, place)
+        maps = _maps(upper, whole, source, options, place, failures)
         document = _finished(
             keras=keras,
             whole=whole,
@@ -321,7 +322,12 @@ def _first_dense(keras: Any, top: Any) -> Any:
 
 
 def _maps(
-    upper: _Upper, whole: Whole, source: Source, options: FinetuneOptions, place: Path
+    upper: _Upper,
+    whole: Whole,
+    source: Source,
+    options: FinetuneOptions,
+    place: Path,
+    failures: dict[int, str],
 ) -> Maps:
     if upper.lower is None:
         lower, shape, dtype = _as_they_are, whole.geometry.shape, "uint8"
@@ -338,6 +344,7 @@ def _maps(
         workers=options.workers or available_cores(),
         folder=place.with_name(f".{place.name}.maps"),
         progress=options.progress,
+        failed=failures,
     )
 
 

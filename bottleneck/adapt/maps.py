@@ -65,6 +65,7 @@ class Maps:
         workers: int,
         folder: Path,
         progress: Progress,
+        failed: dict[int, str] | None = None,
     ) -> None:
         self._source, self._geometry, self._lower = source, geometry, lower
         self._shape, self._dtype = tuple(shape), np.dtype(dtype)
@@ -72,7 +73,7 @@ class Maps:
         self._progress = progress
         self._kept: dict[int, NDArray[Any]] = {}
         self._done: dict[int, NDArray[np.bool_]] = {}
-        self.failed: dict[int, str] = {}
+        self.failed: dict[int, str] = {} if failed is None else failed
         each = int(np.prod(self._shape)) * self._dtype.itemsize
         folder.mkdir(parents=True, exist_ok=True)
         room = min(MOST_BYTES, shutil.disk_usage(folder).free // 2)

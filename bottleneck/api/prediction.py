@@ -4,7 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from bottleneck.fingerprint import fingerprint
 from bottleneck.location import readable
 from bottleneck.options import PredictOptions
 from bottleneck.progress import Progress
+from bottleneck.sources.layout import Choice
 from bottleneck.status import RowStatus
 from bottleneck.writing import prepare_output
 
@@ -150,7 +151,10 @@ def _images(head: "Head", options: PredictOptions, seconds: defaultdict[str, flo
 
     progress = options.progress
     item = input_of(head.recipe.identity).item
-    source = list_items(item, listed(options.sources), choice=options.choice())
+    choice = options.choice()
+    if choice == Choice(path_column=choice.path_column):  # what is predicted needs no label
+        choice = replace(choice, label_from="none")
+    source = list_items(item, listed(options.sources), choice=choice)
     name = _full_paths(source) if options.full_paths else source.manifest.keys.__getitem__
     embedder = rebuild_embedder(
         head.recipe,

@@ -106,6 +106,10 @@ EXAMPLES = {
     ),
     "train": ("train photos.h5 -o photos.head", "train photos.h5 -o knn.head --head knn --set k=5"),
     "evaluate": ("evaluate photos.head photos.h5", "evaluate photos.head other.h5 --split all"),
+    "tag": (
+        "tag new/*.mp3 --weights music_tagger_crnn_weights.h5",
+        "tag song.mp3 --weights music_tagger_crnn_weights.h5 --top-k 3",
+    ),
     "predict": ("predict photos.head new/ -o labels.csv", "predict photos.head new.jpg --top-k 3"),
     "finetune": (
         "finetune photos.head photos/ -o photos.keras --unfreeze last:5",

@@ -188,7 +188,8 @@ def _read(
     base = posixpath.dirname(path)
     keys, note = plain_paths(paths, base, path)
     labels = texts.labels
-    if labels is not None and not choice.label_column and (fraction := fraction_of(labels)):
+    classes = None if choice.label_column or choice.label_from == "none" else labels
+    if classes is not None and (fraction := fraction_of(classes)):
         if columns.label not in asked.names:
             raise ManifestError(
                 f"{path}: expected classes in the column {columns.label!r}, got numbers with "

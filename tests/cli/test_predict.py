@@ -166,7 +166,8 @@ def test_full_paths_open_from_everywhere(cli, head, colours, tmp_path, monkeypat
 def test_python_predicts_from_stored_features_too(head, features):
     found = api.predict(head, features, top_k=1)
     assert found.document == {
-        "output": None, "rows": 60, "already_done": 0, "failed": 0, "too_many_failed": False,
+        "output": None, "rows": 60, "already_done": 0, "failed": 0, "first_of_several": 0,
+        "too_many_failed": False,
     }  # fmt: skip
     assert found.records[0]["top"][0]["label"] == found.records[0]["label"]
     assert json.loads(json.dumps(found.records)) == found.records

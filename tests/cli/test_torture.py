@@ -145,7 +145,7 @@ def test_many_images_with_bad_ones_of_fifteen_kinds(cli, tmp_path, monkeypatch, 
                 (root / key).unlink(missing_ok=True)
         return source
 
-    monkeypatch.setattr("bottleneck.extraction.run.open_source", listed)
+    monkeypatch.setattr("bottleneck.backbones.registry.open_source", listed)
     bad = Counter(status.label for status in expected.values() if status.failed)
     arguments = ("extract", root, "-o", output, "--timeout", "2", "--json")
     result = cli(*arguments, "--max-failed", sum(bad.values()) - 1)

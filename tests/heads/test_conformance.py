@@ -290,7 +290,9 @@ def test_onnx_says_what_predict_says(digits, fitted, recipe, name, task):
         return
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(onnx_model(head), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        onnx_model(head).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     names = [output.name for output in session.get_outputs()]
     found = dict(zip(names, session.run(None, {"features": digits.X}), strict=True))
     np.testing.assert_allclose(found["scores"], head.scores(digits.X), rtol=1e-5, atol=1e-4)

@@ -210,9 +210,9 @@ def test_two_batches_on_their_way():
 def test_memory_on_the_way_is_used_again():
     made = []
 
-    def buffer(shape):
+    def buffer(shape, dtype):
         made.append(shape)
-        return np.empty(shape, np.uint8)
+        return np.empty(shape, dtype)
 
     function = Device().step(buffer=buffer)
     waiting = []
@@ -245,6 +245,6 @@ def test_other_errors_pass():
 
 
 def test_says_what_it_is():
-    assert repr(step(None)) == "<CompiledStep fake 4px mean 3, gpu:0>"
+    assert repr(step(None)) == "<CompiledStep fake (4, 4, 3) mean 3, gpu:0>"
     with pytest.raises(ValueError, match="expected uint8 images"):
         step(None)(np.zeros((1, 5, 5, 3), np.uint8))

@@ -141,7 +141,7 @@ def test_says_what_it_is(backbone) -> None:
         tf.__version__,
         "cpu",
     )
-    assert repr(function) == "<CompiledStep tensorflow 64px avg 576, cpu>"
+    assert repr(function) == "<CompiledStep tensorflow (64, 64, 3) avg 576, cpu>"
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_full_device_is_told_apart_from_other_errors(backbone, pixels) -> None
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     function._compute = full
-    with pytest.raises(DeviceMemoryError, match="not enough memory for 6 images of 64 pixels"):
+    with pytest.raises(DeviceMemoryError, match="not enough memory for 6 images of 64 x 64"):
         function(pixels)
 
 
