@@ -133,7 +133,7 @@ def finetune_head(options: FinetuneOptions) -> Finetuned:
                 maps.close()
             whole.model.set_weights(start)
             upper = _upper(keras, whole, body, candidate, options.train_batchnorm)
-            maps = _maps(upper, whole, source, options, place, failures)
+            maps = _maps(upper, whole, source, options, place, failures=failures)
             name = "selection" if len(positions) == 1 else f"selection {depth + 1}"
             found = _selected(
                 name,
@@ -156,7 +156,7 @@ def finetune_head(options: FinetuneOptions) -> Finetuned:
         maps.close()
         whole.model.set_weights(start)
         upper = _upper(keras, whole, body, chosen, options.train_batchnorm)
-        maps = _maps(upper, whole, source, options, place, failures)
+        maps = _maps(upper, whole, source, options, place, failures=failures)
         document = _finished(
             keras=keras,
             whole=whole,
@@ -327,6 +327,7 @@ def _maps(
     source: Source,
     options: FinetuneOptions,
     place: Path,
+    *,
     failures: dict[int, str],
 ) -> Maps:
     if upper.lower is None:

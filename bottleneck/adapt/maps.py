@@ -51,6 +51,8 @@ class Maps:
     folder : Path
         Where maps are kept meanwhile; made here, removed by :meth:`close`.
     progress : Progress
+    failed : dict, optional
+        Rows that failed before, with the reason; those that fail here are added.
     """
 
     def __init__(
