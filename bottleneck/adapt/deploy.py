@@ -301,6 +301,21 @@ def _answers(graph: Any) -> Any:
     return lambda images: [compute(images)]
 
 
+@contextmanager
+def _log_level_kept() -> Iterator[None]:
+    """Keep the level of TensorFlow's log, which tf2onnx sets for the process and its children."""
+    name = "TF_CPP_MIN_LOG_LEVEL"
+    before = os.environ.get(name)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[name] = before
+        else:
+            os.environ.pop(name, None)
+
+
+@_log_level_kept()
 def _onnx_model(whole: Whole) -> tuple[Any, Any]:
     try:
         import onnx

@@ -187,8 +187,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=True,
-        # Packages that other tests import (tf2onnx) leave a level of their own behind.
-        env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"} | environment,
+        env={**os.environ, **environment},
     )
 
 
