@@ -19,7 +19,6 @@ from bottleneck.fingerprint import fingerprint
 from bottleneck.location import readable
 from bottleneck.options import PredictOptions
 from bottleneck.progress import Progress
-from bottleneck.sources.layout import Choice
 from bottleneck.status import RowStatus
 from bottleneck.writing import prepare_output
 
@@ -152,7 +151,7 @@ def _images(head: "Head", options: PredictOptions, seconds: defaultdict[str, flo
     progress = options.progress
     item = input_of(head.recipe.identity).item
     choice = options.choice()
-    if choice == Choice(path_column=choice.path_column):  # what is predicted needs no label
+    if not (choice.decides or choice.label_column):  # what is predicted needs no label
         choice = replace(choice, label_from="none")
     source = list_items(item, listed(options.sources), choice=choice)
     name = _full_paths(source) if options.full_paths else source.manifest.keys.__getitem__

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final, Self, cast, get_args
 
 from bottleneck.backbones.catalogue import BVLC, CAFFE, LITE, NONE, RGB_MEAN, TF, TORCH
@@ -96,6 +97,12 @@ class DeclaredInput:
             crop_ratio=own if self.crop_ratio is None else self.crop_ratio,
             interpolation=self.interpolation or spec.interpolation,
         )
+
+
+def file_and_layer(name: str) -> str:
+    """Return what recipes keep of ``FILE#layer``: the file without its folder, and the layer."""
+    file, mark, layer = name.partition("#")
+    return f"{Path(file).name}{mark}{layer}"
 
 
 def file_spec(

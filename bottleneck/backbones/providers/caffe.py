@@ -13,7 +13,7 @@ from typing import Any, Final
 from bottleneck.backbones.builders import draw_weights
 from bottleneck.backbones.caffe_kinds import KINDS, Blob, Building, made
 from bottleneck.backbones.catalogue import BVLC, CAFFE
-from bottleneck.backbones.declared import DeclaredInput
+from bottleneck.backbones.declared import DeclaredInput, file_and_layer
 from bottleneck.backbones.keras_network import network_of
 from bottleneck.backbones.keras_scope import isolated
 from bottleneck.backbones.network import (
@@ -42,8 +42,7 @@ _WEIGHTED: Final = ("Convolution", "InnerProduct")
 
 def canonical(name: str) -> str:
     """Return the file's name without its folder, and the blob."""
-    file, mark, blob = name.partition("#")
-    return f"{Path(file).name}{mark}{blob}"
+    return file_and_layer(name)
 
 
 def load(

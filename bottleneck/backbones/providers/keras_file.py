@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, Final
 
-from bottleneck.backbones.declared import DeclaredInput, file_spec
+from bottleneck.backbones.declared import DeclaredInput, file_and_layer, file_spec
 from bottleneck.backbones.keras_network import image_size, network_of
 from bottleneck.backbones.keras_scope import isolated
 from bottleneck.backbones.network import Form, Network
@@ -19,8 +19,7 @@ SYNTAX: Final = "FILE#layer"
 
 def canonical(name: str) -> str:
     """Return the file's name without its folder, and the layer."""
-    file, mark, layer = name.partition("#")
-    return f"{Path(file).name}{mark}{layer}"
+    return file_and_layer(name)
 
 
 def load(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bottleneck.backbones.declared import DeclaredInput, file_spec
+from bottleneck.backbones.declared import DeclaredInput, file_and_layer, file_spec
 from bottleneck.backbones.network import Form, Network, Shape, WeightsInfo
 from bottleneck.backbones.onnx_file import read_onnx
 from bottleneck.images import ImageSize
@@ -15,8 +15,7 @@ SYNTAX: Final = "FILE#tensor"
 
 def canonical(name: str) -> str:
     """Return the file's name without its folder, and the tensor."""
-    file, mark, tensor = name.partition("#")
-    return f"{Path(file).name}{mark}{tensor}"
+    return file_and_layer(name)
 
 
 def load(

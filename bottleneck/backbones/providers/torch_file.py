@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
-from bottleneck.backbones.declared import DeclaredInput, file_spec
+from bottleneck.backbones.declared import DeclaredInput, file_and_layer, file_spec
 from bottleneck.backbones.network import Form, Network
 from bottleneck.backbones.torch_network import (
     Origin,
@@ -31,8 +31,7 @@ SYNTAX: Final = "FILE#layer"
 
 def canonical(name: str) -> str:
     """Return the file's name without its folder, and the layer."""
-    file, mark, layer = name.partition("#")
-    return f"{Path(file).name}{mark}{layer}"
+    return file_and_layer(name)
 
 
 def load(
