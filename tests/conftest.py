@@ -9,6 +9,17 @@ from fakes import write_png
 # Keras lives once in a process, on one framework: `--runtime auto` is not to choose another one
 # in the middle of the tests. Other frameworks are tested in processes of their own.
 os.environ["KERAS_BACKEND"] = "tensorflow"
+LOG_LEVEL = os.environ.get("TF_CPP_MIN_LOG_LEVEL")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    # jax and tf2onnx set it for the process that imports them, thus for the commands that tests
+    # start: before fixtures of any scope, what the tests were started with is put back.
+    if LOG_LEVEL is None:
+        os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    else:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = LOG_LEVEL
 
 
 @pytest.fixture(autouse=True)
