@@ -69,7 +69,7 @@ HOMES = {
     "rich": {"cli"},
     "pyarrow": {
         "comparison/handover.py",
-        "sources/parquet_file.py",
+        "sources/formats/parquet_file.py",
         "store/export.py",
         "store/foreign_files.py",
     },

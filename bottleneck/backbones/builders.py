@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.backbones import efficientnet_lite, inception, music_taggers, resnets
+from bottleneck.backbones.architectures import efficientnet_lite, inception, music_taggers, resnets
 from bottleneck.backbones.catalogue import (
     bundled_names,
     cache_folder,

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal
 
-from bottleneck.backbones.music_taggers import CRNN_INPUT, MSD_TAGS, VGG_INPUT
+from bottleneck.backbones.architectures.music_taggers import CRNN_INPUT, MSD_TAGS, VGG_INPUT
 from bottleneck.backbones.network import BackboneSpec, Preprocess, Top
 from bottleneck.errors import BackboneError
 from bottleneck.images import CROP_RATIO, ImageSize

@@ -15,7 +15,7 @@ from typing import Literal
 from bottleneck.errors import SourceError
 from bottleneck.location import is_url
 from bottleneck.sources.base import Source
-from bottleneck.sources.idx import IDX_NAME
+from bottleneck.sources.formats.idx import IDX_NAME
 from bottleneck.sources.rules import CONTAINER_ENDINGS, IMAGES, ItemRules
 from bottleneck.sources.shards import Request
 
@@ -65,61 +65,61 @@ class Kind:
 
 
 def _open_csv(request: Request) -> Source:
-    from bottleneck.sources.table import open_csv
+    from bottleneck.sources.formats.table import open_csv
 
     return open_csv(request.name, request.targets, request.choice)
 
 
 def _open_json_lines(request: Request) -> Source:
-    from bottleneck.sources.table import open_json_lines
+    from bottleneck.sources.formats.table import open_json_lines
 
     return open_json_lines(request.name, request.targets, request.choice)
 
 
 def _open_tar(request: Request) -> Source:
-    from bottleneck.sources.tar import open_tar
+    from bottleneck.sources.formats.tar import open_tar
 
     return open_tar(request.name, request.shards(), request.choice)
 
 
 def _open_zip(request: Request) -> Source:
-    from bottleneck.sources.zip import open_zip
+    from bottleneck.sources.formats.zip import open_zip
 
     return open_zip(request.name, request.shards(), request.choice)
 
 
 def _open_hdf5(request: Request) -> Source:
-    from bottleneck.sources.hdf5 import open_hdf5
+    from bottleneck.sources.formats.hdf5 import open_hdf5
 
     return open_hdf5(request.name, request.shards(), request.part)
 
 
 def _open_npz(request: Request) -> Source:
-    from bottleneck.sources.npy import open_npz
+    from bottleneck.sources.formats.npy import open_npz
 
     return open_npz(request.name, request.shards(), request.part)
 
 
 def _open_npy(request: Request) -> Source:
-    from bottleneck.sources.npy import open_npy
+    from bottleneck.sources.formats.npy import open_npy
 
     return open_npy(request.name, request.shards())
 
 
 def _open_parquet(request: Request) -> Source:
-    from bottleneck.sources.parquet import open_parquet
+    from bottleneck.sources.formats.parquet import open_parquet
 
     return open_parquet(request)
 
 
 def _open_tfrecord(request: Request) -> Source:
-    from bottleneck.sources.tfrecord import open_tfrecord
+    from bottleneck.sources.formats.tfrecord import open_tfrecord
 
     return open_tfrecord(request.name, request.shards(), request.part)
 
 
 def _open_idx(request: Request) -> Source:
-    from bottleneck.sources.idx import open_idx
+    from bottleneck.sources.formats.idx import open_idx
 
     return open_idx(request.name, request.shards())
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import RuntimeUnavailableError, StoreError
 from bottleneck.manifest import natural_key
-from bottleneck.sources.table import separator_of
+from bottleneck.sources.formats.table import separator_of
 from bottleneck.store.contents import Array2D, DatasetRows, StackedRows, open_hdf5
 
 ROLES: Final[Mapping[str, tuple[str, ...]]] = {

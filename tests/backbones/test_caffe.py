@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bottleneck import backbones, runtimes
 from bottleneck.backbones import DeclaredInput, OutputSpec
-from bottleneck.backbones.caffe_layers import pooled_length
+from bottleneck.backbones.architectures.caffe_layers import pooled_length
 from bottleneck.errors import BackboneError, OptionError, WeightsError
 
 NONE = DeclaredInput.parse("none")

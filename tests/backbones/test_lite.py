@@ -10,7 +10,7 @@ from sklearn.datasets import load_sample_image
 
 from bottleneck import backbones, runtimes
 from bottleneck.backbones import OutputSpec
-from bottleneck.backbones.efficientnet_lite import load_bundled, package_file
+from bottleneck.backbones.architectures.efficientnet_lite import load_bundled, package_file
 from bottleneck.errors import WeightsError
 
 GOLDEN = Path(__file__).parent / "golden" / "lite.npz"

@@ -487,7 +487,7 @@ def test_damage_in_a_row_group_fails_its_rows(tmp_path, rng):
 
 
 def test_row_groups_larger_than_the_bound_are_read_in_pieces(tmp_path, rng, monkeypatch):
-    from bottleneck.sources import parquet_file
+    from bottleneck.sources.formats import parquet_file
 
     monkeypatch.setattr(parquet_file, "_WHOLE", 50_000)
     monkeypatch.setattr(parquet_file, "_PIECE", 20_000)

@@ -12,10 +12,10 @@ import pytest
 from bottleneck.errors import ManifestError, SourceError
 from bottleneck.location import expand_braces
 from bottleneck.sources import open_source
+from bottleneck.sources.formats.tar_members import read_members
+from bottleneck.sources.formats.tfrecord import masked_crc32c, read_features
 from bottleneck.sources.kinds import CONTAINERS, kind_of
 from bottleneck.sources.random_access import LocalBlob, Window
-from bottleneck.sources.tar_members import read_members
-from bottleneck.sources.tfrecord import masked_crc32c, read_features
 
 
 def test_tfrecords_of_tensorflow_itself(tmp_path, samples):

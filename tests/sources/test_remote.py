@@ -164,7 +164,7 @@ except RuntimeUnavailableError as error:
 def test_parquet_without_pyarrow_names_the_extra(monkeypatch, tmp_path, samples):
     case = makers.huggingface(tmp_path, samples)
     for name in [
-        name for name in sys.modules if name.startswith("bottleneck.sources.parquet_file")
+        name for name in sys.modules if name.startswith("bottleneck.sources.formats.parquet_file")
     ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pyarrow", None)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from bottleneck.backbones.architectures.caffe_kinds import KINDS, Blob, Building, made
 from bottleneck.backbones.builders import draw_weights
-from bottleneck.backbones.caffe_kinds import KINDS, Blob, Building, made
 from bottleneck.backbones.catalogue import BVLC, CAFFE
 from bottleneck.backbones.declared import DeclaredInput, file_and_layer
 from bottleneck.backbones.keras_network import network_of

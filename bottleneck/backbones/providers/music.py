@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from bottleneck.backbones import music_taggers
+from bottleneck.backbones.architectures import music_taggers
 from bottleneck.backbones.builders import draw_weights
 from bottleneck.backbones.catalogue import cache_folder, cached_file, get
 from bottleneck.backbones.declared import DeclaredInput

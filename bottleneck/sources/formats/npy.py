@@ -26,11 +26,11 @@ from bottleneck.sources.arrays import (
     open_arrays,
     unused_arrays,
 )
-from bottleneck.sources.inflate import RAW, InflatedBlob
+from bottleneck.sources.formats.inflate import RAW, InflatedBlob
+from bottleneck.sources.formats.zip import LOCAL_HEADER, begin_of, read_directory
 from bottleneck.sources.layout import split_of_name
 from bottleneck.sources.random_access import Blob, exists, listing, open_blob
 from bottleneck.sources.shards import Shard
-from bottleneck.sources.zip import LOCAL_HEADER, begin_of, read_directory
 
 _LONGEST_HEADER = 1 << 16
 

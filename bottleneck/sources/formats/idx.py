@@ -15,7 +15,7 @@ import numpy as np
 from bottleneck.errors import ImageError, SourceError
 from bottleneck.location import is_url
 from bottleneck.sources.arrays import ArraySource, BlobRows, LabelledArray, open_arrays
-from bottleneck.sources.inflate import GZIP, InflatedBlob
+from bottleneck.sources.formats.inflate import GZIP, InflatedBlob
 from bottleneck.sources.layout import split_of_name
 from bottleneck.sources.random_access import Blob, exists, listing, open_blob
 from bottleneck.sources.shards import Shard

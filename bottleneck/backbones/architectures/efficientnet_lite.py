@@ -15,10 +15,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.backbones import torch_pickle
 from bottleneck.backbones.network import BackboneSpec
 from bottleneck.errors import WeightsError
 from bottleneck.images import ImageSize, image_shape
+from bottleneck.weights import torch_pickle
 
 EPSILON: Final = 1e-3
 """Of every batch normalisation; the networks were trained with it."""

@@ -13,11 +13,11 @@ from bottleneck.errors import ImageError, SourceError
 from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedBuilder
 from bottleneck.sources.base import Listing, Tally
+from bottleneck.sources.formats.tar_members import Member, read_members
 from bottleneck.sources.layout import AS_FOUND, Choice
 from bottleneck.sources.random_access import Window, listing
 from bottleneck.sources.rules import IMAGES, LABEL_SUFFIXES, ItemRules, is_hidden, label_of, suffix
 from bottleneck.sources.shards import Shard, Sharded, archive_manifest, sort_members, sorted_rows
-from bottleneck.sources.tar_members import Member, read_members
 from bottleneck.status import RowStatus
 
 _JSON_LABELS = ("label", "class", "class_name", "cls", "category")

@@ -26,7 +26,7 @@ from bottleneck.sources.urls import labels_in_paths, located
 from bottleneck.status import RowStatus
 
 if TYPE_CHECKING:
-    from bottleneck.sources.parquet_file import ParquetColumns
+    from bottleneck.sources.formats.parquet_file import ParquetColumns
 
 _ROWS_AT_ONCE = 1 << 14
 
@@ -117,7 +117,7 @@ def open_parquet(request: Request) -> Source:
     """
     name, shards = request.name, request.shards()
     try:
-        from bottleneck.sources.parquet_file import (
+        from bottleneck.sources.formats.parquet_file import (
             RowGroupReader,
             choose_columns,
             column_with,
@@ -224,7 +224,7 @@ class _Table:
 def _read_table(
     file: Any, name: str, columns: "ParquetColumns", table: _Table, asked: TargetColumns
 ) -> None:
-    from bottleneck.sources.parquet_file import class_labels
+    from bottleneck.sources.formats.parquet_file import class_labels
 
     wanted = [n for n in (columns.path, columns.label, columns.split, columns.group) if n]
     wanted += [one for one in asked.names if one not in wanted]

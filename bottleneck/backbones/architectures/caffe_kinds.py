@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.backbones.caffe_layers import own_layers, pooled_length
+from bottleneck.backbones.architectures.caffe_layers import own_layers, pooled_length
 from bottleneck.errors import BackboneError, WeightsError
 from bottleneck.weights import Layer
 from bottleneck.weights.caffe_net import NetLayer

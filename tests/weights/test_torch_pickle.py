@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bottleneck.backbones import torch_pickle
 from bottleneck.errors import WeightsError
+from bottleneck.weights import torch_pickle
 
 
 class _Reference:
