@@ -91,7 +91,7 @@ def input_of(identity: Mapping[str, Any]) -> ItemInput:
 
 def _decoded_image(
     item: bytes | NDArray[Any], drawings: Sequence[Drawing]
-) -> Sequence[NDArray[np.uint8]]:
+) -> Sequence[NDArray[Any]]:
     wanted = [images.Drawing(*one) for one in drawings]
     if isinstance(item, bytes):
         return images.decode_all(item, wanted)
@@ -110,7 +110,7 @@ def _windows(count: int) -> dict[str, Any] | None:
     return None if count == 1 else {"count": count, "windows": "centres of equal parts"}
 
 
-def _pictures(given: images.Geometry) -> NDArray[np.uint8]:
+def _pictures(given: images.Geometry) -> NDArray[Any]:
     """Draw smooth colours, coarse noise, fine noise and edges."""
     height, width, _ = given.shape
     rng = np.random.default_rng(13)
@@ -121,8 +121,8 @@ def _pictures(given: images.Geometry) -> NDArray[np.uint8]:
         blocks = coarse[(y * cells) // height, (x * cells) // width]
         slope = (x / width if i % 2 else y / height)[..., None] * rng.uniform(-80, 80, 3)
         drawn.append(blocks + slope + rng.normal(0, 4 * i, (height, width, 3)))
-    found: NDArray[np.uint8] = np.clip(np.stack(drawn), 0, 255).astype(np.uint8)
-    return found
+    found: NDArray[Any] = np.clip(np.stack(drawn), 0, 255).astype(np.uint8)
+    return found.astype(given.dtype)
 
 
 def _chords(given: audio.MelSpectrogram) -> NDArray[np.float32]:

@@ -78,9 +78,9 @@ def translate(transformers: Any, name: str, said: _Config, model_type: str) -> P
     filter_ = INTERPOLATIONS.get(values["resample"])
     if filter_ is None:
         raise _refused(name, f"the filter {values['resample']}")
-    if dinov3 and filter_ != "bilinear":
-        # Its processor resizes numbers that are not rounded or clipped: others overshoot.
-        raise _refused(name, f"{filter_} without rounding")
+    if dinov3 and (filter_ == "nearest" or not values["do_rescale"]):
+        # PyTorch's nearest takes other pixels than Pillow's; and what is not scaled, it rounds.
+        raise _refused(name, f"{filter_} of PyTorch")
     rule, size, ratio = _geometry(name, values, convnext)
     return Processor(
         size=size[0] if size[0] == size[1] else size,
@@ -89,6 +89,7 @@ def translate(transformers: Any, name: str, said: _Config, model_type: str) -> P
         crop_ratio=ratio,
         interpolation=filter_,
         halves="down",
+        rounded=not dinov3,  # which scales first, and then resizes numbers as they are
     )
 
 

@@ -93,7 +93,7 @@ class BackboneSpec:
         File name under which Keras caches the headless ImageNet weights, if it offers any.
     licence : str or None
         Of the weights, as their makers say.
-    resize, crop_ratio, interpolation, whole, halves, antialias, cut
+    resize, crop_ratio, interpolation, whole, halves, antialias, cut, rounded
         How it was evaluated; see :class:`bottleneck.images.Geometry`.
     provider : str
         Who brings it: the provider of a row of the catalogue.
@@ -130,6 +130,7 @@ class BackboneSpec:
     halves: Halves = "even"
     antialias: bool = True
     cut: Cut = "drawing"
+    rounded: bool = True
     provider: str = "keras_applications"
     network: str | None = None
     fixed: ItemInput | None = None
@@ -161,8 +162,15 @@ class BackboneSpec:
                 halves=self.halves,
                 antialias=self.antialias,
                 cut=self.cut,
+                rounded=self.rounded,
             )
-        return Geometry(size, resize, interpolation=self.interpolation, antialias=self.antialias)
+        return Geometry(
+            size,
+            resize,
+            interpolation=self.interpolation,
+            antialias=self.antialias,
+            rounded=self.rounded,
+        )
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class Processor:
     size : int or (int, int)
         Of the network's input, pixels.
     preprocess : Preprocess
-    resize, crop_ratio, interpolation, whole, halves
+    resize, crop_ratio, interpolation, whole, halves, rounded
         See :class:`bottleneck.images.Geometry`. Libraries draw the whole picture.
     """
 
@@ -60,6 +60,7 @@ class Processor:
     interpolation: Interpolation = "bicubic"
     whole: bool = True
     halves: Halves = "even"
+    rounded: bool = True
 
 
 def standardised(
@@ -267,6 +268,7 @@ def network_of(
         interpolation=processor.interpolation,
         whole=processor.whole,
         halves=processor.halves,
+        rounded=processor.rounded,
     )
     return Network(
         spec if declared is None else declared.applied(spec),

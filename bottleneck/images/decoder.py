@@ -13,7 +13,14 @@ from bottleneck.errors import ImageError
 from bottleneck.images.colour import scale_sixteen_bit, to_eight_bit
 from bottleneck.images.containers import Opened, ended_early, lost_tail, open_container
 from bottleneck.images.failures import explain, quiet_pillow
-from bottleneck.images.geometry import DRAFT_MARGIN, MOST_DRAWN, Geometry, Interpolation, View
+from bottleneck.images.geometry import (
+    DRAFT_MARGIN,
+    MOST_DRAWN,
+    Geometry,
+    Interpolation,
+    Placement,
+    View,
+)
 from bottleneck.images.jpeg import with_end
 from bottleneck.status import RowStatus
 
@@ -61,8 +68,8 @@ class Drawing:
     view: View | None = None
 
 
-def decode(data: bytes, geometry: Geometry, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Decode an image file to 8-bit RGB of the wanted size.
+def decode(data: bytes, geometry: Geometry, *, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
+    """Decode an image file to RGB of the wanted size: 8-bit, unless the geometry does not round.
 
     The first frame of an animation is taken. Safe to call from many threads.
 
@@ -77,7 +84,7 @@ def decode(data: bytes, geometry: Geometry, *, max_pixels: int = MAX_PIXELS) -> 
 
     Returns
     -------
-    ndarray of uint8, shape (height, width, 3)
+    ndarray of ``geometry.dtype``, shape (height, width, 3)
         Red, green, blue; writable, C order.
 
     Raises
@@ -92,7 +99,7 @@ def decode(data: bytes, geometry: Geometry, *, max_pixels: int = MAX_PIXELS) -> 
 
 def decode_all(
     data: bytes, drawings: Sequence[Drawing], *, max_pixels: int = MAX_PIXELS
-) -> list[NDArray[np.uint8]]:
+) -> list[NDArray[Any]]:
     """Decode an image file once and draw it in several ways.
 
     A JPEG is decoded at the scale that the largest drawing needs, in full for whole drawings.
@@ -108,7 +115,7 @@ def decode_all(
 
     Returns
     -------
-    list of ndarray of uint8, shape (height, width, 3)
+    list of ndarray, shape (height, width, 3)
         As :func:`decode` returns it, for each drawing.
 
     Raises
@@ -127,7 +134,7 @@ def decode_all(
         return _decode(whole, drawings, max_pixels)
 
 
-def _decode(data: bytes, drawings: Sequence[Drawing], max_pixels: int) -> list[NDArray[np.uint8]]:
+def _decode(data: bytes, drawings: Sequence[Drawing], max_pixels: int) -> list[NDArray[Any]]:
     opened = open_container(data)
     try:
         return _decode_opened(opened, data, drawings, max_pixels)
@@ -139,7 +146,7 @@ def _decode(data: bytes, drawings: Sequence[Drawing], max_pixels: int) -> list[N
 
 def from_pixels(
     pixels: NDArray[Any], geometry: Geometry, *, max_pixels: int = MAX_PIXELS
-) -> NDArray[np.uint8]:
+) -> NDArray[Any]:
     """Bring pixels that are in memory already to the wanted size.
 
     Gives what :func:`decode` gives for the same pixels in a lossless file.
@@ -155,7 +162,7 @@ def from_pixels(
 
     Returns
     -------
-    ndarray of uint8, shape (height, width, 3)
+    ndarray of ``geometry.dtype``, shape (height, width, 3)
         Red, green, blue; writable, C order.
 
     Raises
@@ -169,7 +176,7 @@ def from_pixels(
 
 def draw_pixels(
     pixels: NDArray[Any], drawings: Sequence[Drawing], *, max_pixels: int = MAX_PIXELS
-) -> list[NDArray[np.uint8]]:
+) -> list[NDArray[Any]]:
     """Draw pixels that are in memory already in several ways; see :func:`from_pixels`."""
     fits = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4))
     if not fits or pixels.dtype.kind != "u" or pixels.dtype.itemsize > 2:
@@ -193,7 +200,7 @@ def draw_pixels(
 
 def _decode_opened(
     opened: Opened, data: bytes, drawings: Sequence[Drawing], max_pixels: int
-) -> list[NDArray[np.uint8]]:
+) -> list[NDArray[Any]]:
     image = opened.image
     _refuse_bomb(*image.size, max_pixels)
     full = image.size
@@ -291,7 +298,7 @@ def _part(full: tuple[int, int], extent: _Box, view: View) -> tuple[tuple[int, i
 
 def _draw(
     image: Image.Image, drawing: Drawing, full: tuple[int, int], extent: _Box
-) -> NDArray[np.uint8]:
+) -> NDArray[Any]:
     """Resize the window that is kept, in one step, without drawing what is cut off.
 
     Pillow's filter reaches beyond the box it is given, so this equals resizing the whole picture
@@ -304,6 +311,29 @@ def _draw(
     if geometry.cuts_picture:
         image, extent = _cut(image, geometry, full, extent)
     place = geometry.place(*full)
+    mirrored = view is not None and view.mirrored
+    if geometry.rounded:
+        window = _window(image, geometry, place, extent)
+        if window.mode != "RGB":
+            window = window.convert("RGB")
+        return np.array(_finished(window, geometry, place, geometry.padding, mirrored=mirrored))
+    bands = (image if image.mode == "RGB" else image.convert("RGB")).split()
+    # Pillow has no mode of three numbers that are not rounded, so each colour is drawn by itself.
+    drawn = [
+        _finished(
+            _window(band.convert("F"), geometry, place, extent),
+            geometry,
+            place,
+            colour,
+            mirrored=mirrored,
+        )
+        for band, colour in zip(bands, geometry.padding, strict=True)
+    ]
+    return np.stack([np.asarray(one) for one in drawn], axis=-1)
+
+
+def _window(image: Image.Image, geometry: Geometry, place: Placement, extent: _Box) -> Image.Image:
+    """Resize the window that is kept of what is to be drawn."""
     left, top, right, bottom = place.window
     across = (extent[2] - extent[0]) / place.drawn[0]
     down = (extent[3] - extent[1]) / place.drawn[1]
@@ -315,21 +345,27 @@ def _draw(
     )
     kind = _FILTERS[geometry.interpolation]
     if not geometry.antialias and geometry.interpolation != "nearest":
-        window = _sampled(image, (right - left, bottom - top), box, geometry.interpolation)
-    elif geometry.whole and place.drawn[0] * place.drawn[1] <= MOST_DRAWN:
-        window = image.resize(place.drawn, kind, box=extent).crop(place.window)
-    else:
-        window = image.resize((right - left, bottom - top), kind, box=box)
-    if window.mode != "RGB":
-        window = window.convert("RGB")
+        return _sampled(image, (right - left, bottom - top), box, geometry.interpolation)
+    if geometry.whole and place.drawn[0] * place.drawn[1] <= MOST_DRAWN:
+        return image.resize(place.drawn, kind, box=extent).crop(place.window)
+    return image.resize((right - left, bottom - top), kind, box=box)
+
+
+def _finished(
+    window: Image.Image,
+    geometry: Geometry,
+    place: Placement,
+    padding: tuple[int, ...] | int,
+    *,
+    mirrored: bool,
+) -> Image.Image:
+    """Put a window where it belongs in the result."""
     whole = geometry.shape[1], geometry.shape[0]
     if window.size != whole:
-        canvas = Image.new("RGB", whole, geometry.padding)
+        canvas = Image.new(window.mode, whole, padding)
         canvas.paste(window, place.at)
         window = canvas
-    if view is not None and view.mirrored:
-        window = window.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.array(window)
+    return window.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else window
 
 
 def _cut(
@@ -357,7 +393,7 @@ def _sampled(
 
     Pillow has none but bilinear. What lies beyond the picture counts nothing, as in TensorFlow.
     """
-    pixels: NDArray[Any] = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    pixels: NDArray[Any] = np.asarray(image if image.mode in ("RGB", "F") else image.convert("RGB"))
     for axis, (count, low, high) in enumerate(
         ((size[1], box[1], box[3]), (size[0], box[0], box[2]))
     ):
@@ -368,12 +404,14 @@ def _sampled(
         weights = np.where((places >= 0) & (places < length), kernel(places - centres[:, None]), 0)
         weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
         at = np.clip(places, 0, length - 1).astype(np.int64)
-        sides = [1, 1, 1]
+        sides = [1] * pixels.ndim
         sides[axis] = count
         pixels = sum(
             np.take(pixels, at[:, tap], axis) * weights[:, tap].reshape(sides)
             for tap in range(2 * reach)
         )
+    if image.mode == "F":
+        return Image.fromarray(pixels.astype(np.float32))
     return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
 
 

@@ -99,6 +99,9 @@ class Geometry:
     cut : {"drawing", "picture"}
         What ``crop`` cuts: the drawing; or the picture itself, in whole pixels, from which the
         largest window of the right shape is then drawn (as Keras's ``Resizing``).
+    rounded : bool
+        Whether the filter's numbers are rounded to whole ones of 0 to 255. Otherwise they stay
+        float32 and may overshoot, as processors have it that resize after they have scaled.
 
     Raises
     ------
@@ -115,9 +118,9 @@ class Geometry:
     halves: Halves = "even"
     antialias: bool = True
     cut: Cut = "drawing"
+    rounded: bool = True
 
     item: ClassVar[Literal["image"]] = "image"
-    dtype: ClassVar[np.dtype[Any]] = np.dtype(np.uint8)
 
     def __post_init__(self) -> None:
         sides = self.size if isinstance(self.size, tuple) else (self.size, self.size)
@@ -157,6 +160,11 @@ class Geometry:
     def shape(self) -> tuple[int, int, int]:
         """Shape of the result: height, width, 3."""
         return image_shape(self.size)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the result: uint8, or float32 where nothing is rounded."""
+        return np.dtype(np.uint8 if self.rounded else np.float32)
 
     @property
     def cuts_picture(self) -> bool:
@@ -215,7 +223,7 @@ class Geometry:
             "version": RULES_VERSION,
             "size": list(self.size) if isinstance(self.size, tuple) else self.size,
             "resize": rule,
-            "colour": "rgb8",
+            "colour": "rgb8" if self.rounded else "rgb, not rounded",
             "colour_profile": "ignored",
             "alpha": "over white",
             "int16": "scaled by 255/65535",
@@ -240,6 +248,7 @@ class Geometry:
             halves=rule.get("halves", "even"),
             antialias=rule["filter"] == "nearest" or rule.get("antialias", True),
             cut=rule.get("cut", "drawing"),
+            rounded=image.get("colour", "rgb8") == "rgb8",
         )
 
 

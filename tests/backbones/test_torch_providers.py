@@ -86,8 +86,8 @@ def computed(tmp_path_factory):
 def test_pixels_are_those_of_its_own_processor(computed, provider, name):
     found = computed(provider)
     assert found[f"{name}/contrast"] > 20
-    # Not one of 255 off: theirs are in single precision. DINOv3 alone does not round.
-    assert found[f"{name}/pixels"] < (1 if name == "dinov3" else 0.01)
+    # Not one of 255 off: theirs are in single precision.
+    assert found[f"{name}/pixels"] < 0.01
 
 
 @pytest.mark.parametrize(("provider", "name"), CASES)

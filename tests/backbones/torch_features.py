@@ -271,17 +271,6 @@ ITSELF = {
 }
 
 
-UNROUNDED = {"hf:dinov3"}
-"""What resizes numbers that it does not round: ours are of 8 bits, so they are less than one of
-255 off. Where nothing is to be resized, features are equal."""
-
-
-def at_its_size(file, size):
-    found = io.BytesIO()
-    opened(file).resize((size, size)).save(found, "PNG")
-    return found.getvalue()
-
-
 def in_pixels(network, theirs, ours):
     """The largest difference between what two processors made, in 255ths."""
     preprocess = network.spec.preprocess
@@ -294,20 +283,13 @@ def main():
     global FOLDER  # noqa: PLW0603
     output, provider, *names = sys.argv[1:]
     FOLDER = Path(output).parent
-    photographs, found = torch_alone.photographs(), {}
+    files, found = torch_alone.photographs(), {}
     for name in names:
-        files = photographs
         given = hf_folder(name) if provider == "hf" else name
         weights = None if provider == "hf" else "none"
         network = backbones.load(f"{provider}:{given}", weights=weights)
         awaken(network.model.module)
         geometry = network.spec.input(network.size)
-        if f"{provider}:{name}" in UNROUNDED:
-            with torch.inference_mode():
-                pixels, _ = ITSELF[provider](network, name, files)
-            images = np.stack([decode(file, geometry) for file in files])
-            found[f"{name}/pixels"] = in_pixels(network, pixels, images)
-            files = [at_its_size(file, network.size) for file in files]
         with torch.inference_mode():
             pixels, expected = ITSELF[provider](network, name, files)
         images = np.stack([decode(file, geometry) for file in files])
@@ -315,7 +297,7 @@ def main():
             network, [OutputSpec(pool=pool) for pool in expected], device="cpu"
         )
         ours = step(images)
-        found.setdefault(f"{name}/pixels", in_pixels(network, pixels, images))
+        found[f"{name}/pixels"] = in_pixels(network, pixels, images)
         found[f"{name}/contrast"] = images.std()
         for pool, tensor in expected.items():
             value = tensor.numpy()

@@ -96,6 +96,7 @@ def test_recipe_is_json_and_tells_geometries_apart():
         Geometry(224, "pad", padding=(0, 0, 0)),
         Geometry(224, whole=True),
         Geometry(224, halves="down"),
+        Geometry(224, rounded=False),
     ]
     recipes = [geometry.recipe() for geometry in geometries]
     assert json.loads(json.dumps(recipes)) == recipes

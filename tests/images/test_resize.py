@@ -310,3 +310,47 @@ def test_the_first_frame_of_an_animation_is_taken(encode, kind):
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
     assert (decode(data, Geometry(20, "squash")) == (255, 0, 0)).all()
+
+
+def bilinear_by_hand(line, count):
+    """Resize the first axis: a triangle over each place, as wide as what it stands for."""
+    length = len(line)
+    step = length / count
+    reach = max(1.0, step)
+    centres = (np.arange(count) + 0.5) * step - 0.5
+    weights = np.maximum(1 - np.abs(np.arange(length) - centres[:, None]) / reach, 0)
+    return np.tensordot(weights / weights.sum(1, keepdims=True), line, 1)
+
+
+@pytest.mark.parametrize("shape", [(37, 53), (200, 320)])
+def test_without_rounding_numbers_are_those_of_the_formula(encode, shape):
+    pixels = np.random.default_rng(3).integers(0, 256, (*shape, 3), np.uint8)
+    geometry = Geometry(48, "squash", interpolation="bilinear", whole=True, rounded=False)
+    found = decode(encode(pixels), geometry)
+    assert found.dtype == geometry.dtype == np.float32
+    across = bilinear_by_hand(pixels.astype(float).swapaxes(0, 1), 48).swapaxes(0, 1)
+    np.testing.assert_allclose(found, bilinear_by_hand(across, 48), atol=1e-3)
+    whole = decode(encode(pixels), Geometry(48, "squash", interpolation="bilinear", whole=True))
+    assert whole.dtype == np.uint8
+    # Pillow rounds after each of the two passes.
+    assert 0.25 < np.abs(found - whole).max() <= 1.01
+
+
+@pytest.mark.parametrize("rule", ["crop", "pad"])
+@pytest.mark.parametrize("antialias", [True, False])
+def test_without_rounding_the_rest_is_the_same(encode, rule, antialias):
+    def drawn(low, high):
+        pixels = np.random.default_rng(3).integers(low, high, (60, 90, 3), np.uint8)
+        options = {"interpolation": "bicubic", "antialias": antialias}
+        return [
+            decode(encode(pixels), Geometry(32, rule, **options, rounded=rounded)).astype(float)
+            for rounded in (True, False)
+        ]
+
+    rounded, numbers = drawn(90, 160)
+    assert 0.25 < np.abs(rounded - numbers).max() <= 1.01
+    # A cubic filter overshoots at edges, and nothing is clipped.
+    assert drawn(0, 256)[1].min() < 0 or antialias
+    # Any 8-bit grey picture of one colour stays what it is.
+    grey = decode(encode(np.full((9, 5), 77, np.uint8)), Geometry(8, rounded=False))
+    np.testing.assert_allclose(grey, 77, atol=1e-4)
