@@ -126,6 +126,7 @@ def whole_sample(tmp_path_factory):
     return FeatureStore.open(folder / "whole.h5")
 
 
+@pytest.mark.timeout(1800)  # twenty starts of TensorFlow, on a machine that may be busy
 def test_twenty_kills_of_the_real_command(whole_sample, tmp_path):
     """SIGKILL at a random moment, twenty times over, then run to the end."""
     chance = random.Random(11)
