@@ -68,6 +68,9 @@ class Kind:
         Whether an item holds more than is taken: pages, frames.
     decoder : callable
         Names what decodes, with its version.
+    changes : mapping
+        By version of the decoding, from 2 on: endings of the files of which some have decoded to
+        something else before.
     trial : callable
         Draws eight items that differ, always the same ones, as an input has them: what a network
         is tested with that nobody knows.
@@ -80,7 +83,18 @@ class Kind:
     decode: Callable[[Any, Sequence[Drawing]], Sequence[NDArray[Any]]]
     has_more: Callable[[bytes], bool]
     decoder: Callable[[], str]
+    changes: Mapping[int, tuple[str, ...]]
     trial: Callable[[Any], NDArray[Any]]
+
+    @property
+    def decoding(self) -> int:
+        """Version of the decoding, for the execution part of a recipe."""
+        return max(self.changes, default=1)
+
+    def changed_since(self, decoding: int) -> tuple[str, ...]:
+        """Return the endings, with their dot, that have changed since a version."""
+        changed = (names for version, names in self.changes.items() if version > decoding)
+        return tuple(f".{name}" for names in changed for name in names)
 
 
 def input_of(identity: Mapping[str, Any]) -> ItemInput:
@@ -150,6 +164,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             _decoded_image,
             images.has_more_frames,
             lambda: images.DECODER,
+            images.CHANGES,
             _pictures,
         ),
         Kind(
@@ -160,6 +175,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             _decoded_sound,
             lambda _: False,
             audio.decoder_name,
+            {},
             _chords,
         ),
     )

@@ -76,9 +76,12 @@ class Recipe:
         """List the execution fields in which this recipe (ours) and ``other`` (theirs) disagree.
 
         What an admission test measured plays no part: it varies, and older ones measured less.
+        Nor does the version of the decoding: it matters to rows of some formats only
+        (:mod:`bottleneck.store.outdated`).
         """
         found = _differences(self.execution, other.execution)
-        return [one for one in found if not one.field.startswith("network.admission")]
+        apart = ("network.admission", "decoding")
+        return [one for one in found if not one.field.startswith(apart)]
 
     def require_same_identity(self, other: "Recipe", *, ours: str, theirs: str, hint: str) -> None:
         """Refuse another identity, naming both values of every field that differs.

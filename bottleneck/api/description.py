@@ -64,6 +64,7 @@ def describe(options: InfoOptions) -> Description:
 def _features(file: Path) -> dict[str, Any]:
     from bottleneck.manifest import SPLITS, UNLABELLED
     from bottleneck.store import FeatureStore
+    from bottleneck.store.outdated import outdated_rows
     from bottleneck.store.runs import read_runs
 
     store = FeatureStore.open(file)
@@ -99,6 +100,7 @@ def _features(file: Path) -> dict[str, Any]:
         "recipe": {"identity": store.recipe.identity, "execution": store.recipe.execution},
         "identity_sha256": store.identity_sha256,
         "manifest_sha256": store.manifest_sha256,
+        "outdated": len(outdated_rows(store)),
         "runs": read_runs(file),
     }
 

@@ -52,11 +52,14 @@ def judge(options: EvaluateOptions) -> Judged:
     from bottleneck.heads.rows import rows_of
     from bottleneck.judge import judge_head, judge_targets
     from bottleneck.store import FeatureStore
+    from bottleneck.store.outdated import outdated_note
 
     progress, inputs = options.progress, options.paths("reads")
     place = prepare_output(options.output, kind="other", inputs=inputs) if options.output else None
     head = Head.load(options.head)
     store = FeatureStore.open(options.features)
+    if outdated := outdated_note(store):
+        progress.note(outdated)
     output = head.output if head.output in store.outputs else store.output_name()
     for note in head.require_features(store.recipe, output, store.outputs[output]):
         progress.note(note)

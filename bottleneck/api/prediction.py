@@ -198,6 +198,7 @@ def _images(head: "Head", options: PredictOptions, seconds: defaultdict[str, flo
 def _stored(head: "Head", files: Sequence[Path], options: PredictOptions) -> _Rows:
     """Return the rows of feature files, one file behind the other; nothing is computed again."""
     from bottleneck.store import FeatureStore
+    from bottleneck.store.outdated import outdated_note
 
     if options.full_paths:
         raise OptionError(
@@ -206,6 +207,8 @@ def _stored(head: "Head", files: Sequence[Path], options: PredictOptions) -> _Ro
         )
     stores = [FeatureStore.open(path) for path in files]
     for store in stores:
+        if outdated := outdated_note(store):
+            options.progress.note(outdated)
         output = head.output if head.output in store.outputs else store.output_name()
         for note in head.require_features(store.recipe, output, store.outputs[output]):
             options.progress.note(note)

@@ -58,6 +58,7 @@ def fit_head(options: TrainOptions) -> Trained:
     from bottleneck.heads.rows import WatchedRows, rows_of
     from bottleneck.heads.selection.targets import task_of_targets
     from bottleneck.store import FeatureStore
+    from bottleneck.store.outdated import outdated_note
 
     progress = options.progress
     kind, asked = _what_to_fit(options)
@@ -68,6 +69,8 @@ def fit_head(options: TrainOptions) -> Trained:
             hint="Give --overwrite (in Python overwrite=True) to replace it, or another name.",
         )
     store = FeatureStore.open(options.features)
+    if outdated := outdated_note(store):
+        progress.note(outdated)
     output = store.output_name(options.feature)
     names = store.manifest.targets.find(listed(options.targets), str(store.path))
     held = mask_of_test(store, options.holdout, options.seed, names)

@@ -79,6 +79,10 @@ def _print_store(document: dict[str, Any]) -> None:
         f"splits    {splits}" if splits else None,
         f"groups    {document['groups']}" if document["groups"] else None,
         f"targets   {_some(document['targets'])}" if document["targets"] else None,
+        f"outdated  {document['outdated']} rows are of formats of which some files are decoded to"
+        " other values today: extract again with --reuse"
+        if document["outdated"]
+        else None,
         *map(_run_line, document["runs"]),
     )
     _print_recipe(document)

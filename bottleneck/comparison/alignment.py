@@ -14,6 +14,7 @@ from bottleneck.manifest import SPLITS, UNLABELLED, Manifest, natural_key
 from bottleneck.sources.corrections import excluded_rows
 from bottleneck.status import RowStatus
 from bottleneck.store import FeatureStore
+from bottleneck.store.outdated import outdated_note
 
 _HINT = "Extract all files from the same images, with the same labels, splits and groups."
 
@@ -150,6 +151,7 @@ def align(
             else None,
         )
     digests, notes = _digests(stores, [order[kept] for order in orders])
+    outdated = filter(None, map(outdated_note, stores))
     return Aligned(
         features=_features(stores, [order[kept] for order in orders], outputs),
         keys=[first.keys[int(row)] for row in kept],
@@ -169,7 +171,7 @@ def align(
                 else {}
             ),
         },
-        notes=notes,
+        notes=(*outdated, *notes),
     )
 
 

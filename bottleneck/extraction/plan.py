@@ -14,6 +14,7 @@ from bottleneck.manifest import Manifest
 from bottleneck.recipe import Recipe, mismatch_message
 from bottleneck.status import RowStatus
 from bottleneck.store import FeatureStore
+from bottleneck.store.outdated import require_one_decoding
 from bottleneck.targets import Targets
 
 _BLOCK_ROWS = 1 << 20
@@ -203,6 +204,7 @@ def require_same_recipe(store: FeatureStore, recipe: Recipe) -> list[str]:
         raise RecipeMismatchError(
             mismatch_message("this run", str(store.path), fatal), hint=_OVERWRITE_HINT
         )
+    require_one_decoding(store, recipe)
     return [
         f"continuing with another {d.field}: {d.ours} now, {d.theirs} before" for d in execution
     ]

@@ -13,6 +13,7 @@ from bottleneck.errors import RecipeMismatchError
 from bottleneck.recipe import Recipe, mismatch_message
 from bottleneck.store import FeatureStore
 from bottleneck.store.format import Layout, row_checksums
+from bottleneck.store.outdated import outdated_rows
 
 _BLOCK_ROWS = 1 << 16
 _NONE = -1
@@ -51,8 +52,11 @@ class OldFile:
 
     @classmethod
     def read(cls, store: FeatureStore, views: int) -> "OldFile":
-        """Check every finished row of a file against its checksum and index the sound ones."""
-        done = np.flatnonzero(store.done)
+        """Check every finished row of a file against its checksum and index the sound ones.
+
+        Rows of files that may be decoded to something else today are left out.
+        """
+        done = np.setdiff1d(np.flatnonzero(store.done), outdated_rows(store))
         checksums = {name: store.checksums(name) for name in store.outputs}
         sound = [np.empty(0, np.int64)]
         for start in range(0, len(done), _BLOCK_ROWS):

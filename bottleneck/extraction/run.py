@@ -316,6 +316,7 @@ def _assemble(
         "precision": precision,
         "dtype": dtype,
         "decoder": KINDS[given.item].decoder(),
+        "decoding": KINDS[given.item].decoding,
         "weights": loaded.weights.source,
         "bottleneck": bottleneck.__version__,
         **network.details,

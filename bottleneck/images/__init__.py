@@ -1,6 +1,7 @@
 """From the bytes of an image file to the pixels a backbone sees, or a named refusal."""
 
 from bottleneck.images.decoder import (
+    CHANGES,
     DECODER,
     MAX_PIXELS,
     Drawing,
@@ -26,6 +27,7 @@ from bottleneck.images.geometry import (
 )
 
 __all__ = [
+    "CHANGES",
     "CROP_RATIO",
     "DECODER",
     "MAX_PIXELS",

@@ -27,6 +27,18 @@ from bottleneck.status import RowStatus
 DECODER = f"pillow {PIL.__version__}"
 """Name and version of the decoder, for the execution part of a recipe."""
 
+CHANGES: Final[Mapping[int, tuple[str, ...]]] = {
+    2: (
+        *("bmp", "dcx", "dib", "fit", "fits", "fts", "j2c", "j2k", "jp2", "jpc", "jpx", "pcx"),
+        *("psd", "ras", "sun", "tga", "tif", "tiff", "xbm", "xpm"),
+    ),
+}
+"""By version of the decoding: endings of the files of which some have had other pixels before.
+
+A new version is added here whenever the same bytes of a format begin to give other pixels, or to
+be refused. Since 2 layouts that Pillow gets wrong are mended or refused.
+"""
+
 MAX_PIXELS = 178_956_970
 """Larger images are refused from their header: twice Pillow's own limit for a warning."""
 

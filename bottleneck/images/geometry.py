@@ -45,7 +45,11 @@ MOST_DRAWN = 1 << 26
 than itself; of those only what is kept is drawn, which differs by rounding."""
 
 RULES_VERSION = 1
-"""Raised by one whenever the same bytes and geometry begin to give other pixels."""
+"""Raised by one whenever the same picture and geometry begin to be drawn as other pixels.
+
+What changes for files of some formats only belongs into
+:data:`~bottleneck.images.decoder.CHANGES`: features of the others stay what they are.
+"""
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,30 @@ def drawn_means(
     )
 
 
+def without_parts(
+    units: NDArray[np.int64], *, parts: int, seed: int = 0
+) -> Iterator[NDArray[np.float64]]:
+    """Yield weights of the rows with a part left out: 0 in it, else 1; each of shape (n,).
+
+    A jackknife's: the variance of a score is ``parts - 1`` times the variance of what it comes
+    to without each part (J. Shao and D. Tu, The Jackknife and Bootstrap, 1995, section 2.3).
+
+    Parameters
+    ----------
+    units : ndarray of int64, shape (n,)
+        What is independent, from 0 on; never divided between parts.
+    parts : int
+        At most so many, of about as many units each; every unit one where there are no more.
+    seed : int
+        Of which units are in a part.
+    """
+    n_units = int(units.max()) + 1
+    parts = min(parts, n_units)
+    part = (np.random.default_rng(seed).permutation(n_units) % parts)[units]
+    for left_out in range(parts):
+        yield (part != left_out).astype(np.float64)
+
+
 Interval = tuple[float, float]
 
 
@@ -230,6 +254,30 @@ def positive_interval(
     factor = float(np.exp(stdtrit(n_units - 1, 1 - (1 - LEVEL) / 2) * spread))
     # Where some draws have no error at all, no error is possible.
     return (0.0 if (draws == 0).any() else value / factor), value * factor
+
+
+def logit_interval(share: float, variance: float, freedom: int) -> Interval:
+    """Give an interval of a mean of shares by its variance: Student's, of its log odds.
+
+    Shares are skewed near 0 and 1, and their estimated variance falls as they come near: an
+    interval that is symmetric in the share itself covers too little there.
+
+    Parameters
+    ----------
+    share : float
+        From 0 to 1.
+    variance : float
+        Of ``share``.
+    freedom : int
+        Degrees of freedom of ``variance``.
+    """
+    from scipy.special import expit, logit, stdtrit
+
+    inside = share * (1 - share)
+    if not inside > 0:
+        return share, share
+    width = float(stdtrit(freedom, 1 - (1 - LEVEL) / 2)) * np.sqrt(variance) / inside
+    return float(expit(logit(share) - width)), float(expit(logit(share) + width))
 
 
 def _means_over_classes(

@@ -21,28 +21,27 @@ from bottleneck.judge.intervals import (
     Groups,
     Interval,
     drawn_counts,
+    logit_interval,
     positive_interval,
     units_of,
     wilson_interval,
+    without_parts,
 )
 
 _WORK = 200_000_000
-"""Rows times targets times draws that intervals may cost: some seconds."""
+"""Rows times targets times computed scores that intervals may cost: some seconds."""
 
 _FEWEST = 100
-"""Draws in any case."""
+"""Times that scores are computed in any case, where as many rows are independent."""
 
 _FEWEST_HOLDING = 5
 """Independent rows per label in which it holds, below which means over labels have no interval:
 an average precision of so few is too high or too low by itself."""
 
-_Score: TypeAlias = Callable[[NDArray[np.float64]], list[float]]
-"""From weights of the rows to some scores."""
+_Ends: TypeAlias = Callable[[NDArray[np.int64], int], dict[str, Interval | None]]
+"""From what is independent, and how often the scores may be computed, to their intervals."""
 
-_Ends: TypeAlias = Callable[[NDArray[np.float64], NDArray[np.int64]], dict[str, Interval | None]]
-"""From draws of those scores (draws, scores), and what is independent, to their intervals."""
-
-_Judged: TypeAlias = tuple[dict[str, Any], tuple[str, ...], _Score, _Ends]
+_Judged: TypeAlias = tuple[dict[str, Any], tuple[str, ...], _Ends]
 """What was found, the names of the scores that intervals are of, and how they come about."""
 
 
@@ -67,7 +66,7 @@ def judge_targets(
     groups : array of int, shape (n,), optional
         Rows of one group are drawn together; -1 for a row of its own.
     intervals : bool
-        Whether to draw rows again for ``intervals``, which may take some seconds.
+        Whether to give ``intervals``, which may take some seconds.
 
     Returns
     -------
@@ -76,8 +75,8 @@ def judge_targets(
         ``micro_f1``, ``macro_f1`` (over labels that hold in a row or were predicted),
         ``subset_accuracy`` (share of rows with all labels right), ``log_loss`` (mean over rows
         and labels). Of numbers: ``r2`` and ``mae``, means over targets, and ``rmse`` of each.
-        Of both ``rows``, ``per_target``, and ``intervals``: 95% bootstrap intervals of the
-        means. What is not defined is None.
+        Of both ``rows``, ``per_target``, and ``intervals``: 95% intervals of the means (a
+        jackknife's of labels, a bootstrap's of numbers). What is not defined is None.
 
     Raises
     ------
@@ -98,9 +97,9 @@ def judge_targets(
         judged = _labels(head, truth.astype(np.uint8), head.scores(X))
     else:
         raise HeadError(f"expected labels of 0 and 1 for {', '.join(head.classes)}")
-    found, names, score, ends = judged
+    found, names, ends = judged
     if intervals:
-        found["intervals"] = _intervals(truth.shape, groups, names, score, ends)
+        found["intervals"] = _intervals(truth.shape, groups, names, ends)
     return found
 
 
@@ -128,7 +127,9 @@ def _numbers(head: Head, truth: NDArray[np.float64], predicted: NDArray[np.float
         ],
     }
 
-    def ends(draws: NDArray[np.float64], units: NDArray[np.int64]) -> dict[str, Interval | None]:
+    def ends(units: NDArray[np.int64], times: int) -> dict[str, Interval | None]:
+        blocks = drawn_counts(len(truth), units, resamples=times)
+        draws = np.array([score(weights) for counts in blocks for weights in counts])
         mae = positive_interval(found["mae"], draws[:, 1], units)
         if found["r2"] is None:
             return {"r2": None, "mae": mae}
@@ -136,7 +137,7 @@ def _numbers(head: Head, truth: NDArray[np.float64], predicted: NDArray[np.float
         left = positive_interval(1 - found["r2"], 1 - draws[:, 0], units)
         return {"r2": None if left is None else (1 - left[1], 1 - left[0]), "mae": mae}
 
-    return found, ("r2", "mae"), score, ends
+    return found, ("r2", "mae"), ends
 
 
 def _labels(head: Head, truth: NDArray[np.uint8], scores: NDArray[np.float64]) -> _Judged:
@@ -181,7 +182,7 @@ def _labels(head: Head, truth: NDArray[np.uint8], scores: NDArray[np.float64]) -
         ],
     }
 
-    def ends(draws: NDArray[np.float64], units: NDArray[np.int64]) -> dict[str, Interval | None]:
+    def ends(units: NDArray[np.int64], times: int) -> dict[str, Interval | None]:
         def worth(where: NDArray[np.bool_]) -> NDArray[np.int64]:
             return np.array([len(np.unique(units[column])) for column in where.T])
 
@@ -190,25 +191,27 @@ def _labels(head: Head, truth: NDArray[np.uint8], scores: NDArray[np.float64]) -
         enough = held[held > 0].sum() >= _FEWEST_HOLDING * (held > 0).sum() > 0
         micro = np.array([np.nan if found["micro_f1"] is None else found["micro_f1"]])
         macro = np.array([np.nan if value is None else value for value in f1])
+        without = np.array([score(weights) for weights in without_parts(units, parts=times)])
+        precision, of_all, of_each = without.T
         return {
-            "mean_average_precision": _of_mean(each, held, draws[:, 0], units) if enough else None,
-            "micro_f1": _of_mean(micro, told.sum(keepdims=True), draws[:, 1], units),
-            "macro_f1": _of_mean(macro, told, draws[:, 2], units) if enough else None,
+            "mean_average_precision": _of_mean(each, held, precision, units) if enough else None,
+            "micro_f1": _of_mean(micro, told.sum(keepdims=True), of_all, units),
+            "macro_f1": _of_mean(macro, told, of_each, units) if enough else None,
         }
 
-    return found, ("mean_average_precision", "micro_f1", "macro_f1"), score, ends
+    return found, ("mean_average_precision", "micro_f1", "macro_f1"), ends
 
 
 def _of_mean(
     shares: NDArray[np.float64],
     worth: NDArray[np.int64],
-    draws: NDArray[np.float64],
+    without: NDArray[np.float64],
     units: NDArray[np.int64],
 ) -> Interval | None:
-    """Give Wilson's interval of a mean of shares, by the variance of its draws.
+    """Give the interval of a mean of shares by its jackknife.
 
-    That is at least the variance of shares with one row wrong: where nothing is wrong in few
-    rows, draws of them have no spread.
+    Where less is wrong than one row makes of it, rows left out have next to no spread: there it
+    is Wilson's.
 
     Parameters
     ----------
@@ -216,40 +219,37 @@ def _of_mean(
         NaN where there is none.
     worth : ndarray of int64, shape (labels,)
         Independent rows behind each.
-    draws : ndarray of float64, shape (resamples,)
-        The mean on rows drawn again.
+    without : ndarray of float64, shape (parts,)
+        The mean with each part of the rows left out.
+    units : ndarray of int64, shape (rows,)
+        What is independent, from 0 on.
     """
-    known, n_units = ~np.isnan(shares), int(units.max()) + 1
-    drawn = draws[~np.isnan(draws)]
-    if not known.any() or not len(drawn):
+    known = ~np.isnan(shares)
+    left = without[~np.isnan(without)]
+    if not known.any() or not len(left):
         return None
-    n = worth[known]
-    shrunk = (shares[known] * n + 1) / (n + 2)
-    least = float(np.sum((n + 1) / (n * (n + 2) ** 2))) / len(n) ** 2
-    variance = max(float(drawn.var()) * n_units / (n_units - 1), least)
-    middle = float(shrunk.mean())
-    return wilson_interval(float(shares[known].mean()), middle * (1 - middle) / variance, units)
+    share = float(shares[known].mean())
+    variance = float(left.var()) * (len(left) - 1)
+    # Rows that a mean over labels is worth: of labels with few, each counts for more.
+    rows = known.sum() ** 2 / np.sum(1 / worth[known])
+    if variance >= 1 / rows**2:
+        return logit_interval(share, variance, len(left) - 1)
+    return wilson_interval(share, float(rows), units)
 
 
 def _intervals(
-    shape: tuple[int, ...],
-    groups: Groups | None,
-    names: Sequence[str],
-    score: _Score,
-    ends: _Ends,
+    shape: tuple[int, ...], groups: Groups | None, names: Sequence[str], ends: _Ends
 ) -> dict[str, list[float] | None]:
-    """Draw rows again for intervals of scores: less often where rows times targets are many.
+    """Give intervals of scores: computed less often where rows times targets are many.
 
-    None where so few rows or groups are independent that draws say nothing.
+    None where so few rows or groups are independent that nothing is known of the spread.
     """
     n, targets = shape
     units = units_of(n, groups)
     if units.max() + 1 < FEWEST_UNITS:
         return dict.fromkeys(names)
-    resamples = int(np.clip(_WORK // (n * targets), _FEWEST, RESAMPLES))
-    blocks = drawn_counts(n, groups, resamples=resamples)
-    found = ends(np.array([score(weights) for counts in blocks for weights in counts]), units)
-    return {name: None if one is None else list(one) for name, one in found.items()}
+    times = int(np.clip(_WORK // (n * targets), _FEWEST, RESAMPLES))
+    return {name: None if one is None else list(one) for name, one in ends(units, times).items()}
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -15,6 +15,7 @@ from bottleneck.status import RowStatus
 from bottleneck.store import system
 from bottleneck.store.create import create
 from bottleneck.store.format import row_checksums
+from bottleneck.store.outdated import require_one_decoding
 from bottleneck.store.reader import FeatureStore
 from bottleneck.store.writer import FailedRow, Writer, settle
 from bottleneck.writing import prepare_output
@@ -247,6 +248,8 @@ def _require_same_recipe(ours: FeatureStore, theirs: FeatureStore) -> list[str]:
             f"{ours.path} holds {ours.dtype.name}, {theirs.path} holds {theirs.dtype.name}",
             hint="Extract one of them again with the other's --dtype.",
         )
+    require_one_decoding(ours, theirs.recipe)
+    require_one_decoding(theirs, ours.recipe)
     return [
         f"{theirs.path} was made with another {difference.field}: "
         f"{difference.theirs} instead of {difference.ours}"

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bottleneck.judge.intervals import drawn_counts, drawn_means, positive_interval, units_of
+from bottleneck.judge.intervals import (
+    drawn_counts,
+    drawn_means,
+    logit_interval,
+    positive_interval,
+    units_of,
+    without_parts,
+)
 
 
 def test_draws_are_rows_drawn_with_replacement():
@@ -62,3 +69,39 @@ def test_rows_without_a_group_are_units_of_their_own():
     assert units[0] == units[2]
     assert units[4] == units[5]
     np.testing.assert_array_equal(units_of(3, np.full(3, -1)), [0, 1, 2])
+
+
+def test_the_jackknife_of_a_mean_is_its_variance():
+    """Known exactly: the variance of the values over their number."""
+    values = np.random.default_rng(5).exponential(1, 50)
+    left = [
+        weights @ values / weights.sum() for weights in without_parts(units_of(50, None), parts=99)
+    ]
+    assert len(left) == 50
+    assert np.var(left) * 49 == pytest.approx(values.var(ddof=1) / 50, rel=1e-9)
+    # Of ten groups of five, the same of the groups' means.
+    groups = np.repeat(np.arange(10), 5)
+    left = [weights @ values / weights.sum() for weights in without_parts(groups, parts=99)]
+    means = values.reshape(10, 5).mean(axis=1)
+    assert np.var(left) * 9 == pytest.approx(means.var(ddof=1) / 10, rel=1e-9)
+
+
+def test_parts_are_of_whole_groups_and_every_row_is_left_out_once():
+    groups = np.random.default_rng(6).permutation(np.repeat(np.arange(30), 4))
+    weights = np.stack(list(without_parts(groups, parts=7)))
+    assert (weights.sum(axis=0) == 6).all()
+    for group in range(30):
+        assert (weights[:, groups == group].std(axis=1) == 0).all()
+    sizes = (weights == 0).sum(axis=1)
+    assert set(sizes // 4) <= {4, 5}
+
+
+def test_a_share_by_its_log_odds():
+    """Against Wald's interval of the log odds of 8 of 10, by hand."""
+    low, high = logit_interval(0.8, 0.8 * 0.2 / 10, 10**9)
+    spread = (1 / 8 + 1 / 2) ** 0.5
+    odds = 4 * np.exp(np.array([-1, 1]) * 1.959964 * spread)
+    assert (low, high) == pytest.approx(tuple(odds / (1 + odds)), rel=1e-6)
+    few = logit_interval(0.8, 0.8 * 0.2 / 10, 4)
+    assert few[0] < low < high < few[1]
+    assert logit_interval(1.0, 0.0, 5) == (1.0, 1.0)
