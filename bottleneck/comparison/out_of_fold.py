@@ -284,5 +284,7 @@ def learning_curves(
     )
     about: dict[str, Any] = {"best": best, "seed": protocol.seed}
     with kind.trainer(data) as trainer:
-        curve = learning_curve(trainer, y, keys, fold, shares=SHARES, **about)
+        curve = learning_curve(
+            trainer, y, keys, fold, shares=SHARES, few_rows=kind.few_rows, **about
+        )
         return curve, few_shots(trainer, y, keys, fold, shots=shots, repeats=_REPEATS, **about)

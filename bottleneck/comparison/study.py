@@ -195,6 +195,9 @@ def compare(
     aligned = align(features, outputs, exclude)
     for note in aligned.notes:
         progress.note(note)
+    for head in heads:
+        for one in aligned.features:
+            head_kind(head).require_size(len(aligned.keys), one.store.outputs[one.output])
     progress.stage("images that occur more than once")
     twins = find_twins(aligned, near)
     protocol = make_protocol(aligned, n_folds=cv, seed=seed, groups=twins.groups(aligned, cv))

@@ -208,6 +208,14 @@ class HeadKind(Protocol):
     def require_savable(self, settings: Params) -> None:
         """Refuse what could not be saved, before it is fitted."""
 
+    def require_size(self, rows: int, features: int) -> None:
+        """Refuse more rows than it can be fitted on, before anything is fitted.
+
+        Raises
+        ------
+        HeadError
+        """
+
     def trainer(self, data: TrainingData) -> AbstractContextManager[Trainer]:
         """Open the rows for fitting."""
 

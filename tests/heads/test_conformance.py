@@ -19,9 +19,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from bottleneck.errors import HeadError
+from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads import HEAD_NAMES, Head, folds, head_kind, head_names, select
 from bottleneck.heads.kind import TrainingData
+from bottleneck.heads.kinds.imported import ImportedTrainer
 from bottleneck.heads.onnx import onnx_model
 from bottleneck.heads.rows import ArrayRows, FileRows
 
@@ -318,6 +319,51 @@ def test_curves_and_few_shots(digits, name):
     assert half["rows"] < whole["rows"]
     assert head.report["shots"][0]["rows"] == 20
     assert 0.2 < head.report["shots"][0]["mean"] < whole["mean"]
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "mlp"])
+def test_the_smallest_share_has_as_many_rows_as_the_head_needs(digits, name):
+    """So that none fails over its curve once all else is fitted."""
+    about = {"settings": {}, "grid": None, "n_folds": 3}
+    if head_kind(name).parameter == "C":
+        about["grid"] = (1e-2,)
+    elif name in SETTINGS:
+        about["settings"] = {key: value[:1] for key, value in SETTINGS[name].items()}
+    (least,) = run(digits, name, curve=(1e-6,), **about).report["curve"]
+    assert least["rows"] == 10 * head_kind(name).few_rows
+
+
+@pytest.mark.parametrize("asked", [{"curve": (0.001, 1.0)}, {"shots": (1, 20)}])
+def test_a_head_that_needs_more_rows_is_refused_before_the_fit(digits, asked, monkeypatch):
+    """Which of scikit-learn's need how many nobody says: the fewest are tried first."""
+    name = "sklearn.discriminant_analysis.LinearDiscriminantAnalysis"
+    fitted = []
+    score = ImportedTrainer.score
+
+    def counted(self, members, *rest):
+        fitted.append(int(members.sum(axis=1).max()))
+        return score(self, members, *rest)
+
+    monkeypatch.setattr(ImportedTrainer, "score", counted)
+    about = {"settings": {}, "grid": None, "n_folds": 3}
+    with pytest.raises(HeadError, match="can be fitted on 10 rows.*more than the number of classes") as caught:
+        run(digits, name, **asked, **about)
+    assert "larger shares" in caught.value.hint
+    assert fitted == [10]
+
+
+@pytest.mark.parametrize("curve", [(0.0, 1.0), (1.5,), (-0.1,)])
+def test_shares_that_are_none_are_refused_before_the_fit(digits, curve):
+    with pytest.raises(OptionError, match="shares above 0 and at most 1"):
+        run(digits, "ridge", curve=curve, settings={}, grid=(1.0,), n_folds=3)
+
+
+def test_too_many_rows_for_neighbours_are_refused_before_anything_is_fitted():
+    kind = head_kind("knn")
+    kind.require_size(500_000, 1280)
+    with pytest.raises(HeadError, match=r"at most 559016 rows of 1280 .* knn, got 600000"):
+        kind.require_size(600_000, 1280)
+    head_kind("ridge").require_size(10**9, 10**4)
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "mlp"])

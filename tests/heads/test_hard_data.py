@@ -34,6 +34,7 @@ from bottleneck.heads import (
 from bottleneck.heads.rows import ArrayRows
 from bottleneck.heads.selection.grid import parse_settings
 from bottleneck.heads.solver.engine import logistic, logistic_each, softmax
+from bottleneck.heads.solver.moments import add_products, outweighing_rows
 from bottleneck.heads.solver.row_pass import passes
 from bottleneck.heads.solver.scaling import Weighting, standardise
 
@@ -394,3 +395,79 @@ def test_odd_strengths_are_refused(kind: Any, C: Any) -> None:
 def test_a_discriminant_needs_more_rows_than_classes() -> None:
     with pytest.raises(ValueError, match="expected more rows than the 2 classes, got 2"):
         LinearDiscriminant().fit(np.eye(2), [0, 1])
+
+
+@pytest.mark.parametrize("far", [1e2, 1e4, 1e6])
+@pytest.mark.parametrize("kind", ["ridge", "lda"])
+def test_an_outlier_leaves_other_rows_their_digits(kind: str, far: float) -> None:
+    """Of float32, against scikit-learn in float64: one row of 1e5 has cost lda all digits."""
+    X, y = blobs(1000, 12, 4, 0.8)
+    X[500], X[501, :3] = far, -far / 3
+    X = X.astype(np.float32)
+    wide = X.astype(np.float64)
+    ours: Any
+    peer: Any
+    if kind == "ridge":
+        ours = RidgeClassifier(alpha=0.05, standardize=True)
+        peer = make_pipeline(StandardScaler(), SklearnRidgeClassifier(alpha=0.05))
+    else:
+        ours, peer = LinearDiscriminant(), LinearDiscriminantAnalysis(solver="lsqr")
+    expected = peer.fit(wide, y).decision_function(wide)
+    found = ours.fit(X, y).decision_function(wide)
+    near = np.delete(np.arange(1000), [500, 501])
+    scale = expected[near].std(axis=0).min()
+    np.testing.assert_allclose(found[near], expected[near], atol=1e-4 * scale)
+
+
+def test_rows_that_outweigh_are_the_far_ones() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(2000, 64)).astype(np.float32)
+    rows[:, 5] *= 1e4  # a scale is no outlier
+    assert not outweighing_rows(rows).any()
+    rows[[3, 700]] += 1e6
+    rows[44] += 1e3  # seen once those are gone
+    assert np.flatnonzero(outweighing_rows(rows)).tolist() == [3, 44, 700]
+    assert not outweighing_rows(rows.astype(np.float64)).any()
+    sparse = np.where(rng.random((2000, 64)) < 0.01, 1, 0).astype(np.float32)
+    assert outweighing_rows(sparse).mean() < 0.01
+    assert not outweighing_rows(np.zeros((5, 3), np.float32)).any()
+
+
+@pytest.mark.parametrize("codes", [False, True])
+def test_products_are_sums_over_rows(codes: bool) -> None:
+    """Weighted, with and without far rows, with one base and with one per class."""
+    rng = np.random.default_rng(1)
+    block = rng.normal(3, 1, (300, 6)).astype(np.float32)
+    block[7] = 1e5
+    block[9, 2] = -2e5
+    y, weights = rng.integers(0, 3, 300), rng.uniform(0.5, 2, 300)
+    bases = rng.normal(3, 0.1, (3, 6)).astype(np.float32)
+    picked = (y == np.arange(3)[:, None]) * weights
+    sums, gram = np.zeros((3, 6)), np.zeros((6, 6))
+    add_products(sums, gram, picked, block, weights, bases=bases, codes=y if codes else None)
+    exact = block.astype(np.float64) - bases[y if codes else 0].astype(np.float64)
+    np.testing.assert_allclose(sums, picked @ exact, rtol=1e-6, atol=1e-3)
+    expected = (exact.T * weights) @ exact
+    size = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+    np.testing.assert_allclose(gram / size, expected / size, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", [Ridge, RidgeClassifier])
+def test_rows_fitted_exactly_say_nothing_of_being_left_out(kind: Any, dtype: Any) -> None:
+    """No penalty and more features than rows: scores were sums of rounding, and the best."""
+    X, y = blobs(40, 60, 2, 0.3)
+    X = X.astype(dtype)
+    with pytest.raises(ValueError, match="leaves something to predict"):
+        kind(alphas=[0.0]).fit(X, y)
+    ours = kind(alphas=[0.0, 1.0, 30.0]).fit(X, y)
+    assert np.isnan(ours.leave_one_out_.mse[0])
+    assert ours.alpha_ > 0
+    errors = []
+    for i in range(40):
+        rest = np.arange(40) != i
+        peer = SklearnRidge(alpha=1.0).fit(X[rest].astype(float), (2 * y - 1.0)[rest])
+        errors.append((peer.predict(X[i : i + 1].astype(float))[0] - (2 * y - 1.0)[i]) ** 2)
+    of_numbers = np.mean(errors) / 4 / np.var(y)  # targets divided by their deviation
+    expected = np.mean(errors) if kind is RidgeClassifier else of_numbers
+    assert ours.leave_one_out_.mse[1] == pytest.approx(expected, rel=1e-3)

@@ -199,7 +199,7 @@ def test_learning_curve_and_few_shots(digits, kind):
         assert ours["mean"] == pytest.approx(theirs["mean"], abs=0.01)
     with pytest.raises(OptionError, match="shares above 0"):
         run(digits, curve=(2.0,))
-    with pytest.raises(OptionError, match="shots and repeats of 1 or more"):
+    with pytest.raises(OptionError, match="shots of 1 or more"):
         run(digits, shots=(0,))
 
 

@@ -306,6 +306,9 @@ class EstimatorKind:
     def require_savable(self, settings: Params) -> None:
         """Do nothing: arrays can always be saved."""
 
+    def require_size(self, rows: int, features: int) -> None:
+        """Do nothing: rows are read block by block."""
+
     @contextmanager
     def trainer(self, data: TrainingData) -> Iterator[Trainer]:
         """Fit one after the other."""

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads.kind import DamagedWeightsError, Learned, Params, Task, TrainingData
 from bottleneck.heads.kinds.estimator import columns_of
-from bottleneck.heads.rows import Rows
 from bottleneck.heads.selection.targets import score_of
 from bottleneck.heads.solver.engine import EngineName
 
@@ -141,10 +140,13 @@ class ImportedKind:
             return  # it has more to say on real rows
         dump(made)
 
+    def require_size(self, rows: int, features: int) -> None:
+        """Refuse rows that do not fit into memory."""
+        _require_memory(rows, features, self.name)
+
     @contextmanager
     def trainer(self, data: TrainingData) -> "Iterator[ImportedTrainer]":
         """Read the rows into memory."""
-        _require_memory(data.rows, self.name)
         matrix: NDArray[np.float32] = np.array(
             data.rows.read(0, data.rows.shape[0], {}), np.float32
         )
@@ -311,12 +313,12 @@ def _pipeline(kind: type, path: str, settings: Mapping[str, Any], seed: int) -> 
         raise OptionError(f"{path} cannot be made by its parameters alone: {error}") from error
 
 
-def _require_memory(rows: Rows, head: str) -> None:
-    needed = _COPIES * 4 * rows.shape[0] * rows.shape[1]
+def _require_memory(rows: int, features: int, head: str) -> None:
+    needed = _COPIES * 4 * rows * features
     available = _available_memory()
     if needed > available:
         raise HeadError(
-            f"{head} needs all rows in memory: {rows.shape[0]} x {rows.shape[1]} features take "
+            f"{head} needs all rows in memory: {rows} x {features} features take "
             f"about {needed / 1e9:.1f} GB with copies, {available / 1e9:.1f} GB are available",
             hint="The heads that go by a name of their own stream their rows; or use fewer rows.",
         )

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bottleneck.errors import OptionError
+from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads.kind import (
     DamagedWeightsError,
     Learned,
@@ -28,6 +28,9 @@ from bottleneck.heads.kinds.linear_kind import taken
 from bottleneck.heads.rows import ArrayRows, Rows, SubsetRows
 from bottleneck.heads.selection.targets import score_of
 from bottleneck.heads.solver.neighbor_search import nearest_rows, require_distances
+
+_MOST_PRODUCTS: Final = 4e14
+"""Products of features that a cross-validation may take: about two hours of four cores."""
 
 
 class KNeighbors(StreamingClassifier):
@@ -227,6 +230,16 @@ class NeighborsKind(EstimatorKind):
                 f"{params['k']!r}"
             )
 
+    def require_size(self, rows: int, features: int) -> None:
+        """Refuse more rows than are compared with each other in hours: the time is their square."""
+        most = int((_MOST_PRODUCTS / features) ** 0.5)
+        if rows > most:
+            raise HeadError(
+                f"expected at most {most} rows of {features} features for the head {self.name}, got"
+                f" {rows}: each is compared with every other",
+                hint="Leave it out (--heads logreg,ridge), or fit it on a part of the images.",
+            )
+
     @contextmanager
     def trainer(self, data: TrainingData) -> "Iterator[NeighborsTrainer]":
         """Search once for all numbers of neighbours."""
@@ -324,7 +337,7 @@ class NeighborsTrainer(EstimatorTrainer):
 
 KIND = NeighborsKind(
     name="knn",
-    description="votes of the nearest neighbours by cosine; the head holds the training rows",
+    description="votes of the nearest rows by cosine; holds the rows, time grows with their square",
     build=_build,
     settings={"k": (1, 3, 5, 9, 15, 25)},
     tasks=("classes", "labels", "numbers"),

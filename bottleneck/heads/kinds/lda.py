@@ -15,7 +15,7 @@ from bottleneck.heads.kinds.estimator import (
     probabilities,
 )
 from bottleneck.heads.rows import BLOCK_ROWS, FloatArray
-from bottleneck.heads.solver.moments import class_means, weights_of_classes
+from bottleneck.heads.solver.moments import add_products, class_means, weights_of_classes
 from bottleneck.heads.solver.row_pass import Pass, passes, sum_of
 from bottleneck.heads.solver.scaling import Weighting, require_range, standardise
 
@@ -140,12 +140,9 @@ def _within(
     ) -> None:
         codes = weighting.y[start:stop]
         weights = weighting.block(start, stop, dtype)[0]
-        own = block - bases[codes]
         picked = np.zeros((k, len(block)), dtype)
         picked[codes, np.arange(len(block))] = weights
-        total[0][...] += picked @ own
-        own *= np.sqrt(weights)[:, None]
-        total[1][...] += own.T @ own
+        add_products(*total, picked, block, weights, bases=bases, codes=codes)
 
     with np.errstate(over="ignore", invalid="ignore"):
         parts = run.run(new, visit, block_rows=BLOCK_ROWS, shards=1)

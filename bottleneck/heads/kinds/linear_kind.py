@@ -112,6 +112,9 @@ class LinearKind:
     def require_savable(self, settings: Params) -> None:
         """Do nothing: weights can always be saved."""
 
+    def require_size(self, rows: int, features: int) -> None:
+        """Do nothing: rows are read block by block."""
+
     @contextmanager
     def trainer(self, data: TrainingData) -> "Iterator[LockstepTrainer]":
         """Open the rows for passes."""

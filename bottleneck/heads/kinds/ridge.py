@@ -99,8 +99,7 @@ class RidgeClassifier(LinearClassifier):
             self.alpha_ = float(candidates[0])
             if self.alphas is not None:
                 self.leave_one_out_ = self.path_.leave_one_out(run, weighting, candidates)
-                scores = self.leave_one_out_.accuracy
-                self.alpha_ = max(zip(scores, self.leave_one_out_.alphas, strict=True))[1]
+                self.alpha_ = self.leave_one_out_.best(self.leave_one_out_.accuracy)
         self.coef_, self.intercept_ = self.path_.solve(self.alpha_)
         return self
 
@@ -188,10 +187,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, StreamingEstimator):  # type: igno
             if self.alphas is not None:
                 self.leave_one_out_ = path.leave_one_out(run, weighting, candidates)
                 errors = self.leave_one_out_.mse
-                self.alpha_ = min(
-                    zip(errors, self.leave_one_out_.alphas, strict=True),
-                    key=lambda pair: (pair[0], -pair[1]),
-                )[1]
+                self.alpha_ = self.leave_one_out_.best([-error for error in errors])
         coef, intercept = path.solve(self.alpha_)
         self.coef_ = coef * scale[:, None]
         self.intercept_ = intercept * scale + mean

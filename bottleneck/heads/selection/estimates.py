@@ -1,13 +1,13 @@
 """Estimates beside the choice: nested cross-validation, learning curves and few shots."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.errors import OptionError
+from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads.kind import Params, Trainer
 from bottleneck.heads.selection.splits import first_of_each_class
 
@@ -64,6 +64,45 @@ def nested_scores(
     }
 
 
+def require_fit_on_fewest(
+    trainer: Trainer,
+    y: NDArray[np.int64],
+    keys: Sequence[str],
+    fold: NDArray[np.int32],
+    *,
+    candidate: Params,
+    shares: Sequence[float],
+    shots: Sequence[int],
+    few_rows: int,
+    seed: int,
+) -> None:
+    """Fit on the fewest rows of a curve or of shots, before anything that takes long.
+
+    Not every head can be fitted on few rows, and which ones only they know.
+
+    Raises
+    ------
+    HeadError
+        For one that cannot.
+    """
+    counts: list[Callable[[int], int]] = []
+    if shares:
+        counts.append(lambda count: max(few_rows, int(np.ceil(min(shares) * count))))
+    if shots:
+        counts.append(lambda count: min(*shots, count))
+    for count_of in counts:
+        member = first_of_each_class(keys, y, fold != 0, count_of, seed=seed)
+        try:
+            trainer.score(member[None], [candidate], fold)
+        except ValueError as error:
+            reason, _, _ = str(error).partition("\n")
+            raise HeadError(
+                f"expected a head that can be fitted on {member.sum()} rows, the fewest of a "
+                f"learning curve or few shots that were asked for: {reason}",
+                hint="Ask for larger shares, or more rows per class.",
+            ) from error
+
+
 def learning_curve(
     trainer: Trainer,
     y: NDArray[np.int64],
@@ -72,11 +111,12 @@ def learning_curve(
     *,
     best: Params,
     shares: Sequence[float],
+    few_rows: int = 1,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Fit on shares of the rows outside each fold and score on the fold.
 
-    A smaller share is part of every larger one; classes keep their shares, one row at least.
+    A smaller share is part of every larger one; classes keep their shares, ``few_rows`` at least.
 
     Parameters
     ----------
@@ -92,6 +132,8 @@ def learning_curve(
         Their parameters.
     shares : sequence of float
         Above 0, at most 1.
+    few_rows : int
+        Rows of each class that the head can be fitted on, where there are so many.
     seed : int
         Another seed takes other rows.
 
@@ -102,15 +144,13 @@ def learning_curve(
         (over folds, population) of the accuracy.
     """
     wanted = sorted(set(shares))
-    if not wanted or not all(0 < share <= 1 for share in wanted):
-        raise OptionError(f"expected shares above 0 and at most 1, got {list(shares)}")
     n_folds = int(fold.max()) + 1
     cases = [(share, i) for share in wanted for i in range(n_folds)]
 
     def take(case: tuple[float, int]) -> NDArray[np.bool_]:
         share, i = case
         return first_of_each_class(
-            keys, y, fold != i, lambda count: max(1, int(np.ceil(share * count))), seed=seed
+            keys, y, fold != i, lambda count: max(few_rows, int(np.ceil(share * count))), seed=seed
         )
 
     members = np.stack([take(case) for case in cases])
@@ -152,8 +192,6 @@ def few_shots(
         population) of the accuracy.
     """
     wanted = sorted(set(shots))
-    if not wanted or wanted[0] < 1 or repeats < 1:
-        raise OptionError(f"expected shots and repeats of 1 or more, got {list(shots)}, {repeats}")
     n_folds = int(fold.max()) + 1
     cases = [(shot, repeat) for shot in wanted for repeat in range(repeats)]
 
@@ -169,6 +207,25 @@ def few_shots(
         {"shots": shot, **_summary(members, scores, [c[0] == shot for c in cases])}
         for shot in wanted
     ]
+
+
+def require_parts(shares: Sequence[float], shots: Sequence[int], few_rows: int, name: str) -> None:
+    """Refuse shares and shots that are none.
+
+    Raises
+    ------
+    OptionError
+    """
+    if not all(0 < share <= 1 for share in shares):
+        raise OptionError(f"expected shares above 0 and at most 1, got {list(shares)}")
+    if not all(shot >= 1 for shot in shots):
+        raise OptionError(f"expected shots of 1 or more, got {list(shots)}")
+    if shots and min(shots) < few_rows:
+        raise OptionError(
+            f"expected {few_rows} or more rows per class as shots of the head {name}, got"
+            f" {min(shots)}",
+            hint="It cannot be fitted on fewer.",
+        )
 
 
 def _scores(

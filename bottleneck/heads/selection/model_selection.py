@@ -17,10 +17,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads.head import Head
-from bottleneck.heads.kind import HeadKind, Params, Scored, Task, Trainer, TrainingData
+from bottleneck.heads.kind import HeadKind, Params, Scored, Task, TrainingData
 from bottleneck.heads.registry import head_kind
 from bottleneck.heads.rows import Rows, as_feature_rows, require_finite
-from bottleneck.heads.selection.estimates import few_shots, learning_curve, nested_scores
+from bottleneck.heads.selection.estimates import (
+    few_shots,
+    learning_curve,
+    nested_scores,
+    require_fit_on_fewest,
+    require_parts,
+)
 from bottleneck.heads.selection.splits import folds
 from bottleneck.heads.selection.targets import METRICS, checked_targets, strata, task_of_targets
 from bottleneck.heads.solver.engine import EngineName
@@ -241,12 +247,7 @@ def select(
     candidates = kind.candidates(grid, settings or {})
     check_protocol(len(candidates), kind.parameter, n_folds, jobs)
     _check_extras(n_folds, curve or shots, calibrate, nested)
-    if shots and 0 < min(shots) < kind.few_rows:
-        raise OptionError(
-            f"expected {kind.few_rows} or more rows per class as shots of the head {kind.name}, got"
-            f" {min(shots)}",
-            hint="It cannot be fitted on fewer.",
-        )
+    require_parts(curve, shots, kind.few_rows, kind.name)
     if nested and not kind.parameter:
         raise OptionError(
             f"expected no nested estimate of the head {kind.name}: it has nothing to choose",
@@ -258,6 +259,7 @@ def select(
             "expected no nested estimate, learning curve, few shots or calibration of targets"
         )
     rows = as_feature_rows(X)
+    kind.require_size(*rows.shape)
     y_learnt, names, task, notes = _learnt(rows, given, kind, tuple(classes), keys)
     require_engine(engine)
     own = engine if engine in kind.engines else kind.engines[0]
@@ -279,6 +281,18 @@ def select(
     with kind.trainer(data) as trainer:
         if n_folds:
             fold = folds(keys, _strata(given, data.task), groups, n_folds, seed)
+            if curve or shots:
+                require_fit_on_fewest(
+                    trainer,
+                    data.y,
+                    data.keys,
+                    fold,
+                    candidate=candidates[0],
+                    shares=curve,
+                    shots=shots,
+                    few_rows=kind.few_rows,
+                    seed=seed,
+                )
             outside = np.stack([fold != i for i in range(n_folds)])
             scored = trainer.score(outside, candidates, fold)
             of_folds = np.stack([scored.metric[i, :, i] for i in range(n_folds)])
@@ -302,7 +316,27 @@ def select(
                     parameter=kind.parameter,
                     own=of_folds[:, ::order],
                 )
-            extras |= _grown(trainer, data, fold, candidates[chosen], curve=curve, shots=shots)
+            if curve:
+                extras["curve"] = learning_curve(
+                    trainer,
+                    data.y,
+                    data.keys,
+                    fold,
+                    best=candidates[chosen],
+                    shares=curve,
+                    few_rows=kind.few_rows,
+                    seed=seed,
+                )
+            if shots:
+                extras["shots"] = few_shots(
+                    trainer,
+                    data.y,
+                    data.keys,
+                    fold,
+                    best=candidates[chosen],
+                    shots=shots,
+                    seed=seed,
+                )
             if calibrate:
                 extras["temperature"] = fit_temperature(two_columns(scored.scores(chosen)), data.y)
         estimator, more = trainer.final(candidates[chosen], scored, chosen)
@@ -377,21 +411,3 @@ def _summary(params: Mapping[str, Any], scores: NDArray[np.float64]) -> dict[str
             hint="Use fewer folds, or more rows.",
         )
     return {"params": dict(params), "mean": float(known.mean()), "std": float(known.std())}
-
-
-def _grown(
-    trainer: Trainer,
-    data: TrainingData,
-    fold: NDArray[np.int32],
-    best: Params,
-    *,
-    curve: Sequence[float],
-    shots: Sequence[int],
-) -> dict[str, Any]:
-    about: dict[str, Any] = {"best": best, "seed": data.seed}
-    found: dict[str, Any] = {}
-    if curve:
-        found["curve"] = learning_curve(trainer, data.y, data.keys, fold, shares=curve, **about)
-    if shots:
-        found["shots"] = few_shots(trainer, data.y, data.keys, fold, shots=shots, **about)
-    return found

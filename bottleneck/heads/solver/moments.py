@@ -1,6 +1,7 @@
 """Moments of the rows, from one pass: what ridge regression and discriminants need."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,8 +95,8 @@ def gram_moments(
 ) -> list[Moments]:
     """Compute the moments of disjoint subsets in one pass.
 
-    Products are of the rows' own type (float32 for stored features) within a block, sums over
-    blocks are float64.
+    Products are of the rows' own type (float32 for stored features) within a block but for rows
+    that outweigh the others; sums over blocks are float64.
 
     Parameters
     ----------
@@ -136,7 +137,7 @@ def gram_moments(
         ):
             if not member.any():
                 continue
-            own = block - base if member.all() else block[member] - base
+            own = block if member.all() else block[member]
             w, codes = weight[member], y[member]
             if numeric:
                 design = w * np.concatenate([codes.T, np.ones((1, len(w)))])
@@ -146,10 +147,7 @@ def gram_moments(
                 total[0] += np.bincount(codes, w, minlength=n_classes)
                 picked = np.zeros((n_classes, len(w)), dtype)
                 picked[codes, np.arange(len(w))] = w
-            total[1] += picked @ own
-            if not (w == 1).all():
-                own *= np.sqrt(w)[:, None].astype(dtype)
-            total[2] += own.T @ own
+            add_products(total[1], total[2], picked, own, w, bases=base[None])
 
     shards = run.run(new, visit, block_rows=_BLOCK_ROWS, shards=1)
     rounding = float(np.finfo(dtype).eps)
@@ -173,6 +171,98 @@ def gram_moments(
     for shard in found[1:]:
         merged = [mine + other for mine, other in zip(merged, shard, strict=True)]
     return merged
+
+
+def add_products(
+    sums: NDArray[np.float64],
+    gram: NDArray[np.float64],
+    picked: NDArray[np.floating[Any]],
+    block: FloatArray,
+    weights: NDArray[np.floating[Any]],
+    *,
+    bases: FloatArray,
+    codes: NDArray[np.int64] | None = None,
+) -> None:
+    """Add the products of a block's rows, less their bases, to sums.
+
+    Where a few rows lie far from the others, sums in float32 would keep the digits of those few
+    only: their products are of float64, and the others' about means of their own.
+
+    Parameters
+    ----------
+    sums : ndarray of float64, shape (columns, d)
+        ``picked @ rows`` is added to it.
+    gram : ndarray of float64, shape (d, d)
+        ``rows' weights rows`` is added to it.
+    picked : ndarray, shape (columns, n)
+        What rows are summed up with.
+    block : ndarray of float32 or float64, shape (n, d)
+        Features as they are.
+    weights : ndarray, shape (n,)
+        Of the rows.
+    bases : ndarray of the block's type, shape (bases, d)
+        Subtracted from the features.
+    codes : ndarray of int64, shape (n,), optional
+        Which base; the first one for all by default.
+    """
+    own = block - (bases[0] if codes is None else bases[codes])
+    far = outweighing_rows(own)
+    if far.any():
+        base_of = np.zeros(len(block), np.int64) if codes is None else codes
+        exact = bases.astype(np.float64)
+        apart = block[far] - exact[base_of[far]]
+        _add(sums, gram, picked[:, far], apart, weights[far].astype(np.float64))
+
+        block, picked, weights, base_of = block[~far], picked[:, ~far], weights[~far], base_of[~far]
+        of_base = np.zeros((len(bases), len(block)))
+        of_base[base_of, np.arange(len(block))] = weights
+        total = of_base.sum(axis=1)
+        off = of_base @ (block - exact[base_of]) / np.where(total > 0, total, 1)[:, None]
+        means = (exact + off).astype(block.dtype)
+        own, off = block - means[base_of], means - exact
+        sums += picked @ off[base_of]
+        crossed = (of_base @ own).T @ off
+        gram += crossed + crossed.T + (off.T * total) @ off
+    _add(sums, gram, picked, own, weights)
+
+
+def _add(
+    sums: NDArray[np.float64],
+    gram: NDArray[np.float64],
+    picked: NDArray[np.floating[Any]],
+    rows: NDArray[np.floating[Any]],
+    weights: NDArray[np.floating[Any]],
+) -> None:
+    sums += picked @ rows
+    if not (weights == 1).all():
+        rows *= np.sqrt(weights)[:, None].astype(rows.dtype)
+    gram += rows.T @ rows
+
+
+_OUTWEIGHS = 8
+"""Times its part of the sums of squares, as all rows have one, above which a row is far off."""
+
+
+def outweighing_rows(rows: FloatArray) -> NDArray[np.bool_]:
+    """Tell which rows leave no digits to the others in sums of products: bool, shape (n,).
+
+    What a row has of each feature's sum of squares, added over the features, is ``d / n`` on
+    average. None in float64, which has digits to spare.
+    """
+    found = np.zeros(len(rows), bool)
+    while rows.dtype != np.float64:
+        left = rows if not found.any() else rows[~found]
+        if not len(left):
+            break
+        with np.errstate(over="ignore", invalid="ignore"):  # named where the sums are used
+            squares = left * left
+            total = squares.sum(axis=0)
+            parts = squares @ np.where(total > 0, 1 / np.where(total > 0, total, 1), 0)
+        far = parts > max(1, _OUTWEIGHS * rows.shape[1] / len(left))
+        if not far.any():
+            break
+        found[np.flatnonzero(~found)[far]] = True
+    return found
 
 
 def class_means(

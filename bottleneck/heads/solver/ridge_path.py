@@ -21,6 +21,9 @@ from bottleneck.heads.solver.moments import Moments
 from bottleneck.heads.solver.row_pass import Pass, sum_of
 from bottleneck.heads.solver.scaling import Weighting
 
+_ENOUGH = 0.9
+"""Share of the rows whose leave-one-out prediction must be known for a score of it."""
+
 
 @dataclass(frozen=True, eq=False)
 class RidgePath:
@@ -131,7 +134,9 @@ class RidgePath:
         alphas : sequence of float
             Strengths.
         """
-        d, dtype = run.rows.shape[1], run.rows.dtype
+        (n, d), dtype = run.rows.shape, run.rows.dtype
+        if n < 2:
+            raise ValueError("expected rows to leave one out of, got one sample")
         inverses = np.stack([self._inverse(alpha) for alpha in alphas])  # (a, d)
         columns = self.projected.shape[1]
         basis = (self.vectors / self.scale[:, None]).astype(dtype)
@@ -140,8 +145,11 @@ class RidgePath:
         heads, spread = heads.astype(dtype), inverses.T.astype(dtype)
         intercept_share = 1 / self.total if self.fit_intercept else 0.0
 
+        # Nearer to 1, what is left of 1 - h is rounding: nothing is known of the row's prediction.
+        most = 1 - 256 * np.finfo(dtype).eps
+
         def new() -> NDArray[np.float64]:
-            return np.zeros((3, len(alphas)))
+            return np.zeros((4, len(alphas)))
 
         def visit(
             sums: NDArray[np.float64], start: int, stop: int, block: FloatArray, scratch: object
@@ -153,7 +161,8 @@ class RidgePath:
             fitted += self.target_mean
             rotated *= rotated
             leverage = weight[:, None] * ((rotated @ spread).astype(np.float64) + intercept_share)
-            leverage = np.minimum(leverage, 1 - 1e-12)[:, :, None]
+            known = weight[:, None] * (leverage <= most)
+            leverage = np.minimum(leverage, most)[:, :, None]
             if self.numeric:
                 target = y.astype(np.float64)[:, None, :]
             else:
@@ -166,16 +175,17 @@ class RidgePath:
                 right = (left_out[:, :, 0] > 0) == (y == 1)[:, None]
             else:
                 right = left_out.argmax(axis=2) == y[:, None]
-            sums[0] += weight @ right
-            sums[1] += np.einsum("r,rak->a", weight, (left_out - target) ** 2) / columns
-            sums[2] += weight.sum()
+            sums[0] += np.einsum("ra,ra->a", known, right)
+            sums[1] += np.einsum("ra,rak->a", known, (left_out - target) ** 2) / columns
+            sums[2] += known.sum(axis=0)
+            sums[3] += weight.sum()
 
         total = sum_of(run.run(new, visit))
-        return LeaveOneOut(
-            tuple(map(float, alphas)),
-            tuple((total[0] / total[2]).tolist()),
-            tuple((total[1] / total[2]).tolist()),
+        enough = total[2] >= _ENOUGH * total[3]
+        accuracy, mse = (
+            np.where(enough, part / np.where(enough, total[2], 1), np.nan) for part in total[:2]
         )
+        return LeaveOneOut(tuple(map(float, alphas)), tuple(accuracy.tolist()), tuple(mse.tolist()))
 
 
 @dataclass(frozen=True)
@@ -188,9 +198,26 @@ class LeaveOneOut:
         Strengths.
     accuracy, mse : tuple of float
         Weighted share of right rows (NaN for targets that are numbers), and mean squared error
-        of the targets, for each.
+        of the targets, for each. Both are NaN where rows are fitted so closely that nothing is
+        known of how they would be predicted: next to no penalty, and as many features as rows.
     """
 
     alphas: tuple[float, ...]
     accuracy: tuple[float, ...]
     mse: tuple[float, ...]
+
+    def best(self, scores: Sequence[float]) -> float:
+        """Return the strength of the highest score, the largest of equals.
+
+        Raises
+        ------
+        ValueError
+            Where no score is known.
+        """
+        known = [pair for pair in zip(scores, self.alphas, strict=True) if pair[0] == pair[0]]
+        if not known:
+            raise ValueError(
+                "expected an alpha that leaves something to predict, got none of "
+                f"{list(self.alphas)}: the head fits every row whatever its target"
+            )
+        return max(known)[1]
