@@ -10,6 +10,7 @@ differences are listed, and counted in the exit code. A page is made from the co
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -98,6 +99,17 @@ def different(old, new, read):
             yield f"{name}: {before[name]!r} became {after[name]!r}"
 
 
+def summed_up(found):
+    """Say what differs at many places once: with the first of them, and how many there are."""
+    alike = {}
+    for line in found:
+        name, _, what = line.partition(": ")
+        kind = what if what.startswith("only in") else "became"
+        alike.setdefault((re.sub(r"(?<=[.\[])\d+\b", "*", name), kind), []).append(line)
+    for lines in alike.values():
+        yield lines[0] + (f" (and {len(lines) - 1} like it)" if len(lines) > 1 else "")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("old")
@@ -115,7 +127,7 @@ def main():
                 found = [*different(old / name, path, READERS[ending])]
                 count += len(found)
                 print(f"{name}: {'equal' if not found else f'{len(found)} differences'}")
-                for line in found[:20]:
+                for line in summed_up(found):
                     print(f"    {line}")
         finally:
             for name in ("old", "new"):

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from bottleneck.heads.kinds.logreg import (
         MultiLabelLogisticRegression as MultiLabelLogisticRegression,
     )
+    from bottleneck.heads.kinds.mlp import MultiLabelPerceptron as MultiLabelPerceptron
     from bottleneck.heads.kinds.mlp import MultilayerPerceptron as MultilayerPerceptron
+    from bottleneck.heads.kinds.mlp import PerceptronRegressor as PerceptronRegressor
     from bottleneck.heads.kinds.nearest_mean import NearestMean as NearestMean
     from bottleneck.heads.kinds.ridge import Ridge as Ridge
     from bottleneck.heads.kinds.ridge import RidgeClassifier as RidgeClassifier
@@ -40,9 +42,11 @@ _HOME = {
     "LinearSVC": "bottleneck.heads.kinds.svm",
     "LogisticRegression": "bottleneck.heads.kinds.logreg",
     "MultiLabelLogisticRegression": "bottleneck.heads.kinds.logreg",
+    "MultiLabelPerceptron": "bottleneck.heads.kinds.mlp",
     "MultilayerPerceptron": "bottleneck.heads.kinds.mlp",
     "NearestMean": "bottleneck.heads.kinds.nearest_mean",
     "NeighborMeans": "bottleneck.heads.kinds.knn",
+    "PerceptronRegressor": "bottleneck.heads.kinds.mlp",
     "Ridge": "bottleneck.heads.kinds.ridge",
     "RidgeClassifier": "bottleneck.heads.kinds.ridge",
     "folds": "bottleneck.heads.selection.splits",
@@ -60,9 +64,11 @@ __all__ = [
     "LinearSVC",
     "LogisticRegression",
     "MultiLabelLogisticRegression",
+    "MultiLabelPerceptron",
     "MultilayerPerceptron",
     "NearestMean",
     "NeighborMeans",
+    "PerceptronRegressor",
     "Ridge",
     "RidgeClassifier",
     "folds",

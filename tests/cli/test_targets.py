@@ -231,8 +231,14 @@ def test_labels_of_several_lists_keep_their_lists_name():
     [
         (["--target", "red"], "labels of 0 and 1 for the head logreg"),
         (["--target", "green"], "has no target 'green'"),
-        (["--target", "tags", "--head", "svm"], "expected the head logreg or ridge for --target"),
-        (["--target", "tags", "--head", "sklearn.svm.SVC"], "expected the head logreg or ridge"),
+        (
+            ["--target", "tags", "--head", "svm"],
+            "expected a head of labels or of numbers",
+        ),
+        (
+            ["--target", "tags", "--head", "sklearn.svm.SVC"],
+            "expected a head of labels or of numbers",
+        ),
         (["--target", "tags", "--nested"], "expected no --nested with --target"),
         (["--target", "tags", "--calibrate"], "expected no --calibrate with --target"),
         (["--target", "tags", "--set", "a=1"], "expected no --set for the head logreg"),

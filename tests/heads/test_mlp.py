@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from bottleneck.errors import HeadError, OptionError
-from bottleneck.heads import Head, MultilayerPerceptron, select
+from bottleneck.heads import (
+    Head,
+    MultiLabelPerceptron,
+    MultilayerPerceptron,
+    PerceptronRegressor,
+    select,
+)
 from bottleneck.heads.kinds.mlp import _unscaled, batches, build
 from bottleneck.heads.onnx import write_onnx
 from bottleneck.heads.rows import ArrayRows, FileRows
@@ -241,3 +247,66 @@ def test_any_backend_of_keras_trains_it(digits, tmp_path, backend):
     name, tensorflow, same, score = done.stdout.split()
     assert (name, tensorflow, same) == (backend, "False", "True")
     assert float(score) > 0.95
+
+
+def test_labels_have_a_probability_each(digits):
+    """As scikit-learn's logistic regression of each label, about as good, on rows not seen."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
+
+    flags = np.stack([digits.y % 2, digits.y > 5], axis=1).astype(np.uint8)
+    used = np.arange(300) < 200
+    network = MultiLabelPerceptron(**QUICK).fit(digits.X, flags, members=used)
+    asked, truth = digits.X[~used], flags[~used]
+    found = network.predict_proba(asked)
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-network.decision_function(asked))))
+    np.testing.assert_array_equal(network.predict(asked), found > 0.5)
+    for column in range(2):
+        peer = LogisticRegression(C=0.01, max_iter=999).fit(digits.X[used], flags[used, column])
+        theirs = log_loss(truth[:, column], peer.predict_proba(asked))
+        assert log_loss(truth[:, column], found[:, column]) < theirs + 0.05
+
+
+def test_the_losses_told_are_those_of_keras(digits):
+    """On the held-out rows, by the weights of the epoch that was kept."""
+    import keras
+
+    held = np.arange(300) >= 270
+    flags = np.stack([digits.y % 2, digits.y > 5], axis=1).astype(np.uint8)
+    numbers = np.stack([digits.y * 1.0, 1e6 + 1e3 * digits.X.sum(axis=1)], axis=1)
+    short = QUICK | {"epochs": 2}
+    by_label = MultiLabelPerceptron(**short).fit(digits.X, flags, held_out=held)
+    expected = keras.losses.BinaryCrossentropy()(
+        flags[held].astype(np.float32), by_label.predict_proba(digits.X[held]).astype(np.float32)
+    )
+    assert by_label.losses_[by_label.epoch_ - 1] == pytest.approx(float(expected), rel=1e-4)
+    regressor = PerceptronRegressor(**short).fit(digits.X, numbers, held_out=held)
+    errors = (regressor.predict(digits.X[held]) - numbers[held]) / numbers[~held].std(axis=0)
+    assert regressor.losses_[regressor.epoch_ - 1] == pytest.approx(np.mean(errors**2), rel=1e-9)
+
+
+def test_numbers_of_very_different_size_are_learnt_alike(digits):
+    used = np.arange(300) < 200
+    ink = digits.X.sum(axis=1, dtype=np.float64)
+    numbers = np.stack([ink, 1e6 + 1e3 * ink], axis=1)
+    network = PerceptronRegressor(**QUICK | {"epochs": 60}).fit(digits.X, numbers, members=used)
+    said = network.predict(digits.X[~used])
+    for column in range(2):
+        assert np.corrcoef(said[:, column], numbers[~used, column])[0, 1] ** 2 > 0.8
+    spoilt = numbers.copy()
+    spoilt[200:] = 1e9  # not used: nor is what targets are scaled by
+    other = PerceptronRegressor(**QUICK | {"epochs": 60}).fit(digits.X, spoilt, members=used)
+    np.testing.assert_array_equal(other.coef_, network.coef_)
+
+
+@pytest.mark.parametrize(
+    ("made", "y", "message"),
+    [
+        (MultiLabelPerceptron, np.full((300, 1), 2), "expected labels of 0 and 1"),
+        (PerceptronRegressor, np.full((300, 1), np.nan), "NaN|finite numbers"),
+        (PerceptronRegressor, np.arange(300.0), "of shape .rows, targets."),
+    ],
+)
+def test_odd_targets_are_refused(digits, made, y, message):
+    with pytest.raises(ValueError, match=message):
+        made(**QUICK).fit(digits.X, y)

@@ -321,8 +321,12 @@ def test_folds_spread_the_rarest_labels(digits):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"head": "svm"}, OptionError, "expected the head logreg or ridge for --target, got svm"),
-        ({"head": "sklearn.svm.SVC"}, OptionError, "expected the head logreg or ridge"),
+        (
+            {"head": "svm"},
+            OptionError,
+            "expected a head of labels or of numbers .* got svm",
+        ),
+        ({"head": "sklearn.svm.SVC"}, OptionError, "expected a head of labels or of numbers"),
         ({"Y": np.arange(300)[:, None]}, OptionError, "got 2 in target 'x' of 'two/2.png'"),
         ({"Y": np.ones((300, 1)), "head": "ridge"}, HeadError, "'x' is 1 in all 300"),
         ({"Y": np.ones((300, 1), np.uint8)}, HeadError, "hold in some of 300 rows"),

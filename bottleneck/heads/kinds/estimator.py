@@ -239,6 +239,13 @@ def probabilities(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
+def probability_of_each(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the logistic function of every score by itself, of the same shape."""
+    tail = np.exp(-np.abs(scores))
+    found: NDArray[np.float64] = np.where(scores >= 0, 1, tail) / (1 + tail)
+    return found
+
+
 @dataclass(frozen=True)
 class EstimatorKind:
     """A kind of head made of an estimator; see :class:`~bottleneck.heads.kind.HeadKind`.

@@ -11,6 +11,7 @@ from bottleneck.heads.kinds.estimator import (
     StreamingEstimator,
     linear_scores,
     probabilities,
+    probability_of_each,
 )
 from bottleneck.heads.kinds.linear_kind import LinearKind
 from bottleneck.heads.solver.engine import LOGISTIC, LOGISTIC_EACH, SOFTMAX, Loss
@@ -171,10 +172,7 @@ class MultiLabelLogisticRegression(Descent, StreamingEstimator):
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the probability of every label by itself, float64 of shape (n, labels)."""
-        scores = self.decision_function(X)
-        tail = np.exp(-np.abs(scores))
-        found: NDArray[np.float64] = np.where(scores >= 0, 1, tail) / (1 + tail)
-        return found
+        return probability_of_each(self.decision_function(X))
 
 
 def _build(task: Task, params: Params) -> Any:

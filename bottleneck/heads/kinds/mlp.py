@@ -5,9 +5,9 @@ Training of the small network: batches shuffled out of a file, and Keras on its 
 Keras is imported when a network is built: predicting needs none of this.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,24 +15,66 @@ from numpy.typing import ArrayLike, NDArray
 from bottleneck.backbones.keras_scope import import_training_keras
 from bottleneck.errors import OptionError
 from bottleneck.heads.kind import DamagedWeightsError, Learned, Params, Task, TrainingData
-from bottleneck.heads.kinds.estimator import EstimatorKind, StreamingClassifier, probabilities
+from bottleneck.heads.kinds.estimator import (
+    EstimatorKind,
+    StreamingClassifier,
+    StreamingEstimator,
+    probabilities,
+    probability_of_each,
+)
 from bottleneck.heads.kinds.linear_kind import taken
 from bottleneck.heads.rows import FloatArray, Rows
 from bottleneck.heads.selection.splits import holdout
+from bottleneck.heads.selection.targets import strata
 from bottleneck.heads.solver.row_pass import passes
-from bottleneck.heads.solver.scaling import Weighting, standardise
+from bottleneck.heads.solver.scaling import Weighting, scaled_targets, standardise
 
 VALIDATION = 0.1
 """Share of the training rows that tells when to stop."""
 
 
-class MultilayerPerceptron(StreamingClassifier):
-    """``Dense(hidden, relu), Dropout(dropout), Dense(classes, softmax)``, streamed.
+@dataclass(frozen=True)
+class Loss:
+    """What a network is trained by: in Keras, and in NumPy on the rows that tell when to stop.
 
-    Trained by Keras (whichever backend it uses) with Adam on the cross entropy, in shuffled
-    batches read from the rows; memory does not grow with their number. Features are standardised.
-    The weights of the epoch of the least loss on held-out rows are kept, on the features as they
-    are, so that predicting needs NumPy only.
+    Parameters
+    ----------
+    keras : str
+        The class in ``keras.losses``.
+    options : mapping
+        Of that class.
+    of_rows : callable
+        From what the network gives, float64 (n, outputs), and the truth to the loss of each row.
+    """
+
+    keras: str
+    options: Params
+    of_rows: Callable[[NDArray[np.float64], NDArray[Any]], NDArray[np.float64]]
+
+
+def _cross_entropy(logits: NDArray[np.float64], codes: NDArray[Any]) -> NDArray[np.float64]:
+    own = logits[np.arange(len(logits)), codes]
+    found: NDArray[np.float64] = np.logaddexp.reduce(logits, axis=1) - own
+    return found
+
+
+def _cross_entropy_of_each(logits: NDArray[np.float64], holds: NDArray[Any]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = (np.logaddexp(0, logits) - holds * logits).mean(axis=1)
+    return found
+
+
+def _squared_error(said: NDArray[np.float64], truth: NDArray[Any]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = ((said - truth) ** 2).mean(axis=1)
+    return found
+
+
+class Perceptron(StreamingEstimator):
+    """Base of the networks: ``Dense(hidden, relu), Dropout(dropout), Dense(outputs)``, streamed.
+
+    Trained by Keras (whichever backend it uses) with Adam, in shuffled batches read from the rows;
+    memory does not grow with their number. Features are standardised. The weights of the epoch of
+    the least loss on held-out rows are kept, on the features as they are, so that predicting
+    needs NumPy only.
 
     Parameters
     ----------
@@ -57,13 +99,14 @@ class MultilayerPerceptron(StreamingClassifier):
     Attributes
     ----------
     hidden_coef_, hidden_intercept_ : ndarray of float64, shapes (d, hidden) and (hidden,)
-    coef_, intercept_ : ndarray of float64, shapes (hidden, classes) and (classes,)
-    classes_ : ndarray, shape (classes,)
+    coef_, intercept_ : ndarray of float64, shapes (hidden, outputs) and (outputs,)
     losses_ : list of float
         Loss on the held-out rows after every epoch.
     epoch_ : int
         The epoch whose weights were kept, from 1.
     """
+
+    loss: ClassVar[Loss]
 
     hidden_coef_: NDArray[np.float64]
     hidden_intercept_: NDArray[np.float64]
@@ -93,6 +136,78 @@ class MultilayerPerceptron(StreamingClassifier):
         self.seed = seed
         self.threads = threads
 
+    def _check_options(self) -> None:
+        counts = (self.hidden, self.epochs, self.batch_size, self.patience)
+        if not all(isinstance(count, int) and count >= 1 for count in counts):
+            raise ValueError(
+                "expected hidden, epochs, batch_size and patience to be whole numbers of 1 or "
+                f"more, got {', '.join(map(repr, counts))}"
+            )
+        if not (0 <= self.dropout < 1 and self.lr > 0):
+            raise ValueError(
+                f"expected a dropout of 0 or more and below 1 and lr above 0, got "
+                f"{self.dropout!r} and {self.lr!r}"
+            )
+
+    def _sides(
+        self,
+        codes: NDArray[np.int64],
+        members: NDArray[np.bool_] | None,
+        held_out: NDArray[np.bool_] | None,
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which rows to learn from and which to judge by, these stratified by codes."""
+        used = np.ones(len(codes), bool) if members is None else members
+        if held_out is None:
+            at = np.flatnonzero(used)
+            held_out = np.zeros(len(codes), bool)
+            held_out[at] = holdout(
+                [str(i) for i in at], codes[at], None, fraction=VALIDATION, seed=self.seed
+            )
+        learnt, judged = used & ~held_out, used & held_out
+        if not learnt.any() or not judged.any():
+            raise ValueError("expected rows to learn from and rows to judge by, got too few")
+        return learnt, judged
+
+    def forward(self, block: FloatArray) -> NDArray[np.float64]:
+        """Return what the last layer gives, float64 (n, outputs), of plain features (n, d)."""
+        hidden = block.astype(np.float64) @ self.hidden_coef_
+        hidden += self.hidden_intercept_
+        np.maximum(hidden, 0, out=hidden)
+        given: NDArray[np.float64] = hidden @ self.coef_ + self.intercept_
+        return given
+
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Return what the last layer gives, float64 of shape (n, outputs).
+
+        Logits of classes, also of two, or of labels; numbers as they are.
+
+        Parameters
+        ----------
+        X : array-like, h5py.Dataset or FeatureStore, shape (n, d)
+        """
+        rows = self._check_rows(X)
+        given = np.empty((rows.shape[0], len(self.intercept_)))
+
+        def visit(_: None, start: int, stop: int, block: FloatArray, scratch: object) -> None:
+            given[start:stop] = self.forward(block)
+
+        with passes(rows, threads=self.threads) as run:
+            run.run(lambda: None, visit)
+        return given
+
+
+class MultilayerPerceptron(StreamingClassifier, Perceptron):
+    """The network with a softmax over classes, trained by the cross entropy.
+
+    Parameters and learned attributes are those of :class:`Perceptron`.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (classes,)
+    """
+
+    loss = Loss("SparseCategoricalCrossentropy", {"from_logits": True}, _cross_entropy)
+
     def fit(
         self,
         X: Any,
@@ -119,48 +234,10 @@ class MultilayerPerceptron(StreamingClassifier):
         ValueError
             For options out of range, a single class, or no rows on either side.
         """
-
-        counts = (self.hidden, self.epochs, self.batch_size, self.patience)
-        if not all(isinstance(count, int) and count >= 1 for count in counts):
-            raise ValueError(
-                "expected hidden, epochs, batch_size and patience to be whole numbers of 1 or "
-                f"more, got {', '.join(map(repr, counts))}"
-            )
-        if not (0 <= self.dropout < 1 and self.lr > 0):
-            raise ValueError(
-                f"expected a dropout of 0 or more and below 1 and lr above 0, got "
-                f"{self.dropout!r} and {self.lr!r}"
-            )
+        self._check_options()
         rows, codes, _ = self._begin(X, y, None)
-        used = np.ones(len(codes), bool) if members is None else members
-        if held_out is None:
-            at = np.flatnonzero(used)
-            held_out = np.zeros(len(codes), bool)
-            held_out[at] = holdout(
-                [str(i) for i in at], codes[at], None, fraction=VALIDATION, seed=self.seed
-            )
-        learnt, judged = used & ~held_out, used & held_out
-        if not learnt.any() or not judged.any():
-            raise ValueError("expected rows to learn from and rows to judge by, got too few")
-        train(self, rows, codes, learnt, judged)
+        train(self, rows, codes, *self._sides(codes, members, held_out))
         return self
-
-    def forward(self, block: FloatArray) -> NDArray[np.float64]:
-        """Return logits, float64 of shape (n, classes), of features (n, d) as they are."""
-        hidden = block.astype(np.float64) @ self.hidden_coef_
-        hidden += self.hidden_intercept_
-        np.maximum(hidden, 0, out=hidden)
-        logits: NDArray[np.float64] = hidden @ self.coef_ + self.intercept_
-        return logits
-
-    def decision_function(self, X: Any) -> NDArray[np.float64]:
-        """Return logits, float64 of shape (n, classes), also for two classes.
-
-        Parameters
-        ----------
-        X : array-like, h5py.Dataset or FeatureStore, shape (n, d)
-        """
-        return self._in_blocks(self._check_rows(X))
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return probabilities, float64 of shape (n, classes), rows summing to one."""
@@ -171,19 +248,112 @@ class MultilayerPerceptron(StreamingClassifier):
         predicted: NDArray[Any] = self.classes_[self.decision_function(X).argmax(axis=1)]
         return predicted
 
-    def _in_blocks(self, rows: Rows) -> NDArray[np.float64]:
-        logits = np.empty((rows.shape[0], len(self.intercept_)))
 
-        def visit(_: None, start: int, stop: int, block: FloatArray, scratch: object) -> None:
-            logits[start:stop] = self.forward(block)
+class MultiLabelPerceptron(Perceptron):
+    """The network with a probability for each label, trained by the mean cross entropy of each.
 
-        with passes(rows, threads=self.threads) as run:
-            run.run(lambda: None, visit)
-        return logits
+    Parameters and learned attributes are those of :class:`Perceptron`.
+    """
+
+    loss = Loss("BinaryCrossentropy", {"from_logits": True}, _cross_entropy_of_each)
+
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        *,
+        members: NDArray[np.bool_] | None = None,
+        held_out: NDArray[np.bool_] | None = None,
+    ) -> Self:
+        """Train.
+
+        Parameters
+        ----------
+        X : array-like, h5py.Dataset or FeatureStore, shape (n, d)
+        y : array-like, shape (n, labels)
+            1 where a label holds, else 0.
+        members, held_out : ndarray of bool, shape (n,), optional
+            As of :meth:`MultilayerPerceptron.fit`.
+
+        Raises
+        ------
+        ValueError
+            For options out of range, other values than 0 and 1, or no rows on either side.
+        """
+        self._check_options()
+        rows, given = self._rows_and_targets(X, y, several=True)
+        flags = np.asarray(given)
+        if flags.ndim != 2 or not np.isin(flags, (0, 1)).all():
+            raise ValueError("expected labels of 0 and 1, of shape (rows, labels)")
+        sides = self._sides(strata(flags, "labels"), members, held_out)
+        train(self, rows, flags.astype(np.float64), *sides)
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the probability of every label by itself, float64 of shape (n, labels)."""
+        return probability_of_each(self.decision_function(X))
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """Return 1 where a label holds, else 0: shape (n, labels)."""
+        return (self.decision_function(X) > 0).astype(np.int64)
+
+
+class PerceptronRegressor(Perceptron):
+    """The network that gives numbers, trained by their squared errors, each target standardised.
+
+    Parameters and learned attributes are those of :class:`Perceptron`; ``losses_`` are of the
+    standardised targets.
+    """
+
+    loss = Loss("MeanSquaredError", {}, _squared_error)
+
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        *,
+        members: NDArray[np.bool_] | None = None,
+        held_out: NDArray[np.bool_] | None = None,
+    ) -> Self:
+        """Train.
+
+        Parameters
+        ----------
+        X : array-like, h5py.Dataset or FeatureStore, shape (n, d)
+        y : array-like of numbers, shape (n, targets)
+        members, held_out : ndarray of bool, shape (n,), optional
+            As of :meth:`MultilayerPerceptron.fit`; by default a tenth of the rows is held out.
+
+        Raises
+        ------
+        ValueError
+            For options out of range, targets that are not finite, or no rows on either side.
+        """
+        self._check_options()
+        rows, given = self._rows_and_targets(X, y, several=True, numeric=True)
+        numbers = np.asarray(given, np.float64)
+        if numbers.ndim != 2 or not np.isfinite(numbers).all():
+            raise ValueError("expected finite numbers, of shape (rows, targets)")
+        learnt, judged = self._sides(strata(numbers, "numbers"), members, held_out)
+        _, mean, scale = scaled_targets(numbers[learnt])
+        train(self, rows, (numbers - mean) / scale, learnt, judged)
+        self.coef_, self.intercept_ = self.coef_ * scale, self.intercept_ * scale + mean
+        return self
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """Return numbers, float64 of shape (n, targets)."""
+        return self.decision_function(X)
+
+
+_ESTIMATORS: dict[Task, type[Perceptron]] = {
+    "classes": MultilayerPerceptron,
+    "labels": MultiLabelPerceptron,
+    "numbers": PerceptronRegressor,
+}
 
 
 def _build(task: Task, params: Params) -> Any:
-    return MultilayerPerceptron(**params)
+    return _ESTIMATORS[task](**params)
 
 
 def _layers(estimator: Any) -> Sequence[tuple[NDArray[Any], NDArray[Any]]]:
@@ -214,8 +384,9 @@ class NetworkKind(EstimatorKind):
         held = np.zeros(len(data.y), bool)
         groups = None if data.groups is None else np.asarray(data.groups)[at]
         keys = [data.keys[int(i)] for i in at]
-        held[at] = holdout(keys, data.y[at], groups, fraction=VALIDATION, seed=data.seed)
-        made = MultilayerPerceptron(**params, seed=data.seed, threads=data.threads)
+        codes = data.y if data.task == "classes" else strata(data.y, data.task)
+        held[at] = holdout(keys, codes[at], groups, fraction=VALIDATION, seed=data.seed)
+        made = self.build(data.task, {**params, "seed": data.seed, "threads": data.threads})
         return made.fit(data.rows, data.y, members=member, held_out=held)
 
     def notes(self, estimator: Any) -> list[str]:
@@ -236,13 +407,16 @@ class NetworkKind(EstimatorKind):
         estimator = self.build(task, params)
         for name, array in zip(names, found, strict=True):
             setattr(estimator, f"{name}_", array)
-        estimator.classes_, estimator.n_features_in_ = np.arange(last[0]), first[0]
+        if task == "classes":
+            estimator.classes_ = np.arange(last[0])
+        estimator.n_features_in_ = first[0]
         return estimator
 
 
 KIND = NetworkKind(
     name="mlp",
     description="one hidden layer with dropout, trained by Keras; gives probabilities",
+    tasks=("classes", "labels", "numbers"),
     build=_build,
     settings={"hidden": 256, "dropout": 0.5, "epochs": 50, "lr": 1e-3, "batch_size": 256},
     learned=("hidden_coef_", "hidden_intercept_", "coef_", "intercept_"),
@@ -263,9 +437,9 @@ _POOL_BYTES = 40 << 20
 
 
 def train(
-    head: "MultilayerPerceptron",
+    head: Perceptron,
     rows: Rows,
-    y: NDArray[np.int64],
+    y: NDArray[Any],
     learnt: NDArray[np.bool_],
     judged: NDArray[np.bool_],
 ) -> None:
@@ -273,12 +447,12 @@ def train(
 
     Parameters
     ----------
-    head : MultilayerPerceptron
+    head : Perceptron
         Its options decide; its learned attributes are set.
     rows : Rows, shape (n, d)
         Features.
-    y : ndarray of int64, shape (n,)
-        Codes.
+    y : ndarray of int64, shape (n,); or of float64, shape (n, targets)
+        Codes; or labels of 0 and 1, or numbers.
     learnt, judged : ndarray of bool, shape (n,)
         Rows to learn from, and to judge every epoch by.
 
@@ -290,15 +464,15 @@ def train(
     with passes(rows, threads=head.threads) as run:
         scaling = standardise(run, Weighting(y, learnt[None]))
     mean, scale = scaling.mean[0], scaling.scale[0]
-    model = build(rows.shape[1], int(y.max()) + 1, head)
+    model = build(rows.shape[1], int(y.max()) + 1 if y.ndim == 1 else y.shape[1], head)
     rng = np.random.default_rng(head.seed)
     best: list[NDArray[np.float64]] = []
     least, epoch = float("inf"), 0  # not from the losses: one that is NaN would be their minimum
     losses: list[float] = []
     for _ in range(head.epochs):
-        for X, codes in batches(rows, y, learnt, head.batch_size, rng):
+        for X, truth in batches(rows, y, learnt, head.batch_size, rng):
             Z = (X - mean.astype(X.dtype)) / scale.astype(X.dtype)
-            model.train_on_batch(Z.astype(np.float32, copy=False), codes)
+            model.train_on_batch(Z.astype(np.float32, copy=False), truth)
         weights = _unscaled([np.asarray(w, np.float64) for w in model.get_weights()], mean, scale)
         _take(head, weights)
         losses.append(_loss(head, rows, y, judged))
@@ -312,8 +486,8 @@ def train(
     head.losses_, head.epoch_ = losses, epoch
 
 
-def build(dim: int, n_classes: int, head: "MultilayerPerceptron") -> Any:
-    """Build the Keras model, from standardised features to logits, compiled."""
+def build(dim: int, outputs: int, head: Perceptron) -> Any:
+    """Build the Keras model, from standardised features to logits or numbers, compiled."""
     keras = import_training_keras()
     seeds = np.random.SeedSequence(head.seed).generate_state(3).tolist()
     first, second = (keras.initializers.GlorotUniform(seed=seed) for seed in seeds[:2])
@@ -321,12 +495,12 @@ def build(dim: int, n_classes: int, head: "MultilayerPerceptron") -> Any:
         keras.layers.Input((dim,)),
         keras.layers.Dense(head.hidden, "relu", kernel_initializer=first, dtype="float32"),
         keras.layers.Dropout(head.dropout, seed=seeds[2], dtype="float32"),
-        keras.layers.Dense(n_classes, kernel_initializer=second, dtype="float32"),
+        keras.layers.Dense(outputs, kernel_initializer=second, dtype="float32"),
     ]
     model = keras.Sequential(layers)
     model.compile(
         optimizer=keras.optimizers.Adam(head.lr),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss=getattr(keras.losses, head.loss.keras)(**head.loss.options),
         jit_compile=keras.backend.backend() == "jax",
     )
     return model
@@ -334,11 +508,11 @@ def build(dim: int, n_classes: int, head: "MultilayerPerceptron") -> Any:
 
 def batches(
     rows: Rows,
-    y: NDArray[np.int64],
+    y: NDArray[Any],
     members: NDArray[np.bool_],
     size: int,
     rng: np.random.Generator,
-) -> Iterator[tuple[FloatArray, NDArray[np.int64]]]:
+) -> Iterator[tuple[FloatArray, NDArray[Any]]]:
     """Yield every member row once, in batches, out of order.
 
     Runs of rows are read in random order; the rows of some at a time are shuffled together, so
@@ -349,8 +523,8 @@ def batches(
     ----------
     rows : Rows, shape (n, d)
         Features.
-    y : ndarray of int64, shape (n,)
-        Codes.
+    y : ndarray, shape (n,) or (n, targets)
+        Codes or targets.
     members : ndarray of bool, shape (n,)
         Which rows.
     size : int
@@ -364,17 +538,17 @@ def batches(
     runs = max(1, min(_POOL_RUNS, pool_rows // run))
     starts = rng.permutation(np.arange(0, n, run))
     left_X = np.empty((0, rows.shape[1]), rows.dtype)
-    left_y = np.empty(0, np.int64)
+    left_y = y[:0]
     scratch: dict[str, FloatArray] = {}
     for group in range(0, len(starts), runs):
-        pool, codes = [left_X], [left_y]
+        pool, truth = [left_X], [left_y]
         for start in starts[group : group + runs].tolist():
             stop = min(start + run, n)
             chosen = np.flatnonzero(members[start:stop])
             if len(chosen):
                 pool.append(rows.read(start, stop, scratch)[chosen])
-                codes.append(y[start:stop][chosen])
-        X, own = np.concatenate(pool), np.concatenate(codes)
+                truth.append(y[start:stop][chosen])
+        X, own = np.concatenate(pool), np.concatenate(truth)
         order = rng.permutation(len(X))
         whole = len(X) // size * size
         for first in range(0, whole, size):
@@ -394,23 +568,20 @@ def _unscaled(
     return [folded, bias - mean @ folded, second, intercept]
 
 
-def _take(head: "MultilayerPerceptron", weights: list[NDArray[np.float64]]) -> None:
+def _take(head: Perceptron, weights: list[NDArray[np.float64]]) -> None:
     head.hidden_coef_, head.hidden_intercept_, head.coef_, head.intercept_ = weights
 
 
-def _loss(
-    head: "MultilayerPerceptron", rows: Rows, y: NDArray[np.int64], judged: NDArray[np.bool_]
-) -> float:
-    """Mean cross entropy on the held-out rows, by the forward pass that predicts."""
+def _loss(head: Perceptron, rows: Rows, y: NDArray[Any], judged: NDArray[np.bool_]) -> float:
+    """Mean loss on the held-out rows, by the forward pass that predicts."""
 
     def visit(
         total: NDArray[np.float64], start: int, stop: int, block: FloatArray, scratch: object
     ) -> None:
         chosen = np.flatnonzero(judged[start:stop])
         if len(chosen):
-            logits = head.forward(block[chosen])
-            own = logits[np.arange(len(chosen)), y[start:stop][chosen]]
-            total += (np.logaddexp.reduce(logits, axis=1) - own).sum()
+            given = head.forward(block[chosen])
+            total += head.loss.of_rows(given, y[start:stop][chosen]).sum()
 
     with passes(rows, threads=head.threads) as run:
         parts = run.run(lambda: np.zeros(1), visit)

@@ -23,9 +23,9 @@ def require_targets(kind: HeadKind) -> list[Task]:
     able: list[Task] = [task for task in kind.tasks if task != "classes"]
     if not able:
         raise OptionError(
-            f"expected the head logreg or ridge for --target, got {kind.name}",
+            f"expected a head of labels or of numbers for --target, got {kind.name}",
             hint="logreg is for labels (0 and 1, or lists of labels), ridge and regressors of "
-            "scikit-learn by their import path for numbers, knn for both.",
+            "scikit-learn by their import path for numbers, knn and mlp for both.",
         )
     return able
 
