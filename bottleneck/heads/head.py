@@ -421,12 +421,10 @@ class Head:
     def _require_consistent(self, path: Path) -> None:
         """Refuse weights that are not what the description says."""
         estimator: Any = self.estimator
-        if self.task == "classes":
-            fitted = len(estimator.classes_)
-        else:
-            fitted = len(estimator.coef_) if hasattr(estimator, "coef_") else len(self.classes)
-        if fitted != len(self.classes):
-            raise damaged(path, f"{len(self.classes)} classes named, {fitted} fitted")
+        if self.task == "classes" and len(estimator.classes_) != len(self.classes):
+            raise damaged(
+                path, f"{len(self.classes)} classes named, {len(estimator.classes_)} fitted"
+            )
         if estimator.n_features_in_ != self.dim:
             raise damaged(path, f"features of {self.dim} named, {estimator.n_features_in_} fitted")
         try:

@@ -233,11 +233,11 @@ def test_labels_of_several_lists_keep_their_lists_name():
         (["--target", "green"], "has no target 'green'"),
         (
             ["--target", "tags", "--head", "svm"],
-            "expected a head of labels or of numbers",
+            "expected a head of labels",
         ),
         (
             ["--target", "tags", "--head", "sklearn.svm.SVC"],
-            "expected a head of labels or of numbers",
+            "expected a head of labels",
         ),
         (["--target", "tags", "--nested"], "expected no --nested with --target"),
         (["--target", "tags", "--calibrate"], "expected no --calibrate with --target"),

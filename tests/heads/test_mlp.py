@@ -286,16 +286,16 @@ def test_the_losses_told_are_those_of_keras(digits):
 
 
 def test_numbers_of_very_different_size_are_learnt_alike(digits):
-    used = np.arange(300) < 200
+    used = np.arange(300) % 3 > 0
     ink = digits.X.sum(axis=1, dtype=np.float64)
     numbers = np.stack([ink, 1e6 + 1e3 * ink], axis=1)
-    network = PerceptronRegressor(**QUICK | {"epochs": 60}).fit(digits.X, numbers, members=used)
+    network = PerceptronRegressor(**QUICK | {"epochs": 30}).fit(digits.X, numbers, members=used)
     said = network.predict(digits.X[~used])
     for column in range(2):
         assert np.corrcoef(said[:, column], numbers[~used, column])[0, 1] ** 2 > 0.8
     spoilt = numbers.copy()
-    spoilt[200:] = 1e9  # not used: nor is what targets are scaled by
-    other = PerceptronRegressor(**QUICK | {"epochs": 60}).fit(digits.X, spoilt, members=used)
+    spoilt[~used] = 1e9  # not used: nor is what targets are scaled by
+    other = PerceptronRegressor(**QUICK | {"epochs": 30}).fit(digits.X, spoilt, members=used)
     np.testing.assert_array_equal(other.coef_, network.coef_)
 
 
