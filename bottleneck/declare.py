@@ -25,7 +25,7 @@ from typing import (
 )
 
 from bottleneck.errors import OptionError
-from bottleneck.progress import SILENT, Progress
+from bottleneck.progress import AUTO, Progress
 
 Role = Literal["reads", "writes", "images"]
 Holds = Literal["head", "features", "images"]
@@ -169,15 +169,17 @@ class Options:
     Parameters
     ----------
     progress : Progress
-        Who is told how it goes; by default nobody.
+        Who is told how it goes; by default a line in a notebook, nobody elsewhere.
     """
 
     progress: Progress = field(
-        default=SILENT,
+        default=AUTO,
         kw_only=True,
         compare=False,
         repr=False,
-        metadata={"help": "Who is told how it goes; by default nobody."},
+        metadata={
+            "help": "Who is told how it goes; by default a line in a notebook, nobody elsewhere."
+        },
     )
 
     def __post_init__(self) -> None:

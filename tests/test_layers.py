@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 LAYERS = (
     {"status", "progress"},
     {"cores", "errors", "fingerprint", "packed"},
-    {"location", "targets", "declare"},
+    {"location", "targets", "declare", "frames"},
     {"writing"},
     {"manifest", "recipe"},
     {"images", "audio", "sources", "weights"},
@@ -38,10 +38,16 @@ HEAVY = {
     *("keras_hub", "transformers", "open_clip", "torchvision", "huggingface_hub", "safetensors"),
     *("pyarrow", "matplotlib", "sklearn", "rich", "skops"),
     *("tf2onnx", "fastapi", "uvicorn"),
+    *("pandas", "polars"),
     *("fsspec", "s3fs", "umap", "usearch", "soundfile", "soxr"),
 }
 HOMES = {
-    "tensorflow": {"runtimes/tensorflow.py", "heads/solver/keras_engine.py", "adapt"},
+    "tensorflow": {
+        *("runtimes/tensorflow.py", "heads/solver/keras_engine.py", "adapt"),
+        "store/tf_dataset.py",
+    },
+    "pandas": {"frames.py"},
+    "polars": {"frames.py"},
     "jax": {"runtimes/jax.py", "heads/solver/keras_engine.py"},
     "timm": {"backbones/providers/timm.py"},
     "keras_hub": {"backbones/providers/keras_hub.py"},
@@ -52,7 +58,7 @@ HOMES = {
     "safetensors": {"backbones/torch_network.py", "backbones/providers/timm.py"},
     "torch": {
         *("runtimes/torch.py", "heads/solver/keras_engine.py"),
-        *("backbones/torch_network.py", "backbones/providers"),
+        *("backbones/torch_network.py", "backbones/providers", "store/torch_dataset.py"),
     },
     "openvino": {"runtimes/openvino.py", "adapt/deploy.py", "adapt/deployed.py"},
     "tf2onnx": {"adapt/deploy.py"},

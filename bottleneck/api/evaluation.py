@@ -13,6 +13,14 @@ from bottleneck.comparison.study import Comparison
 from bottleneck.comparison.study import compare as compare_features
 from bottleneck.declare import listed
 from bottleneck.errors import HeadError, OptionError
+from bottleneck.frames import (
+    PandasFrame,
+    PolarsFrame,
+    html_table,
+    pandas_frame,
+    polars_frame,
+    records_of,
+)
 from bottleneck.manifest import SPLITS
 from bottleneck.options import CompareOptions, EvaluateOptions, ViewOptions
 from bottleneck.progress import Progress
@@ -44,6 +52,33 @@ class Judged:
     def __repr__(self) -> str:
         told = self.document
         return f"<Judged {told['head']} on {told['rows']} rows, split {told['split']}>"
+
+    def _repr_html_(self) -> str:
+        told = self.document
+        scores = {name: value for name, value in told.items() if isinstance(value, float)}
+        columns = records_of(self._rows())
+        return html_table(
+            f"Judgement of {told['head']} on {told['rows']} rows, split {told['split']}",
+            {name.replace("_", " "): f"{value:.4f}" for name, value in scores.items()},
+            [*zip(*(map(_short, column) for column in columns.values()), strict=True)],
+            [*columns],
+        )
+
+    def _rows(self) -> list[Mapping[str, Any]]:
+        rows = self.document["per_class" if self.document["task"] == "classes" else "per_target"]
+        return list(rows)
+
+    def to_pandas(self) -> PandasFrame:
+        """Return the scores of each class or target, a row each, as a pandas table."""
+        return pandas_frame(records_of(self._rows()))
+
+    def to_polars(self) -> PolarsFrame:
+        """Return the scores of each class or target, a row each, as a Polars table."""
+        return polars_frame(records_of(self._rows()))
+
+
+def _short(value: object) -> object:
+    return f"{value:.3f}" if isinstance(value, float) else "" if value is None else value
 
 
 def judge(options: EvaluateOptions) -> Judged:

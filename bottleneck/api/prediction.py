@@ -16,6 +16,7 @@ from bottleneck.declare import listed
 from bottleneck.errors import OptionError
 from bottleneck.extraction.plan import MaxFailed, Plan
 from bottleneck.fingerprint import fingerprint
+from bottleneck.frames import PandasFrame, PolarsFrame, pandas_frame, polars_frame, records_of
 from bottleneck.location import readable
 from bottleneck.options import PredictOptions
 from bottleneck.progress import Progress
@@ -52,6 +53,28 @@ class Predicted:
 
     def __repr__(self) -> str:
         return f"<Predicted {self.document['rows']} images, {self.document['failed']} failed>"
+
+    def to_pandas(self) -> PandasFrame:
+        """Return a row per image as a pandas table.
+
+        Raises
+        ------
+        OptionError
+            Where the rows went into a file.
+        """
+        return pandas_frame(records_of(self._rows()))
+
+    def to_polars(self) -> PolarsFrame:
+        """Return a row per image as a Polars table; see :meth:`to_pandas`."""
+        return polars_frame(records_of(self._rows()))
+
+    def _rows(self) -> list[dict[str, Any]]:
+        if self.records is None:
+            raise OptionError(
+                f"expected a prediction that is kept, its rows are in {self.document['output']}",
+                hint="Predict without an output, or read that file.",
+            )
+        return self.records
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,9 @@ class Trained:
     def __repr__(self) -> str:
         return f"<Trained {self.head!r}>"
 
+    def _repr_html_(self) -> str:
+        return self.head._repr_html_()
+
 
 def fit_head(options: TrainOptions) -> Trained:
     """Train; see :func:`bottleneck.train`."""

@@ -12,7 +12,7 @@ import click
 
 from bottleneck.errors import OptionError
 from bottleneck.location import readable
-from bottleneck.progress import Progress
+from bottleneck.progress import Progress, profile
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -35,20 +35,6 @@ def make_progress(quiet: bool) -> Progress:
     context = click.get_current_context(silent=True)
     log = context.find_root().params.get("log") if context else None
     return Logged(shown, str(log), context.info_name) if context and log else shown
-
-
-def profile(seconds: Mapping[str, float]) -> str:
-    """Say how the main thread's time is split, and what its waiting was for."""
-    waited = seconds.get("waiting", 0.0)
-    workers = seconds.get("read", 0.0) + seconds.get("decode", 0.0)
-    shares = {stage: seconds.get(stage, 0.0) for stage in ("transfer", "forward", "write")}
-    for stage in ("read", "decode"):
-        shares[stage] = waited * seconds.get(stage, 0.0) / workers if workers else 0.0
-    total = sum(shares.values())
-    if not total:
-        return ""
-    largest = sorted(shares, key=shares.__getitem__, reverse=True)
-    return " ".join(f"{s} {shares[s] / total:.0%}" for s in largest if shares[s] >= 0.01 * total)
 
 
 class Logged:

@@ -32,8 +32,10 @@ from bottleneck.comparison.out_of_fold import (
 )
 from bottleneck.comparison.packing import with_names
 from bottleneck.comparison.projection import MapKind
+from bottleneck.comparison.tables import html_of_comparison, leaderboard_rows
 from bottleneck.comparison.take import choose, logged_sources, majority
 from bottleneck.errors import HeadError, OptionError
+from bottleneck.frames import PandasFrame, PolarsFrame, pandas_frame, polars_frame, records_of
 from bottleneck.heads.registry import head_kind
 from bottleneck.judge.intervals import LEVEL, RESAMPLES
 from bottleneck.judge.tests import ALPHA
@@ -106,6 +108,17 @@ class Comparison:
         ``docs/compare.md`` describes it.
         """
         return with_names(self.document, self.aligned)
+
+    def _repr_html_(self) -> str:
+        return html_of_comparison(self.document)
+
+    def to_pandas(self) -> PandasFrame:
+        """Return the leaderboard as a pandas table, the best first."""
+        return pandas_frame(records_of(leaderboard_rows(self.document)))
+
+    def to_polars(self) -> PolarsFrame:
+        """Return the leaderboard as a Polars table, the best first."""
+        return polars_frame(records_of(leaderboard_rows(self.document)))
 
     def save_best(self, path: str | Path) -> "Head":
         """Save the head to take; see :meth:`bottleneck.heads.Head.save`."""

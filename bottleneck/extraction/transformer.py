@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
 from bottleneck import backbones
 from bottleneck.backbones.network import Pool
@@ -16,6 +17,7 @@ from bottleneck.errors import ImageError
 from bottleneck.extraction.inference import embed
 from bottleneck.extraction.plan import Plan
 from bottleneck.extraction.run import build_embedder
+from bottleneck.frames import numbered
 from bottleneck.images import ResizeRule, parse_size
 from bottleneck.images.colour import to_eight_bit
 from bottleneck.manifest import Manifest
@@ -101,6 +103,22 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         )
         self.recipe_ = self._embedder.recipe
         return self
+
+    def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
+        """Name the features, as scikit-learn's pipelines and tables do: ``avg_0``, ``avg_1``, ...
+
+        ``set_output(transform="pandas")`` (or ``"polars"``) gives tables of these columns.
+
+        Parameters
+        ----------
+        input_features : object
+            Not used: images have no columns.
+        """
+        check_is_fitted(self, "recipe_")
+        if not hasattr(self, "_embedder"):  # unpickled
+            self.fit()
+        ((name, dim),) = self._embedder.dims.items()
+        return np.array(numbered(name, dim), object)
 
     def transform(self, X: Sequence[Any]) -> NDArray[np.float32]:
         """Compute features.

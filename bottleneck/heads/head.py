@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bottleneck import __version__
 from bottleneck.errors import HeadError, OptionError, RecipeMismatchError
+from bottleneck.frames import html_table
 from bottleneck.heads.archive import damaged, read_head, write_head
 from bottleneck.heads.kind import TASKS, Classifier, DamagedWeightsError, HeadKind, Learned, Task
 from bottleneck.heads.kinds.estimator import columns_of
@@ -100,6 +101,9 @@ def _key_hashes(store: FeatureStore, rows: NDArray[np.int64]) -> NDArray[np.uint
     digest = b"".join(blake2b(key, digest_size=_BYTES).digest() for key in keys)
     return np.frombuffer(digest, "<u8").astype(np.uint64)
 
+
+_SHOWN: Final = 12
+"""Names of classes that a notebook shows."""
 
 NO_RECIPE = Recipe(identity={}, execution={})
 """Of features that nothing is known of."""
@@ -210,6 +214,30 @@ class Head:
         return (
             f"<Head {self.kind} {self._chosen}{self._origin}"
             f"{self.dim} -> {len(self.classes)} {self.task}>"
+        )
+
+    def _repr_html_(self) -> str:
+        best, metric = dict(self.report["best"]), self.report.get("metric", "score")
+        tried = [
+            (
+                ", ".join(f"{name}={value}" for name, value in one["params"].items()),
+                f"{one['mean']:.4f}",
+                f"{one['std']:.4f}",
+            )
+            for one in self.report["cv"]
+        ]
+        return html_table(
+            f"Head {self.kind}",
+            {
+                "task": self.task,
+                "chosen": ", ".join(f"{name}={value}" for name, value in best.items()) or None,
+                "of features": f"{self._origin}{self.dim}",
+                "into": f"{len(self.classes)}: {_some(self.classes)}",
+                "rows": self.report.get("rows"),
+                "notes": "; ".join(self.notes) or None,
+            },
+            tried,
+            ("tried", f"{metric}, mean of the folds", "std"),
         )
 
     @property
@@ -433,6 +461,10 @@ class Head:
             raise damaged(path, f"its weights do not fit together: {error}") from error
         if shape != (1, len(self.classes)):
             raise damaged(path, f"{len(self.classes)} classes named, {shape[1]} fitted")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _kind_of(name: str, path: Path) -> HeadKind:

@@ -4,20 +4,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import OptionError, StoreError
+from bottleneck.frames import PandasFrame, PolarsFrame, pandas_frame, polars_frame
 from bottleneck.manifest import SPLITS, UNLABELLED, Manifest, split_code
 from bottleneck.packed import PackedStrings
 from bottleneck.recipe import Recipe
 from bottleneck.status import RowStatus
 from bottleneck.store.contents import Array2D, Contents, read_contents
+from bottleneck.store.datasets import choose_items
 from bottleneck.store.foreign import is_foreign, open_foreign
 from bottleneck.store.format import Layout
+from bottleneck.store.tables import columns_of_store, html_of_store
 from bottleneck.targets import missing_rows
+
+if TYPE_CHECKING:
+    from bottleneck.store.torch_dataset import TorchFeatures
 
 _COUNTED_ROWS = 1 << 20
 
@@ -433,6 +439,113 @@ class FeatureStore:
                 held = held[size:]
         if len(held):
             yield held, np.asarray(features[held])
+
+    def _repr_html_(self) -> str:
+        return html_of_store(self)
+
+    def to_pandas(self, split: str | None = None, output: str | None = None) -> PandasFrame:
+        """Return the finished rows as a pandas table, in memory; the keys are its index.
+
+        Parameters
+        ----------
+        split : {"train", "val", "test", "all"}, optional
+            None and ``all`` stand for every row.
+        output : str, optional
+            One output; all by default.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``label``, ``split``, ``group``, targets, and a column for each feature (``avg_0``),
+            in the type of the file. What a row has not is missing.
+        """
+        columns, keys = columns_of_store(self, split, output)
+        return pandas_frame(columns, keys)
+
+    def to_polars(self, split: str | None = None, output: str | None = None) -> PolarsFrame:
+        """Return the finished rows as a Polars table, in memory; see :meth:`to_pandas`.
+
+        The keys are the column ``key``.
+        """
+        columns, keys = columns_of_store(self, split, output)
+        return polars_frame({"key": keys, **columns})
+
+    def to_torch(
+        self,
+        split: str | None = None,
+        output: str | None = None,
+        *,
+        targets: Sequence[str] = (),
+        labels: bool = True,
+        keys: bool = False,
+    ) -> "TorchFeatures":
+        """Return the finished, labelled rows as a map-style data set of PyTorch.
+
+        Rows are read from the file when they are asked for, by any number of workers.
+
+        Parameters
+        ----------
+        split : {"train", "val", "test", "all"}, optional
+            None and ``all`` stand for every row.
+        output : str, optional
+            Which output; may be left out where there is only one.
+        targets : sequence of str
+            Numbers or labels instead of the class.
+        labels : bool
+            Without, every finished row, and features alone.
+        keys : bool
+            Items end with the row's key.
+
+        Returns
+        -------
+        torch.utils.data.Dataset
+            Of ``(features, label)``; a label is an index into its ``classes``.
+        """
+        items = choose_items(self, split, output, targets, labels)
+        try:
+            from bottleneck.store.torch_dataset import TorchFeatures
+        except ImportError as error:
+            raise _missing("PyTorch", "'bottleneck-features[torch]'", error) from error
+        return TorchFeatures(items, tuple(targets) or self.classes, keys)
+
+    def to_tf(
+        self,
+        split: str | None = None,
+        output: str | None = None,
+        *,
+        batch_size: int | None = None,
+        targets: Sequence[str] = (),
+        labels: bool = True,
+        keys: bool = False,
+    ) -> Any:
+        """Stream the finished, labelled rows as a data set of TensorFlow, in their order.
+
+        Parameters
+        ----------
+        split, output, targets, labels, keys
+            As of :meth:`to_torch`. (To ``fit`` of Keras a third part is a weight: no keys there.)
+        batch_size : int, optional
+            Rows of an element; single rows by default.
+
+        Returns
+        -------
+        tf.data.Dataset
+            Of ``(features, label)``, its length known.
+        """
+        items = choose_items(self, split, output, targets, labels)
+        if batch_size is not None and batch_size < 1:
+            raise OptionError(f"expected batch_size to be at least 1, got {batch_size}")
+        try:
+            from bottleneck.store.tf_dataset import tf_features
+        except ImportError as error:
+            raise _missing("TensorFlow", "tensorflow", error) from error
+        return tf_features(items, batch_size, keys)
+
+
+def _missing(what: str, package: str, error: ImportError) -> OptionError:
+    return OptionError(
+        f"expected {what} for such a data set, got {error}", hint=f"`pip install {package}`"
+    )
 
 
 def _open_again(path: Path, given: dict[str, Any]) -> FeatureStore:
