@@ -17,7 +17,14 @@ import bottleneck
 from bottleneck.cli.main import cli
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/index.md", "docs/guide.md", "docs/compare.md", "docs/FORMAT.md")
+PAGES = (
+    "README.md",
+    "docs/index.md",
+    "docs/guide.md",
+    "docs/compare.md",
+    "docs/FORMAT.md",
+    "docs/notebooks.md",
+)
 
 # What is not run here, and where it is run instead.
 ELSEWHERE = {

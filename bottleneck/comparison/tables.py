@@ -58,11 +58,11 @@ def html_of_comparison(document: Mapping[str, Any]) -> str:
         "classes": len(data["classes"]),
     }
     if taken and rows:
-        name = document["features"][taken["features"]]["name"]
+        best = rows[taken["entry"]]
         facts |= {
             "estimate": f"{data['estimate']}: {data['train']} to learn from, {data['judged']} "
             "to judge by",
-            "take": f"{name} with {taken['head']}",
+            "take": f"{best['features']} with {best['head']}",
         }
     return html_table(
         "Comparison" if rows else "View",
