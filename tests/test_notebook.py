@@ -62,7 +62,7 @@ def test_stores_heads_judgements_and_comparisons_are_shown(shown):
     assert "Head logreg" in html(cell(shown, "trained = "))
     judged = html(cell(shown, "judged = "))
     assert float(re.search(r"accuracy</th><td[^>]*>([\d.]+)", judged)[1]) > 0.6
-    comparison = html(cell(shown, "comparison = "))
+    comparison = html(cell(shown, "heads = "))
     assert "<td>ridge</td>" in comparison
     assert "<td>logreg</td>" in comparison
 
