@@ -5,11 +5,15 @@ into a buffer that its thread uses again, never mapped: a mapped file counts as 
 against ``ulimit -v``) as far as it was touched.
 """
 
+import itertools
 import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -37,10 +41,17 @@ class Rows(Protocol):
         Rows and features.
     dtype : dtype
         What :meth:`read` returns: float64 for float64 (and integer) data, else float32.
+    layout : Layout or None
+        The shards they are made of; None for rows that lie in one place.
     """
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
+
+    @property
+    def layout(self) -> "Layout | None":
+        """Return the shards."""
+        ...
 
     def read(self, start: int, stop: int, scratch: dict[str, FloatArray]) -> FloatArray:
         """Return rows ``start`` to ``stop``.
@@ -59,6 +70,69 @@ class Rows(Protocol):
             Not to be written to.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A run of rows that are summed up apart from all others.
+
+    Parameters
+    ----------
+    number : int
+        Its number in the set, which is its leaf of the tree that sums are added by.
+    start, stop : int
+        Its rows in the matrix.
+    """
+
+    number: int
+    start: int
+    stop: int
+
+
+_tokens = itertools.count()
+
+
+def next_token() -> int:
+    """Return a number that was never returned before, in this process."""
+    return next(_tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """The shards of a matrix, and who computes with them.
+
+    Parameters
+    ----------
+    shards : tuple of Shard
+        In the order of the rows; those without a row are left out.
+    workers : object, optional
+        Who holds the shards and answers questions about them, see
+        :class:`~bottleneck.heads.solver.question.Workers`; by default the threads of this
+        process do.
+    taken : mapping of int to ndarray of int64, optional
+        By a shard's number, which of the rows that are held of it; by default all.
+    """
+
+    shards: tuple[Shard, ...]
+    workers: Any = None
+    taken: dict[int, NDArray[np.int64]] | None = None
+
+    @cached_property
+    def token(self) -> int:
+        """A number that no other layout of this process has."""
+        return next_token()
+
+    def of(self, at: NDArray[np.int64]) -> "Layout":
+        """Return the layout of some of the rows, ascending."""
+        shards, taken = [], {}
+        for shard in self.shards:
+            low, high = (int(i) for i in np.searchsorted(at, (shard.start, shard.stop)))
+            if low == high:
+                continue
+            own = at[low:high] - shard.start
+            shards.append(Shard(shard.number, low, high))
+            taken[shard.number] = own if self.taken is None else self.taken[shard.number][own]
+        return Layout(tuple(shards), self.workers, taken)
 
 
 class WatchedRows:
@@ -80,6 +154,7 @@ class WatchedRows:
         self._lock = threading.Lock()
         self.shape = rows.shape
         self.dtype = rows.dtype
+        self.layout = rows.layout
 
     def end(self) -> None:
         """Tell nothing more: a head may keep its rows."""
@@ -110,6 +185,8 @@ class ArrayRows:
     rows : ndarray of int, optional
         Which rows, in which order; all by default. Not for datasets of h5py.
     """
+
+    layout: Layout | None = None
 
     def __init__(self, array: Any, rows: NDArray[np.int64] | None = None) -> None:
         self._array = array
@@ -154,6 +231,8 @@ class FileRows:
     rows : ndarray of int, optional
         Which rows; all by default.
     """
+
+    layout: Layout | None = None
 
     def __init__(
         self,
@@ -222,6 +301,12 @@ class SubsetRows:
         self.shape = (len(at), rows.shape[1])
         self.dtype = rows.dtype
 
+    @cached_property
+    def layout(self) -> Layout | None:
+        """Return the shards of these rows."""
+        whole = self._rows.layout
+        return None if whole is None else whole.of(self._at)
+
     def read(self, start: int, stop: int, scratch: dict[str, FloatArray]) -> FloatArray:
         """Return rows ``start`` to ``stop``: a view where they lie side by side."""
         at = self._at[start:stop]
@@ -238,7 +323,62 @@ class SubsetRows:
         return block
 
 
-ROWS = (ArrayRows, FileRows, SubsetRows, WatchedRows)
+class ShardedRows:
+    """Rows of several shards, one after the other.
+
+    Passes sum every shard up by itself, and add the sums along a fixed binary tree of the shards'
+    numbers: who computes which shard, and with how many threads, does not change a result.
+
+    Parameters
+    ----------
+    shards : mapping of int to Rows
+        By number; one or more, all of one length and type.
+    workers : object, optional
+        See :class:`Layout`.
+    """
+
+    def __init__(self, shards: Mapping[int, Rows], workers: Any = None) -> None:
+        self._numbers = sorted(shards)
+        self._shards = [shards[number] for number in self._numbers]
+        counts = [rows.shape[0] for rows in self._shards]
+        self._bounds = [0, *itertools.accumulate(counts)]
+        kinds = {(rows.shape[1], rows.dtype) for rows in self._shards}
+        if len(kinds) != 1:
+            raise HeadError(
+                f"expected shards of one length and number type, got "
+                f"{', '.join(sorted(f'{length} x {dtype}' for length, dtype in kinds)) or 'none'}"
+            )
+        ((d, self.dtype),) = kinds
+        self.shape = (self._bounds[-1], d)
+        self.layout: Layout | None = Layout(
+            tuple(
+                Shard(number, start, stop)
+                for number, start, stop in zip(
+                    self._numbers, self._bounds, self._bounds[1:], strict=False
+                )
+                if stop > start
+            ),
+            workers,
+        )
+
+    def read(self, start: int, stop: int, scratch: dict[str, FloatArray]) -> FloatArray:
+        """Return rows ``start`` to ``stop``: those of one shard as it has them."""
+        first = max(0, bisect_right(self._bounds, start) - 1)
+        if first < len(self._shards) and stop <= self._bounds[first + 1]:
+            base = self._bounds[first]
+            return self._shards[first].read(start - base, stop - base, scratch)
+        block = buffer(scratch, "shards", (stop - start, self.shape[1]), self.dtype)
+        at = start
+        while at < stop:
+            base, end = self._bounds[first], min(stop, self._bounds[first + 1])
+            if end > at:
+                own = self._shards[first].read(at - base, end - base, scratch)
+                block[at - start : end - start] = own
+            at, first = end, first + 1
+        return block
+
+
+ROWS = (ArrayRows, FileRows, ShardedRows, SubsetRows, WatchedRows)
 """What is read as rows, not taken for an array."""
 
 

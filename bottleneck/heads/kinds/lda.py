@@ -16,7 +16,8 @@ from bottleneck.heads.kinds.estimator import (
 )
 from bottleneck.heads.rows import BLOCK_ROWS, FloatArray
 from bottleneck.heads.solver.moments import add_products, class_means, weights_of_classes
-from bottleneck.heads.solver.row_pass import Pass, passes, sum_of
+from bottleneck.heads.solver.question import SumOfArrays
+from bottleneck.heads.solver.row_pass import Pass, passes
 from bottleneck.heads.solver.scaling import Weighting, require_range, standardise
 
 
@@ -125,31 +126,42 @@ def _within(
     Products are of differences from the row's own class mean, so that a class far from the
     others costs no digits.
     """
-    (k, d), dtype = means.shape, run.rows.dtype
-    bases = means.astype(dtype)
+    bases = means.astype(run.rows.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums, products = run.ask(_Within(bases), weighting)
+    weight = weights_of_classes(weighting, len(means))
+    shift = sums / weight[:, None]
+    scatter = products - (shift.T * weight) @ shift
+    return shift + bases - means, scatter / weight.sum()
 
-    def new() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+
+@dataclass(frozen=True, eq=False)
+class _Within(SumOfArrays):
+    """Asks for sums by class and products of rows, less the base of their class."""
+
+    bases: FloatArray
+    block_rows: int | None = BLOCK_ROWS
+    parts: int = 1
+
+    def new(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        k, d = self.bases.shape
         return np.zeros((k, d)), np.zeros((d, d))
 
     def visit(
+        self,
         total: tuple[NDArray[np.float64], NDArray[np.float64]],
-        start: int,
-        stop: int,
+        data: Weighting,
+        here: slice,
         block: FloatArray,
         scratch: object,
     ) -> None:
-        codes = weighting.y[start:stop]
-        weights = weighting.block(start, stop, dtype)[0]
-        picked = np.zeros((k, len(block)), dtype)
-        picked[codes, np.arange(len(block))] = weights
-        add_products(*total, picked, block, weights, bases=bases, codes=codes)
-
-    with np.errstate(over="ignore", invalid="ignore"):
-        parts = run.run(new, visit, block_rows=BLOCK_ROWS, shards=1)
-    weight = weights_of_classes(weighting, k)
-    shift = sum_of(part[0] for part in parts) / weight[:, None]
-    scatter = sum_of(part[1] for part in parts) - (shift.T * weight) @ shift
-    return shift + bases - means, scatter / weight.sum()
+        dtype = self.bases.dtype
+        codes = data.y[here]
+        weights = data.block(here, dtype)[0]
+        with np.errstate(over="ignore", invalid="ignore"):  # named by require_range
+            picked = np.zeros((len(self.bases), len(block)), dtype)
+            picked[codes, np.arange(len(block))] = weights
+            add_products(*total, picked, block, weights, bases=self.bases, codes=codes)
 
 
 def _build(task: Task, params: Params) -> Any:

@@ -7,14 +7,16 @@ eigenvector is kept: it couples the classes and carries the penalty exactly.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.heads.rows import FloatArray, Rows
+from bottleneck.heads.rows import FloatArray
 from bottleneck.heads.solver.engine import Loss, shares
-from bottleneck.heads.solver.row_pass import Pass, sum_of
+from bottleneck.heads.solver.question import Columns, ListOfRows, SumOfArrays
+from bottleneck.heads.solver.row_pass import Pass
 from bottleneck.heads.solver.scaling import Weighting, require_range
 
 Inverse: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -38,7 +40,7 @@ class Curvature:
 
     Parameters
     ----------
-    rows : Rows
+    run : Pass
         All rows; every n-th is taken.
     y : ndarray of int64, shape (n,)
         Codes.
@@ -57,7 +59,7 @@ class Curvature:
 
     def __init__(
         self,
-        rows: Rows,
+        run: Pass,
         y: NDArray[np.int64],
         loss: Loss,
         *,
@@ -65,8 +67,11 @@ class Curvature:
         scale: NDArray[np.float64],
         fit_intercept: bool = True,
     ) -> None:
-        taken = np.unique(np.linspace(0, rows.shape[0] - 1, SAMPLE).astype(np.int64))
-        sample = _read(rows, taken)
+        n = run.rows.shape[0]
+        taken = np.unique(np.linspace(0, n - 1, SAMPLE).astype(np.int64))
+        mask = np.zeros(n, bool)
+        mask[taken] = True
+        sample = np.concatenate(run.ask(_Sample(), Columns({"taken": mask})))
         sample = (sample - mean.astype(sample.dtype)) / scale.astype(sample.dtype)
         _, vectors = np.linalg.eigh((sample.T @ sample).astype(np.float64) / len(sample))
         self.rotation: NDArray[np.float64] = vectors
@@ -149,22 +154,9 @@ def diagonal(run: Pass, weighting: Weighting, loss: Loss, columns: int) -> Local
     columns : int
         Scores per row.
     """
-    d = run.rows.shape[1]
-
-    def new() -> NDArray[np.float64]:
-        return np.zeros((columns, d + 1))
-
-    def visit(
-        total: NDArray[np.float64], start: int, stop: int, block: FloatArray, scratch: object
-    ) -> None:
-        wide = block.astype(np.float64)
-        curvature = loss.curvature(np.zeros((columns, len(block))), weighting.y[start:stop])
-        curvature = curvature * weighting.block(start, stop, wide.dtype)
-        total[:, :-1] += curvature @ wide**2
-        total[:, -1] += curvature.sum(axis=1)
-
+    question = _ZeroCurvature(loss, columns, run.rows.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
-        found = sum_of(run.run(new, visit)) / weighting.totals[0]
+        found = run.ask(question, weighting) / weighting.totals[0]
     require_range(float(found.max()) * run.rows.shape[0], run.rows.dtype)
 
     def at(penalty: float) -> Inverse:
@@ -174,13 +166,43 @@ def diagonal(run: Pass, weighting: Weighting, loss: Loss, columns: int) -> Local
     return at
 
 
-def _read(rows: Rows, taken: NDArray[np.int64]) -> FloatArray:
-    """Read some rows, ascending, in runs of blocks."""
-    found = np.empty((len(taken), rows.shape[1]), rows.dtype)
-    scratch: dict[str, FloatArray] = {}
-    for start in range(0, rows.shape[0], 4096):
-        stop = min(start + 4096, rows.shape[0])
-        low, high = np.searchsorted(taken, (start, stop))
-        if low < high:
-            found[low:high] = rows.read(start, stop, scratch)[taken[low:high] - start]
-    return found
+@dataclass(frozen=True)
+class _ZeroCurvature(SumOfArrays):
+    """Asks for the sum of second derivatives at zero weights, shape (columns, d + 1)."""
+
+    loss: Loss
+    columns: int
+    d: int
+
+    def new(self) -> NDArray[np.float64]:
+        return np.zeros((self.columns, self.d + 1))
+
+    def visit(
+        self,
+        total: NDArray[np.float64],
+        data: Weighting,
+        here: slice,
+        block: FloatArray,
+        scratch: object,
+    ) -> None:
+        wide = block.astype(np.float64)
+        curvature = self.loss.curvature(np.zeros((self.columns, len(block))), data.y[here])
+        curvature = curvature * data.block(here, wide.dtype)
+        total[:, :-1] += curvature @ wide**2
+        total[:, -1] += curvature.sum(axis=1)
+
+
+class _Sample(ListOfRows):
+    """Asks for the rows that are marked."""
+
+    block_rows = 4096
+
+    def visit(
+        self,
+        total: list[FloatArray],
+        data: Columns,
+        here: slice,
+        block: FloatArray,
+        scratch: object,
+    ) -> None:
+        total.append(block[data["taken"][here]])

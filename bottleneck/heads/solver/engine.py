@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.heads.rows import FloatArray, buffer
-from bottleneck.heads.solver.row_pass import Pass, sum_of
-from bottleneck.heads.solver.scaling import Scaling, Weighting
+from bottleneck.heads.solver.question import SumOfArrays
+from bottleneck.heads.solver.row_pass import Pass
+from bottleneck.heads.solver.scaling import Weighting, shifted
 
 Kernel: TypeAlias = Callable[[FloatArray, NDArray[np.int64], FloatArray], NDArray[np.float64]]
 """From scores (columns, problems, rows), codes (rows,) or flags (rows, columns), and weights
@@ -174,9 +175,17 @@ Sums: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.flo
 over rows (k, p), and their products with the features (k * p, d)."""
 
 
+_WORTH_TAKING = 0.75
+"""Share of a block's rows that count in some problem, below which they are taken out first."""
+
+
 @dataclass(frozen=True, eq=False)
-class Work:
+class Work(SumOfArrays):
     """Linear scores of all rows under stacked weights, to be turned into losses and gradients.
+
+    As a question (:class:`~bottleneck.heads.solver.question.Question`) it is asked with the
+    :class:`~bottleneck.heads.solver.scaling.Weighting` of the rows, and answered with NumPy:
+    blocks that fit a core's cache, sums in float64.
 
     Parameters
     ----------
@@ -186,53 +195,44 @@ class Work:
         Weights of k columns of p problems, on prepared blocks.
     intercepts : ndarray of the rows' type, shape (k, p)
         Intercepts.
-    weighting : Weighting
-        Targets, and weights of the rows in the subsets used.
+    used : ndarray of int64, shape (u,)
+        Subsets of the weighting that some problem is of.
     place : ndarray of int64, shape (p,)
-        Subset of each problem.
-    scaling : Scaling
-        Prepares blocks.
+        Each problem's among them.
+    shift : ndarray of float64, shape (d,), or None
+        Subtracted from every block first.
     """
 
     loss: Loss
     weights: FloatArray
     intercepts: FloatArray
-    weighting: Weighting
+    used: NDArray[np.int64]
     place: NDArray[np.int64]
-    scaling: Scaling
+    shift: NDArray[np.float64] | None
 
-    def row_weights(self, start: int, stop: int) -> FloatArray:
+    def row_weights(self, weighting: Weighting, here: slice) -> FloatArray:
         """Return the weights of a run of rows in each problem, shape (p, rows)."""
-        found = self.weighting.block(start, stop, self.weights.dtype)
+        found = weighting.block(here, self.weights.dtype, self.used)
         return found[self.place] if len(self.place) > 1 else found
 
-
-_WORTH_TAKING = 0.75
-"""Share of a block's rows that count in some problem, below which they are taken out first."""
-
-
-class Engine(Protocol):
-    """A way to do the work of a pass."""
-
-    def __call__(self, run: Pass, work: Work) -> Sums:
-        """Go through all rows once."""
-        ...
-
-
-def numpy_engine(run: Pass, work: Work) -> Sums:
-    """Multiply blocks that fit a core's cache, in the threads of the pass; sums are float64."""
-    k, p, d = work.weights.shape
-    flat = np.ascontiguousarray(work.weights.reshape(k * p, d))
-    dtype = flat.dtype
-
-    def new() -> Sums:
+    def new(self) -> Sums:
+        """Return sums of no rows."""
+        k, p, d = self.weights.shape
         return np.zeros(p), np.zeros((k, p)), np.zeros((k * p, d))
 
     def visit(
-        sums: Sums, start: int, stop: int, block: FloatArray, scratch: dict[str, FloatArray]
+        self,
+        total: Sums,
+        data: Weighting,
+        here: slice,
+        block: FloatArray,
+        scratch: dict[str, FloatArray],
     ) -> None:
-        block, y = work.scaling.prepare(block), work.weighting.y[start:stop]
-        weights = work.row_weights(start, stop)
+        """Add the losses and derivatives of a block."""
+        k, p, d = self.weights.shape
+        dtype = self.weights.dtype
+        block, y = shifted(block, self.shift), data.y[here]
+        weights = self.row_weights(data, here)
         used = weights.any(axis=0)
         if used.mean() < _WORTH_TAKING:  # products with other rows would come to nothing
             block, y, weights = block[used], y[used], weights[:, used]
@@ -240,14 +240,24 @@ def numpy_engine(run: Pass, work: Work) -> Sums:
                 return
         scores = buffer(scratch, "scores", (k * p, len(block)), dtype)
         product = buffer(scratch, "product", (k * p, d), dtype)
-        np.matmul(flat, block.T, out=scores)
+        np.matmul(self.weights.reshape(k * p, d), block.T, out=scores)
         Z = scores.reshape(k, p, len(block))
-        Z += work.intercepts[:, :, None]
-        sums[0][...] += work.loss.kernel(Z, y, weights)
-        sums[1][...] += Z.sum(axis=2, dtype=np.float64)
+        Z += self.intercepts[:, :, None]
+        total[0][...] += self.loss.kernel(Z, y, weights)
+        total[1][...] += Z.sum(axis=2, dtype=np.float64)
         np.matmul(scores, block, out=product)
-        sums[2][...] += product
+        total[2][...] += product
 
-    parts = run.run(new, visit)
-    loss, residual, raw = (sum_of([part[i] for part in parts]) for i in range(3))
-    return loss, residual, raw
+
+class Engine(Protocol):
+    """A way to do the work of a pass."""
+
+    def __call__(self, run: Pass, work: Work, weighting: Weighting) -> Sums:
+        """Go through all rows once."""
+        ...
+
+
+def numpy_engine(run: Pass, work: Work, weighting: Weighting) -> Sums:
+    """Multiply blocks in the threads of the pass, or wherever the rows are held."""
+    sums: Sums = run.ask(work, weighting)
+    return sums

@@ -17,6 +17,7 @@ from bottleneck.errors import OptionError
 from bottleneck.heads.rows import FloatArray
 from bottleneck.heads.solver.engine import Loss, Sums, Work
 from bottleneck.heads.solver.row_pass import Pass
+from bottleneck.heads.solver.scaling import Weighting, shifted
 
 BLOCK_ROWS = 8192
 """Rows per block, at most."""
@@ -60,15 +61,14 @@ class KerasEngine:
     def __repr__(self) -> str:
         return f"<KerasEngine {self.backend} on {self.device}, {len(self._kept)} blocks kept>"
 
-    def __call__(self, run: Pass, work: Work) -> Sums:
+    def __call__(self, run: Pass, work: Work, weighting: Weighting) -> Sums:
         """Go through all rows once; see :class:`~bottleneck.heads.solver.engine.Engine`."""
         if run.rows.dtype != np.float32:
             raise OptionError(
                 f"expected float32 or float16 features for the Keras engine, got {run.rows.dtype}",
                 hint="The NumPy engine computes in float64.",
             )
-        shift = work.scaling.shift
-        prepared = None if shift is None else shift.tobytes()
+        prepared = None if work.shift is None else work.shift.tobytes()
         if self._kept_for != prepared:
             self._kept.clear()
             self._kept_for = prepared
@@ -87,9 +87,9 @@ class KerasEngine:
             loss, residual, raw = np.zeros(p), np.zeros((k, p)), np.zeros((k, p, d))
             for start, stop, X in self._blocks(run, work):
                 rows = np.zeros((width, int(X.shape[0])), np.float32)
-                rows[:p, : stop - start] = work.row_weights(start, stop)
+                rows[:p, : stop - start] = work.row_weights(weighting, slice(start, stop))
                 targets = np.zeros((k, rows.shape[1]), np.float32)
-                own = work.weighting.y[start:stop]
+                own = weighting.y[start:stop]
                 targets[:, : stop - start] = _TARGETS[work.loss.name](own, k)
                 found = step(flat, added, X, *map(self._ops.convert_to_tensor, (targets, rows)))
                 values = [np.asarray(self._ops.convert_to_numpy(part)) for part in found]
@@ -107,7 +107,7 @@ class KerasEngine:
             stop = min(start + size, n)
             if start not in self._kept:
                 block = np.zeros((size, d), np.float32)
-                block[: stop - start] = work.scaling.prepare(run.rows.read(start, stop, scratch))
+                block[: stop - start] = shifted(run.rows.read(start, stop, scratch), work.shift)
                 tensor = self._ops.convert_to_tensor(block)
                 if (len(self._kept) + 1) * block.nbytes > self._room:
                     yield start, stop, tensor

@@ -51,7 +51,7 @@ def with_curvature(stack: StackedObjective) -> tuple[StackedObjective, Curvature
     if stack.run.rows.shape[0] < CURVATURE_MIN_ROWS:
         return stack, None
     curvature = Curvature(
-        stack.run.rows,
+        stack.run,
         stack.weighting.y,
         stack.loss,
         mean=stack.scaling.mean[0],

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.heads.rows import FloatArray
-from bottleneck.heads.solver.row_pass import Pass, sum_of
+from bottleneck.heads.solver.question import SumOfArrays
+from bottleneck.heads.solver.row_pass import Pass
 from bottleneck.heads.solver.scaling import Weighting
 
 _BLOCK_ROWS = 4096
@@ -114,42 +115,11 @@ def gram_moments(
     list of Moments
         One per subset.
     """
-    d, dtype = run.rows.shape[1], run.rows.dtype
-    k = len(weighting.members)
+    dtype = run.rows.dtype
     base = centre.astype(dtype)
     numeric = weighting.y.ndim == 2
     columns = n_classes + numeric  # beside targets, a column of ones
-
-    def new() -> list[list[NDArray[np.float64]]]:
-        return [[np.zeros(columns), np.zeros((columns, d)), np.zeros((d, d))] for _ in range(k)]
-
-    def visit(
-        totals: list[list[NDArray[np.float64]]],
-        start: int,
-        stop: int,
-        block: FloatArray,
-        scratch: object,
-    ) -> None:
-        weights = weighting.block(start, stop, np.dtype(np.float64))
-        y = weighting.y[start:stop]
-        for total, member, weight in zip(
-            totals, weighting.members[:, start:stop], weights, strict=True
-        ):
-            if not member.any():
-                continue
-            own = block if member.all() else block[member]
-            w, codes = weight[member], y[member]
-            if numeric:
-                design = w * np.concatenate([codes.T, np.ones((1, len(w)))])
-                total[0] += design.sum(axis=1)
-                picked = design.astype(dtype)
-            else:
-                total[0] += np.bincount(codes, w, minlength=n_classes)
-                picked = np.zeros((n_classes, len(w)), dtype)
-                picked[codes, np.arange(len(w))] = w
-            add_products(total[1], total[2], picked, own, w, bases=base[None])
-
-    shards = run.run(new, visit, block_rows=_BLOCK_ROWS, shards=1)
+    sums_of_subsets = run.ask(_Sums(base, columns, numeric, len(weighting.members)), weighting)
     rounding = float(np.finfo(dtype).eps)
 
     def moments(
@@ -166,11 +136,49 @@ def gram_moments(
             rounding=rounding,
         )
 
-    found = [[moments(*sums) for sums in shard] for shard in shards]
-    merged = found[0]
-    for shard in found[1:]:
-        merged = [mine + other for mine, other in zip(merged, shard, strict=True)]
-    return merged
+    return [moments(*sums) for sums in sums_of_subsets]
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums(SumOfArrays):
+    """Asks for the weights, sums and products of the rows of each subset, less ``base``."""
+
+    base: FloatArray
+    columns: int
+    numeric: bool
+    subsets: int
+    block_rows: int | None = _BLOCK_ROWS
+    parts: int = 1
+
+    def new(self) -> list[list[NDArray[np.float64]]]:
+        c, d = self.columns, len(self.base)
+        return [[np.zeros(c), np.zeros((c, d)), np.zeros((d, d))] for _ in range(self.subsets)]
+
+    def visit(
+        self,
+        total: list[list[NDArray[np.float64]]],
+        data: Weighting,
+        here: slice,
+        block: FloatArray,
+        scratch: object,
+    ) -> None:
+        dtype = self.base.dtype
+        weights = data.block(here, np.dtype(np.float64))
+        y = data.y[here]
+        for sums, member, weight in zip(total, data.members[:, here], weights, strict=True):
+            if not member.any():
+                continue
+            own = block if member.all() else block[member]
+            w, codes = weight[member], y[member]
+            if self.numeric:
+                design = w * np.concatenate([codes.T, np.ones((1, len(w)))])
+                sums[0] += design.sum(axis=1)
+                picked = design.astype(dtype)
+            else:
+                sums[0] += np.bincount(codes, w, minlength=self.columns)
+                picked = np.zeros((self.columns, len(w)), dtype)
+                picked[codes, np.arange(len(w))] = w
+            add_products(sums[1], sums[2], picked, own, w, bases=self.base[None])
 
 
 def add_products(
@@ -272,20 +280,33 @@ def class_means(
 
     Sums are of differences from ``centre``, shape (d,), where they keep their digits.
     """
-    d, dtype = run.rows.shape[1], run.rows.dtype
-    base = centre.astype(dtype)
+    base = centre.astype(run.rows.dtype)
+    sums: NDArray[np.float64] = run.ask(_ClassSums(base, k), weighting)
+    return sums / weights_of_classes(weighting, k)[:, None] + base.astype(np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class _ClassSums(SumOfArrays):
+    """Asks for the sum of each class's rows in the first subset, less ``base``."""
+
+    base: FloatArray
+    k: int
+
+    def new(self) -> NDArray[np.float64]:
+        return np.zeros((self.k, len(self.base)))
 
     def visit(
-        total: NDArray[np.float64], start: int, stop: int, block: FloatArray, scratch: object
+        self,
+        total: NDArray[np.float64],
+        data: Weighting,
+        here: slice,
+        block: FloatArray,
+        scratch: object,
     ) -> None:
-        picked = np.zeros((k, len(block)), dtype)
-        picked[weighting.y[start:stop], np.arange(len(block))] = weighting.block(
-            start, stop, dtype
-        )[0]
-        total += picked @ (block - base)
-
-    sums = sum_of(run.run(lambda: np.zeros((k, d)), visit))
-    return sums / weights_of_classes(weighting, k)[:, None] + base.astype(np.float64)
+        dtype = self.base.dtype
+        picked = np.zeros((self.k, len(block)), dtype)
+        picked[data.y[here], np.arange(len(block))] = data.block(here, dtype)[0]
+        total += picked @ (block - self.base)
 
 
 def weights_of_classes(weighting: Weighting, k: int) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from bottleneck.heads.rows import FloatArray
 from bottleneck.heads.solver.engine import SQUARED_HINGE, signs
 from bottleneck.heads.solver.objective import Problem, StackedObjective
-from bottleneck.heads.solver.row_pass import SHARDS, sum_of
+from bottleneck.heads.solver.question import PARTS, Columns, ListOfRows, SumOfArrays, add
 
 Matrix: TypeAlias = NDArray[np.float64]
 
@@ -136,36 +136,127 @@ def _falling(start: float, end: float) -> list[float]:
     return [end * 10.0**stage for stage in range(stages, -1, -1)]
 
 
+@dataclass(frozen=True, eq=False)
+class _Prepare:
+    """Scales rows, and puts the intercept's constant behind them."""
+
+    mean: Matrix
+    scale: Matrix
+    constant: float
+
+    @property
+    def width(self) -> int:
+        return len(self.mean) + 1
+
+    def __call__(self, block: FloatArray) -> Matrix:
+        wide = np.empty((len(block), self.width))
+        np.subtract(block, self.mean, out=wide[:, :-1])
+        wide[:, :-1] /= self.scale
+        wide[:, -1] = self.constant
+        return wide
+
+
+@dataclass(frozen=True, eq=False)
+class _Scores(ListOfRows):
+    """Asks for the scores of all rows."""
+
+    prepare: _Prepare
+    weights: Matrix
+
+    def visit(
+        self,
+        total: list[Matrix],
+        data: None,
+        here: slice,
+        block: FloatArray,
+        scratch: object,
+    ) -> None:
+        total.append(self.weights @ self.prepare(block).T)
+
+
+@dataclass(frozen=True, eq=False)
+class _Squares(SumOfArrays):
+    """Asks for the weighted squares of every prepared feature."""
+
+    prepare: _Prepare
+
+    def new(self) -> Matrix:
+        return np.zeros(self.prepare.width)
+
+    def visit(
+        self,
+        total: Matrix,
+        data: Columns,
+        here: slice,
+        block: FloatArray,
+        scratch: object,
+    ) -> None:
+        total += data["shares"][here] @ self.prepare(block) ** 2
+
+
+@dataclass(frozen=True, eq=False)
+class _Inside:
+    """Asks for the rows inside the margin of some columns, weighted; or for their products.
+
+    Of each column that has ``few``, a list of its rows with their targets behind them; of any
+    other, a list of one sum of products.
+    """
+
+    prepare: _Prepare
+    few: list[bool]
+    block_rows: int | None = None
+    parts: int = PARTS
+
+    def new(self) -> list[list[Matrix]]:
+        width = self.prepare.width
+        return [[] if dual else [np.zeros((width, width + 1))] for dual in self.few]
+
+    def visit(
+        self,
+        total: list[list[Matrix]],
+        data: Columns,
+        here: slice,
+        block: FloatArray,
+        scratch: object,
+    ) -> None:
+        wide = self.prepare(block)
+        roots = np.sqrt(2 * data["shares"][here])
+        inside, signed = data["inside"][:, here], data["signs"][:, here]
+        for parts, own, sign, dual in zip(total, inside, signed, self.few, strict=True):
+            rows = wide[own] * roots[own, None]
+            target = roots[own] * sign[own]
+            if dual:
+                parts.append(np.column_stack([rows, target]))
+            else:
+                parts[0][:, :-1] += rows.T @ rows
+                parts[0][:, -1] += rows.T @ target
+
+    def merge(self, total: list[list[Matrix]], other: list[list[Matrix]]) -> list[list[Matrix]]:
+        return [
+            mine + its if dual else add(mine, its)
+            for mine, its, dual in zip(total, other, self.few, strict=True)
+        ]
+
+
 class _Columns:
     """The columns of one problem, each of which is a problem of its own: (columns, ...) arrays."""
 
     def __init__(self, stack: StackedObjective, subset: int) -> None:
-        self._run, self._stack = stack.run, stack
-        self._mean = stack.scaling.mean[subset]
-        self._scale = stack.scaling.scale[subset]
+        self._run = stack.run
+        self._prepare = _Prepare(
+            stack.scaling.mean[subset],
+            stack.scaling.scale[subset],
+            stack.intercept_scale if stack.fit_intercept else 0.0,
+        )
         own = stack.weighting.only(subset)
-        self._shares = own.block(0, len(own.y), np.dtype(np.float64))[0] / own.totals[0]
+        self._shares = own.block(slice(0, len(own.y)), np.dtype(np.float64))[0] / own.totals[0]
         self._signs = signs(stack.columns, own.y, np.dtype(np.float64))
         self.passes = 0
 
-    def _prepared(self, block: FloatArray) -> Matrix:
-        """Return scaled rows with the intercept's constant behind them."""
-        wide = np.empty((len(block), block.shape[1] + 1))
-        np.subtract(block, self._mean, out=wide[:, :-1])
-        wide[:, :-1] /= self._scale
-        wide[:, -1] = self._stack.intercept_scale if self._stack.fit_intercept else 0.0
-        return wide
-
     def scores(self, weights: Matrix) -> Matrix:
         """Return scores of all rows, shape (columns, n), in one pass."""
-        found = np.empty(self._signs.shape)
-
-        def visit(_: None, start: int, stop: int, block: FloatArray, scratch: object) -> None:
-            found[:, start:stop] = weights @ self._prepared(block).T
-
-        self._run.run(lambda: None, visit)
         self.passes += 1
-        return found
+        return np.concatenate(self._run.ask(_Scores(self._prepare, weights)), axis=1)
 
     def _short(self, scores: Matrix) -> Matrix:
         """Return by how much rows fall short of the margin, zero for those beyond it."""
@@ -174,12 +265,8 @@ class _Columns:
 
     def easy_penalty(self) -> float:
         """Return a penalty that is met in a few steps from anywhere, by the rows' mean square."""
-
-        def visit(total: Matrix, start: int, stop: int, block: FloatArray, scratch: object) -> None:
-            total += self._shares[start:stop] @ self._prepared(block) ** 2
-
         self.passes += 1
-        found = sum_of(self._run.run(lambda: np.zeros(len(self._mean) + 1), visit))
+        found = self._run.ask(_Squares(self._prepare), Columns({"shares": self._shares}))
         return _EASY * float(found.sum())
 
     def value(self, weights: Matrix, scores: Matrix, penalty: float) -> float:
@@ -195,7 +282,7 @@ class _Columns:
         sizes = np.minimum(inside.sum(axis=1), width) * width * 8
         at = 0
         while at < k:
-            count = max(1, int((np.cumsum(sizes[at:]) * SHARDS <= _BYTES).sum()))
+            count = max(1, int((np.cumsum(sizes[at:]) * PARTS <= _BYTES).sum()))
             chunk = list(range(at, min(at + count, k)))
             gathered = self._gather(chunk, inside)
 
@@ -212,33 +299,14 @@ class _Columns:
         self, chunk: list[int], inside: NDArray[np.bool_]
     ) -> list[tuple["_Dual | _Primal", Matrix]]:
         """Read the rows inside the margin of some columns, weighted, in one pass."""
-        width = len(self._mean) + 1
+        width = self._prepare.width
         few = [int(inside[column].sum()) <= width for column in chunk]
-
-        def new() -> list[list[Matrix]]:
-            return [[] if dual else [np.zeros((width, width + 1))] for dual in few]
-
-        def visit(
-            total: list[list[Matrix]], start: int, stop: int, block: FloatArray, scratch: object
-        ) -> None:
-            wide = self._prepared(block)
-            roots = np.sqrt(2 * self._shares[start:stop])
-            for parts, column, dual in zip(total, chunk, few, strict=True):
-                here = inside[column, start:stop]
-                rows = wide[here] * roots[here, None]
-                target = roots[here] * self._signs[column, start:stop][here]
-                if dual:
-                    parts.append(np.column_stack([rows, target]))
-                else:
-                    parts[0][:, :-1] += rows.T @ rows
-                    parts[0][:, -1] += rows.T @ target
-
-        shards = self._run.run(new, visit)
+        data = {"inside": inside[chunk], "signs": self._signs[chunk], "shares": self._shares}
+        gathered = self._run.ask(_Inside(self._prepare, few), Columns(data))
         self.passes += 1
         found: list[tuple[_Dual | _Primal, Matrix]] = []
         for i, dual in enumerate(few):
-            parts = [part for shard in shards for part in shard[i]]
-            whole = np.concatenate(parts) if dual else np.sum(parts, axis=0)
+            whole = np.concatenate(gathered[i]) if dual else gathered[i][0]
             own: _Dual | _Primal = _Dual(whole[:, :-1]) if dual else _Primal(whole[:, :-1])
             found.append((own, whole[:, -1]))
         return found

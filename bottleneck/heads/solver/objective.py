@@ -160,19 +160,12 @@ class StackedObjective:
             loss=self.loss,
             weights=stacked,
             intercepts=intercepts,
-            weighting=Weighting(
-                self.weighting.y,
-                self.weighting.members[used],
-                self.weighting.row_weights,
-                None
-                if self.weighting.class_weights is None
-                else self.weighting.class_weights[used],
-            ),
+            used=used,
             place=place,
-            scaling=self.scaling,
+            shift=self.scaling.shift,
         )
         engine: Engine = self.run.engine or numpy_engine
-        loss, residual, raw = engine(self.run, work)
+        loss, residual, raw = engine(self.run, work, self.weighting)
         gradients = np.zeros((p, k, d + 1))
         # Gradients by the weights of the scaled features, from sums over rows as they are.
         for i in range(p):
@@ -200,7 +193,7 @@ class StackedObjective:
         dtype = self.run.rows.dtype
         raw = straight / scale[:, None, :]
         intercepts = free * self.intercept_scale - np.einsum("pkd,pd->pk", raw, offset)
-        return raw.astype(dtype).transpose(1, 0, 2), intercepts.astype(dtype).T
+        return np.ascontiguousarray(raw.transpose(1, 0, 2), dtype), intercepts.astype(dtype).T
 
     def penalised(self, flat: Vector) -> Vector:
         """Return flat weights with those the penalty does not see set to zero."""

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from bottleneck.heads.rows import FloatArray
 from bottleneck.heads.solver.moments import Moments
-from bottleneck.heads.solver.row_pass import Pass, sum_of
+from bottleneck.heads.solver.question import SumOfArrays
+from bottleneck.heads.solver.row_pass import Pass
 from bottleneck.heads.solver.scaling import Weighting
 
 _ENOUGH = 0.9
@@ -138,54 +139,79 @@ class RidgePath:
         if n < 2:
             raise ValueError("expected rows to leave one out of, got one sample")
         inverses = np.stack([self._inverse(alpha) for alpha in alphas])  # (a, d)
-        columns = self.projected.shape[1]
-        basis = (self.vectors / self.scale[:, None]).astype(dtype)
-        base = self.mean.astype(dtype)
         heads = (inverses[:, :, None] * self.projected).transpose(1, 0, 2).reshape(d, -1)
-        heads, spread = heads.astype(dtype), inverses.T.astype(dtype)
-        intercept_share = 1 / self.total if self.fit_intercept else 0.0
-
-        # Nearer to 1, what is left of 1 - h is rounding: nothing is known of the row's prediction.
-        most = 1 - 256 * np.finfo(dtype).eps
-
-        def new() -> NDArray[np.float64]:
-            return np.zeros((4, len(alphas)))
-
-        def visit(
-            sums: NDArray[np.float64], start: int, stop: int, block: FloatArray, scratch: object
-        ) -> None:
-            weight = weighting.block(start, stop, np.dtype(np.float64))[0]
-            y = weighting.y[start:stop]
-            rotated = (block - base) @ basis
-            fitted = (rotated @ heads).astype(np.float64).reshape(len(y), len(alphas), columns)
-            fitted += self.target_mean
-            rotated *= rotated
-            leverage = weight[:, None] * ((rotated @ spread).astype(np.float64) + intercept_share)
-            known = weight[:, None] * (leverage <= most)
-            leverage = np.minimum(leverage, most)[:, :, None]
-            if self.numeric:
-                target = y.astype(np.float64)[:, None, :]
-            else:
-                names = np.array([1]) if columns == 1 else np.arange(columns)
-                target = np.where(y[:, None] == names, 1.0, -1.0)[:, None, :]
-            left_out = (fitted - leverage * target) / (1 - leverage)
-            if self.numeric:
-                right = np.full(left_out.shape[:2], np.nan)
-            elif columns == 1:
-                right = (left_out[:, :, 0] > 0) == (y == 1)[:, None]
-            else:
-                right = left_out.argmax(axis=2) == y[:, None]
-            sums[0] += np.einsum("ra,ra->a", known, right)
-            sums[1] += np.einsum("ra,rak->a", known, (left_out - target) ** 2) / columns
-            sums[2] += known.sum(axis=0)
-            sums[3] += weight.sum()
-
-        total = sum_of(run.run(new, visit))
+        question = _LeftOut(
+            base=self.mean.astype(dtype),
+            basis=(self.vectors / self.scale[:, None]).astype(dtype),
+            heads=heads.astype(dtype),
+            spread=inverses.T.astype(dtype),
+            target_mean=self.target_mean,
+            intercept_share=1 / self.total if self.fit_intercept else 0.0,
+            numeric=self.numeric,
+        )
+        total = run.ask(question, weighting)
         enough = total[2] >= _ENOUGH * total[3]
         accuracy, mse = (
             np.where(enough, part / np.where(enough, total[2], 1), np.nan) for part in total[:2]
         )
         return LeaveOneOut(tuple(map(float, alphas)), tuple(accuracy.tolist()), tuple(mse.tolist()))
+
+
+@dataclass(frozen=True, eq=False)
+class _LeftOut(SumOfArrays):
+    """Asks for weighted right rows, squared errors and weights of every strength, (4, a).
+
+    Weights of the rows whose prediction is known come first, those of all rows after them.
+    """
+
+    base: FloatArray
+    basis: FloatArray
+    heads: FloatArray
+    spread: FloatArray
+    target_mean: NDArray[np.float64]
+    intercept_share: float
+    numeric: bool
+
+    def new(self) -> NDArray[np.float64]:
+        return np.zeros((4, self.spread.shape[1]))
+
+    def visit(
+        self,
+        total: NDArray[np.float64],
+        data: Weighting,
+        here: slice,
+        block: FloatArray,
+        scratch: object,
+    ) -> None:
+        columns = len(self.target_mean)
+        weight = data.block(here, np.dtype(np.float64))[0]
+        y = data.y[here]
+        rotated = (block - self.base) @ self.basis
+        fitted = (rotated @ self.heads).astype(np.float64).reshape(len(y), -1, columns)
+        fitted += self.target_mean
+        rotated *= rotated
+        share = (rotated @ self.spread).astype(np.float64) + self.intercept_share
+        leverage = weight[:, None] * share
+        # Nearer to 1, what is left of 1 - h is rounding: nothing is known of the row's prediction.
+        most = 1 - 256 * np.finfo(self.base.dtype).eps
+        known = weight[:, None] * (leverage <= most)
+        leverage = np.minimum(leverage, most)[:, :, None]
+        if self.numeric:
+            target = y.astype(np.float64)[:, None, :]
+        else:
+            names = np.array([1]) if columns == 1 else np.arange(columns)
+            target = np.where(y[:, None] == names, 1.0, -1.0)[:, None, :]
+        left_out = (fitted - leverage * target) / (1 - leverage)
+        if self.numeric:
+            right = np.full(left_out.shape[:2], np.nan)
+        elif columns == 1:
+            right = (left_out[:, :, 0] > 0) == (y == 1)[:, None]
+        else:
+            right = left_out.argmax(axis=2) == y[:, None]
+        total[0] += np.einsum("ra,ra->a", known, right)
+        total[1] += np.einsum("ra,rak->a", known, (left_out - target) ** 2) / columns
+        total[2] += known.sum(axis=0)
+        total[3] += weight.sum()
 
 
 @dataclass(frozen=True)

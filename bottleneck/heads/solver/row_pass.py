@@ -5,23 +5,25 @@ work side by side; BLAS is held to one thread each, because threads that split a
 wait for each other longer than they work.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bottleneck.cores import available_cores
 from bottleneck.heads.rows import FloatArray, Rows
+from bottleneck.heads.solver.question import (
+    PARTS,
+    Held,
+    Question,
+    RowData,
+    Tree,
+    answer,
+    fold,
+)
 
 BLOCK_ROWS = 512
 """Rows per block: 2.5 MiB of 1280 float32 features. 256 to 1024 were within 10%."""
-
-SHARDS = 8
-"""Parts of the rows that are summed up apart and then added in order: with up to as many
-threads, their number does not change a result."""
 
 _T = TypeVar("_T")
 
@@ -62,20 +64,20 @@ class Pass:
         visit: Callable[[_T, int, int, FloatArray, Any], None],
         *,
         block_rows: int | None = None,
-        shards: int = SHARDS,
+        parts: int = PARTS,
     ) -> list[_T]:
-        """Visit every block once.
+        """Visit every block once, here; for what stays in this process.
 
         Parameters
         ----------
         new : callable
-            Makes what the blocks of one shard are summed up in.
+            Makes what the blocks of one part are summed up in.
         visit : callable
-            From (sum, start, stop, block, scratch) adds a block to its shard's sum. Buffers in
+            From (sum, start, stop, block, scratch) adds a block to its part's sum. Buffers in
             ``scratch`` belong to the thread.
         block_rows : int, optional
             Rows per block; by default as opened.
-        shards : int
+        parts : int
             Parts that are summed up apart: fewer where a sum is large. At least one per thread.
 
         Returns
@@ -87,21 +89,77 @@ class Pass:
         step = block_rows or self._block_rows
         n = self.rows.shape[0]
         n_blocks = -(-n // step)
-        parts = max(1, min(max(shards, self.threads), n_blocks))
+        parts = max(1, min(max(parts, self.threads), n_blocks))
         cuts = [i * n_blocks // parts * step for i in range(parts)]
 
-        def work(shard: tuple[int, int]) -> _T:
+        def work(part: tuple[int, int], scratch: dict[str, FloatArray]) -> _T:
+            total = new()
+            for start in range(*part, step):
+                stop = min(start + step, part[1])
+                visit(total, start, stop, self.rows.read(start, stop, scratch), scratch)
+            return total
+
+        return self._with_scratch(work, list(zip(cuts, [*cuts[1:], n], strict=True)))
+
+    def ask(self, question: Question[_T], data: RowData | None = None) -> _T:
+        """Sum a question up over all rows: here, or wherever their shards are held.
+
+        Parameters
+        ----------
+        question : Question
+            What is summed up.
+        data : RowData, optional
+            What it needs of every row beside the features.
+
+        Returns
+        -------
+        object
+            The sum. Of rows that lie in one place it is that of :meth:`run`; of shards it is
+            the same whoever holds them.
+        """
+        layout = self.rows.layout
+        if layout is None or not layout.shards:
+
+            def visit(total: _T, start: int, stop: int, block: FloatArray, scratch: Any) -> None:
+                question.visit(total, data, slice(start, stop), block, scratch)
+
+            sums = self.run(
+                question.new, visit, block_rows=question.block_rows, parts=question.parts
+            )
+            return fold(sums, question.merge)
+        self.count += 1
+        numbers = [shard.number for shard in layout.shards]
+        tree: Tree[_T] = Tree(numbers, question.merge)
+        if layout.workers is not None:
+            for node, total in layout.workers.ask(question, data, layout):
+                tree.put(node, total)
+            return tree.root()
+        held = [
+            Held(shard.number, self.rows, data, shard.start, shard.stop) for shard in layout.shards
+        ]
+        return self.answer(question, held, numbers).root()
+
+    def answer(
+        self, question: Question[_T], shards: Sequence[Held], everyone: Sequence[int]
+    ) -> Tree[_T]:
+        """Answer for some shards; see :func:`~bottleneck.heads.solver.question.answer`."""
+        return answer(
+            question, shards, everyone, block_rows=self._block_rows, visit=self._with_scratch
+        )
+
+    def _with_scratch(
+        self, function: Callable[[Any, dict[str, FloatArray]], _T], items: list[Any]
+    ) -> list[_T]:
+        """Apply a function to each item and the scratch of its thread."""
+
+        def work(item: Any) -> _T:
             scratch = self._scratch.pop()  # list operations are atomic
             try:
-                total = new()
-                for start in range(*shard, step):
-                    stop = min(start + step, shard[1])
-                    visit(total, start, stop, self.rows.read(start, stop, scratch), scratch)
-                return total
+                return function(item, scratch)
             finally:
                 self._scratch.append(scratch)
 
-        return self.each(work, list(zip(cuts, [*cuts[1:], n], strict=True)))
+        return self.each(work, items)
 
     def each(self, function: Callable[[Any], _T], items: list[Any]) -> list[_T]:
         """Apply a function to each item, in the threads."""
@@ -142,11 +200,3 @@ def passes(
             yield opened
         finally:
             opened.close()
-
-
-def sum_of(parts: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Add one or more arrays in the order given."""
-    total, *others = parts
-    for part in others:
-        total = total + part
-    return total

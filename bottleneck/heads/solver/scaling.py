@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import HeadError
 from bottleneck.heads.rows import FloatArray
+from bottleneck.heads.solver.question import PARTS, RowData
 from bottleneck.heads.solver.row_pass import Pass
+
+_ALL = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
-class Weighting:
+class Weighting(RowData):
     """How much every row counts in every subset: member x row weight x class weight.
 
     Parameters
@@ -33,14 +36,28 @@ class Weighting:
     row_weights: NDArray[np.float64] | None = None
     class_weights: NDArray[np.float64] | None = None
 
-    def block(self, start: int, stop: int, dtype: np.dtype[np.floating]) -> FloatArray:
-        """Return the weights of a run of rows, shape (subsets, rows)."""
-        weights = self.members[:, start:stop].astype(dtype)
+    def block(
+        self,
+        here: slice,
+        dtype: np.dtype[np.floating],
+        subsets: NDArray[np.int64] | slice = _ALL,
+    ) -> FloatArray:
+        """Return the weights of a run of rows, shape (subsets, rows); by default in all subsets."""
+        weights = self.members[subsets, here].astype(dtype)
         if self.row_weights is not None:
-            weights *= self.row_weights[start:stop].astype(dtype)
+            weights *= self.row_weights[here].astype(dtype)
         if self.class_weights is not None:
-            weights *= self.class_weights[:, self.y[start:stop]].astype(dtype)
+            weights *= self.class_weights[subsets][:, self.y[here]].astype(dtype)
         return weights
+
+    def cut(self, start: int, stop: int) -> "Weighting":
+        """Return the same of rows ``start`` to ``stop``."""
+        return Weighting(
+            self.y[start:stop],
+            self.members[:, start:stop],
+            None if self.row_weights is None else self.row_weights[start:stop],
+            self.class_weights,
+        )
 
     def unbalanced(self) -> "Weighting":
         """Return the same without class weights: what features are scaled by."""
@@ -110,10 +127,6 @@ class Scaling:
     shift: NDArray[np.float64] | None = None
     rotation: NDArray[np.float64] | None = None
 
-    def prepare(self, block: FloatArray) -> FloatArray:
-        """Return the block that products are made of."""
-        return block if self.shift is None else block - self.shift.astype(block.dtype)
-
     def turn(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return solvers' weights or gradients (..., d) of weights of scaled features."""
         return weights if self.rotation is None else weights @ self.rotation
@@ -126,6 +139,11 @@ class Scaling:
     def offset(self) -> NDArray[np.float64]:
         """Means of the prepared blocks, shape (subsets, d)."""
         return self.mean if self.shift is None else self.mean - self.shift
+
+
+def shifted(block: FloatArray, shift: NDArray[np.float64] | None) -> FloatArray:
+    """Return the block that products are made of."""
+    return block if shift is None else block - shift.astype(block.dtype)
 
 
 def no_scaling(subsets: int, d: int) -> Scaling:
@@ -150,25 +168,8 @@ def standardise(run: Pass, weighting: Weighting) -> Scaling:
     """
     (n, d), dtype = run.rows.shape, run.rows.dtype
     k = len(weighting.members)
-
-    def new() -> _Spread:
-        return _Spread(np.zeros((k, 1)), np.zeros((k, d)), np.zeros((k, d)))
-
-    def visit(total: _Spread, start: int, stop: int, block: FloatArray, scratch: object) -> None:
-        weights = weighting.block(start, stop, np.dtype(np.float64))
-        base = np.median(block[[0, len(block) // 2, -1]], axis=0).astype(np.float64)
-        difference = block - base
-        weight = weights.sum(axis=1, keepdims=True)
-        safe = np.where(weight > 0, weight, 1)
-        shift = weights @ difference / safe
-        difference *= difference
-        squares = np.maximum(weights @ difference - weight * shift**2, 0)
-        total.add(_Spread(weight, base + shift, squares))
-
     with np.errstate(over="ignore", invalid="ignore"):  # named below
-        whole, *others = run.run(new, visit)
-        for part in others:
-            whole.add(part)
+        whole = run.ask(_Spreads(k, d), weighting)
         mean = whole.mean
         variance = whole.squares / np.maximum(whole.weight, np.finfo(float).tiny)
         require_range(n * (variance + mean**2).max(), dtype)
@@ -204,6 +205,43 @@ class _Spread:
         self.squares = self.squares + other.squares + apart**2 * (self.weight * share)
         self.mean = self.mean + apart * share
         self.weight = weight
+
+
+@dataclass(frozen=True)
+class _Spreads:
+    """Asks for the spread of ``k`` subsets' rows of ``d`` features."""
+
+    k: int
+    d: int
+    block_rows: int | None = None
+    parts: int = PARTS
+
+    def new(self) -> _Spread:
+        return _Spread(
+            np.zeros((self.k, 1)), np.zeros((self.k, self.d)), np.zeros((self.k, self.d))
+        )
+
+    def visit(
+        self,
+        total: _Spread,
+        data: Weighting,
+        here: slice,
+        block: FloatArray,
+        scratch: object,
+    ) -> None:
+        weights = data.block(here, np.dtype(np.float64))
+        base = np.median(block[[0, len(block) // 2, -1]], axis=0).astype(np.float64)
+        difference = block - base
+        weight = weights.sum(axis=1, keepdims=True)
+        safe = np.where(weight > 0, weight, 1)
+        shift = weights @ difference / safe
+        difference *= difference
+        squares = np.maximum(weights @ difference - weight * shift**2, 0)
+        total.add(_Spread(weight, base + shift, squares))
+
+    def merge(self, total: _Spread, other: _Spread) -> _Spread:
+        total.add(other)
+        return total
 
 
 def require_range(largest: float, dtype: np.dtype[Any]) -> None:

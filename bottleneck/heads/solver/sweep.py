@@ -24,8 +24,9 @@ from bottleneck.heads.solver.objective import (
     Solution,
     StackedObjective,
 )
+from bottleneck.heads.solver.question import Columns, ListOfRows, SumOfArrays
 from bottleneck.heads.solver.ridge_path import RidgePath
-from bottleneck.heads.solver.row_pass import Pass, sum_of
+from bottleneck.heads.solver.row_pass import Pass
 from bottleneck.heads.solver.scaling import Weighting, standardise
 
 TOLERANCE = 1e-4
@@ -232,30 +233,47 @@ def held_out_accuracy(
     p, k, columns, _ = swept.shape
     n_parts = int(parts.max()) + 1
     total = np.zeros((p, k, n_parts))
+    data = Columns({"y": y, "left_out": ~members, "parts": parts})
     for now in _held_at_once(swept):
-        heads = {subset: _stacked([swept.head(subset, at) for at in some]) for subset, some in now}
-
-        def visit(
-            right: NDArray[np.float64], start: int, stop: int, block: FloatArray, scratch: object
-        ) -> None:
-            for subset, some in now:  # noqa: B023
-                left_out = np.flatnonzero(~members[subset, start:stop])
-                if not len(left_out):
-                    continue
-                coef, intercept = heads[subset]  # noqa: B023
-                scores = block[left_out].astype(np.float64) @ coef.T
-                scores += intercept
-                codes = predicted_codes(scores.reshape(len(left_out), len(some), columns))
-                correct = codes == y[start:stop][left_out, None]
-                part = parts[start:stop][left_out]
-                for i, at in enumerate(some):
-                    right[subset, at] += np.bincount(part, correct[:, i], minlength=n_parts)
-
-        total += sum_of(run.run(lambda: np.zeros((p, k, n_parts)), visit))
+        heads = [_stacked([swept.head(subset, at) for at in some]) for subset, some in now]
+        total += run.ask(_Right(now, heads, (p, k, n_parts), columns), data)
     counts = np.stack([np.bincount(parts[~member], minlength=n_parts) for member in members])
     with np.errstate(invalid="ignore"):
         accuracy: NDArray[np.float64] = total / counts[:, None, :]
     return accuracy
+
+
+@dataclass(frozen=True, eq=False)
+class _Right(SumOfArrays):
+    """Asks how many rows left out are right, by subset, strength and fold."""
+
+    now: list[tuple[int, range]]
+    heads: list[Coefficients]
+    shape: tuple[int, int, int]
+    columns: int
+
+    def new(self) -> NDArray[np.float64]:
+        return np.zeros(self.shape)
+
+    def visit(
+        self,
+        total: NDArray[np.float64],
+        data: Columns,
+        here: slice,
+        block: FloatArray,
+        scratch: object,
+    ) -> None:
+        for (subset, some), (coef, intercept) in zip(self.now, self.heads, strict=True):
+            left_out = np.flatnonzero(data["left_out"][subset, here])
+            if not len(left_out):
+                continue
+            scores = block[left_out].astype(np.float64) @ coef.T
+            scores += intercept
+            codes = predicted_codes(scores.reshape(len(left_out), len(some), self.columns))
+            correct = codes == data["y"][here][left_out, None]
+            part = data["parts"][here][left_out]
+            for i, at in enumerate(some):
+                total[subset, at] += np.bincount(part, correct[:, i], minlength=self.shape[2])
 
 
 def _held_at_once(swept: Swept) -> list[list[tuple[int, range]]]:
@@ -319,14 +337,29 @@ def out_of_fold_scores(
     ndarray of float64, shape (n, columns)
         One column for two classes.
     """
-    scores = np.empty((members.shape[1], swept.shape[2]))
     heads = [swept.head(subset, at) for subset in range(len(members))]
+    question = _LeftOutScores(heads, swept.shape[2])
+    return np.concatenate(run.ask(question, Columns({"left_out": ~members})))
 
-    def visit(_: None, start: int, stop: int, block: FloatArray, scratch: object) -> None:
-        for (coef, intercept), member in zip(heads, members[:, start:stop], strict=True):
-            rows = np.flatnonzero(~member)
+
+@dataclass(frozen=True, eq=False)
+class _LeftOutScores(ListOfRows):
+    """Asks for the scores of every row by the head that lacks it."""
+
+    heads: list[Coefficients]
+    columns: int
+
+    def visit(
+        self,
+        total: list[NDArray[np.float64]],
+        data: Columns,
+        here: slice,
+        block: FloatArray,
+        scratch: object,
+    ) -> None:
+        scores = np.empty((len(block), self.columns))
+        for (coef, intercept), left_out in zip(self.heads, data["left_out"][:, here], strict=True):
+            rows = np.flatnonzero(left_out)
             if len(rows):
-                scores[start + rows] = block[rows].astype(np.float64) @ coef.T + intercept
-
-    run.run(lambda: None, visit)
-    return scores
+                scores[rows] = block[rows].astype(np.float64) @ coef.T + intercept
+        total.append(scores)
