@@ -39,7 +39,7 @@ HEAVY = {
     *("pyarrow", "matplotlib", "sklearn", "rich", "skops"),
     *("tf2onnx", "fastapi", "uvicorn"),
     *("pandas", "polars"),
-    *("fsspec", "s3fs", "umap", "usearch", "soundfile", "soxr"),
+    *("fsspec", "s3fs", "umap", "usearch", "soundfile", "soxr", "ray"),
 }
 HOMES = {
     "tensorflow": {
@@ -72,6 +72,7 @@ HOMES = {
     "keras": {"runtimes/openvino.py", "backbones"},
     "sklearn": {"heads", "comparison", "judge", "extraction/transformer.py"},
     "skops": {"heads"},
+    "ray": {"cluster/ray_crew.py"},
     "rich": {"cli"},
     "pyarrow": {
         "comparison/handover.py",

@@ -19,8 +19,9 @@ from bottleneck.heads.archive import damaged, read_head, write_head
 from bottleneck.heads.kind import TASKS, Classifier, DamagedWeightsError, HeadKind, Learned, Task
 from bottleneck.heads.kinds.estimator import columns_of
 from bottleneck.heads.registry import head_kind, head_names
-from bottleneck.heads.rows import BLOCK_ROWS, FloatArray, Rows, as_feature_rows, require_finite
+from bottleneck.heads.rows import BLOCK_ROWS, FloatArray, Rows, as_feature_rows
 from bottleneck.heads.solver.engine import EngineName
+from bottleneck.heads.solver.finite import require_finite
 from bottleneck.recipe import Recipe
 from bottleneck.store import FeatureStore
 

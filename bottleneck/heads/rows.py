@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -253,16 +253,29 @@ class FileRows:
 
     def read(self, start: int, stop: int, scratch: dict[str, FloatArray]) -> FloatArray:
         """Return rows ``start`` to ``stop``, in a buffer of the caller."""
-        block = buffer(scratch, "stored", (stop - start, self.shape[1]), self._stored)
-        view = memoryview(block.data).cast("B")
-        row_bytes = self._stored.itemsize * self.shape[1]
-        for at, first, count in self._runs(start, stop):
-            self._fill(view[at * row_bytes : (at + count) * row_bytes], first * row_bytes)
+        block = self._stored_rows(start, stop, scratch)
         if self._stored == self.dtype:
             return block
         wide = buffer(scratch, "wide", block.shape, self.dtype)
         np.copyto(wide, block)
         return wide
+
+    def _stored_rows(self, start: int, stop: int, scratch: dict[str, FloatArray]) -> FloatArray:
+        block = buffer(scratch, "stored", (stop - start, self.shape[1]), self._stored)
+        view = memoryview(block.data).cast("B")
+        row_bytes = self._stored.itemsize * self.shape[1]
+        for at, first, count in self._runs(start, stop):
+            self._fill(view[at * row_bytes : (at + count) * row_bytes], first * row_bytes)
+        return block
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all rows as they are stored."""
+        return self.shape[0] * self.shape[1] * self._stored.itemsize
+
+    def in_memory(self) -> ArrayRows:
+        """Read all rows, as they are stored."""
+        return ArrayRows(self._stored_rows(0, self.shape[0], {}))
 
     def _runs(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
         """Yield (position in the block, first row in the file, rows) of unbroken runs."""
@@ -479,28 +492,3 @@ def as_feature_rows(X: Any) -> Rows:
         When it is not a matrix of numbers with at least one column.
     """
     return X if isinstance(X, ROWS) else ArrayRows(as_float32(X))
-
-
-def require_finite(rows: Rows, keys: Sequence[str] | None = None) -> None:
-    """Refuse NaN and infinity, naming the first row.
-
-    Raises
-    ------
-    HeadError
-        With the row's key, or its number when there are no keys.
-    """
-    scratch: dict[str, FloatArray] = {}
-    n = rows.shape[0]
-    for start in range(0, n, BLOCK_ROWS):
-        block = rows.read(start, min(start + BLOCK_ROWS, n), scratch)
-        # A sum is finite unless a term is not (or it overflows: then the terms decide).
-        if np.isfinite(block.sum(dtype=np.float64)):
-            continue
-        good = np.isfinite(block).all(axis=1)
-        if not good.all():
-            row = start + int(good.argmin())
-            name = f"row {row}" if keys is None else f"row {row} ({keys[row]!r})"
-            raise HeadError(
-                f"expected finite features, got NaN or infinity in {name}",
-                hint="Run `bottleneck verify --fix` on the feature file, then extract again.",
-            )

@@ -1,6 +1,6 @@
 """What all streaming estimators share, and kinds that are one of them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -35,10 +35,11 @@ from bottleneck.heads.rows import (
     Rows,
     SubsetRows,
     as_rows,
-    require_finite,
 )
 from bottleneck.heads.selection.targets import score_of
 from bottleneck.heads.solver.engine import EngineName
+from bottleneck.heads.solver.finite import require_finite
+from bottleneck.heads.solver.question import ListOfRows
 from bottleneck.heads.solver.row_pass import passes
 
 _DTYPES = (np.float64, np.float32, np.float16)
@@ -425,12 +426,9 @@ class EstimatorTrainer:
         found = np.full(k, np.nan)
         if not len(at):
             return found
-        asked: Callable[[FloatArray], NDArray[Any]] = (
-            estimator.predict
-            if task == "classes"
-            else lambda block: columns_of(estimator, block, task)
+        said = np.concatenate(
+            list(_said(estimator, SubsetRows(self.data.rows, at), task, task == "classes"))
         )
-        said = np.concatenate([asked(block) for block in blocks(SubsetRows(self.data.rows, at))])
         score = score_of(task)
         for part in np.unique(parts[at]):
             own = parts[at] == part
@@ -462,14 +460,47 @@ class EstimatorScored:
             left_out = np.flatnonzero(~member)
             columns = estimator.classes_ if data.task == "classes" else slice(None)
             start = 0
-            for block in blocks(SubsetRows(data.rows, left_out)):
-                rows = left_out[start : start + len(block)]
-                scores = columns_of(estimator, block, data.task)
+            for scores in _said(estimator, SubsetRows(data.rows, left_out), data.task, False):
+                rows = left_out[start : start + len(scores)]
                 wide = np.repeat(scores.min(axis=1, keepdims=True), data.outputs, axis=1)
                 wide[:, columns] = scores
                 found[rows] = wide
-                start += len(block)
+                start += len(scores)
         return found
+
+
+def _said(estimator: Any, rows: Rows, task: Task, decided: bool) -> Iterable[NDArray[Any]]:
+    """Return predictions (``decided``) or scores of all rows, in order, some thousand at a time."""
+    question = _Said(estimator, task, decided)
+    if rows.layout is None or rows.layout.workers is None:
+        return (question.of(block) for block in blocks(rows))
+    with passes(rows) as run:  # where the rows are held
+        return run.ask(question)
+
+
+@dataclass(frozen=True, eq=False)
+class _Said(ListOfRows):
+    """Asks what an estimator says of every row."""
+
+    estimator: Any
+    task: Task
+    decided: bool
+    block_rows: int | None = BLOCK_ROWS
+
+    def of(self, block: FloatArray) -> NDArray[Any]:
+        if self.decided:
+            return np.asarray(self.estimator.predict(block))
+        return columns_of(self.estimator, block, self.task)
+
+    def visit(
+        self,
+        total: list[NDArray[Any]],
+        data: None,
+        here: slice,
+        block: FloatArray,
+        scratch: object,
+    ) -> None:
+        total.append(self.of(block))
 
 
 def blocks(rows: Rows) -> Iterator[FloatArray]:

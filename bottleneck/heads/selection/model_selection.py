@@ -19,7 +19,7 @@ from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads.head import Head
 from bottleneck.heads.kind import HeadKind, Params, Scored, Task, TrainingData
 from bottleneck.heads.registry import head_kind
-from bottleneck.heads.rows import Rows, as_feature_rows, require_finite
+from bottleneck.heads.rows import Rows, as_feature_rows
 from bottleneck.heads.selection.estimates import (
     few_shots,
     learning_curve,
@@ -31,6 +31,7 @@ from bottleneck.heads.selection.splits import folds
 from bottleneck.heads.selection.targets import METRICS, checked_targets, strata, task_of_targets
 from bottleneck.heads.solver.engine import EngineName
 from bottleneck.heads.solver.engines import require_engine
+from bottleneck.heads.solver.finite import require_finite
 
 _WIDEST = 12.0
 """Natural logarithm of the largest factor between scores and logits."""
