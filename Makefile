@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo compare test test-all test-torch faults bench docs wheel check format clean
+.PHONY: help setup tools demo compare test test-all test-torch test-cluster faults bench docs wheel check format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,16 +38,21 @@ tools:
 	  >/dev/null 2>&1 || true
 
 test: check tools ## Lint, types and tests
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not heavy'
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not heavy and not cluster'
 
 test-all: check tools ## The same with the heavy tests
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not cluster'
 
 # Where pip would bring CUDA with PyTorch, the set-up says so, and nothing is run.
 test-torch: $(READY) ## Tests with PyTorch: its runtime, and networks of timm, transformers, torchvision, OpenCLIP
 	@$(BIN)/python tests/torch_setup.py; found=$$?; \
 	if test $$found -eq 3; then exit 0; elif test $$found -ne 0; then exit $$found; fi; \
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not heavy' -k torch tests/runtimes tests/backbones tests/store
+
+# Its wheel is 79 MB, so that it is installed only here.
+test-cluster: $(READY) ## Tests with Ray: nodes of a cluster on this machine are killed and joined
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[ray]'
+	$(BIN)/python -m pytest -m 'cluster and not heavy' tests/cluster
 
 faults: $(READY) tools ## The fault campaign in full: kills, losses of power, full and broken disks (long)
 	PYTHONPATH=tests $(BIN)/python -m faults.campaign --long

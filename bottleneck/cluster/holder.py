@@ -98,6 +98,11 @@ class Holder:
             finally:
                 run.close()
 
+    def forget(self) -> None:
+        """Let go of all shards."""
+        self._rows.clear()
+        self._pieces.clear()
+
     def _held(self, asked: Asked) -> Held:
         if asked.number not in self._rows:
             self._rows[asked.number] = self._opened(asked.source)

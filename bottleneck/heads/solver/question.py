@@ -131,10 +131,9 @@ class ListOfRows:
 
 
 def add(total: Any, other: Any) -> Any:
-    """Add arrays, or lists and tuples of arrays; the first ones are written over."""
+    """Add arrays, or lists and tuples of arrays; the first ones are written over where they may."""
     if isinstance(total, np.ndarray):
-        total += other
-        return total
+        return np.add(total, other, out=total if total.flags.writeable else None)
     return type(total)(add(mine, its) for mine, its in zip(total, other, strict=True))
 
 
