@@ -32,7 +32,7 @@ from bottleneck.heads.solver.scaling import Weighting, standardise
 from bottleneck.heads.solver.sweep import MAX_ITER, TOLERANCE
 
 STRENGTHS = np.logspace(-6, 5, 45)
-"""As many as the sweep of CLIP's linear probes (A. Radford et al. 2021) has steps, over its range."""
+"""A quarter of a decade apart."""
 
 SHARD = 1 << 18
 APART = 0.12

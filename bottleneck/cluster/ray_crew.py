@@ -104,7 +104,7 @@ class RayCrew:
     def __init__(self, make: Callable[..., Any], given: Sequence[Any]) -> None:
         import ray
 
-        self._ray = ray
+        self._ray: Any = ray
         self._make, self._given = make, tuple(given)
         self._there: list[RayMember] = []
         self._coming: list[RayMember] = []

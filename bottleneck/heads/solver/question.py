@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.heads.rows import FloatArray, Layout, Rows, next_token
+from bottleneck.heads.matrix import FloatArray, Layout, Rows, next_token
 
 T = TypeVar("T")
 
