@@ -1,0 +1,80 @@
+"""Ranges are handed to whoever is free, and go back where a worker is lost."""
+
+import threading
+
+import pytest
+from crews import ThreadCrew
+
+from bottleneck.cluster import ranges as module
+from bottleneck.cluster.ranges import NoWorkersError, RangeDone, work_ranges
+
+
+class Recording:
+    """A worker that notes what it was asked, for all of a crew."""
+
+    def __init__(self, asked):
+        self.asked = asked
+
+    def extract(self, number, suspected):
+        self.asked.append((number, suspected, threading.current_thread().name))
+        return RangeDone(number, ok=9, failed=1, computed=10, seconds=0.1)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(module, "_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_PATIENCE", 0.1)
+
+
+def test_every_range_is_done_once_though_workers_are_lost_and_join():
+    asked = []
+    crew = ThreadCrew(3, lambda: Recording(asked), fails_at={0: 2, 2: 0}, joins=[4])
+    lines = []
+    course = work_ranges(crew, range(5, 40), lambda course, one: lines.append(str(course)))
+    assert sorted(number for number, _, _ in asked) == list(range(5, 40))
+    assert sorted(one.number for one in course.done) == list(range(5, 40))
+    assert not any(suspected for _, suspected, _ in asked)
+    assert sorted(course.lost) == ["member 0", "member 2"]
+    assert lines[-1] == "35 of 35 ranges, 2 workers, 2 lost"
+    assert {name[:8] for _, _, name in asked} == {"member 0", "member 1", "member 3"}
+    crew.close()
+
+
+def test_a_range_that_ends_its_workers_is_told_to_be_suspected():
+    asked = []
+    crew = ThreadCrew(1, lambda: Recording(asked), fails_at={0: 0}, joins=[3, 5, 7])
+    made = []
+
+    def members():
+        found = ThreadCrew.members(crew)
+        for member in found:
+            if member not in made:
+                made.append(member)
+                if len(made) <= 3:
+                    member.fails_at = 0
+        return found
+
+    crew.members = members
+    course = work_ranges(crew, [7, 8], lambda *_: None)
+    assert [number for number, *_ in asked] == [7, 8]
+    assert [suspected for _, suspected, _ in asked] == [True, False]
+    assert len(course.lost) == 3
+    crew.close()
+
+
+def test_nobody_for_long_is_an_error_and_says_what_is_left():
+    crew = ThreadCrew(1, lambda: Recording([]), fails_at={0: 1})
+    with pytest.raises(NoWorkersError, match="3 ranges are left"):
+        work_ranges(crew, range(4), lambda *_: None)
+    crew.close()
+
+
+def test_an_error_of_the_work_itself_is_raised():
+    class Broken:
+        def extract(self, number, suspected):
+            raise FileNotFoundError("no such image")
+
+    crew = ThreadCrew(2, Broken)
+    with pytest.raises(FileNotFoundError, match="no such image"):
+        work_ranges(crew, range(4), lambda *_: None)
+    crew.close()
