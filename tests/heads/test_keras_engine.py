@@ -24,7 +24,7 @@ from bottleneck.heads.solver.engine import (
 )
 from bottleneck.heads.solver.keras_engine import KerasEngine, _padded
 from bottleneck.heads.solver.row_pass import passes
-from bottleneck.heads.solver.scaling import Scaling, Weighting
+from bottleneck.heads.solver.scaling import Weighting
 
 CASES = [(SOFTMAX, 10), (SQUARED_HINGE, 10), (SQUARED_HINGE, 1), (LOGISTIC, 1), (LOGISTIC_EACH, 3)]
 
@@ -35,16 +35,15 @@ def work_of(loss, k, p, n, d, seed=0):
     X = rng.normal(size=(n, d)).astype(np.float32) * 2 + 5
     y = rng.integers(0, 2, (n, k)) if loss.per_label else rng.integers(0, max(k, 2), n)
     weighting = Weighting(y, rng.random((3, n)) < 0.6, rng.uniform(0.5, 2, n))
-    scaling = Scaling(np.full((3, d), 5.0), np.ones((3, d)), np.full(d, 5.0))
     work = Work(
         loss=loss,
         weights=rng.normal(size=(k, p, d)).astype(np.float32) * 0.3,
         intercepts=rng.normal(size=(k, p)).astype(np.float32),
-        weighting=weighting,
+        used=np.arange(3),
         place=rng.integers(0, 3, p),
-        scaling=scaling,
+        shift=np.full(d, 5.0),
     )
-    return X, work
+    return X, work, weighting
 
 
 def compare_engines():
@@ -52,10 +51,10 @@ def compare_engines():
     engine = KerasEngine()
     for loss, k in CASES:
         for p in (2, 5):
-            X, work = work_of(loss, k, p, n=300, d=20)
+            X, work, weighting = work_of(loss, k, p, n=300, d=20)
             with passes(ArrayRows(X)) as run:
-                expected = numpy_engine(run, work)
-                found = engine(run, work)
+                expected = numpy_engine(run, work, weighting)
+                found = engine(run, work, weighting)
             for theirs, ours in zip(expected, found, strict=True):
                 np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-4)
                 assert ours.dtype == np.float64
@@ -75,7 +74,7 @@ def test_sums_are_those_of_numpy():
 
 def test_blocks_of_long_rows_are_shorter(monkeypatch):
     monkeypatch.setattr("bottleneck.heads.solver.keras_engine.BLOCK_BYTES", 7 * 20 * 4 + 3)
-    X, work = work_of(SOFTMAX, 10, 3, n=300, d=20)
+    X, work, *_ = work_of(SOFTMAX, 10, 3, n=300, d=20)
     with passes(ArrayRows(X)) as run:
         blocks = [(a, b, tuple(block.shape)) for a, b, block in KerasEngine()._blocks(run, work)]
     assert blocks[0] == (0, 7, (7, 20))
@@ -96,20 +95,18 @@ def test_a_head_says_which_keras_fitted_it(digits, recipe):
 def test_blocks_stay_on_the_device_as_far_as_there_is_room():
     engine = KerasEngine()
     engine._room = 2 * 128 * 20 * 4  # as on a GPU: two of three blocks
-    X, work = work_of(SOFTMAX, 10, 3, n=300, d=20)
+    X, work, weighting = work_of(SOFTMAX, 10, 3, n=300, d=20)
     with passes(ArrayRows(X)) as run:
-        first = engine(run, work)
+        first = engine(run, work, weighting)
         assert sorted(engine._kept) == [0, 128]
         X[:] = 0  # blocks that were kept are not read again, the last one is
-        second = engine(run, work)
+        second = engine(run, work, weighting)
     assert second[0] != pytest.approx(first[0])
     with passes(ArrayRows(X[:256])) as run:
-        kept = engine(run, Work(**{**vars(work), "weighting": _first(work.weighting, 256)}))
-    whole, _ = work_of(SOFTMAX, 10, 3, n=300, d=20)
+        kept = engine(run, work, _first(weighting, 256))
+    whole, *_ = work_of(SOFTMAX, 10, 3, n=300, d=20)
     with passes(ArrayRows(whole[:256])) as run:
-        expected = numpy_engine(
-            run, Work(**{**vars(work), "weighting": _first(work.weighting, 256)})
-        )
+        expected = numpy_engine(run, work, _first(weighting, 256))
     np.testing.assert_allclose(kept[2], expected[2], rtol=2e-5, atol=2e-4)
 
 
@@ -154,12 +151,12 @@ def test_a_selection_of_labels_is_the_same(digits):
 def test_what_it_cannot_compute_is_refused(digits):
     with pytest.raises(OptionError, match="expected the engine numpy or keras, got 'cuda'"):
         select(digits.X, digits.y, classes=digits.classes, keys=digits.keys, engine="cuda")
-    X, work = work_of(SOFTMAX, 10, 2, n=20, d=4)
+    X, work, weighting = work_of(SOFTMAX, 10, 2, n=20, d=4)
     with (
         passes(ArrayRows(X.astype(np.float64))) as run,
         pytest.raises(OptionError, match="expected float32 or float16 features"),
     ):
-        KerasEngine()(run, work)
+        KerasEngine()(run, work, weighting)
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
