@@ -18,6 +18,18 @@ def is_url(text: str) -> bool:
     return _URL.match(text) is not None
 
 
+SET_FILE = "set.json"
+"""What makes a folder, here or behind a URL, a set of feature files."""
+
+
+def is_set(location: str) -> bool:
+    """Whether features are kept as a set: a folder with a ``set.json``, or anything behind a URL.
+
+    A single feature file is never read over the network.
+    """
+    return is_url(location) or os.path.isfile(os.path.join(location, SET_FILE))  # noqa: PTH113, PTH118
+
+
 def readable(key: str) -> str:
     r"""Return a name as valid text: bytes of a file name that are not UTF-8 show as ``\xff``."""
     if key.isascii():

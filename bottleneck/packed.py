@@ -50,6 +50,12 @@ class PackedStrings(Sequence[str]):
     def __getitem__(self, index: slice) -> "PackedStrings": ...
 
     def __getitem__(self, index: int | slice) -> "str | PackedStrings":
+        if isinstance(index, slice) and index.step in (None, 1):
+            start, stop, _ = index.indices(len(self))
+            offsets = self.offsets[start : max(start, stop) + 1]
+            return PackedStrings(
+                self.blob[int(offsets[0]) : int(offsets[-1])], offsets - offsets[0]
+            )
         if isinstance(index, slice):
             return PackedStrings.pack(self[i] for i in range(*index.indices(len(self))))
         position = range(len(self))[index]

@@ -100,7 +100,9 @@ def temporary_path(path: Path) -> Path:
 
 
 @contextmanager
-def written_whole(path: Path, *, replace: bool = True) -> Iterator[Path]:
+def written_whole(
+    path: Path, *, replace: bool = True, temporary: Path | None = None
+) -> Iterator[Path]:
     """Write a file whole or not at all, whatever happens meanwhile.
 
     Lends a temporary name beside the file's own. What was written there is made durable, and then
@@ -112,6 +114,8 @@ def written_whole(path: Path, *, replace: bool = True) -> Iterator[Path]:
         The file.
     replace : bool
         Whether it may take the place of one that exists.
+    temporary : Path, optional
+        The temporary name, where those of processes of several machines could be the same.
 
     Raises
     ------
@@ -120,7 +124,7 @@ def written_whole(path: Path, *, replace: bool = True) -> Iterator[Path]:
     OSError
         When the disk does not take it.
     """
-    temporary = temporary_path(path)
+    temporary = temporary or temporary_path(path)
     try:
         yield temporary
         _sync(temporary, os.O_RDWR)
@@ -157,7 +161,10 @@ def _rename(temporary: Path, path: Path, *, replace: bool) -> None:
     try:
         path.hardlink_to(temporary)
     except FileExistsError:
-        raise
+        # The answer of a network drive may have been lost, and the name be given to ours.
+        if not path.samefile(temporary):
+            raise
+        temporary.unlink()
     except OSError:
         if path.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None

@@ -156,6 +156,7 @@ def test_heavy_libraries_stay_in_their_homes(path):
         "bottleneck.runtimes.torch",
         "bottleneck.speed",
         "bottleneck.decode",
+        "bottleneck.sets",
         "bottleneck.extraction",
         "bottleneck.heads",
         "bottleneck.comparison",

@@ -11,7 +11,7 @@ from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.location import is_url
 from bottleneck.manifest import SPLITS, Manifest, natural_key, natural_sort, split_code
 from bottleneck.sources.base import Listing, Tally
-from bottleneck.sources.layout import AS_FOUND, Choice, find_layout
+from bottleneck.sources.layout import AS_FOUND, Choice, FolderLayout, find_layout
 from bottleneck.sources.rules import IMAGES, ItemRules, is_hidden_name
 from bottleneck.status import RowStatus
 
@@ -129,7 +129,8 @@ def list_folder(
         When it, or a folder below it, cannot be listed.
     """
     tally = Tally()
-    keys = _list_images(Path(path), tally, wanted or rules.is_name, folders=wanted is not None)
+    folders = walk_images(path, tally, wanted or rules.is_name, enter=wanted is not None)
+    keys = [key for images in folders for key in images]
     if not keys and wanted is None:
         none = NoImagesError(f"expected {rules.name}s below {path}, found none", hint=rules.hint)
         none.listing = tally.finish()
@@ -163,7 +164,20 @@ def label_by_folder(
     keys : sequence of str, optional
         What the images are called, where that is not their path.
     """
-    layout = find_layout(paths, name, choice)
+    return manifest_in(paths, find_layout(paths, name, choice), folder, choice, keys)
+
+
+def manifest_in(
+    paths: Sequence[str],
+    layout: FolderLayout,
+    folder: str,
+    choice: Choice = AS_FOUND,
+    keys: Sequence[str] | None = None,
+) -> Manifest:
+    """Make the manifest of some of the images in a folder whose layout is known.
+
+    See :func:`label_by_folder`.
+    """
     own_name = posixpath.basename(folder.rstrip("/") if is_url(folder) else absolute(folder))
     own = SPLITS[split_code(own_name) or 0]
     splits: Iterable[str] | None = None
@@ -181,22 +195,32 @@ def absolute(path: str) -> str:
     return posixpath.normpath(posixpath.join(Path.cwd().as_posix(), path))
 
 
-def _list_images(
-    root: Path, tally: Tally, wanted: Callable[[str], bool], *, folders: bool
-) -> list[str]:
-    """List paths relative to ``root``, in natural order, folder by folder."""
-    keys: list[str] = []
+def walk_images(
+    root: str, tally: Tally, wanted: Callable[[str], bool], *, enter: bool = False
+) -> Iterator[list[str]]:
+    """Yield the images of each folder below ``root``: relative paths, in natural order.
+
+    Parameters
+    ----------
+    root : str
+        The folder.
+    tally : Tally
+        Counts what is left out.
+    wanted : callable
+        Tells by its name whether a file is an image.
+    enter : bool
+        Whether a folder that is called like an image is a folder all the same.
+    """
     # Depth first with an explicit stack, so that neither depth nor width costs recursion.
-    stack = [("", os.fspath(root))]
+    stack = [("", os.fspath(Path(root)))]
     visited: set[tuple[int, int]] = set()
     while stack:
         prefix, folder = stack.pop()
-        images, below = _scan(folder, visited, tally, wanted, enter=folders)
+        images, below = _scan(folder, visited, tally, wanted, enter=enter)
         natural_sort(images)
-        keys += [prefix + name for name in images]
+        yield [prefix + name for name in images]
         below.sort(key=natural_key, reverse=True)
         stack += [(f"{prefix}{name}/", f"{folder}/{name}") for name in below]
-    return keys
 
 
 def _scan(

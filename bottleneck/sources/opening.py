@@ -241,6 +241,23 @@ def _open_all(
     return opened, files
 
 
+_ARCHIVES = ("tar", "zip")
+"""Each can be listed without the others, and the list is that of all together."""
+
+
+def archives(given: Sequence[str], choice: Choice = AS_FOUND) -> tuple[Kind, list[str]] | None:
+    """Return the archives that are given, in order, unopened; None if it is anything else."""
+    for text in given:
+        name = split_part(_without_scheme(text))[0]
+        if kind_of(expand_braces(name)[0], choice.rules) not in (None, *_ARCHIVES):
+            return None
+    opened, files = _open_all(given, Request("", (), choice=choice))
+    (only,) = opened if len(opened) == 1 else (None,)
+    if files or not isinstance(only, _Given) or only.kind.name not in _ARCHIVES or only.part:
+        return None
+    return only.kind, only.locations
+
+
 def _same_kind(opened: Sequence[object], found: _Given) -> _Given | None:
     return next(
         (

@@ -205,6 +205,28 @@ def find(url: str, pattern: bool = False) -> dict[str, dict[str, Any]]:
     return _while_listing(look, url)
 
 
+def list_level(url: str) -> list[tuple[str, bool]]:
+    """List what lies directly below a URL: names, and whether each is a folder.
+
+    Raises
+    ------
+    SourceError
+        When the server cannot be reached, or does not list.
+    """
+    fs, path = filesystem(url)
+    path = path.rstrip("/")
+
+    def look() -> list[tuple[str, bool]]:
+        found = []
+        for facts in fs.ls(path, detail=True):
+            name = facts["name"].rstrip("/").removeprefix(path).lstrip("/")
+            if name:  # an object may be called like its folder
+                found.append((name, facts.get("type") == "directory"))
+        return found
+
+    return _while_listing(look, url)
+
+
 def stamp_of(facts: dict[str, Any]) -> str:
     """Return what is known of an object as text that changes when the object does."""
     return " ".join(f"{name}={facts[name]}" for name in _TELLING if facts.get(name) is not None)

@@ -56,19 +56,26 @@ def open_shards(locations: Sequence[str]) -> list[Shard]:
     SourceError
         When one does not exist.
     """
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as executor:  # a thousand URLs are a thousand requests
+        blobs = executor.map(open_blob, locations)
+        named = list(zip(blobs, relative_names(locations), strict=True))
+    shards = []
+    for blob, (relative, prefix) in named:
+        _refuse_pointer(blob)
+        shards.append(Shard(blob, prefix, split_of_name(relative)))
+    return shards
+
+
+def relative_names(locations: Sequence[str]) -> list[tuple[str, str]]:
+    """Return what containers are called below what they have in common, and how keys begin.
+
+    Keys of a single one begin with nothing.
+    """
     plain = [location.replace("\\", "/") for location in locations]
     # Of a single file only its own name says something: not the folders someone keeps it in.
     common = common_folder([posixpath.dirname(location) for location in plain])
-    with ThreadPoolExecutor(_ASKED_AT_ONCE) as executor:  # a thousand URLs are a thousand requests
-        blobs = executor.map(open_blob, locations)
-        named = list(zip(blobs, plain, strict=True))
-    shards = []
-    for blob, text in named:
-        _refuse_pointer(blob)
-        relative = text.removeprefix(common).lstrip("/") if common else text
-        prefix = f"{_ENDING.sub('', relative)}/" if len(plain) > 1 else ""
-        shards.append(Shard(blob, prefix, split_of_name(relative)))
-    return shards
+    names = [text.removeprefix(common).lstrip("/") if common else text for text in plain]
+    return [(name, f"{_ENDING.sub('', name)}/" if len(plain) > 1 else "") for name in names]
 
 
 def _refuse_pointer(blob: Blob) -> None:

@@ -217,8 +217,8 @@ class Contents:
         Fingerprints as stored.
     features : mapping of str to array, shape (n, dim)
         Features of each output.
-    status : ndarray of uint8, shape (n,)
-        Row status.
+    read_status : callable
+        Row status: uint8, shape (n,). Of a file, the snapshot that was taken when it was opened.
     read_manifest : callable
         Reads the manifest, which may be large.
     read_digests : callable
@@ -241,7 +241,7 @@ class Contents:
     identity_sha256: str
     manifest_sha256: str
     features: Mapping[str, Array2D]
-    status: NDArray[np.uint8]
+    read_status: Callable[[], NDArray[np.uint8]]
     read_manifest: Callable[[], Manifest]
     read_digests: Callable[[], NDArray[np.uint8]]
     read_checksums: Callable[[str], NDArray[np.uint32]]
@@ -291,7 +291,7 @@ def read_contents(path: Path) -> Contents:
         identity_sha256=attributes["identity_sha256"],
         manifest_sha256=attributes["manifest_sha256"],
         features=of_this_file(features),
-        status=status,
+        read_status=lambda: status,
         read_manifest=lambda: of_this_file(read_manifest(path)),
         read_digests=lambda: of_this_file(
             _read_column(path, DIGEST, layout.digest if layout else None)
@@ -314,16 +314,21 @@ def read_manifest(path: Path) -> Manifest:
         When it is damaged.
     """
     with open_hdf5(path) as file, damage_explained(path):
-        group = file[MANIFEST]
-        return Manifest(
-            keys=_read_strings(group, "key"),
-            labels=group["label"][()],
-            classes=tuple(_read_strings(group, "class")),
-            splits=group["split"][()],
-            groups=group["group"][()],
-            group_names=_read_strings(group, "group_name"),
-            targets=_read_targets(group),
-        )
+        return manifest_in(file)
+
+
+def manifest_in(file: h5py.File) -> Manifest:
+    """Read the manifest of an open feature file."""
+    group = file[MANIFEST]
+    return Manifest(
+        keys=_read_strings(group, "key"),
+        labels=group["label"][()],
+        classes=tuple(_read_strings(group, "class")),
+        splits=group["split"][()],
+        groups=group["group"][()],
+        group_names=_read_strings(group, "group_name"),
+        targets=_read_targets(group),
+    )
 
 
 def _read_targets(group: h5py.Group) -> Targets:

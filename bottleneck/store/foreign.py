@@ -87,7 +87,7 @@ def open_foreign(
         identity_sha256=recipe.identity_sha256,
         manifest_sha256=manifest.sha256,
         features={output: array},
-        status=np.full(rows, RowStatus.DONE, np.uint8),
+        read_status=lambda: np.full(rows, RowStatus.DONE, np.uint8),
         read_manifest=lambda: manifest,
         read_digests=lambda: np.zeros((rows, DIGEST_BYTES), np.uint8),
         read_checksums=lambda _: np.zeros(rows, np.uint32),

@@ -219,8 +219,15 @@ class Layout:
         return [*self.by_name.values()]
 
 
-def read_layout(file: h5py.File) -> Layout:
+def read_layout(file: h5py.File, size: int | None = None) -> Layout:
     """Find the extents of an open feature file and check that each is one unbroken run.
+
+    Parameters
+    ----------
+    file : h5py.File
+        The file.
+    size : int, optional
+        Its length in bytes, where it lies on no disk of ours.
 
     Raises
     ------
@@ -229,7 +236,7 @@ def read_layout(file: h5py.File) -> Layout:
     StoreError
         When one is missing, reaches past the end of the file, or they do not fit together.
     """
-    end = Path(file.filename).stat().st_size
+    end = Path(file.filename).stat().st_size if size is None else size
     layout = Layout(
         features={name: _extent(file[FEATURES][name], end) for name in file[FEATURES]},
         crc32={name: _extent(file[CRC32][name], end) for name in file[CRC32]},

@@ -1,16 +1,17 @@
 """Read features: their recipe, their manifest, their finished rows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import OptionError, StoreError
 from bottleneck.frames import PandasFrame, PolarsFrame, pandas_frame, polars_frame
+from bottleneck.location import is_set
 from bottleneck.manifest import SPLITS, UNLABELLED, Manifest, split_code
 from bottleneck.packed import PackedStrings
 from bottleneck.recipe import Recipe
@@ -113,6 +114,11 @@ class LoadedRows(RowChoice):
         return replace(super().take(mask), X=self.X[np.flatnonzero(mask)])
 
 
+_T = TypeVar("_T")
+
+_SETS = "bottleneck.sets.view"
+"""What opens a set: it stands above this package, so it is named, and loaded when a set is met."""
+
 _BLOCK_ROWS = 1 << 20
 """Rows looked at together, where a number for each of 100 million would be too much."""
 
@@ -134,20 +140,21 @@ class FeatureStore:
         Fingerprints as stored; that of the targets is empty where there are none.
     creator : str
         Program and version that made the file.
-    status : ndarray of uint8, shape (n,)
-        :class:`~bottleneck.status.RowStatus` codes.
     """
 
-    def __init__(self, contents: Contents, reopen: Mapping[str, Any]) -> None:
+    def __init__(
+        self, contents: Contents, reopen: Mapping[str, Any], location: str | None = None
+    ) -> None:
         self._contents = contents
+        self._read: dict[str, Any] = {}
         self._reopen = dict(reopen)
+        self._location = location or str(contents.path)
         self.path = contents.path
         self.recipe: Recipe = contents.recipe
         self.identity_sha256 = contents.identity_sha256
         self.manifest_sha256 = contents.manifest_sha256
         self.targets_sha256 = contents.targets_sha256
         self.creator = contents.creator
-        self.status = contents.status
 
     @classmethod
     def open(
@@ -174,6 +181,8 @@ class FeatureStore:
         - ``.parquet``: a column of lists, or numbered columns (``f0``, ``f1``, ...). What
           :func:`bottleneck.export` wrote keeps its recipe. Needs the extra ``parquet``;
         - ``.csv``: numbered columns, beside those that the table of an ``.npy`` has;
+        - a set (``photos.set``, here or behind a URL): rows of ranges that nobody published yet
+          are pending. Behind a URL blocks are fetched when they are read, and kept on the disk;
         - a folder as clip-retrieval writes it (``img_emb/*.npy``, ``metadata/*.parquet``);
           ``labels`` may name a column. Needs the extra ``parquet``.
 
@@ -195,7 +204,7 @@ class FeatureStore:
             When there is no such file, it is no feature file, it is of a newer format
             version, or it is damaged.
         """
-        path = Path(path)
+        location, path = str(path), Path(path)
         where = {
             "features": features,
             "keys": keys,
@@ -204,6 +213,9 @@ class FeatureStore:
             "identity": identity,
         }
         given = {name: value for name, value in where.items() if value is not None}
+        if is_set(location):
+            opened: Contents = import_module(_SETS).open_set(location)
+            return cls(opened, given, location)
         if features is not None or is_foreign(path):
             return cls(open_foreign(path, **where), given)  # type: ignore[arg-type]
         if given:
@@ -214,7 +226,7 @@ class FeatureStore:
         return cls(read_contents(path), given)
 
     def __len__(self) -> int:
-        return len(self.status)
+        return len(next(iter(self._contents.features.values())))
 
     def __repr__(self) -> str:
         dims = "+".join(str(dim) for dim in self.outputs.values())
@@ -230,12 +242,27 @@ class FeatureStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By path: a worker maps the same pages instead of receiving a copy.
-        return (_open_again, (self.path, self._reopen))
+        return (_open_again, (self._location, self._reopen))
 
-    @cached_property
+    @property
+    def status(self) -> NDArray[np.uint8]:
+        """:class:`~bottleneck.status.RowStatus` code of every row, as it was when it was opened."""
+        return self._once("status", self._contents.read_status)
+
+    @property
     def manifest(self) -> Manifest:
         """The manifest stored in the file."""
-        return self._contents.read_manifest()
+        return self._once("manifest", self._contents.read_manifest)
+
+    def _once(self, name: str, read: Callable[[], _T]) -> _T:
+        """Read something at the first time only.
+
+        ``cached_property`` has one lock for all stores, and a set asks its shards from threads.
+        """
+        if name not in self._read:
+            self._read[name] = read()
+        found: _T = self._read[name]
+        return found
 
     @property
     def live(self) -> bool:
@@ -313,14 +340,10 @@ class FeatureStore:
         """Whether no row is pending."""
         return bool(np.all(self.status))
 
-    @cached_property
-    def _checksums(self) -> dict[str, NDArray[np.uint32]]:
-        return {}
-
-    @cached_property
+    @property
     def digests(self) -> NDArray[np.uint8]:
         """Hash of every row's image: shape (n, 16)."""
-        return self._contents.read_digests()
+        return self._once("digests", self._contents.read_digests)
 
     def counts(self) -> dict[RowStatus, int]:
         """Count the rows by status, commonest first.
@@ -351,9 +374,7 @@ class FeatureStore:
     def checksums(self, output: str | None = None) -> NDArray[np.uint32]:
         """Return the CRC-32 of every row of one output: uint32, shape (n,)."""
         name = self.output_name(output)
-        if name not in self._checksums:
-            self._checksums[name] = self._contents.read_checksums(name)
-        return self._checksums[name]
+        return self._once(f"crc32/{name}", lambda: self._contents.read_checksums(name))
 
     def output_name(self, output: str | None = None) -> str:
         """Check an output's name, or find the only one.
@@ -548,5 +569,5 @@ def _missing(what: str, package: str, error: ImportError) -> OptionError:
     )
 
 
-def _open_again(path: Path, given: dict[str, Any]) -> FeatureStore:
+def _open_again(path: str, given: dict[str, Any]) -> FeatureStore:
     return FeatureStore.open(path, **given)

@@ -1,0 +1,164 @@
+"""A set as one feature store: rows are found by their range, what nobody made yet is pending."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.fingerprint import fingerprint_parts
+from bottleneck.manifest import Manifest
+from bottleneck.sets.description import read_info
+from bottleneck.sets.parts import stacked
+from bottleneck.sets.shards import Shards
+from bottleneck.status import RowStatus
+from bottleneck.store import FeatureStore
+from bottleneck.store.contents import Contents, Selection
+from bottleneck.store.format import DIGEST_BYTES, FEATURE_DTYPES
+
+_AT_ONCE: Final = 8
+"""Shards that are asked for a column at the same time."""
+
+
+def open_shards(location: str | Path) -> Shards:
+    """List the shards of a set, a folder or a URL, to go through them one by one.
+
+    Raises
+    ------
+    StoreError
+        When there is no set.
+    """
+    return Shards(*read_info(location))
+
+
+def open_set(location: str) -> Contents:
+    """Open a set for :meth:`bottleneck.store.FeatureStore.open`; no shard is opened yet.
+
+    The columns (status, keys, labels, checksums) are read whole when they are asked for; features
+    are read shard by shard. Those that are not there are NaN.
+
+    Raises
+    ------
+    StoreError
+        When there is no set, or it is damaged.
+    """
+    shards = open_shards(location)
+    info = shards.info
+
+    def column(
+        empty: Any, dtype: Any, shape: tuple[int, ...], read: Callable[[FeatureStore], NDArray[Any]]
+    ) -> NDArray[Any]:
+        values = np.full((info.rows, *shape), empty, dtype)
+        for number, found in _read_all(shards, read):
+            values[slice(*info.range(number))] = found
+        return values
+
+    def manifest() -> Manifest:
+        with ThreadPoolExecutor(_AT_ONCE) as executor:
+            return stacked([*executor.map(shards.manifest, range(len(shards)))], info.classes)
+
+    # A part's fingerprint ends with that of its targets, where it has any.
+    targets = [part[64:] for part in info.parts]
+    return Contents(
+        path=Path(location),
+        creator="bottleneck",
+        recipe=info.recipe,
+        identity_sha256=info.recipe.identity_sha256,
+        manifest_sha256=info.manifest_sha256,
+        features={name: SetRows(shards, name) for name in info.outputs},
+        read_status=lambda: column(RowStatus.PENDING, np.uint8, (), lambda one: one.status),
+        read_manifest=manifest,
+        read_digests=lambda: column(0, np.uint8, (DIGEST_BYTES,), lambda one: one.digests),
+        read_checksums=lambda name: column(0, np.uint32, (), lambda one: one.checksums(name)),
+        layout=None,
+        why_read_only="it is a set, whose shards are written once: extract --set adds to it",
+        targets_sha256=fingerprint_parts(map(str.encode, targets)) if any(targets) else "",
+    )
+
+
+def _read_all(
+    shards: Shards, read: Callable[[FeatureStore], NDArray[Any]]
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Read something of every shard that is there."""
+
+    def one(number: int) -> NDArray[Any]:
+        store = shards.store(number)
+        assert store is not None
+        return read(store)
+
+    numbers = sorted(shards.newest)
+    for start in range(0, len(numbers), _AT_ONCE):
+        some = numbers[start : start + _AT_ONCE]
+        with ThreadPoolExecutor(_AT_ONCE) as executor:
+            yield from zip(some, executor.map(one, some), strict=True)
+
+
+class SetRows:
+    """The features of one output of a set, read like an array of all its rows.
+
+    Parameters
+    ----------
+    shards : Shards
+        Where they are.
+    output : str
+        Which output.
+    """
+
+    def __init__(self, shards: Shards, output: str) -> None:
+        self._shards, self._output = shards, output
+        info = shards.info
+        self.shape: tuple[int, ...] = (info.rows, info.outputs[output])
+        self.dtype: np.dtype[Any] = FEATURE_DTYPES[info.dtype]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"<SetRows {self._shards.place.name} {self.shape} {self.dtype}>"
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype)
+
+    def __getitem__(self, selection: Selection) -> NDArray[Any]:
+        """Return rows as a new array: by number, by slice, by row numbers or by mask."""
+        if isinstance(selection, int | np.integer):
+            row = range(len(self))[selection]
+            return np.asarray(self[row : row + 1][0])
+        if isinstance(selection, slice) and selection.step in (None, 1):
+            start, stop, _ = selection.indices(len(self))
+            return self._filled(max(0, stop - start), self._runs(start, stop))
+        # Not all row numbers of a set, where a few are picked.
+        rows = np.asarray(selection)
+        if isinstance(selection, slice) or rows.dtype == bool:
+            rows = np.arange(len(self))[selection]
+        else:
+            wrong = rows[(rows < -len(self)) | (rows >= len(self))]
+            if len(wrong):
+                raise IndexError(f"expected rows below {len(self)}, got {wrong[0]}")
+            rows = np.where(rows < 0, rows + len(self), rows)
+        return self._filled(len(rows), self._picked(rows))
+
+    def _runs(self, start: int, stop: int) -> Iterator[tuple[int, Any, Any]]:
+        size = self._shards.info.rows_per_shard
+        at = 0
+        while start < stop:
+            number, first = divmod(start, size)
+            count = min(stop - start, size - first)
+            yield number, slice(at, at + count), slice(first, first + count)
+            start, at = start + count, at + count
+
+    def _picked(self, rows: NDArray[Any]) -> Iterator[tuple[int, Any, Any]]:
+        numbers, inside = np.divmod(rows, self._shards.info.rows_per_shard)
+        order = np.argsort(numbers, kind="stable")
+        edges = np.flatnonzero(np.diff(numbers[order])) + 1
+        for where in np.split(order, edges) if len(order) else ():
+            yield int(numbers[where[0]]), where, inside[where]
+
+    def _filled(self, count: int, pieces: Iterable[tuple[int, Any, Any]]) -> NDArray[Any]:
+        values = np.empty((count, *self.shape[1:]), self.dtype)
+        for number, where, inside in pieces:
+            store = self._shards.store(number)
+            values[where] = np.nan if store is None else store.features(self._output)[inside]
+        return values

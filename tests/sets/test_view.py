@@ -1,0 +1,157 @@
+"""A set opens as one store: rows by their range, what nobody made is pending and never zeros."""
+
+import pickle
+
+import numpy as np
+import pytest
+from made_sets import made_features, make_shard, plan_fake
+
+from bottleneck.errors import RecipeMismatchError, StoreError
+from bottleneck.sets import open_shards, published, read_info
+from bottleneck.sets.publishing import publish
+from bottleneck.status import RowStatus
+from bottleneck.store import FeatureStore
+
+
+def fill(where, tmp_path, numbers, failed=(), version=1):
+    shards = open_shards(where)
+    for number in numbers:
+        path = tmp_path / f"made-{number}@{version}.h5"
+        make_shard(path, shards, number, failed)
+        assert publish(shards.place, shards.info, number, path, version)
+
+
+def test_rows_are_those_of_the_shards(photos, where, tmp_path):
+    info = plan_fake(photos, where)
+    fill(where, tmp_path, [0, 2, 4], failed=(11, 20))
+    store = FeatureStore.open(where)
+    assert len(store) == 23
+    assert store.outputs == {"mean": 3, "spread": 3}
+    status = np.zeros(23, np.uint8)
+    status[[*range(5), *range(10, 15), *range(20, 23)]] = RowStatus.DONE
+    status[[11, 20]] = RowStatus.EMPTY
+    assert np.array_equal(store.status, status)
+    assert not store.complete
+    assert store.manifest.classes == ("class0", "class1", "class2")
+    assert [store.keys[row] for row in (0, 22)] == ["class0/0.png", "class2/20.png"]
+    features = store.features("spread")
+    expected = np.concatenate([made_features(info, k, "spread") for k in range(5)])
+    missing = status == RowStatus.PENDING
+    assert np.array_equal(features[store.done], expected[store.done])
+    assert np.isnan(features[missing]).all()
+    assert np.isnan(features[5:10]).all()
+    assert np.isnan(features[7]).all()
+    assert np.array_equal(features[0:5], expected[:5])
+    assert np.array_equal(features[-1], expected[-1])
+    mixed = np.array([22, 3, 10, 3, 14])
+    assert np.array_equal(features[mixed], expected[mixed])
+    assert np.array_equal(features[::10][[0, 1]], expected[[0, 10]])
+    assert features[3:3].shape == (0, 3)
+    assert features[np.array([], int)].shape == (0, 3)
+    with pytest.raises(IndexError):
+        features[np.array([23])]
+    assert np.array_equal(store.digests[12], np.full(16, 2, np.uint8))
+    assert store.checksums("mean")[5] == 0 != store.checksums("mean")[4]
+    assert f"{np.count_nonzero(missing)} pending" in repr(store)
+    again = pickle.loads(pickle.dumps(store))
+    assert np.array_equal(again.features("mean")[store.done], store.features("mean")[store.done])
+    loaded = store.load(output="mean")
+    assert np.array_equal(loaded.rows, np.flatnonzero(store.done))
+    assert sum(len(rows) for rows, _ in store.iter_batches(4, "mean")) == len(loaded.rows)
+
+
+def test_a_snapshot_sees_no_later_shard(photos, where, tmp_path):
+    plan_fake(photos, where)
+    store = FeatureStore.open(where)
+    fill(where, tmp_path, [0])
+    assert not store.done.any()
+    assert FeatureStore.open(where).done.sum() == 5
+
+
+def test_the_newest_correction_counts(photos, where, tmp_path):
+    info = plan_fake(photos, where)
+    fill(where, tmp_path, [1], failed=(7,))
+    fill(where, tmp_path, [1], version=2)
+    assert published(*read_info(where)) == {1: 2}
+    store = FeatureStore.open(where)
+    assert store.status[7] == RowStatus.DONE
+    assert np.array_equal(store.features("mean")[7], made_features(info, 1, "mean")[2])
+
+
+def test_what_is_no_shard_of_the_set_is_refused(photos, where, tmp_path):
+    plan_fake(photos, where)
+    shards = open_shards(where)
+    part = make_shard(tmp_path / "part.h5", shards, 0)
+    with pytest.raises(StoreError, match="expected 3 rows"):
+        publish(shards.place, shards.info, 4, part)
+    place = shards.place
+    place.create("shards/000000000000-000000000004.h5", b"x")
+    with pytest.raises(StoreError, match="no range of the set"):
+        FeatureStore.open(where)
+
+
+def test_a_shard_that_is_not_whole_is_not_published(photos, where, tmp_path):
+    plan_fake(photos, where)
+    shards = open_shards(where)
+    path = make_shard(tmp_path / "a.h5", shards, 0)
+    layout = FeatureStore.open(path).layout
+    with path.open("r+b") as stream:  # a flipped bit
+        stream.seek(layout.features["mean"].offset + 13)
+        stream.write(b"\x55")
+    with pytest.raises(StoreError, match="1 rows that are not"):
+        publish(shards.place, shards.info, 0, path)
+    path = make_shard(tmp_path / "b.h5", shards, 0)
+    with path.open("r+b") as stream:
+        stream.seek(layout.status.offset)
+        stream.write(b"\0")
+    with pytest.raises(StoreError, match="1 rows that are not"):
+        publish(shards.place, shards.info, 0, path)
+    assert published(*read_info(where)) == {}
+
+
+def test_the_second_of_two_is_thrown_away(photos, where, tmp_path):
+    """What is there stays as it is, bit for bit."""
+    info = plan_fake(photos, where)
+    fill(where, tmp_path, [0])
+    shards = open_shards(where)
+    before = shards.place.read(info.shard(0))
+    other = make_shard(tmp_path / "other.h5", shards, 0, failed=(1,))
+    assert publish(shards.place, info, 0, other) is False
+    assert shards.place.read(info.shard(0)) == before
+    # The very same bytes are as if they were ours: an answer may have been lost.
+    same = tmp_path / "made-0@1.h5"
+    assert publish(shards.place, info, 0, same) is (where.startswith("s3"))
+
+
+def test_a_shard_of_another_recipe_is_told_by_the_loser(photos, where, tmp_path):
+    info = plan_fake(photos, where)
+    plan_fake(photos, tmp_path / "other.set", backbone="else")
+    strange = make_shard(tmp_path / "strange.h5", open_shards(tmp_path / "other.set"), 0)
+    shards = open_shards(where)
+    assert shards.place.publish(info.shard(0), strange)
+    mine = make_shard(tmp_path / "mine.h5", shards, 0)
+    with pytest.raises(RecipeMismatchError, match="backbone"):
+        publish(shards.place, info, 0, mine)
+
+
+def test_blocks_are_fetched_once(photos, tmp_path, s3, monkeypatch):
+    from bottleneck.sets.place import ObjectPlace
+
+    s3.mkdir("blocks")
+    plan_fake(photos, "s3://blocks/x.set")
+    fill("s3://blocks/x.set", tmp_path, range(5))
+    ranges = []
+    read_range = ObjectPlace.read_range
+
+    def counted(self, name, offset, length):
+        ranges.append((name, offset))
+        return read_range(self, name, offset, length)
+
+    monkeypatch.setattr(ObjectPlace, "read_range", counted)
+    first = FeatureStore.open("s3://blocks/x.set").load(output="mean")
+    assert len(ranges) == len(set(ranges)) > 0
+    n = len(ranges)
+    second = FeatureStore.open("s3://blocks/x.set").load(output="mean")
+    assert len(ranges) == n  # of the cache, by a process that begins anew too
+    assert np.array_equal(first.X, second.X)
+    assert len(first.X) == 23
