@@ -276,6 +276,23 @@ def test_no_module_shares_the_name_of_a_public_function():
         bottleneck.nothing  # noqa: B018
 
 
+@pytest.mark.parametrize(
+    "folder",
+    [path.parent for path in modules() if path.name == "__init__.py"],
+    ids=lambda f: f.name,
+)
+def test_no_package_has_a_module_of_the_name_of_what_it_offers(folder):
+    tree = ast.parse((folder / "__init__.py").read_text())
+    offered = [
+        name.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        for name in getattr(node.value, "elts", ())
+    ]
+    inside = {path.stem for path in folder.iterdir()} - {"__init__"}
+    assert sorted(inside & set(offered)) == []
+
+
 def test_errors_have_one_style():
     """What was expected, then what came, in lower case and without a full stop."""
     wrong = [

@@ -197,7 +197,7 @@ def list_backbones(options: BackbonesOptions) -> list[BackboneRow] | list[LayerO
     words = listed(options.name)
     if options.layers:
         return _layers(words, parse_size(options.size))
-    found, own = backbones.catalogue(), list(entries())
+    found, own = backbones.all_backbones(), list(entries())
     if words:
         wanted = [word.lower() for word in words]
         fitting = [
@@ -261,7 +261,7 @@ def add_backbone(options: AddBackboneOptions) -> BackboneRow:
         raise OptionError(
             f"expected a name of letters, digits, _, -, + and dots, got {options.name!r}"
         )
-    if any(options.name in (spec.name, spec.class_name) for spec in backbones.catalogue()):
+    if any(options.name in (spec.name, spec.class_name) for spec in backbones.all_backbones()):
         raise OptionError(f"expected a name that the catalogue does not have, got {options.name!r}")
     file = teams_file() if options.shared else users_file()
     if file is None:

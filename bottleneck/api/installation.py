@@ -142,7 +142,7 @@ def _weights() -> Iterator[Finding]:
 
     at_hand = [
         spec.name
-        for spec in backbones.catalogue()
+        for spec in backbones.all_backbones()
         if backbones.weights_at_hand(spec) in ("bundled", "cached")
     ]
     yield Finding("ok" if at_hand else "note", "weights at hand", ", ".join(at_hand) or "none")

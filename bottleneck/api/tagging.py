@@ -108,10 +108,10 @@ def _likeliest(top: Top, found: Any, count: int | str) -> dict[str, float]:
 
 
 def _top(name: str) -> Top:
-    from bottleneck.backbones import catalogue
+    from bottleneck.backbones import all_backbones
 
     found = find(name)
-    rows = {spec.name: spec for spec in catalogue()}
+    rows = {spec.name: spec for spec in all_backbones()}
     top = rows[found.name].top if found.name in rows else None
     if top is None:
         able = ", ".join(spec.name for spec in rows.values() if spec.top)

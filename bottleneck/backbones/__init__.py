@@ -5,9 +5,9 @@ Nothing here imports Keras until a network is built.
 
 from bottleneck.backbones.catalogue import (
     DEFAULT,
+    all_backbones,
     bundled_names,
     cache_folder,
-    catalogue,
     get,
     name_with_width,
     weights_at_hand,
@@ -47,9 +47,9 @@ __all__ = [
     "Vector",
     "WeightsInfo",
     "WeightsReport",
+    "all_backbones",
     "bundled_names",
     "cache_folder",
-    "catalogue",
     "find",
     "get",
     "import_keras",

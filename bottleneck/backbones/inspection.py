@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from bottleneck.backbones import pairing
 from bottleneck.backbones.builders import build
-from bottleneck.backbones.catalogue import catalogue, widths_of
+from bottleneck.backbones.catalogue import all_backbones, widths_of
 from bottleneck.backbones.keras_scope import isolated
 from bottleneck.backbones.network import BackboneSpec
 from bottleneck.backbones.pairing import as_our_names, slim_row
@@ -101,16 +101,16 @@ def inspect_weights(path: Path) -> WeightsReport:
 def _fits(found: Weights, known: str | None) -> list[Fit]:
     known = known or slim_row(found)
     if known is not None:
-        (own,) = [spec for spec in catalogue() if spec.name == known]
+        (own,) = [spec for spec in all_backbones() if spec.name == known]
         # Keras's row of the same network takes the same file.
-        specs = [own, *(s for s in catalogue() if own.network and s.class_name == own.network)]
+        specs = [own, *(s for s in all_backbones() if own.network and s.class_name == own.network)]
         specs = [wide for spec in specs for wide in widths_of(spec)]
         specs = [spec for spec in specs if spec.params <= found.parameters]
     else:
         # A file holds the headless network and perhaps a head, never much less.
         held = found.parameters * 1.001
         known_by_keras = {"keras_applications", "early_keras", "music"}
-        rows = [spec for spec in catalogue() if spec.provider in known_by_keras]
+        rows = [spec for spec in all_backbones() if spec.provider in known_by_keras]
         able = [wide for spec in rows for wide in widths_of(spec) if wide.params <= held]
         specs = sorted(able, key=lambda spec: -spec.params)[:_MOST_TRIED]
         specs += [s for s in able if s.family in {"vgg16", "vgg19"} and s not in specs]

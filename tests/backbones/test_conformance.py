@@ -11,7 +11,7 @@ from bottleneck.backbones import BackboneSpec, OutputSpec
 from bottleneck.backbones.keras_scope import isolated
 from bottleneck.runtimes.outputs import preprocessed
 
-KERAS = [spec for spec in backbones.catalogue() if spec.provider == "keras_applications"]
+KERAS = [spec for spec in backbones.all_backbones() if spec.provider == "keras_applications"]
 SMALL = {
     "convnext_tiny",
     "densenet121",

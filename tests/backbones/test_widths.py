@@ -14,7 +14,7 @@ from bottleneck.errors import BackboneError, WeightsError
 
 MANY = [
     spec
-    for spec in backbones.catalogue()
+    for spec in backbones.all_backbones()
     if len(widths_of(spec)) > 1 and spec.provider == "keras_applications"
 ]
 

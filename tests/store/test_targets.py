@@ -9,7 +9,7 @@ from fakes import fake_recipe
 
 from bottleneck.manifest import Manifest
 from bottleneck.store import FeatureStore
-from bottleneck.store.create import create
+from bottleneck.store.creation import create
 from bottleneck.store.export import export_compressed
 from bottleneck.store.rescue import rescue
 from bottleneck.store.verify import verify

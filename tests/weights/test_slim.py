@@ -16,7 +16,7 @@ from bottleneck.backbones.keras_scope import isolated
 from bottleneck.backbones.weights import fingerprint
 from bottleneck.errors import WeightsError
 
-OWN = [spec for spec in backbones.catalogue() if spec.provider in {"slim", "early_keras"}]
+OWN = [spec for spec in backbones.all_backbones() if spec.provider in {"slim", "early_keras"}]
 
 
 def outline(spec: backbones.BackboneSpec, size: int):
