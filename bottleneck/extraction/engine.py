@@ -329,7 +329,11 @@ def _write(
             progress.advance(reported, failed, _together(shared, targets))
 
     with ExitStack() as stack:
-        writers = [stack.enter_context(Writer(t.store.path, t.store.layout)) for t in targets]
+        writers = [
+            # The devices compute while rows are made durable.
+            stack.enter_context(Writer(t.store.path, t.store.layout, background=True))
+            for t in targets
+        ]
         try:
             for w, batch, finished in inferred:
                 target, writer = targets[w], writers[w]

@@ -1,7 +1,8 @@
 """Write rows so that a row marked done is complete and durable, whatever happens.
 
 HDF5 is not open for writing while data streams: rows go straight to their byte offsets.
-The order is the promise: rows and checksums, then a sync, then their status, then a sync.
+The order is the promise: rows and checksums, then a sync, then their status, then a sync. The
+syncs may be made in a thread of their own, in that order, while further rows are written.
 """
 
 import contextlib
@@ -9,6 +10,9 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -110,6 +114,15 @@ class Writer:
         Commit after this many bytes.
     commit_seconds : float
         Commit after this many seconds at the latest.
+    background : bool
+        Whether commits are made in a thread of their own; an error of the disk then is told by
+        the next call. Only one is on its way at a time, so rows count in the order they are
+        written.
+
+    Attributes
+    ----------
+    committed : int
+        How many rows are durable and flagged.
     """
 
     def __init__(
@@ -119,6 +132,7 @@ class Writer:
         *,
         commit_bytes: int = COMMIT_BYTES,
         commit_seconds: float = COMMIT_SECONDS,
+        background: bool = False,
     ) -> None:
         self.path = path
         self.layout = layout
@@ -140,6 +154,8 @@ class Writer:
         except StoreError:
             os.close(self._descriptor)
             raise
+        self._thread = ThreadPoolExecutor(1, "commit") if background else None
+        self._running: Future[None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -153,7 +169,10 @@ class Writer:
         try:
             if not self._broken:
                 self.commit()
+            self._wait()  # for an error that nobody was told
         finally:
+            if self._thread is not None:
+                self._thread.shutdown()
             os.close(self._descriptor)
 
     def __repr__(self) -> str:
@@ -183,6 +202,7 @@ class Writer:
         """
         if features.keys() != self.layout.features.keys():
             raise ValueError(f"expected outputs {[*self.layout.features]}, got {[*features]}")
+        self._tell_errors()
         with self._disk():
             for name, extent in self.layout.features.items():
                 block = np.ascontiguousarray(features[name], extent.dtype)
@@ -202,6 +222,7 @@ class Writer:
         listed = sorted(failures, key=lambda failure: failure.row)
         if not listed:
             return
+        self._tell_errors()
         for row, key, status, message, _ in listed:
             record = {"row": row, "key": key, "status": status.label, "message": message}
             self._messages.append(json.dumps(record) + "\n")
@@ -239,6 +260,7 @@ class Writer:
         rows : ndarray of int64, shape (n,)
             Ascending row numbers.
         """
+        self._wait()
         with self._disk():
             self._put(self.layout.status, rows, np.zeros(len(rows), np.uint8))
             system.sync_data(self._descriptor)
@@ -251,44 +273,72 @@ class Writer:
         StoreError
             When the disk refuses; the rows stay pending.
         """
-        started = self._last_commit = time.monotonic()
+        self._begin_commit()
+        self._wait()
+
+    def _begin_commit(self) -> None:
+        """Have everything written so far made durable and flagged, after what was before it."""
+        self._wait()
+        self._last_commit = time.monotonic()
         if not self._pending:
             return
-        self._keep_messages()
+        # What is committed stays listed until it is: after an interrupt it is tried again.
+        commit = partial(self._make_durable, len(self._pending), len(self._messages))
+        self._pending_bytes = 0
+        if self._thread is None:
+            commit()
+        else:
+            self._running = self._thread.submit(commit)
+
+    def _make_durable(self, blocks: int, messages: int) -> None:
+        """Sync, flag and sync the first blocks of rows, whose data is written already."""
+        started = time.monotonic()
+        self._keep_messages(messages)
         with self._disk():
             system.sync_data(self._descriptor)
-            for rows, statuses in self._pending:
+            for rows, statuses in self._pending[:blocks]:
                 self._put(self.layout.status, rows, statuses)
             system.sync_data(self._descriptor)
         affordable = max(_LEAST_SECONDS, (time.monotonic() - started) / _SYNC_SHARE)
         self._next_commit = min(affordable, self._commit_seconds)
-        self.committed += sum(len(rows) for rows, _ in self._pending)
-        self._pending.clear()
-        self._pending_bytes = 0
+        self.committed += sum(len(rows) for rows, _ in self._pending[:blocks])
+        del self._pending[:blocks]
 
-    def _keep_messages(self) -> None:
-        """Add the texts of failures to their file, on lines of their own whatever a kill left."""
-        if not self._messages:
+    def _wait(self) -> None:
+        """Wait for the commit on its way, if there is one; raise what it raised."""
+        if self._running is not None:
+            wait_for([self._running])
+            running, self._running = self._running, None
+            running.result()
+
+    def _tell_errors(self) -> None:
+        """Raise what a commit on its way has raised."""
+        if self._running is not None and self._running.done():
+            self._wait()
+
+    def _keep_messages(self, count: int) -> None:
+        """Add texts of failures to their file, on lines of their own whatever a kill left."""
+        if not count:
             return
         path = failures_path(self.path)
         try:
             with path.open("a+b") as stream:
                 torn = stream.tell() and os.pread(stream.fileno(), 1, stream.tell() - 1) != b"\n"
-                stream.write(("\n" * bool(torn) + "".join(self._messages)).encode())
+                stream.write(("\n" * bool(torn) + "".join(self._messages[:count])).encode())
         except OSError as error:
             self.mark_broken()
             raise StoreError(
                 f"cannot write {path}: {error.strerror or error}",
                 hint=f"{self.committed} rows of this run are safe. Run the same command again.",
             ) from error
-        self._messages.clear()
+        del self._messages[:count]
 
     def _flag(self, rows: NDArray[np.int64], statuses: NDArray[np.uint8]) -> None:
         self._pending.append((rows, statuses))
         self._pending_bytes += len(rows) * sum(e.row_bytes for e in self.layout.extents)
         overdue = time.monotonic() - self._last_commit >= self._next_commit
         if overdue or self._pending_bytes >= self._commit_bytes:
-            self.commit()
+            self._begin_commit()
 
     def _put(self, extent: Extent, rows: NDArray[np.int64], block: NDArray[np.generic]) -> None:
         if len(rows) and not 0 <= rows[0] <= rows[-1] < extent.n_rows:

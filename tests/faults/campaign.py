@@ -297,20 +297,30 @@ def disk_errors(lab: Lab, scenario: Scenario, code: int, *, every: int = 1) -> T
                     options=dict(scenario.options),
                     plan=Plan(fail_at=n, errno=code, kinds=_FAILING[code], fail_on=fail_on),
                     log=log,
+                    log_data=True,
                     leave_properly=True,
                     timeout=20,
                 )
                 tally.counts[KINDS[call.op].name.lower() + "s"] += 1  # type: ignore[union-attr]
-                problems = _not_explained(outcome, call)
+                problems = _not_explained(outcome, _refused(log, code))
                 problems += _after(lab, promise, scenario, folder, log)
                 what = f"{call.op.name.lower()} {Path(call.path).suffix} (call {n})"
                 tally.note(f"{what}{' and on' if fail_on else ''}", problems)
     return tally
 
 
-def _not_explained(outcome: dict, call: Call) -> list[str]:
-    if outcome["exit"] == 0 and call.op == Op.LINK:
-        return []  # there is another way to publish a file
+def _refused(log: Path, code: int) -> Call | None:
+    """Find the call that was refused: commits have a thread of their own, so calls change places.
+
+    With that the number may have met a call of another kind, and so none of this one.
+    """
+    calls = shim.read_log(log)
+    return next((c for c in calls if c.op != Op.NOTE and c.result == -code), None)
+
+
+def _not_explained(outcome: dict, refused: Call | None) -> list[str]:
+    if outcome["exit"] == 0 and (refused is None or refused.op == Op.LINK):
+        return []  # nothing was refused, or there is another way to publish a file
     if outcome["exit"] == 0:
         return ["the error was passed over"]
     if outcome.get("error") not in EXPLAINED or outcome["exit"] != 1:

@@ -2,6 +2,8 @@ import errno
 import json
 import os
 import sys
+import threading
+import time
 import zlib
 
 import h5py
@@ -87,6 +89,69 @@ def test_commits_by_size_and_by_time(make):
         writer.write(np.array([2]), block, NO_DIGESTS)
         assert writer.committed == 0
     assert FeatureStore.open(path).done.tolist() == [True] * 3 + [False] * 7
+
+
+def test_a_commit_in_the_background_lets_rows_be_written_and_keeps_the_order(make, monkeypatch):
+    path = make(10)
+    layout = FeatureStore.open(path).layout
+    status, disk = range(layout.status.offset, layout.status.offset + 10), layout.status.offset
+    events, may_sync, syncing = [], threading.Event(), threading.Event()
+    sync, write_at = system.sync_data, system.write_at
+
+    def slow_sync(descriptor):
+        syncing.set()
+        assert may_sync.wait(60)
+        sync(descriptor)
+        events.append("sync")
+
+    def noted(descriptor, data, offset):
+        write_at(descriptor, data, offset)
+        events.append(f"flag {offset - disk}" if offset in status else "data")
+
+    monkeypatch.setattr(system, "sync_data", slow_sync)
+    monkeypatch.setattr(system, "write_at", noted)
+    block = {"avg": np.ones((1, 5), np.float32)}
+    with Writer(path, layout, commit_bytes=1, background=True) as writer:
+        writer.write(np.array([0]), block, NO_DIGESTS)
+        assert syncing.wait(60)
+        # The next row is on its way while the first one's data is synced; nothing is flagged.
+        writer._commit_bytes = 1 << 20
+        writer.write(np.array([1]), block, NO_DIGESTS)
+        assert events == ["data"] * 6
+        assert writer.committed == 0
+        may_sync.set()
+        writer.commit()
+        assert writer.committed == 2
+    assert events == ["data"] * 6 + ["sync", "flag 0", "sync", "sync", "flag 1", "sync"]
+
+
+@pytest.mark.parametrize("asked", ["write", "fail", "commit", "unflag", "leave"])
+def test_an_error_in_the_background_is_told_by_the_next_call(make, monkeypatch, asked):
+    path = make(10)
+    layout = FeatureStore.open(path).layout
+    block = {"avg": np.ones((1, 5), np.float32)}
+
+    def broken(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(StoreError, match="Input/output error"):
+        with Writer(path, layout, commit_bytes=1, background=True) as writer:
+            writer.write(np.array([0]), block, NO_DIGESTS)
+            writer.commit()
+            monkeypatch.setattr(system, "sync_data", broken)
+            writer.write(np.array([1]), block, NO_DIGESTS)
+            while not writer._running.done():
+                time.sleep(0.01)
+            if asked == "write":
+                writer.write(np.array([2]), block, NO_DIGESTS)
+            elif asked == "fail":
+                writer.fail([FailedRow(2, "img2.png", RowStatus.EMPTY, "nothing")])
+            elif asked == "commit":
+                writer.commit()
+            elif asked == "unflag":
+                writer.unflag(np.array([5]))
+            assert asked == "leave"
+    assert FeatureStore.open(path).done.tolist() == [True] + [False] * 9
 
 
 def test_failures_have_a_code_and_a_text(make):
