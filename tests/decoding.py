@@ -10,12 +10,12 @@ JOB = Job.simple(Geometry(16), 4)
 
 def whole(slot):
     """What a slot holds, in arrays of its own."""
-    n, drawn = slot.count, slot.drawn[: slot.count] & 1
+    n = slot.count
     return {
         "rows": slot.rows[:n].tolist(),
         "status": slot.status[:n].tolist(),
         "digests": slot.digests[:n].tolist(),
-        "pixels": slot.pixels[0][: drawn.sum()].copy(),
+        "pixels": slot.images(0).copy(),
         "messages": {f.row: f.message for _, f in slot.failures()},
     }
 

@@ -143,7 +143,7 @@ class Maps:
                 good = slot.status[: slot.count] == RowStatus.DONE
                 rows = slot.rows[: slot.count][good] // self._views
                 if len(rows):
-                    yield rows, self._lower(slot.pixels[0][: len(rows)].copy())
+                    yield rows, self._lower(slot.images(0).copy())
 
     def _note(self, failures: Iterator[tuple[int, Failure]]) -> None:
         for _, failure in failures:

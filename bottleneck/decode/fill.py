@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.decode.slot import Job, Slot
+from bottleneck.decode.slot import Job, Slot, Unit
 from bottleneck.errors import ItemError
 from bottleneck.fingerprint import DIGEST_BYTES, content_digest
 from bottleneck.items import Drawing
@@ -112,21 +112,20 @@ def changed_rows(
     return np.array(changed, np.int64), np.array(unreadable, np.int64)
 
 
-def fill(source: Source, job: Job, slot: Slot, start: int = 0) -> None:
-    """Decode the rows of a slot, from a position on; a row that fails does so alone.
+def fill(source: Source, job: Job, slot: Slot, unit: Unit) -> None:
+    """Decode the rows of a unit of a slot; a row that fails does so alone.
 
     Before each image the slot says that it is in hand, so that somebody who watches knows
     which one it was if nothing more is heard.
     """
-    ends = [int(np.count_nonzero(slot.drawn[:start] >> g & 1)) for g in range(len(slot.pixels))]
-    count, position = slot.count, start
-    while position < count:
-        stop = image_end(job, slot, position)
-        slot.since[0] = time.monotonic()
-        slot.hand[:] = position, stop
-        _image(source, job, slot, range(position, stop), ends)
+    position = unit.start
+    while position < unit.stop:
+        stop = min(image_end(job, slot, position), unit.stop)
+        slot.since[unit.number] = time.monotonic()
+        slot.hand[unit.number] = position, stop
+        slot.seconds[unit.number] += _image(source, job, slot, range(position, stop))
         position = stop
-    slot.hand[:] = count, count
+    slot.hand[unit.number] = unit.stop, unit.stop
 
 
 def image_end(job: Job, slot: Slot, position: int) -> int:
@@ -137,8 +136,8 @@ def image_end(job: Job, slot: Slot, position: int) -> int:
     return stop
 
 
-def _image(source: Source, job: Job, slot: Slot, at: range, ends: list[int]) -> None:
-    """Read one image and draw all its views, in the positions ``at``."""
+def _image(source: Source, job: Job, slot: Slot, at: range) -> tuple[float, float]:
+    """Read one image and draw all its views, in the positions ``at``; return what both took."""
     start, stop = at.start, at.stop
     started = read_done = time.perf_counter()
     slot.drawn[start:stop] = 0
@@ -151,13 +150,12 @@ def _image(source: Source, job: Job, slot: Slot, at: range, ends: list[int]) -> 
         if isinstance(image, bytes) and not slot.rows[start] % job.views:
             slot.further[start] = job.kind.has_more(image)
         for (position, g), pixels in zip(places, drawn, strict=True):
-            slot.pixels[g][ends[g]] = pixels
+            slot.pixels[g][position] = pixels
             slot.drawn[position] |= np.uint32(1 << g)
-            ends[g] += 1
         slot.status[start:stop] = RowStatus.DONE
     except ItemError as error:
         slot.fail(start, stop, error.reason, error.message)
-    slot.seconds += read_done - started, time.perf_counter() - read_done
+    return read_done - started, time.perf_counter() - read_done
 
 
 def _drawings(job: Job, slot: Slot, at: range) -> tuple[list[tuple[int, int]], list[Drawing]]:

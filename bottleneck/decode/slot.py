@@ -1,9 +1,13 @@
-"""A slot: one batch on its way, in memory that workers and consumer share, and its job."""
+"""A slot: one batch on its way, in memory that workers and consumer share, and its job.
+
+Workers take units of it, a few rows each, so that how far they work ahead is not counted in
+batches; its images lie one behind the other, so that what is computed is a view of it.
+"""
 
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,12 +58,15 @@ class Job:
         Rows of a batch at most.
     views : int
         Rows per image: row ``i`` is view ``i % views`` of the source's image ``i // views``.
+    held : int
+        Batches that who asked for them keeps at a time.
     """
 
     inputs: tuple[ItemInput, ...]
     wants: tuple[Want, ...] = field(default=())
     batch_size: int = 32
     views: int = 1
+    held: int = 1
 
     @classmethod
     def simple(cls, given: ItemInput, batch_size: int) -> "Job":
@@ -71,6 +78,43 @@ class Job:
         """What the items are."""
         return KINDS[self.inputs[0].item]
 
+    def unit_size(self, workers: int) -> int:
+        """Return how many rows a worker is given at a time.
+
+        So few that all of them work on the next batch, and so many that their messages cost
+        little: 4 to 32.
+        """
+        few = min(_LEAST_UNIT[1], max(_LEAST_UNIT[0], self.batch_size // _LEAST_SHARES))
+        return min(_LARGEST_UNIT, max(few, -(-self.batch_size // workers)), self.batch_size)
+
+    def slots(self, workers: int) -> int:
+        """Return how many batches are in memory: those that are held, and two units per worker."""
+        ahead = _UNITS_PER_WORKER * workers * self.unit_size(workers)
+        return self.held + -(-ahead // self.batch_size)
+
+
+class Unit(NamedTuple):
+    """Rows of a slot that one worker decodes.
+
+    Parameters
+    ----------
+    number : int
+        Which unit of its slot.
+    start, stop : int
+        First position, and the one behind the last.
+    """
+
+    number: int
+    start: int
+    stop: int
+
+
+_UNITS_PER_WORKER: Final = 2
+"""One in hand and one that waits, so that no worker waits for the parent's forward pass."""
+
+_LEAST_UNIT: Final = 4, 16
+_LEAST_SHARES: Final = 8
+_LARGEST_UNIT: Final = 32
 
 _MESSAGE_BYTES = 400
 """Room for the reason of a failed row; longer ones are cut."""
@@ -121,12 +165,12 @@ class Slot:
     further : ndarray of bool, shape (batch_size,)
         Whether the file holds more pages or frames than the one drawn; at the first view of it.
     pixels : list of ndarray, shape (batch_size, *shape of an item)
-        For each input the pixels, or spectrograms, of the rows that have some, one after the other.
-    seconds : ndarray of float64, shape (2,)
+        For each input the pixels, or spectrograms, of the rows that have some, at their position.
+    seconds : ndarray of float64, shape (units, 2)
         Time spent reading and decoding.
-    hand : ndarray of int64, shape (2,)
-        First position in hand and the one behind the last; ``IDLE`` before the first.
-    since : ndarray of float64, shape (1,)
+    hand : ndarray of int64, shape (units, 2)
+        First position in hand of each unit and the one behind the last; ``IDLE`` before the first.
+    since : ndarray of float64, shape (units,)
         When it was taken in hand (:func:`time.monotonic`).
     """
 
@@ -166,6 +210,35 @@ class Slot:
         self.hand[:] = IDLE
         self.seconds[:] = 0.0
 
+    def units(self, size: int, views: int = 1) -> Iterator[Unit]:
+        """Cut the batch into units of about so many rows; the views of an image stay together."""
+        number = start = 0
+        images = self.rows[: self.count] // views
+        while start < self.count:
+            stop = min(start + size, self.count)
+            if views > 1:
+                stop = int(np.searchsorted(images, images[stop - 1], "right"))
+            yield Unit(number, start, stop)
+            number, start = number + 1, stop
+
+    def images(self, given: int, at: NDArray[np.int64] | None = None) -> NDArray[Any]:
+        """Return what was drawn for an input, without a copy where it lies in one run.
+
+        Parameters
+        ----------
+        given : int
+            Which input.
+        at : ndarray of int64, optional
+            Ascending positions; all that have something by default.
+        """
+        if at is None:
+            at = np.flatnonzero(self.drawn[: self.count] >> np.uint32(given) & 1)
+        pixels = self.pixels[given]
+        if len(at) and at[-1] - at[0] + 1 == len(at):
+            return pixels[at[0] : at[-1] + 1]
+        picked: NDArray[Any] = pixels[at]
+        return picked
+
     def fail(self, start: int, stop: int, status: RowStatus, message: str) -> None:
         """Give rows at some positions their reason."""
         text = message.encode("utf-8", "replace")[:_MESSAGE_BYTES]
@@ -193,16 +266,17 @@ class Slot:
 def slot_bytes(job: Job) -> int:
     """Return the size of a slot in bytes."""
     *_, (_, dtype, shape, start) = _fields(job)
-    return _aligned(start + int(np.prod(shape)) * np.dtype(dtype).itemsize)
+    return _aligned(start + int(np.prod(shape)) * np.dtype(dtype).itemsize, mmap.PAGESIZE)
 
 
 def _fields(job: Job) -> Iterator[tuple[str, Any, tuple[int, ...], int]]:
     """Yield name, type, shape and place of each array of a slot."""
     n = job.batch_size
+    units = -(-n // min(n, _LEAST_UNIT[0]))
     listed: list[tuple[str, Any, tuple[int, ...]]] = [
-        ("hand", np.int64, (2,)),
-        ("since", np.float64, (1,)),
-        ("seconds", np.float64, (2,)),
+        ("hand", np.int64, (units, 2)),
+        ("since", np.float64, (units,)),
+        ("seconds", np.float64, (units, 2)),
         ("count", np.int64, (1,)),
         ("rows", np.int64, (n,)),
         ("wanted", np.uint32, (n,)),
@@ -215,9 +289,11 @@ def _fields(job: Job) -> Iterator[tuple[str, Any, tuple[int, ...], int]]:
     listed += [(f"pixels{g}", given.dtype, (n, *given.shape)) for g, given in enumerate(job.inputs)]
     start = 0
     for name, dtype, shape in listed:
+        if name.startswith("pixels"):  # whole pages, which a device's driver can be told of
+            start = _aligned(start, mmap.PAGESIZE)
         yield name, dtype, shape, start
-        start = _aligned(start + int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        start = _aligned(start + int(np.prod(shape)) * np.dtype(dtype).itemsize, _ALIGNMENT)
 
 
-def _aligned(size: int) -> int:
-    return -(-size // _ALIGNMENT) * _ALIGNMENT
+def _aligned(size: int, to: int) -> int:
+    return -(-size // to) * to

@@ -122,7 +122,8 @@ def decode_stream(
 ) -> Generator[Slot, None, None]:
     """Decode batches in order, ahead of the consumer by a fixed number of them.
 
-    A yielded slot is the consumer's until it asks for the next one; then it is used again.
+    A yielded slot is the consumer's until it has asked for ``job.held`` more; then it is used
+    again.
 
     Parameters
     ----------
@@ -136,22 +137,25 @@ def decode_stream(
     try:
         free = deque(decoder.begin(job))
         ahead: deque[Slot] = deque()
+        lent: deque[Slot] = deque()
+
+        def filled() -> Iterator[Slot]:
+            slot = ahead.popleft()
+            decoder.wait(slot)
+            yield slot
+            lent.append(slot)
+            if len(lent) == job.held:
+                free.append(lent.popleft())
+
         for rows, wanted in batches:
             slot = free.popleft()
             slot.begin(rows, wanted)
             decoder.submit(slot)
             ahead.append(slot)
-            if not free:
-                yield from _next(decoder, ahead, free)
+            while not free:
+                yield from filled()
         while ahead:
-            yield from _next(decoder, ahead, free)
+            yield from filled()
     finally:
         # Reached also when the consumer stops early.
         decoder.close()
-
-
-def _next(decoder: Decoder, ahead: deque[Slot], free: deque[Slot]) -> Iterator[Slot]:
-    slot = ahead.popleft()
-    decoder.wait(slot)
-    yield slot
-    free.append(slot)

@@ -7,7 +7,7 @@ from typing import Any
 
 from bottleneck.decode.child import die_with_parent, load_shared, portable
 from bottleneck.decode.fill import fill
-from bottleneck.decode.slot import Slot
+from bottleneck.decode.slot import Slot, Unit
 
 
 def main() -> None:
@@ -35,6 +35,6 @@ def _serve(connection: "Connection[Any, Any]", source_fd: int, job_fd: int, slot
     memory = mmap.mmap(slots_fd, n_slots * slot_size)
     slots = [Slot(memory, i * slot_size, job) for i in range(n_slots)]
     while True:
-        number, start = connection.recv()
-        fill(source, job, slots[number], start)
+        number, unit = connection.recv()
+        fill(source, job, slots[number], Unit(*unit))
         connection.send(("done", number))

@@ -14,12 +14,12 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
-from multiprocessing.connection import wait
+from selectors import EVENT_READ, DefaultSelector
 from typing import Final
 
 from bottleneck.decode.child import Child, anonymous_file, dump_shared
 from bottleneck.decode.fill import fill
-from bottleneck.decode.slot import Job, Slot, slot_bytes
+from bottleneck.decode.slot import Job, Slot, Unit, slot_bytes
 from bottleneck.errors import WorkerError
 from bottleneck.sources import Source
 from bottleneck.status import RowStatus
@@ -56,20 +56,17 @@ class Watch:
         self._name = name
         self._named = -1
 
-    def look(self, slot: Slot, now: float) -> bool:
-        """Look at a slot somebody works on: whether its image in hand has run out of time."""
-        position, stop = slot.hand.tolist()
+    def look(self, slot: Slot, unit: int, now: float) -> bool:
+        """Look at a unit somebody works on: whether its image in hand has run out of time."""
+        position, stop = slot.hand[unit].tolist()
         if not 0 <= position < stop:
             return False
-        took, row = now - float(slot.since[0]), int(slot.rows[position])
+        took, row = now - float(slot.since[unit]), int(slot.rows[position])
         if took >= STALL_SECONDS and row != self._named:
             self._named = row
             self.note(f"waiting for {self._name(row)} since {took:.0f} s")
         return took >= self.timeout
 
-
-_BATCHES_PER_WORKER = 2
-"""One in hand and one that waits, so that no worker waits for the parent's forward pass."""
 
 _LOOK_EVERY = 0.25
 """Seconds between two glances at images that may hang."""
@@ -114,6 +111,9 @@ class ProcessDecoder:
         self._watch = watch
         self._team: list[_Worker] = []
         self._slots: list[Slot] = []
+        self._left: dict[int, int] = {}
+        self._selector = DefaultSelector()
+        self._looked = time.monotonic()
         self._suspects: set[int] = set()
         self._crashes = 0
         self._works = False
@@ -141,7 +141,7 @@ class ProcessDecoder:
         """
         _, job_file, slots_file = self._files
         dump_shared(job, job_file)
-        n_slots, size = _BATCHES_PER_WORKER * self.workers + 1, slot_bytes(job)
+        n_slots, size = job.slots(self.workers), slot_bytes(job)
         os.ftruncate(slots_file, n_slots * size)
         memory = mmap.mmap(slots_file, n_slots * size)
         self._job = job
@@ -153,11 +153,13 @@ class ProcessDecoder:
         return self._slots
 
     def submit(self, slot: Slot) -> None:
-        """Give a slot to the worker that has least to do."""
-        worker = min(self._team, key=lambda one: len(one.slots))
-        number = next(i for i, one in enumerate(self._slots) if one is slot)
-        worker.slots.append(number)
-        worker.send((number, 0))
+        """Give each unit of a slot to the worker that has least to do."""
+        number = self._number(slot)
+        for unit in slot.units(self._job.unit_size(self.workers), self._job.views):
+            worker = min(self._team, key=lambda one: len(one.tasks))
+            worker.tasks.append((number, unit))
+            worker.send((number, tuple(unit)))
+            self._left[number] = unit.number + 1
 
     def wait(self, slot: Slot) -> None:
         """Wait until a slot is filled; look after workers that crash or hang meanwhile.
@@ -169,19 +171,25 @@ class ProcessDecoder:
         WorkerError
             When the decoder crashes on everything.
         """
-        number = next(i for i, one in enumerate(self._slots) if one is slot)
-        while any(number in worker.slots for worker in self._team):
-            by_connection = {worker.connection: worker for worker in self._team}
-            for connection in wait([*by_connection], _LOOK_EVERY):
-                self._hear(by_connection[connection])  # type: ignore[index]
-            for worker in list(self._team):
-                self._look_after(worker, time.monotonic())
+        number = self._number(slot)
+        while self._left.get(number):
+            for key, _ in self._selector.select(_LOOK_EVERY):
+                self._hear(key.data)
+            now = time.monotonic()
+            if now - self._looked >= _LOOK_EVERY:
+                self._looked = now
+                for worker in list(self._team):
+                    self._look_after(worker, now)
+
+    def _number(self, slot: Slot) -> int:
+        return next(i for i, one in enumerate(self._slots) if one is slot)
 
     def close(self) -> None:
         """End the workers; they have nothing to lose."""
         for worker in self._team:
             worker.end()
         self._team = []
+        self._selector.close()
         for descriptor in self._files:
             os.close(descriptor)
         self._files = []
@@ -196,7 +204,9 @@ class ProcessDecoder:
             ) from error
 
     def _new_worker(self) -> "_Worker":
-        return _Worker(self._files)
+        worker = _Worker(self._files)
+        self._selector.register(worker.connection, EVENT_READ, worker)
+        return worker
 
     def _hear(self, worker: "_Worker") -> None:
         """Take a message of a worker, or find that it has died."""
@@ -215,15 +225,19 @@ class ProcessDecoder:
                 f"a decode worker could not open the source: {content!r}", hint=_THREADS_HINT
             ) from content
         else:
-            slot = self._slots[content]
-            self._works |= bool((slot.status[: slot.count] == RowStatus.DONE).any())
-            worker.slots.remove(content)
+            number, unit = worker.tasks.popleft()
+            self._left[number] -= 1
+            status = self._slots[number].status[unit.start : unit.stop]
+            self._works = self._works or bool((status == RowStatus.DONE).any())
 
     def _look_after(self, worker: "_Worker", now: float) -> None:
         """Give up an image, or a worker, that takes too long."""
         if not worker.ready and now - worker.born > _START_SECONDS:
             raise WorkerError(f"a decode worker did not start within {_START_SECONDS:.0f} s")
-        if not worker.slots or not self._watch.look(self._slots[worker.slots[0]], now):
+        if not worker.tasks:
+            return
+        number, unit = worker.tasks[0]
+        if not self._watch.look(self._slots[number], unit.number, now):
             return
         if worker.connection.poll():
             self._hear(worker)  # we were late, not the worker
@@ -232,15 +246,18 @@ class ProcessDecoder:
 
     def _bury(self, worker: "_Worker") -> None:
         """Go on after a crash: the image in hand is tried once more, then it has failed."""
+        self._selector.unregister(worker.connection)
         how = worker.ended()
         if not worker.ready:
             self._stillborn += 1
             if self._stillborn >= _STILLBORN:
                 raise WorkerError(f"decode workers end while they start: {how}", hint=_THREADS_HINT)
         start = 0
-        if worker.slots:
-            slot = self._slots[worker.slots[0]]
-            start, stop = max(0, int(slot.hand[0])), int(slot.hand[1])
+        if worker.tasks:
+            number, unit = worker.tasks[0]
+            slot = self._slots[number]
+            start, stop = slot.hand[unit.number].tolist()
+            start = max(unit.start, start)
             row = int(slot.rows[start]) if start < stop else -1
             if row in self._suspects:
                 self._suspects.remove(row)
@@ -261,10 +278,12 @@ class ProcessDecoder:
             )
 
     def _time_out(self, worker: "_Worker") -> None:
-        slot = self._slots[worker.slots[0]]
-        late = slot.hand.tolist()
+        number, unit = worker.tasks[0]
+        slot, hand = self._slots[number], self._slots[number].hand[unit.number]
+        late = hand.tolist()
+        self._selector.unregister(worker.connection)
         worker.end()
-        start, stop = slot.hand.tolist()
+        start, stop = hand.tolist()
         if [start, stop] == late:  # else it was done at the very moment it was given up
             message = f"not decoded within {self._watch.timeout:g} s"
             slot.fail(start, stop, RowStatus.TIMED_OUT, message)
@@ -275,31 +294,28 @@ class ProcessDecoder:
         """Put a new worker in the place of one that ended, with what that had to do."""
         fresh = self._new_worker()
         self._team[self._team.index(worker)] = fresh
-        fresh.slots = worker.slots
+        fresh.tasks = worker.tasks
         fresh.send(self._start)
-        if fresh.slots:
+        if fresh.tasks:
+            number, unit = fresh.tasks[0]
             # Nobody has anything in hand until the new worker says so.
-            self._slots[fresh.slots[0]].hand[:] = start
-        for number in fresh.slots:
-            fresh.send((number, start))
-            start = 0
+            self._slots[number].hand[unit.number] = start
+            fresh.tasks[0] = number, unit._replace(start=start)
+        for number, unit in fresh.tasks:
+            fresh.send((number, tuple(unit)))
 
 
 class _Worker(Child):
-    """A process, its connection, and the slots it was given, in order."""
+    """A process, its connection, and the units it was given, each with its slot, in order."""
 
     def __init__(self, files: list[int]) -> None:
-        self.slots: deque[int] = deque()
+        self.tasks: deque[tuple[int, Unit]] = deque()
         self.ready = False
         self.born = time.monotonic()
         try:
             super().__init__("bottleneck.decode.worker", files, _KEEP_MEMORY | os.environ)
         except OSError as error:
             raise WorkerError(f"a decode worker cannot be started: {error}") from error
-
-
-_BATCHES_AHEAD = 3
-"""Batches beside those being decoded: one with the consumer, two that wait for it."""
 
 
 class ThreadDecoder:
@@ -325,7 +341,7 @@ class ThreadDecoder:
         self._source = source
         self._watch = watch
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-        self._futures: dict[int, Future[None]] = {}
+        self._futures: dict[int, list[tuple[Unit, Future[None]]]] = {}
 
     def __repr__(self) -> str:
         return f"<ThreadDecoder {self.workers} threads>"
@@ -333,12 +349,17 @@ class ThreadDecoder:
     def begin(self, job: Job) -> list[Slot]:
         """Make the slots of a job."""
         self._job = job
-        n_slots = self.workers + _BATCHES_AHEAD
-        return [Slot(bytearray(slot_bytes(job)), 0, job) for _ in range(n_slots)]
+        n_slots, size = job.slots(self.workers), slot_bytes(job)
+        memory = mmap.mmap(-1, n_slots * size)
+        return [Slot(memory, i * size, job) for i in range(n_slots)]
 
     def submit(self, slot: Slot) -> None:
         """Begin to fill a slot."""
-        self._futures[id(slot)] = self._executor.submit(fill, self._source, self._job, slot)
+        submit, source, job = self._executor.submit, self._source, self._job
+        self._futures[id(slot)] = [
+            (unit, submit(fill, source, job, slot, unit))
+            for unit in slot.units(job.unit_size(self.workers), job.views)
+        ]
 
     def wait(self, slot: Slot) -> None:
         """Wait until a slot is filled.
@@ -348,15 +369,13 @@ class ThreadDecoder:
         Exception
             What the source raised that is not about a single image.
         """
-        future = self._futures.pop(id(slot))
-        while True:
-            try:
-                future.result(timeout=STALL_SECONDS)
-                return
-            except NotYet:
-                if future.done():
-                    raise  # the source's own
-                self._watch.look(slot, time.monotonic())
+        for unit, future in self._futures.pop(id(slot)):
+            while not future.done():
+                try:
+                    future.result(timeout=STALL_SECONDS)
+                except NotYet:
+                    self._watch.look(slot, unit.number, time.monotonic())
+            future.result()
 
     def close(self) -> None:
         """Drop what nobody will ask for."""

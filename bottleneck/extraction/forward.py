@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import DeviceMemoryError
 from bottleneck.items import KINDS, ItemInput
-from bottleneck.runtimes import CompiledBackbone, Overlapping, Padding, Pending
+from bottleneck.runtimes import Borrowing, CompiledBackbone, Overlapping, Padding, Pending
 
 _LEAST_BATCH, _LEAST_ON_GPU, _MOST_BATCH = 8, 32, 1024
 _PASSES = 5
@@ -102,20 +102,28 @@ class Forward:
         return self._joined(self._in_parts(pixels, seconds))
 
     def start(
-        self, pixels: NDArray[Any], seconds: defaultdict[str, float]
+        self, pixels: NDArray[Any], seconds: defaultdict[str, float], *, lent: bool = False
     ) -> Callable[[], Computed]:
         """Begin to compute features; what is returned waits for them.
 
-        Up to ``in_flight`` batches may be begun before the first one is waited for. The pixels
-        may change as soon as this has returned.
+        Up to ``in_flight`` batches may be begun before the first one is waited for.
+
+        Parameters
+        ----------
+        pixels, seconds
+            As above.
+        lent : bool
+            Whether the pixels stay as they are until the features were waited for, so that they
+            need not be copied. Otherwise they may change as soon as this has returned.
         """
         network = self._network
         if self.in_flight == 1 or not isinstance(network, Overlapping):
             computed = self(pixels, seconds)
             return lambda: computed
         step = self.at_most or max(len(pixels), 1)
+        submit = network.borrow if lent and isinstance(network, Borrowing) else network.submit
         with self._timed(seconds):
-            parts = [network.submit(pixels[i : i + step]) for i in range(0, len(pixels), step)]
+            parts = [submit(pixels[i : i + step]) for i in range(0, len(pixels), step)]
         return partial(self._collect, parts, seconds)
 
     def _collect(self, parts: Sequence[Pending], seconds: defaultdict[str, float]) -> Computed:

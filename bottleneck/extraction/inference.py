@@ -124,8 +124,8 @@ class Consumer:
         """Begin to get the features of a decoded batch: from older rows, or from the network.
 
         Identical images are computed once. Features are copied from rows that are known, and
-        from those of batches that were begun before. The slot may be filled again as soon as
-        this has returned.
+        from those of batches that were begun before. The slot stays as it is until the batch is
+        finished: the network computes on its pixels where they lie.
         """
         wanted = (slot.wanted[: slot.count] >> np.uint32(want) & 1).astype(bool)
         failures = [failure for at, failure in slot.failures() if wanted[at]]
@@ -145,7 +145,7 @@ class Consumer:
         _, first, same = np.unique(keys[now], return_index=True, return_inverse=True)
         order = np.argsort(first)
         chosen = now[first[order]]
-        computed = self._forward.start(_pixels(slot, given, at[chosen]), self.seconds)
+        computed = self._forward.start(slot.images(given, at[chosen]), self.seconds, lent=True)
         self._on_their_way.update(keys[chosen].tolist())
         return _Begun(
             rows=rows,
@@ -162,7 +162,7 @@ class Consumer:
             source=np.argsort(order)[same],
             later=later,
             # Should what they wait for turn out to be no number, it is their turn.
-            spare=_pixels(slot, given, at[later]).copy(),
+            spare=slot.images(given, at[later]),
         )
 
     def finish(self, begun: _Begun) -> EmbeddedBatch:
@@ -228,18 +228,18 @@ def infer(
     wants = tuple(Want(g, c.known.old_keys) for g, c in zip(places, consumers, strict=True))
     for consumer in consumers:
         consumer.expect(largest)
-    slots = decode_stream(decoder, Job(inputs, wants, largest, views), batches)
+    held = max(consumer.in_flight for consumer in consumers)
+    slots = decode_stream(decoder, Job(inputs, wants, largest, views, held), batches)
 
     def begun() -> Iterator[tuple[int, _Begun, int]]:
-        # A slot is used again as soon as the next one is asked for.
         for slot in _timed(slots, seconds):
             for c, consumer in enumerate(consumers):
                 last = slot.count if c == len(consumers) - 1 else 0
                 yield c, consumer.begin(slot, c, places[c]), last
 
-    beyond = max(consumer.in_flight for consumer in consumers) - 1
     with closing(slots):
-        for c, part, finished in lagging(begun(), beyond * len(consumers)):
+        # A batch is finished before so many others have been asked for that its slot is used again.
+        for c, part, finished in lagging(begun(), (held - 1) * len(consumers)):
             yield c, consumers[c].finish(part), finished
 
 
@@ -303,17 +303,6 @@ def _put(
     return bad
 
 
-def _pixels(slot: Slot, given: int, at: NDArray[np.int64]) -> NDArray[Any]:
-    """Return the pixels of some positions, without a copy where they lie in one run."""
-    drawn = slot.drawn[: slot.count] >> np.uint32(given) & 1
-    places = (np.cumsum(drawn) - 1)[at]
-    pixels = slot.pixels[given]
-    if len(places) and places[-1] - places[0] + 1 == len(places):
-        return pixels[places[0] : places[-1] + 1]
-    picked: NDArray[Any] = pixels[places]
-    return picked
-
-
 def _timed(slots: Iterator[Slot], seconds: defaultdict[str, float]) -> Iterator[Slot]:
     """Pass slots on, and count what it took to read, decode and wait for them."""
     while True:
@@ -322,7 +311,7 @@ def _timed(slots: Iterator[Slot], seconds: defaultdict[str, float]) -> Iterator[
         seconds["waiting"] += time.perf_counter() - started
         if slot is None:
             return
-        read, decode = slot.seconds.tolist()
+        read, decode = slot.seconds.sum(axis=0).tolist()
         seconds["read"] += read
         seconds["decode"] += decode
         yield slot

@@ -71,7 +71,7 @@ def calibration_images(source: Source, given: ItemInput, *, count: int = COUNT) 
         Job.simple(given, _BATCH),
         ((part, np.ones(len(part), np.uint32)) for part in parts),
     )
-    images = [slot.pixels[0][: np.count_nonzero(slot.drawn[: slot.count])].copy() for slot in slots]
+    images = [slot.images(0).copy() for slot in slots]
     if not sum(map(len, images)):
         raise ManifestError(
             f"{source.name}: expected images to calibrate int8 with, got {len(chosen)} that"

@@ -19,7 +19,14 @@ from bottleneck.runtimes.choice import (
     sees_gpu,
     unused_gpu,
 )
-from bottleneck.runtimes.protocol import CompiledBackbone, Overlapping, Padding, Pending, Runtime
+from bottleneck.runtimes.protocol import (
+    Borrowing,
+    CompiledBackbone,
+    Overlapping,
+    Padding,
+    Pending,
+    Runtime,
+)
 
 NAMES: Final = ("auto", *RUNTIMES)
 """What ``--runtime`` takes."""
@@ -72,6 +79,7 @@ __all__ = [
     "FIRST_ON_GPU",
     "NAMES",
     "RUNTIMES",
+    "Borrowing",
     "CompiledBackbone",
     "Overlapping",
     "Padding",

@@ -102,6 +102,20 @@ class Overlapping(Protocol):
 
 
 @runtime_checkable
+class Borrowing(Protocol):
+    """What a network can do that computes on its caller's memory."""
+
+    def borrow(self, batch: NDArray[Any]) -> Pending:
+        """Begin as ``submit`` does, but the batch stays as it is until its result was taken.
+
+        Parameters
+        ----------
+        batch : ndarray, shape (n, *shape of an item)
+        """
+        ...
+
+
+@runtime_checkable
 class Padding(Protocol):
     """What a network can do that pads batches to sizes it has computed before."""
 

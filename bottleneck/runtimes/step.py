@@ -223,21 +223,33 @@ class CompiledStep:
         buffer = self._taken(count)
         images = buffer[: len(batch)]
         images[:] = batch
+        # The buffer is free only when its result was taken, also where the pass could not begin:
+        # until then the caller holds these images to try them again in parts.
+        return self._begun(images, buffer[:count], lambda: self._free.append(buffer))
+
+    def borrow(self, batch: NDArray[Any]) -> Pending:
+        """Begin to compute; see :class:`bottleneck.runtimes.protocol.Borrowing`."""
+        check_batch(batch, self._given)
+        if len(batch) == 0 or self._padded(len(batch)) > len(batch):
+            return self.submit(batch)
+        return self._begun(batch, batch, lambda: None)
+
+    def _begun(
+        self, images: NDArray[Any], padded: NDArray[Any], free: Callable[[], None]
+    ) -> Pending:
         found, full = None, None
         try:
-            found = self._start(buffer[:count])
+            found = self._start(padded)
         except DeviceMemoryError as error:
             full = error
 
         def result() -> dict[str, NDArray[np.float32]]:
-            # The buffer is free only now, also where the pass could not begin: until its result
-            # is asked for, the caller holds these images to try them again in parts.
             try:
                 if full is not None:
                     raise full
-                return self._finish(found, len(images), count)
+                return self._finish(found, len(images), len(padded))
             finally:
-                self._free.append(buffer)
+                free()
 
         return Pending(images, result)
 

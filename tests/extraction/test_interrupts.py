@@ -53,7 +53,7 @@ def test_at_any_moment(run, tmp_path, alarm, kind, worker_kind, rng):
     (tmp_path / "set" / "7.png").write_bytes(b"")
     reference = FeatureStore.open(run(tmp_path / "set", tmp_path / "whole.h5").output)
     chance, midway = random.Random(3), 0
-    for trial in range(12 if worker_kind == "threads" else 4):
+    for trial in range(12 if worker_kind == "threads" else 8):
         output = tmp_path / f"{trial}.h5"
         network = kind(seconds_per_batch=0.004)
         network.delay = chance.uniform(0, 0.03)
