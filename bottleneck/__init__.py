@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bottleneck.api import demo as demo
     from bottleneck.api import doctor as doctor
     from bottleneck.api import drift as drift
+    from bottleneck.api import edit as edit
     from bottleneck.api import evaluate as evaluate
     from bottleneck.api import export as export
     from bottleneck.api import extract as extract
@@ -62,6 +63,7 @@ _FUNCTIONS = (
     "extract",
     "extract_many",
     "graph",
+    "edit",
     "finetune",
     "info",
     "init",

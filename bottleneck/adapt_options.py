@@ -1,10 +1,10 @@
-"""Options of what goes on from a trained head: fine-tune, serve, watch."""
+"""Options of what goes beyond frozen features: edit, fine-tune, serve, watch."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Literal
 
 from bottleneck.declare import Option, Options
-from bottleneck.file_options import One, Paths
+from bottleneck.file_options import One, Paths, checked_size
 from bottleneck.sources.layout import SourceOptions
 
 _HEAD = Option("The head's file.", metavar="HEAD", role="reads", holds="head", argument=True)
@@ -77,6 +77,49 @@ class FinetuneOptions(SourceOptions):
     weights: Annotated[One | None, _WEIGHTS] = None
     overwrite: Annotated[bool, Option("Replace the model if the file exists.")] = False
     max_failed: Annotated[str | int, _MAX_FAILED] = "10%"
+
+
+@dataclass(frozen=True)
+class EditOptions(Options):
+    """A backbone to another one: cut off, with layers taken out or put in."""
+
+    backbone: Annotated[str, Option("What -b takes.", metavar="BACKBONE", argument=True)]
+    output: Annotated[
+        One, Option("The new backbone.", ("-o", "--output"), "NEW.keras", role="writes")
+    ] = "new.keras"
+    _: KW_ONLY
+    cut: Annotated[str | None, Option("The last layer that stays.", metavar="LAYER")] = None
+    drop: Annotated[
+        Paths,
+        Option(
+            "Take a layer, a block (block5) or all from one to another out; repeatable.",
+            metavar="LAYER|A..B",
+        ),
+    ] = ()
+    insert: Annotated[
+        Paths,
+        Option(
+            "Put layers behind one, or where it was; repeatable. FILE: .toml ([[layers]]), .keras, "
+            "or module:function.",
+            metavar="LAYER:FILE",
+        ),
+    ] = ()
+    replace: Annotated[
+        Paths,
+        Option("Put layers in the place of others; repeatable.", metavar="LAYER|A..B:FILE"),
+    ] = ()
+    weights: Annotated[
+        One | None,
+        Option("Of the backbone: bundled, imagenet, none or a file.", metavar="NAME|PATH"),
+    ] = None
+    size: Annotated[
+        str | int | None,
+        Option("Side of its images in pixels, or WxH.", metavar="N|WxH", check=checked_size),
+    ] = None
+    preprocess: Annotated[
+        str | None, Option("What it wants of pixels, as for `extract`.", metavar="WHAT")
+    ] = None
+    overwrite: Annotated[bool, Option("Replace the new backbone if the file exists.")] = False
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias
 
 from bottleneck.adapt_options import DriftOptions as DriftOptions
+from bottleneck.adapt_options import EditOptions as EditOptions
 from bottleneck.adapt_options import FinetuneOptions as FinetuneOptions
 from bottleneck.adapt_options import ServeOptions as ServeOptions
 from bottleneck.backbones.catalogue import DEFAULT
@@ -563,6 +564,7 @@ OPTIONS: dict[str, type[Options]] = {
     "train": TrainOptions,
     "evaluate": EvaluateOptions,
     "predict": PredictOptions,
+    "edit": EditOptions,
     "finetune": FinetuneOptions,
     "serve": ServeOptions,
     "drift": DriftOptions,

@@ -34,12 +34,15 @@ class Body:
         The operations themselves.
     cuts : collection of int
         Positions whose tensor alone leads from what is before to what is behind.
+    nodes : sequence
+        Where each is called: what it takes and gives.
     """
 
     names: Sequence[str]
     tensors: Sequence[Any]
     layers: Sequence[Any]
     cuts: Collection[int]
+    nodes: Sequence[Any]
 
     @classmethod
     def of(cls, model: Any) -> "Body":
@@ -58,7 +61,7 @@ class Body:
             for i in range(len(nodes))
             if all(last_use[j] <= i for j in range(i))  # nothing before is needed later
         ]
-        return cls([one.name for one in operations], tensors, operations, cuts)
+        return cls([one.name for one in operations], tensors, operations, cuts, nodes)
 
     @property
     def blocks(self) -> list[list[int]]:
@@ -115,6 +118,33 @@ class Body:
             found |= {i for i in range(first, len(self.names)) if self.layers[i].weights}
         return sorted(found)
 
+    def span(self, name: str) -> tuple[int, int]:
+        """Return the first and the last position of a layer, or of a block by its beginning.
+
+        Raises
+        ------
+        OptionError
+            For a name that no layer has.
+        """
+        found = self._alike(name)
+        return found[0], found[-1]
+
+    def position(self, name: str) -> int:
+        """Return the position of a layer, or of the last one of a block; errors as of `span`."""
+        return self.span(name)[1]
+
+    def _alike(self, name: str) -> list[int]:
+        exact = [i for i, one in enumerate(self.names) if one == name]
+        found = exact or [i for i, one in enumerate(self.names) if name and _begins(one, name)]
+        if not found:
+            near = difflib.get_close_matches(name, [*self.names], n=3, cutoff=0.3)
+            raise OptionError(
+                f"expected the name of a layer or the beginning of a block's, got {name!r}",
+                hint=f"Nearest: {', '.join(near or self.names[-3:])}; `bottleneck backbones NAME "
+                "--layers` lists all.",
+            )
+        return found
+
     def _named(self, name: str) -> list[int]:
         what, _, count = name.partition(":")
         if what == "last" and count:
@@ -123,15 +153,8 @@ class Body:
                     f"expected last:1 to last:{len(self.blocks)} blocks of layers, got {name}"
                 )
             return [i for block in self.blocks[-int(count) :] for i in block]
-        exact = [i for i, one in enumerate(self.names) if one == name]
-        alike = exact or [i for i, one in enumerate(self.names) if _begins(one, name)]
-        if not alike:
-            near = difflib.get_close_matches(name, [*self.names], n=3, cutoff=0.3)
-            raise OptionError(
-                f"expected the name of a layer or the beginning of a block's, got {name!r}",
-                hint=f"Nearest: {', '.join(near or self.names[-3:])}; `bottleneck backbones NAME "
-                "--layers` lists all.",
-            )
+        alike = self._alike(name)
+        exact = [i for i in alike if self.names[i] == name]
         with_weights = [i for i in alike if self.layers[i].weights]
         if not with_weights and exact and exact[0] in self.cuts:
             # A sum or a concatenation ends a block: what it closes is meant.

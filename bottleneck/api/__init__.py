@@ -22,6 +22,7 @@ from bottleneck.options import (
     DemoOptions,
     DoctorOptions,
     DriftOptions,
+    EditOptions,
     EvaluateOptions,
     ExportOptions,
     ExtractOptions,
@@ -48,6 +49,7 @@ from bottleneck.options import (
 if TYPE_CHECKING:
     from bottleneck.adapt.deploy import Deployed
     from bottleneck.adapt.drift import Drift
+    from bottleneck.adapt.edit import Edited
     from bottleneck.adapt.finetune import Finetuned
     from bottleneck.adapt.service import Served
     from bottleneck.api.description import BackboneRow, Description, LayerOutput
@@ -174,6 +176,19 @@ def finetune(options: FinetuneOptions) -> "Finetuned":
 
     require_kinds(options, "finetune")
     return finetune_head(options)
+
+
+@takes(EditOptions)
+def edit(options: EditOptions) -> "Edited":
+    """Make a backbone of another one: cut it off, take layers out, put layers in.
+
+    Layers keep their weights where shapes allow it; what is new or does not fit any more is random
+    and listed. The file is a backbone (``keras:NEW.keras``) that knows its input; its recipe says
+    what it was made of.
+    """
+    from bottleneck.adapt.edit import edit_backbone
+
+    return edit_backbone(options)
 
 
 @takes(DriftOptions)

@@ -86,6 +86,13 @@ class DeclaredInput:
             geometry.interpolation,
         )
 
+    def completed(self, other: "DeclaredInput | None") -> "DeclaredInput":
+        """Return what somebody else said, and this where they said nothing."""
+        if other is None:
+            return self
+        said = {field: value for field, value in vars(other).items() if value is not None}
+        return replace(self, **said)
+
     def applied(self, spec: BackboneSpec) -> BackboneSpec:
         """Return a backbone with this input; what is not said stays."""
         resize = self.resize or spec.resize

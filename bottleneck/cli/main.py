@@ -75,6 +75,7 @@ COMMANDS = {
     "train": "Features to a head: fit it, select its strength, judge it once.",
     "evaluate": "Judge a head on stored features.",
     "predict": "Label new images, by the same recipe as the head's features.",
+    "edit": "A backbone to another one: layers cut off, taken out, put in.",
     "finetune": "Go on from a head: train the last layers of its backbone too.",
     "serve": "A deployed model over HTTP: an image in, its label out.",
     "drift": "Whether new images look like those a head was trained with.",
@@ -111,6 +112,10 @@ EXAMPLES = {
         "tag song.mp3 --weights music_tagger_crnn_weights.h5 --top-k 3",
     ),
     "predict": ("predict photos.head new/ -o labels.csv", "predict photos.head new.jpg --top-k 3"),
+    "edit": (
+        "edit vgg16 -o short.keras --cut block4_pool",
+        "edit vgg16 -o wide.keras --replace block1_conv1..block1_conv2:conv5.toml",
+    ),
     "finetune": (
         "finetune photos.head photos/ -o photos.keras --unfreeze last:5",
         "finetune photos.head photos/ -o photos.keras --unfreeze-from block5 --json",

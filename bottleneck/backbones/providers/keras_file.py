@@ -2,19 +2,28 @@
 
 import json
 import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from bottleneck.backbones.declared import DeclaredInput, file_and_layer, file_spec
 from bottleneck.backbones.keras_network import image_size, network_of
 from bottleneck.backbones.keras_scope import isolated
-from bottleneck.backbones.network import Form, Network
+from bottleneck.backbones.network import BackboneSpec, Form, Network
 from bottleneck.errors import WeightsError
 from bottleneck.fingerprint import fingerprint
-from bottleneck.images import ImageSize
+from bottleneck.images import Geometry, ImageSize
+from bottleneck.writing import written_whole
 
 FORMS: Final[tuple[Form, ...]] = ("keras",)
 SYNTAX: Final = "FILE#layer"
+
+ABOUT: Final = "backbone.json"
+"""In the archive of a backbone that ``bottleneck edit`` wrote: what is known of its input."""
+
+_VERSION: Final = 1
+"""Of that document."""
 
 
 def canonical(name: str) -> str:
@@ -47,6 +56,11 @@ def load(
                 f"{path}: expected a model that Keras opens, got {said.splitlines()[0]}"
             ) from error
         model.trainable = False
+        about = written_about(path)
+        if about is not None:
+            written = DeclaredInput.from_identity(about)
+            declared = declared if written is None else written.completed(declared)
+            size = Geometry.from_recipe(about["image"]).size if size is None else size
         size = image_size(str(path), model, size)
         spec = file_spec(
             f"keras:{canonical(name)}",
@@ -56,13 +70,69 @@ def load(
             declared=declared,
         )
         return network_of(
-            spec,
+            spec if about is None else _as_written(spec, about),
             model,
             size,
             source=str(path.resolve()),
             main=layer or None,
             facts={"library": "keras", "architecture_sha256": _architecture(path, model)},
+            details=None if about is None else {"edited": about["edited"]},
         )
+
+
+def write(model: Any, place: Path, about: Mapping[str, Any]) -> None:
+    """Write a backbone of our own making, whole or not at all, with what is known of its input.
+
+    Parameters
+    ----------
+    model : keras.Model
+    place : Path
+    about : mapping
+        JSON values: ``image`` and ``preprocess`` as in a recipe's identity, and ``edited``: what
+        it was made of.
+    """
+    with written_whole(place) as lent:
+        temporary = lent.with_name(f"{lent.name}.keras")
+        try:
+            model.save(temporary)
+            with zipfile.ZipFile(temporary, "a") as archive:
+                told = json.dumps({**about, "version": _VERSION}, ensure_ascii=False)
+                archive.writestr(ABOUT, told)
+            temporary.rename(lent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def written_about(path: Path) -> Mapping[str, Any] | None:
+    """Return what :func:`write` kept beside the model; None for models of other programs."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if ABOUT not in archive.namelist():
+                return None
+            about = json.loads(archive.read(ABOUT))
+        if about["version"] > _VERSION:
+            raise WeightsError(
+                f"{path}: expected a backbone of version {_VERSION}, got {about['version']}",
+                hint="Update: pip install --upgrade bottleneck-features",
+            )
+        DeclaredInput.from_identity(about)
+        return {key: about[key] for key in ("image", "preprocess", "edited")}
+    except zipfile.BadZipFile:
+        return None  # an older file of Keras, HDF5
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise WeightsError(f"{path}: {ABOUT} in it is damaged: {error!r}") from error
+
+
+def _as_written(spec: BackboneSpec, about: Mapping[str, Any]) -> BackboneSpec:
+    """Resize as it was trained, in what ``--preprocess`` has no words for."""
+    given = Geometry.from_recipe(about["image"])
+    if spec.resize != given.resize:
+        return spec
+    return replace(
+        spec, whole=given.whole, halves=given.halves, antialias=given.antialias, cut=given.cut
+    )
 
 
 def _architecture(path: Path, model: Any) -> str:

@@ -5,14 +5,13 @@ The function takes no arguments and returns a ``keras.Model`` of images, or a
 current folder.
 """
 
-import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 from bottleneck.backbones.declared import DeclaredInput, file_spec
 from bottleneck.backbones.keras_network import image_size, network_of
 from bottleneck.backbones.keras_scope import isolated
+from bottleneck.backbones.layer_files import imported_function
 from bottleneck.backbones.network import Form, Network
 from bottleneck.errors import BackboneError, OptionError
 from bottleneck.images import ImageSize
@@ -73,15 +72,7 @@ def _function(name: str) -> Any:
         raise BackboneError(
             f"python:{name}: expected python:MODULE:FUNCTION, for example python:mine:build"
         )
-    here = str(Path.cwd())
-    added = here not in sys.path
     try:
-        if added:
-            sys.path.insert(0, here)
-        found = getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise BackboneError(f"python:{name}: cannot be imported: {error}.") from error
-    finally:
-        if added:
-            sys.path.remove(here)
-    return found
+        return imported_function(name)
+    except OptionError as error:
+        raise BackboneError(f"python:{error.message}.") from error
