@@ -462,6 +462,7 @@ __all__ = [
     "demo",
     "doctor",
     "drift",
+    "edit",
     "evaluate",
     "export",
     "extract",
