@@ -115,7 +115,7 @@ def _open_parquet(request: Request) -> Source:
 def _open_tfrecord(request: Request) -> Source:
     from bottleneck.sources.formats.tfrecord import open_tfrecord
 
-    return open_tfrecord(request.name, request.shards(), request.part)
+    return open_tfrecord(request.name, request.shards(), request.part, request.choice.rules)
 
 
 def _open_idx(request: Request) -> Source:

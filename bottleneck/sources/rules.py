@@ -241,6 +241,28 @@ def refuse_others(
             raise OtherItemsError(wanted.name, rules.name, where, found, many)
 
 
+BEGINNING = 64
+"""Bytes of a file that tell what kind of item it is."""
+
+
+def refuse_beginnings(wanted: ItemRules, where: str, beginnings: Sequence[bytes]) -> None:
+    """Raise :class:`OtherItemsError` where all of some files begin like items of another kind.
+
+    Parameters
+    ----------
+    wanted : ItemRules
+        What is looked for.
+    where : str
+        The source.
+    beginnings : sequence of bytes
+        The first bytes of some of its files, empty where they are not known.
+    """
+    for rules in RULES.values():
+        if rules is not wanted and beginnings and all(map(rules.begins, beginnings)):
+            told = ["that is what the files begin like"]
+            raise OtherItemsError(wanted.name, rules.name, where, told)
+
+
 def label_of(value: object, where: str) -> str | None:
     """Return what a value says of an image's class: a text, or None for no label.
 

@@ -19,7 +19,14 @@ from bottleneck.sources.folder import (
 )
 from bottleneck.sources.layout import AS_FOUND, Choice, common_folder, find_layout
 from bottleneck.sources.remote import describe, fetch, filesystem, find, stamp_of
-from bottleneck.sources.rules import IMAGES, ItemRules, is_hidden
+from bottleneck.sources.rules import (
+    BEGINNING,
+    IMAGES,
+    ItemRules,
+    is_hidden,
+    refuse_beginnings,
+    refuse_others,
+)
 
 _ASKED_AT_ONCE = 16
 
@@ -105,11 +112,38 @@ class UrlSource:
         return b"%d %d" % (facts.st_size, facts.st_mtime_ns)
 
 
-def located(name: str, base: str, manifest: Manifest, listing: Listing | None = None) -> Source:
-    """Make the source of a table of paths: files, or objects as soon as there is a URL."""
+def located(
+    name: str,
+    base: str,
+    manifest: Manifest,
+    listing: Listing | None = None,
+    *,
+    rules: ItemRules | None = None,
+) -> Source:
+    """Make the source of a table of paths: files, or objects as soon as there is a URL.
+
+    Raises
+    ------
+    OtherItemsError
+        Where ``rules`` are given and all are items of another kind: by their names, or by the
+        first bytes of some of them where names tell nothing.
+    """
+    if rules is not None and not any(map(rules.is_name, manifest.keys)):
+        refuse_others(rules, name, manifest.keys)
+        if len(manifest) and not is_url(base):
+            few = {0: None, len(manifest) // 2: None, len(manifest) - 1: None}
+            refuse_beginnings(rules, name, [_beginning(base, manifest.keys[i]) for i in few])
     if is_url(base) or any(is_url(key) for key in manifest.keys):
         return UrlSource(name, base, manifest, listing=listing)
     return FileSource(name, Path(base), manifest, listing)
+
+
+def _beginning(base: str, key: str) -> bytes:
+    try:
+        with (Path(base) / key).open("rb") as stream:
+            return stream.read(BEGINNING)
+    except (OSError, ValueError):  # its row will say so
+        return b""
 
 
 def single_files(paths: Sequence[str], choice: Choice = AS_FOUND) -> Source:

@@ -175,7 +175,7 @@ def open_parquet(request: Request) -> Source:
     notes = (*columns.notes, note, *not_used("columns", unused))
     found = Listing(notes=tuple(filter(None, notes)))
     if not columns.leaf:
-        return located(name, request.folder, manifest, found)
+        return located(name, request.folder, manifest, found, rules=request.choice.rules)
     blobs = [shard.blob for shard in shards]
     reader = RowGroupReader(blobs, groups, columns.leaf)
     paths = RowGroupReader(blobs, path_groups, columns.path) if columns.path else None

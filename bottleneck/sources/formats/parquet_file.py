@@ -17,7 +17,13 @@ from bottleneck.errors import ImageError, SourceError
 from bottleneck.location import is_url
 from bottleneck.sources.columns import LABELS, find_columns
 from bottleneck.sources.random_access import Blob, BlobFile
-from bottleneck.sources.rules import RULES, ItemRules, OtherItemsError
+from bottleneck.sources.rules import (
+    BEGINNING,
+    RULES,
+    ItemRules,
+    OtherItemsError,
+    refuse_beginnings,
+)
 from bottleneck.sources.shards import Request
 from bottleneck.status import RowStatus
 
@@ -112,6 +118,9 @@ def choose_columns(
             f"{name}: the column {image!r} holds no encoded images: {listed}",
             hint="Images are binary, or {bytes, path} as Hugging Face writes them.",
         )
+    if image:
+        begins = first(leaves[image][0])[:BEGINNING]
+        refuse_beginnings(request.choice.rules, name, [begins])
     if not image and not has_paths:
         raise SourceError(
             f"expected a column of images or of paths in {name}, got {listed}",

@@ -206,7 +206,7 @@ def _read(
         raise ManifestError(f"{path}: {error.message}", hint=error.hint) from error
     manifest = replace(manifest, targets=asked.finish())
     notes = (*columns.notes, *([note] if note else []))
-    return located(path, base, manifest, Listing(notes=notes))
+    return located(path, base, manifest, Listing(notes=notes), rules=choice.rules)
 
 
 class _Texts:

@@ -24,7 +24,16 @@ from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedBuilder
 from bottleneck.sources.base import Listing, not_used
 from bottleneck.sources.random_access import Blob, Window, listing
-from bottleneck.sources.rules import label_of
+from bottleneck.sources.rules import (
+    BEGINNING,
+    IMAGES,
+    RULES,
+    SOUNDS,
+    ItemRules,
+    OtherItemsError,
+    label_of,
+    refuse_beginnings,
+)
 from bottleneck.sources.shards import Shard, Sharded, row_keys
 from bottleneck.status import RowStatus
 
@@ -177,7 +186,10 @@ def _varint(data: Bytes, start: int, stop: int) -> tuple[int, int]:
     raise MalformedError("a number without an end")
 
 
-_IMAGES = ("image/encoded", "image", "jpg", "jpeg", "png", "img", "image_raw")
+_ITEMS = {
+    "image": ("image/encoded", "image", "jpg", "jpeg", "png", "img", "image_raw"),
+    "sound": ("audio/encoded", *SOUNDS.columns),
+}
 _TEXTS = ("image/class/text", "label_name", "class_name")
 _LABELS = ("image/class/label", "label", "labels", "class")
 _NAMES = ("image/filename", "filename", "file_name", "image_name", "key")
@@ -247,7 +259,9 @@ class TFRecordSource(Sharded):
         return record[begin : begin + size]
 
 
-def open_tfrecord(name: str, shards: Sequence[Shard], part: str = "") -> TFRecordSource:
+def open_tfrecord(
+    name: str, shards: Sequence[Shard], part: str = "", rules: ItemRules = IMAGES
+) -> TFRecordSource:
     """List the records of TFRecord files: one image each.
 
     Parameters
@@ -260,9 +274,13 @@ def open_tfrecord(name: str, shards: Sequence[Shard], part: str = "") -> TFRecor
         ``IMAGE`` or ``IMAGE,LABEL``: names of features, where they are not the usual ones
         (``image/encoded`` with ``image/class/text`` and ``image/class/label``, or ``image``
         with ``label``).
+    rules : ItemRules
+        Which items are looked for.
 
     Raises
     ------
+    OtherItemsError
+        When the first records hold items of another kind.
     SourceError
         When a file is none, is packed, damaged or cut short; when no feature is an image.
     ManifestError
@@ -270,7 +288,10 @@ def open_tfrecord(name: str, shards: Sequence[Shard], part: str = "") -> TFRecor
     """
     image, _, label = part.partition(",")
     index = _RecordIndex(
-        (image,) if image else _IMAGES, () if label else _TEXTS, (label,) if label else _LABELS
+        rules,
+        (image,) if image else _ITEMS[rules.name],
+        () if label else _TEXTS,
+        (label,) if label else _LABELS,
     )
     counts = []
     for shard in shards:
@@ -295,6 +316,7 @@ def open_tfrecord(name: str, shards: Sequence[Shard], part: str = "") -> TFRecor
 
 @dataclass
 class _RecordIndex:
+    rules: ItemRules
     image: tuple[str, ...]
     text: tuple[str, ...]
     label: tuple[str, ...]
@@ -318,6 +340,9 @@ class _RecordIndex:
                 features = {}
             self.features.update(dict.fromkeys(features))
             image = self._image(features, blob, offset)
+            if image is not None and not self.records:
+                begins = window.read(image.offset, min(BEGINNING, image.length))
+                refuse_beginnings(self.rules, blob.name, [begins])
             self.records.extend((offset, length))
             placed = (image.offset - start, image.length) if image else (_NOT_THERE, 0)
             self.images.extend(placed)
@@ -332,9 +357,14 @@ class _RecordIndex:
         if not self.found and features:
             names = [n for n in self.image if n in features and features[n].kind == "bytes"]
             if not names:
+                others = {n for items in _ITEMS.values() for n in items}.intersection(features)
+                for rules in RULES.values():
+                    if rules is not self.rules and others.intersection(_ITEMS[rules.name]):
+                        told = [f"the feature {min(others)!r}"]
+                        raise OtherItemsError(self.rules.name, rules.name, blob.name, told)
                 kinds = ", ".join(f"{n} ({f.kind})" for n, f in sorted(features.items()))
                 raise SourceError(
-                    f"{blob.name}, the record at offset {offset}: expected an image in "
+                    f"{blob.name}, the record at offset {offset}: expected {self.rules.name}s in "
                     f"{' or '.join(self.image)}, got {kinds or 'no feature'}",
                     hint=f"Name the feature: {blob.name}::IMAGE,LABEL",
                 )
