@@ -12,7 +12,7 @@ from bottleneck.location import is_url
 from bottleneck.manifest import SPLITS, Manifest, natural_key, natural_sort, split_code
 from bottleneck.sources.base import Listing, Tally
 from bottleneck.sources.layout import AS_FOUND, Choice, FolderLayout, find_layout
-from bottleneck.sources.rules import IMAGES, ItemRules, is_hidden_name
+from bottleneck.sources.rules import IMAGES, ItemRules, is_hidden, is_hidden_name
 from bottleneck.status import RowStatus
 
 
@@ -110,7 +110,8 @@ def list_folder(
     """List a folder's images, with paths relative to it, and what is left out.
 
     Hidden files, and files that do not end like an item, are left out. Folders are followed
-    through symbolic links, each once.
+    through symbolic links, each once; one that is listed in its own place is not also listed in
+    that of a link.
 
     Parameters
     ----------
@@ -136,6 +137,28 @@ def list_folder(
         none.listing = tally.finish()
         raise none
     return keys, tally.finish()
+
+
+LINKED = "link to a folder that is listed elsewhere"
+"""Why a folder is left out."""
+
+
+def leads_inside(link: str, top: str) -> bool:
+    """Whether a link leads to a folder that is listed in its own place, not a hidden one.
+
+    Followed, it would stand for that folder, or be listed before it: ``bird``, a link to
+    ``cat``, would take the images of ``cat``.
+
+    Parameters
+    ----------
+    link : str
+        A symbolic link to a folder.
+    top : str
+        The folder that is listed, without links in its path.
+    """
+    target = os.path.realpath(link)
+    inside = os.path.commonpath([top, target]) == top
+    return inside and not is_hidden(os.path.relpath(target, top))
 
 
 def label_by_folder(
@@ -211,12 +234,13 @@ def walk_images(
     enter : bool
         Whether a folder that is called like an image is a folder all the same.
     """
+    top = os.path.realpath(root)
     # Depth first with an explicit stack, so that neither depth nor width costs recursion.
     stack = [("", os.fspath(Path(root)))]
     visited: set[tuple[int, int]] = set()
     while stack:
         prefix, folder = stack.pop()
-        images, below = _scan(folder, visited, tally, wanted, enter=enter)
+        images, below = _scan(folder, top, visited, tally, wanted, enter=enter)
         natural_sort(images)
         yield [prefix + name for name in images]
         below.sort(key=natural_key, reverse=True)
@@ -225,6 +249,7 @@ def walk_images(
 
 def _scan(
     folder: str,
+    top: str,
     visited: set[tuple[int, int]],
     tally: Tally,
     wanted: Callable[[str], bool],
@@ -236,6 +261,7 @@ def _scan(
     try:
         facts = os.stat(folder)  # noqa: PTH116
         if (facts.st_dev, facts.st_ino) in visited:
+            tally.reasons[LINKED] += 1
             return images, folders
         visited.add((facts.st_dev, facts.st_ino))
         with os.scandir(folder) as entries:
@@ -245,7 +271,10 @@ def _scan(
                 if wanted(entry.name) and not (enter and entry.is_dir()):
                     images.append(entry.name)
                 elif not is_hidden_name(entry.name) and entry.is_dir():
-                    folders.append(entry.name)
+                    if entry.is_symlink() and leads_inside(entry.path, top):
+                        tally.reasons[LINKED] += 1
+                    else:
+                        folders.append(entry.name)
                 else:
                     tally.leave_out(entry.name)
     except OSError as error:

@@ -154,6 +154,7 @@ class FolderLayout:
             folders = path.split("/")[:-1]
             return folders[self.choice.depth - 1] if len(folders) >= self.choice.depth else None
         folders = path.removeprefix(self.wrapper).split("/")[self.has_splits : -1]
+        folders = [one for one in folders if one != ".."]  # in archives; names no folder
         if not folders:
             return None
         return folders[-1 if self.choice.label_from == "parent" else 0]

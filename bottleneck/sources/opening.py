@@ -17,7 +17,7 @@ from bottleneck.errors import ManifestError, OptionError, SourceError
 from bottleneck.location import expand_braces, has_wildcard, is_url, split_part
 from bottleneck.manifest import UNLABELLED, natural_key, natural_sort
 from bottleneck.sources.base import Listing, SeveralSources, Source, join, left_out
-from bottleneck.sources.folder import FileSource, label_by_folder
+from bottleneck.sources.folder import FileSource, label_by_folder, leads_inside
 from bottleneck.sources.kinds import CONTAINERS, Kind, by_kind, kind_of, kinds
 from bottleneck.sources.layout import AS_FOUND, Choice, common_folder
 from bottleneck.sources.looking import GivenFolder, look_into, refuse_unknown, together
@@ -77,6 +77,7 @@ def _match(base: str, parts: list[str]) -> Iterator[tuple[str, bool]]:
 def _folders_below(base: str, visited: set[tuple[int, int]]) -> Iterator[str]:
     """Yield a folder and all below it, with a slash behind each, depth first."""
     stack = [base]
+    top = os.path.realpath(base or ".")
     while stack:
         folder = stack.pop()
         try:
@@ -88,7 +89,11 @@ def _folders_below(base: str, visited: set[tuple[int, int]]) -> Iterator[str]:
         visited.add((facts.st_dev, facts.st_ino))
         yield folder
         names = [name for name, is_folder in _entries(folder) if is_folder]
-        stack += [f"{folder}{name}/" for name in reversed(names) if not is_hidden_name(name)]
+        for name in reversed(names):
+            path = f"{folder}{name}"
+            again = os.path.islink(path) and leads_inside(path, top)  # noqa: PTH114
+            if not again and not is_hidden_name(name):
+                stack.append(f"{path}/")
 
 
 def _entries(folder: str) -> list[tuple[str, bool]]:

@@ -263,6 +263,32 @@ def refuse_beginnings(wanted: ItemRules, where: str, beginnings: Sequence[bytes]
             raise OtherItemsError(wanted.name, rules.name, where, told)
 
 
+def unique_members(
+    pairs: Sequence[tuple[str, object]], wanted: Sequence[str] | None = None
+) -> dict[str, object]:
+    """Make the dictionary of a JSON object, as ``object_pairs_hook`` does.
+
+    Parameters
+    ----------
+    pairs : sequence of (str, object)
+        Its members.
+    wanted : sequence of str, optional
+        Names of those that count; all by default.
+
+    Raises
+    ------
+    ValueError
+        For a member that appears twice: the first of them would be lost.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = [name for name in wanted or names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"the member {twice[0]!r} appears twice")
+    return found
+
+
 def label_of(value: object, where: str) -> str | None:
     """Return what a value says of an image's class: a text, or None for no label.
 

@@ -191,3 +191,27 @@ def test_sources_of_one_name_are_refused(tmp_path):
 def test_what_does_not_exist_is_named(given):
     with pytest.raises(SourceError, match=given):
         open_source([given])
+
+
+def test_a_link_does_not_take_the_place_of_the_folder_it_leads_to(tmp_path):
+    """Listed before it, ``bird`` has taken all images of ``cat``."""
+    top = tmp_path / "set"
+    touch(top, "cat/1.jpg", "dog/2.jpg", ".store/3.jpg")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "4.jpg").write_bytes(b"x")
+    for name, target in {
+        "bird": top / "cat",
+        "back": top / "dog" / "..",
+        "fox": top / ".store",  # listed nowhere else
+        "owl": tmp_path / "outside",
+        "pig": tmp_path / "outside",
+    }.items():
+        (top / name).symlink_to(target, target_is_directory=True)
+    expected = ["cat/1.jpg", "dog/2.jpg", "fox/3.jpg", "owl/4.jpg"]
+    source = open_source([str(top)])
+    assert list(source.manifest.keys) == expected
+    assert source.manifest.classes == ("cat", "dog", "fox", "owl")
+    assert "left out: hidden 1, link to a folder that is listed elsewhere 3" in (
+        source.listing.lines()
+    )
+    assert list(open_source([f"{top}/**/*.jpg"]).manifest.keys) == expected

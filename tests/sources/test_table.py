@@ -122,3 +122,21 @@ def test_a_list_without_a_header_is_told_so(tmp_path, ending):
     with pytest.raises(ManifestError) as caught:
         open_source([str(path)])
     assert "without a header" in caught.value.hint
+
+
+def test_columns_that_are_not_used_are_named(tmp_path):
+    """As in Parquet: a misspelt one would be missed later, or never."""
+    (tmp_path / "t.csv").write_text("path,lable,,fold\n1.png,cat,,3\n")
+    source = open_source([str(tmp_path / "t.csv")])
+    assert "columns not used: lable, fold" in source.listing.lines()
+    (tmp_path / "t.jsonl").write_text('{"path": "1.png", "lable": "cat"}\n')
+    assert "columns not used: lable" in open_source([str(tmp_path / "t.jsonl")]).listing.lines()
+    (tmp_path / "t.csv").write_text("path,label,split,group,age\n1.png,cat,train,g,3\n")
+    assert open_source([str(tmp_path / "t.csv")], ["age"]).listing.lines() == []
+
+
+def test_a_member_twice_in_json_is_refused(tmp_path):
+    """As a column twice is: the first would be lost."""
+    (tmp_path / "t.jsonl").write_text('{"path": "1.png", "path": "2.png"}\n')
+    with pytest.raises(SourceError, match=r"line 1.*'path' appears twice"):
+        open_source([str(tmp_path / "t.jsonl")])

@@ -275,12 +275,18 @@ def open_file(blob: Blob) -> Any:
 
 
 def first_value(file: Any, leaf: str) -> bytes:
-    """Return the first value of a binary column that is not null, empty where all of some are."""
-    for batch in file.iter_batches(16, columns=[leaf], use_threads=False):
-        column = batch.column(0)
-        while pa.types.is_struct(column.type):
-            column = column.flatten()[0]
-        return next((bytes(value) for value in column.to_pylist() if value), b"")
+    """Return the first value of a binary column that is not null.
+
+    Empty where all of some are null, or what is there is damaged: rows say so.
+    """
+    try:
+        for batch in file.iter_batches(16, columns=[leaf], use_threads=False):
+            column = batch.column(0)
+            while pa.types.is_struct(column.type):
+                column = column.flatten()[0]
+            return next((bytes(value) for value in column.to_pylist() if value), b"")
+    except (pa.ArrowException, OSError):
+        pass
     return b""
 
 

@@ -17,7 +17,7 @@ from typing import IO, Any
 from bottleneck.errors import BottleneckError, ManifestError, SourceError
 from bottleneck.location import is_url
 from bottleneck.manifest import Manifest
-from bottleneck.sources.base import Listing, Source
+from bottleneck.sources.base import Listing, Source, not_used
 from bottleneck.sources.columns import (
     Columns,
     TargetColumns,
@@ -29,7 +29,7 @@ from bottleneck.sources.columns import (
 from bottleneck.sources.layout import AS_FOUND, Choice
 from bottleneck.sources.random_access import listing
 from bottleneck.sources.remote import fetch
-from bottleneck.sources.rules import fraction_of, label_of, name_of
+from bottleneck.sources.rules import fraction_of, label_of, name_of, unique_members
 from bottleneck.sources.urls import labels_in_paths, located
 
 _Row = tuple[int, list[Any]]
@@ -140,7 +140,7 @@ def _objects(path: str, stream: IO[str]) -> Iterator[tuple[int, dict[str, Any]]]
         if not text.strip():
             continue
         try:
-            value = json.loads(text)
+            value = json.loads(text, object_pairs_hook=unique_members)
         except ValueError as error:
             raise SourceError(
                 f"{path}, line {line}: expected an object in JSON, got {text[:40]!r}: {error}",
@@ -205,7 +205,9 @@ def _read(
     except ManifestError as error:
         raise ManifestError(f"{path}: {error.message}", hint=error.hint) from error
     manifest = replace(manifest, targets=asked.finish())
-    notes = (*columns.notes, *([note] if note else []))
+    used = {columns.path, columns.label, columns.split, columns.group, *asked.names}
+    unused = not_used("columns", (one for one in names if one.strip() and one not in used))
+    notes = (*columns.notes, *([note] if note else []), *unused)
     return located(path, base, manifest, Listing(notes=notes), rules=choice.rules)
 
 

@@ -5,6 +5,7 @@ import posixpath
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,15 @@ from bottleneck.sources.base import Listing, Tally
 from bottleneck.sources.formats.tar_members import Member, read_members
 from bottleneck.sources.layout import AS_FOUND, Choice
 from bottleneck.sources.random_access import Window, listing
-from bottleneck.sources.rules import IMAGES, LABEL_SUFFIXES, ItemRules, is_hidden, label_of, suffix
+from bottleneck.sources.rules import (
+    IMAGES,
+    LABEL_SUFFIXES,
+    ItemRules,
+    is_hidden,
+    label_of,
+    suffix,
+    unique_members,
+)
 from bottleneck.sources.shards import Shard, Sharded, archive_manifest, sort_members, sorted_rows
 from bottleneck.status import RowStatus
 
@@ -293,7 +302,8 @@ def _label_in_cls(data: bytes, where: str) -> str:
 def _label_in_json(data: bytes, where: str) -> str | None:
     """Return the label in a JSON text: its own value, or the first that one of its names has."""
     try:
-        value = json.loads(data.decode("utf-8-sig"))
+        only = partial(unique_members, wanted=_JSON_LABELS)
+        value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=only)
     except ValueError as error:
         raise SourceError(f"{where} is not valid JSON: {error}") from error
     if isinstance(value, dict):
