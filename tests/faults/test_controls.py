@@ -1,7 +1,7 @@
 """The campaign can fail: writers that are known to be bad are found out."""
 
 import pytest
-from faults.campaign import boundaries, power_losses
+from faults.crashes import boundaries, power_losses
 from faults.lab import BY_NAME
 
 SEVERAL = "write, several batches a commit"

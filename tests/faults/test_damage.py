@@ -5,12 +5,7 @@ import random
 import h5py
 import numpy as np
 import pytest
-from faults.campaign import (
-    flips_elsewhere,
-    flips_in_rows,
-    sized,
-    truncations,
-)
+from faults.damage import flips_elsewhere, flips_in_rows, sized, truncations
 from faults.lab import FILE
 
 

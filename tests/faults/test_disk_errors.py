@@ -3,7 +3,7 @@
 import errno
 
 import pytest
-from faults.campaign import disk_errors
+from faults.crashes import disk_errors
 from faults.lab import BY_NAME
 
 CODES = pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO], ids=["ENOSPC", "EIO"])

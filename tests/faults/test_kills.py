@@ -1,7 +1,7 @@
 """A process that dies at any moment costs no row that was told, and leaves a file that opens."""
 
 import pytest
-from faults.campaign import boundaries, random_kills, short_writes, without_links
+from faults.crashes import boundaries, random_kills, short_writes, without_links
 from faults.lab import BY_NAME
 
 EVERY = {

@@ -3,7 +3,7 @@
 import errno
 
 import pytest
-from faults.campaign import power_losses
+from faults.crashes import power_losses
 from faults.lab import BY_NAME
 from faults.shim import FOLDER, Kind, Op, Plan
 

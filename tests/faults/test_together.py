@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from faults.campaign import live_reader, races
+from faults.together import live_reader, races
 
 from bottleneck.errors import StoreLockedError
 from bottleneck.store import writer_lock
