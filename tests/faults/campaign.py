@@ -14,7 +14,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 from faults import shim
 from faults.crashes import (
@@ -28,18 +27,8 @@ from faults.crashes import (
 )
 from faults.damage import flips_elsewhere, flips_in_rows, sized, truncations
 from faults.lab import FILE, SCENARIOS, Lab, laboratory
-from faults.shim import Call, Op
 from faults.tally import Tally
 from faults.together import live_reader, races
-
-
-def _refused(log: Path, code: int) -> Call | None:
-    """Find the call that was refused: commits have a thread of their own, so calls change places.
-
-    With that the number may have met a call of another kind, and so none of this one.
-    """
-    calls = shim.read_log(log)
-    return next((c for c in calls if c.op != Op.NOTE and c.result == -code), None)
 
 
 def kills(lab: Lab, chance: random.Random, *, long: bool) -> Iterable[Tally]:

@@ -241,6 +241,15 @@ def disk_errors(lab: Lab, scenario: Scenario, code: int, *, every: int = 1) -> T
     return tally
 
 
+def _refused(log: Path, code: int) -> Call | None:
+    """Find the call that was refused: commits have a thread of their own, so calls change places.
+
+    With that the number may have met a call of another kind, and so none of this one.
+    """
+    calls = shim.read_log(log)
+    return next((c for c in calls if c.op != Op.NOTE and c.result == -code), None)
+
+
 def short_writes(lab: Lab) -> Tally:
     """Let every write take only half of what it is given."""
     tally, promise = Tally("short writes"), Promise(lab.world)
