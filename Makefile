@@ -65,14 +65,13 @@ docs: $(READY) ## Build the documentation into site/; a broken link or reference
 	$(BIN)/python docs/make_pages.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --site-dir site
 
-# What a user installs is not this folder: the wheel is installed alone and asked for its version.
-wheel: ## Build the wheel into dist/ and try it in an environment of its own
-	rm -rf dist build/wheel
-	$(PYTHON) -m venv build/wheel
-	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check build
-	build/wheel/bin/python -m build --quiet --outdir dist .
-	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
-	cd build && wheel/bin/bottleneck doctor && rm -rf bottleneck-demo && wheel/bin/bottleneck demo
+# What a user installs is not this folder: the wheel is installed alone, and used elsewhere.
+wheel: ## Build the wheel into dist/ and try it in an environment of its own, away from here
+	rm -rf dist
+	$(PYTHON) -m venv --clear build/builder
+	build/builder/bin/python -m pip install --quiet --disable-pip-version-check build
+	build/builder/bin/python -m build --quiet --outdir dist .
+	$(PYTHON) tests/wheel_trial.py dist/*.whl
 
 check: $(READY) ## Lint and types only
 	$(BIN)/ruff check .

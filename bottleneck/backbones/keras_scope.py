@@ -120,7 +120,7 @@ def _first_import(backend: str) -> Any:
     except ImportError as error:
         raise RuntimeUnavailableError(
             f"expected Keras with {backend}, which cannot be imported: {error}",
-            hint=f"`pip install {_package(backend)}`; `bottleneck doctor` shows what is installed.",
+            hint=f"`pip install {package_of(backend)}`; `bottleneck doctor` shows what is there.",
         ) from error
     finally:
         if chosen is None:
@@ -130,9 +130,10 @@ def _first_import(backend: str) -> Any:
     return keras
 
 
-def _package(backend: str) -> str:
+def package_of(framework: str) -> str:
+    """Write what ``pip install`` takes for a framework."""
     # TensorFlow comes with the package itself; the others are extras.
-    return "tensorflow" if backend == "tensorflow" else f"'bottleneck-features[{backend}]'"
+    return "tensorflow" if framework == "tensorflow" else f"'bottleneck-features[{framework}]'"
 
 
 @contextmanager

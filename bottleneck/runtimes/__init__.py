@@ -6,6 +6,7 @@ Nothing here imports a framework until a backbone is compiled.
 from importlib import import_module
 from typing import Final, cast
 
+from bottleneck.backbones.keras_scope import package_of
 from bottleneck.errors import OptionError, RuntimeUnavailableError
 from bottleneck.runtimes.choice import (
     FIRST_ON_GPU,
@@ -65,10 +66,9 @@ def get(name: str = "auto", precision: str = "float32") -> Runtime:
             hint=f"{precision} is computed by: {', '.join(others)}.",
         )
     if chosen not in installed():
-        extra = "" if chosen == "tensorflow" else f"[{chosen}]"
         raise RuntimeUnavailableError(
             f"expected the framework of the {chosen} runtime, but {chosen} is not installed",
-            hint=f"`pip install 'bottleneck-features{extra}'`, or another --runtime; installed: "
+            hint=f"`pip install {package_of(chosen)}`, or another --runtime; installed: "
             f"{', '.join(installed()) or 'none'}.",
         )
     # A module with the right functions is a Runtime; mypy cannot see through the late import.
