@@ -1,5 +1,5 @@
 # docker build -t bottleneck . ; docker run --rm -v "$PWD:/data" bottleneck extract photos/ -o photos.h5
-# With an NVIDIA GPU: docker build --build-arg EXTRAS=gpu -t bottleneck:gpu . ; docker run --gpus all ...
+# With an NVIDIA GPU: Dockerfile.cuda.
 FROM python:3.11-slim AS build
 COPY . /src
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels /src
