@@ -65,6 +65,27 @@ def blocks(page):
         yield found.groups()
 
 
+def lines_of_recipes():
+    text = (ROOT / "docs/recipes.md").read_text()
+    return re.findall(r"`bottleneck ([a-z]+ [^`\n]*)`", text)
+
+
+@pytest.mark.parametrize("line", lines_of_recipes())
+def test_a_recipe_is_a_line_that_parses(line):
+    name, *words = shlex.split(line)
+    command = cli.get_command(None, name)
+    command.make_context(name, words)  # refuses what it does not know
+
+
+def test_there_is_a_recipe_for_nearly_every_command():
+    used = {line.split()[0] for line in lines_of_recipes()}
+    assert {*cli.list_commands(None)} - used <= {"demo", "doctor", "info", "backbones", *EVALUATES}
+
+
+EVALUATES = {"evaluate", "tag"}
+"""What ``train`` does as well, and what no head is needed for."""
+
+
 def test_links_between_files_lead_somewhere():
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text()):

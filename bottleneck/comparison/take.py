@@ -135,7 +135,7 @@ def train_command(features: Features, head: str, best: Mapping[str, Any], seed: 
     if len(store.outputs) > 1:
         parts += ["--feature", features.output]
     if kind.parameter == "C":
-        parts += ["--C", f"{best['C']:.17g}"]
+        parts += ["--C", repr(float(best["C"]))]
     else:
         for setting, value in best.items():
             text = value if isinstance(value, str) else json.dumps(value)
