@@ -245,6 +245,11 @@ class TrainOptions(Options):
         Literal["numpy", "keras"],
         Option("What logreg and svm are fitted with; keras is for a GPU."),
     ] = "numpy"
+    on: Annotated[
+        str | None,
+        Option("Fit a set on the nodes of a cluster: ray (found, or started), ray://HOST:PORT.",
+               metavar="ENGINE"),
+    ] = None  # fmt: skip
     one_se: Annotated[
         bool, Option("Take the smallest C within one standard error of the best.")
     ] = False

@@ -1,10 +1,12 @@
 """Fit a head on stored features, select its strength and judge it once."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bottleneck.api.training_rows import (
     judged_rows,
@@ -13,6 +15,7 @@ from bottleneck.api.training_rows import (
     require_rows,
     training_rows,
 )
+from bottleneck.cluster.ray_crew import require_engine
 from bottleneck.declare import listed
 from bottleneck.errors import OptionError
 from bottleneck.heads.registry import head_kind, head_names
@@ -25,6 +28,7 @@ from bottleneck.writing import prepare_output
 if TYPE_CHECKING:
     from bottleneck.heads.head import Head
     from bottleneck.heads.kind import HeadKind
+    from bottleneck.heads.rows import Rows
     from bottleneck.store import FeatureStore, RowChoice
 
 
@@ -58,7 +62,6 @@ def fit_head(options: TrainOptions) -> Trained:
     """Train; see :func:`bottleneck.train`."""
     from bottleneck.heads import Head, select
     from bottleneck.heads.head import TrainingRows
-    from bottleneck.heads.rows import WatchedRows, rows_of
     from bottleneck.heads.selection.targets import task_of_targets
     from bottleneck.store import FeatureStore
     from bottleneck.store.outdated import outdated_note
@@ -86,8 +89,7 @@ def fit_head(options: TrainOptions) -> Trained:
         require_labels_to_judge_by(store, held, names, kind.name)
     _note_left_out(train, excluded, progress)
     progress.stage(f"fitting {options.head} on {len(train.rows)} rows")
-    rows = WatchedRows(rows_of(store, output, train.rows), progress.working)
-    try:
+    with _rows_to_fit(options, store, output, train.rows) as rows:
         fitted = select(
             rows,
             train.y,
@@ -96,9 +98,6 @@ def fit_head(options: TrainOptions) -> Trained:
             groups=train.groups,
             **asked,
         )
-    finally:
-        rows.end()
-        progress.end()
     for note in fitted.notes:
         progress.note(note)
     left_out = {
@@ -149,6 +148,30 @@ def fit_head(options: TrainOptions) -> Trained:
     return Trained(head, document)
 
 
+@contextmanager
+def _rows_to_fit(
+    options: TrainOptions, store: "FeatureStore", output: str, rows: NDArray[np.int64]
+) -> Iterator["Rows"]:
+    """Open the rows, here or on a cluster's nodes; whoever waits is told how far passes are."""
+    from bottleneck.cluster.fitting import rows_on
+    from bottleneck.heads.rows import WatchedRows, rows_of
+
+    tell = options.progress.working
+    try:
+        if options.on:
+            threads = None if options.jobs < 0 else options.jobs
+            with rows_on(options.on, store, output, rows, threads=threads, tell=tell) as held:
+                yield held
+            return
+        watched = WatchedRows(rows_of(store, output, rows), tell)
+        try:
+            yield watched
+        finally:
+            watched.end()
+    finally:
+        options.progress.end()
+
+
 def _baseline(
     store: "FeatureStore", train: "RowChoice", test: "RowChoice | None"
 ) -> dict[str, Any]:
@@ -182,6 +205,15 @@ def _what_to_fit(options: TrainOptions) -> "tuple[HeadKind, dict[str, Any]]":
             f"expected the head {' or '.join(both)} for --engine keras, got {options.head}",
             hint="Others are not solved in passes of losses and gradients; leave it out.",
         )
+    if options.on:
+        require_engine(options.on)
+        if not kind.by_shards or options.engine != "numpy":
+            many = [name for name in head_names() if head_kind(name).by_shards]
+            raise OptionError(
+                f"expected the head {', '.join(many[:-1])} or {many[-1]} and the engine numpy for "
+                f"--on, got {options.head} and {options.engine}",
+                hint="Others need the rows where they are fitted; leave --on out.",
+            )
     if options.targets:
         require_targets(kind)
         _refuse(options, ("nested", "curve", "shots", "calibrate"), "with --target")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bottleneck.cores import available_cores
-from bottleneck.heads.rows import FileRows, Rows, SubsetRows
+from bottleneck.heads.rows import ArrayRows, FileRows, Rows, SubsetRows
 from bottleneck.heads.solver.question import Held, Node, Question, RowData
 from bottleneck.heads.solver.row_pass import BLOCK_ROWS, Pass
 
@@ -123,7 +123,7 @@ class Holder:
 
     def _opened(self, source: Source) -> Rows:
         rows = source.open()
-        if isinstance(rows, FileRows) and rows.stored_bytes <= self._room:
+        if isinstance(rows, ArrayRows | FileRows) and rows.stored_bytes <= self._room:
             self._room -= rows.stored_bytes
             return rows.in_memory()
         return rows

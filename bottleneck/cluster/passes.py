@@ -1,7 +1,7 @@
 """Passes over shards that others hold: who answers for which, and who when one is lost."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -34,10 +34,18 @@ class ShardWorkers:
         :class:`~bottleneck.cluster.holder.Holder`.
     sources : mapping of int to Source
         Where the rows of each shard are.
+    tell : callable, optional
+        Is told how far a pass is, in words.
     """
 
-    def __init__(self, crew: Crew, sources: Mapping[int, Source]) -> None:
-        self._crew, self._sources = crew, sources
+    def __init__(
+        self,
+        crew: Crew,
+        sources: Mapping[int, Source],
+        tell: Callable[[str], None] = lambda words: None,
+    ) -> None:
+        self._crew, self._sources, self._tell = crew, sources, tell
+        self._passes = 0
         self._homes: dict[int, Member] = {}
         self._sent: dict[Member, set[tuple[int, int]]] = {}
         self._known: WeakSet[Any] = WeakSet()
@@ -55,6 +63,7 @@ class ShardWorkers:
         asked: dict[Future[Any], tuple[Member, list[int]]] = {}
         patience = _PATIENCE
         settled = False
+        self._passes += 1
 
         def pieces(member: Member, number: int) -> Asked:
             sent, shard = self._sent.setdefault(member, set()), shards[number]
@@ -95,6 +104,11 @@ class ShardWorkers:
                     waiting |= set(numbers)
                     continue
                 yield from nodes.items()
+                left = len(waiting) + sum(len(numbers) for _, numbers in asked.values())
+                self._tell(
+                    f"pass {self._passes} over the shards, {len(everyone) - left} of "
+                    f"{len(everyone)}, {len(set(self._homes.values()))} workers"
+                )
 
     def _forget(self, member: Member) -> None:
         self._crew.lost(member)

@@ -184,6 +184,10 @@ class HeadKind(Protocol):
         """What it can be fitted with; the first one by default."""
 
     @property
+    def by_shards(self) -> bool:
+        """Whether others can hold the rows: it is found by questions about them all."""
+
+    @property
     def few_rows(self) -> int:
         """Rows per class that it can be fitted on, cheaply; 0 where that is not for it."""
 

@@ -151,6 +151,7 @@ class WatchedRows:
         self.shape = rows.shape
         self.dtype = rows.dtype
         self.layout = rows.layout
+        self.depth = _depth(rows)
 
     def end(self) -> None:
         """Tell nothing more: a head may keep its rows."""
@@ -200,6 +201,16 @@ class ArrayRows:
         wide = buffer(scratch, "wide", block.shape, self.dtype)
         np.copyto(wide, block)
         return wide
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all rows as they are stored."""
+        itemsize: int = np.dtype(self._array.dtype).itemsize
+        return self.shape[0] * self.shape[1] * itemsize
+
+    def in_memory(self) -> "ArrayRows":
+        """Read all rows, as they are stored."""
+        return ArrayRows(np.array(self._array[self._selection(0, self.shape[0])]))
 
     def _selection(self, start: int, stop: int) -> slice | NDArray[np.int64]:
         """Return the rows to take: a slice where they lie side by side, which costs less."""
@@ -306,7 +317,7 @@ class SubsetRows:
         self._rows = rows
         self._at = at
         # Subsets of subsets share the buffers of a thread: each has its own by its depth.
-        self._depth: int = rows._depth + 1 if isinstance(rows, SubsetRows) else 0
+        self.depth: int = _depth(rows) + 1
         self.shape = (len(at), rows.shape[1])
         self.dtype = rows.dtype
 
@@ -321,7 +332,7 @@ class SubsetRows:
         at = self._at[start:stop]
         if len(at) and at[-1] - at[0] + 1 == len(at):
             return self._rows.read(int(at[0]), int(at[-1]) + 1, scratch)
-        block = buffer(scratch, f"subset {self._depth}", (len(at), self.shape[1]), self.dtype)
+        block = buffer(scratch, f"subset {self.depth}", (len(at), self.shape[1]), self.dtype)
         done = 0
         while done < len(at):  # as many rows at a time as were asked for, whatever lies between
             first = int(at[done])
@@ -385,6 +396,11 @@ class ShardedRows:
                 block[at - start : end - start] = own
             at, first = end, first + 1
         return block
+
+
+def _depth(rows: Rows) -> int:
+    """Return how many subsets lie in each other here, less one."""
+    return rows.depth if isinstance(rows, SubsetRows | WatchedRows) else -1
 
 
 def buffer(

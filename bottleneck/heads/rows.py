@@ -18,6 +18,9 @@ from bottleneck.heads.matrix import (
     WatchedRows,
     buffer,
 )
+from bottleneck.heads.set_rows import rows_of_set
+from bottleneck.heads.stored import rows_of_file
+from bottleneck.sets.view import SetRows
 
 if TYPE_CHECKING:
     from bottleneck.store import FeatureStore
@@ -73,12 +76,15 @@ def as_rows(X: Any) -> Rows:
 
 
 def rows_of(store: "FeatureStore", output: str, rows: NDArray[np.int64] | None = None) -> Rows:
-    """Read an output of a feature file, ours or another program's; by default all its rows."""
-    if not store.live:
-        return ArrayRows(store.features(output), rows)
-    extent = store.layout.features[output]
-    shape = (extent.n_rows, extent.row_shape[0])
-    return FileRows(store.path, extent.offset, shape, extent.dtype, rows)
+    """Read an output of a feature file or of a set; by default all its rows."""
+    features = store.features(output)
+    if not isinstance(features, SetRows):
+        return rows_of_file(store, output, rows)
+    if rows is None:
+        return rows_of_set(features)
+    if np.any(np.diff(rows) <= 0):  # shards are gone through in their order
+        return ArrayRows(features, rows)
+    return SubsetRows(rows_of_set(features), rows)
 
 
 def _all_rows_of(store: "FeatureStore") -> Rows:

@@ -107,7 +107,7 @@ class SetRows:
     """
 
     def __init__(self, shards: Shards, output: str) -> None:
-        self._shards, self._output = shards, output
+        self.shards, self.output = shards, output
         info = shards.info
         self.shape: tuple[int, ...] = (info.rows, info.outputs[output])
         self.dtype: np.dtype[Any] = FEATURE_DTYPES[info.dtype]
@@ -116,7 +116,7 @@ class SetRows:
         return self.shape[0]
 
     def __repr__(self) -> str:
-        return f"<SetRows {self._shards.place.name} {self.shape} {self.dtype}>"
+        return f"<SetRows {self.shards.place.name} {self.shape} {self.dtype}>"
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype)
@@ -141,7 +141,7 @@ class SetRows:
         return self._filled(len(rows), self._picked(rows))
 
     def _runs(self, start: int, stop: int) -> Iterator[tuple[int, Any, Any]]:
-        size = self._shards.info.rows_per_shard
+        size = self.shards.info.rows_per_shard
         at = 0
         while start < stop:
             number, first = divmod(start, size)
@@ -150,7 +150,7 @@ class SetRows:
             start, at = start + count, at + count
 
     def _picked(self, rows: NDArray[Any]) -> Iterator[tuple[int, Any, Any]]:
-        numbers, inside = np.divmod(rows, self._shards.info.rows_per_shard)
+        numbers, inside = np.divmod(rows, self.shards.info.rows_per_shard)
         order = np.argsort(numbers, kind="stable")
         edges = np.flatnonzero(np.diff(numbers[order])) + 1
         for where in np.split(order, edges) if len(order) else ():
@@ -159,6 +159,6 @@ class SetRows:
     def _filled(self, count: int, pieces: Iterable[tuple[int, Any, Any]]) -> NDArray[Any]:
         values = np.empty((count, *self.shape[1:]), self.dtype)
         for number, where, inside in pieces:
-            store = self._shards.store(number)
-            values[where] = np.nan if store is None else store.features(self._output)[inside]
+            store = self.shards.store(number)
+            values[where] = np.nan if store is None else store.features(self.output)[inside]
         return values

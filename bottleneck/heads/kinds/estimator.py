@@ -253,7 +253,7 @@ class EstimatorKind:
 
     Parameters
     ----------
-    name, description, tasks, parameter, prefers, engines, few_rows
+    name, description, tasks, parameter, prefers, engines, few_rows, by_shards
         As of the protocol.
     build : callable
         From task and parameters to the unfitted estimator. Its ``fit`` takes features, which may
@@ -276,6 +276,7 @@ class EstimatorKind:
     prefers: Literal["smallest", "largest"] = "smallest"
     engines: tuple[EngineName, ...] = ("numpy",)
     few_rows: int = 1
+    by_shards: bool = False
     dense: Callable[[Any], Sequence[tuple[NDArray[Any], NDArray[Any]]]] | None = None
 
     def candidates(

@@ -102,6 +102,7 @@ class ImportedKind:
     prefers: ClassVar[Literal["smallest"]] = "smallest"
     engines: ClassVar[tuple[EngineName, ...]] = ("numpy",)
     few_rows: ClassVar[int] = 1
+    by_shards: ClassVar[bool] = False
 
     @property
     def tasks(self) -> tuple[Task, ...]:

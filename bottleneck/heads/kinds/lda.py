@@ -185,5 +185,6 @@ KIND = DiscriminantKind(
     parameter="shrinkage",
     prefers="largest",
     few_rows=2,  # a covariance takes more rows than there are classes
+    by_shards=True,
     dense=linear_layer,
 )

@@ -95,6 +95,7 @@ class LinearKind:
     parameter: ClassVar[str] = "C"
     prefers: ClassVar[Literal["smallest"]] = "smallest"
     few_rows: ClassVar[int] = 1
+    by_shards: ClassVar[bool] = True
 
     def candidates(
         self, grid: Sequence[float] | None, settings: Params

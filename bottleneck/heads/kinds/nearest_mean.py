@@ -70,5 +70,6 @@ KIND = EstimatorKind(
     name="nearest_mean",
     description="the class whose mean is nearest, in standard deviations; nothing to choose",
     build=_build,
+    by_shards=True,
     dense=linear_layer,
 )

@@ -1,0 +1,106 @@
+"""Rows of a set, shard by shard: each is opened when it is read, and only some at a time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bottleneck.errors import HeadError
+from bottleneck.heads.matrix import FloatArray, Layout, Rows, ShardedRows
+from bottleneck.heads.stored import rows_of_file
+from bottleneck.location import is_url
+from bottleneck.sets import Shards, open_shards
+from bottleneck.sets.view import SetRows
+
+_MOST_OPEN = 256
+"""Shards that this process has open at a time: each is a descriptor."""
+
+
+@dataclass(frozen=True)
+class StoredShard:
+    """Says where the rows of a shard are; it can be sent.
+
+    Parameters
+    ----------
+    location : str
+        Folder or URL of the set.
+    number : int
+        The shard.
+    output : str
+        Which features.
+    """
+
+    location: str
+    number: int
+    output: str
+
+    def open(self) -> Rows:
+        """Open its rows.
+
+        Raises
+        ------
+        HeadError
+            When nobody has published the shard.
+        """
+        store = _shards(self.location).store(self.number)
+        if store is None:
+            raise HeadError(
+                f"{self.location} has no shard {self.number} yet",
+                hint="Run `bottleneck extract --set` to make it, then train again.",
+            )
+        return rows_of_file(store, self.output)
+
+
+@lru_cache(8)
+def _shards(location: str) -> Shards:
+    return open_shards(location)
+
+
+@lru_cache(_MOST_OPEN)
+def _opened(shard: StoredShard) -> Rows:
+    return shard.open()
+
+
+class _ShardRows:
+    """Rows of one shard, opened when they are read."""
+
+    layout: Layout | None = None
+
+    def __init__(self, shard: StoredShard, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+        self._shard = shard
+        self.shape, self.dtype = shape, dtype
+
+    def read(self, start: int, stop: int, scratch: dict[str, FloatArray]) -> FloatArray:
+        return _opened(self._shard).read(start, stop, scratch)
+
+
+def sources_of_set(features: SetRows) -> Mapping[int, StoredShard]:
+    """Return where the rows of every shard of a set are, published or not."""
+    name = features.shards.place.name
+    location = name if is_url(name) else str(Path(name).resolve())  # the same wherever it is sent
+    return {
+        number: StoredShard(location, number, features.output)
+        for number in range(features.shards.info.n_ranges)
+    }
+
+
+def rows_of_set(features: SetRows, workers: Any = None) -> ShardedRows:
+    """Return all rows of a set; those of shards that are missing cannot be read.
+
+    Parameters
+    ----------
+    features : SetRows
+        Of one output.
+    workers : object, optional
+        See :class:`~bottleneck.heads.rows.Layout`.
+    """
+    info = features.shards.info
+    wide = np.dtype(np.float32 if features.dtype.itemsize <= 4 else np.float64)
+    found: dict[int, Rows] = {}
+    for number, shard in sources_of_set(features).items():
+        start, stop = info.range(number)
+        found[number] = _ShardRows(shard, (stop - start, features.shape[1]), wide)
+    return ShardedRows(found, workers)
