@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from bottleneck.declare import Option, Options
 from bottleneck.file_options import One, Paths, checked_size
+from bottleneck.runtimes.choice import RuntimeName
 from bottleneck.sources.layout import SourceOptions
 
 _HEAD = Option("The head's file.", metavar="HEAD", role="reads", holds="head", argument=True)
@@ -195,7 +196,7 @@ class DriftOptions(SourceOptions):
     batch_size: Annotated[int, Option("Images per forward pass.", metavar="N", least=1)] = 32
     workers: Annotated[int | None, _WORKERS] = None
     runtime: Annotated[
-        Literal["auto", "tensorflow", "jax", "torch", "openvino", "onnxruntime"],
+        Literal["auto", RuntimeName],
         Option("How the network is compiled."),
     ] = "auto"
     max_failed: Annotated[str | int, _MAX_FAILED] = "10%"

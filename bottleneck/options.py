@@ -43,11 +43,12 @@ from bottleneck.file_options import RescueOptions as RescueOptions
 from bottleneck.file_options import VerifyOptions as VerifyOptions
 from bottleneck.file_options import ViewOptions as ViewOptions
 from bottleneck.images import ResizeRule
+from bottleneck.runtimes.choice import RuntimeName
 from bottleneck.sources.layout import SourceOptions
 
 Names: TypeAlias = str | Sequence[str]
 Precision: TypeAlias = Literal["float32", "tf32", "bfloat16", "float16", "int8"]
-RuntimeName: TypeAlias = Literal["auto", "tensorflow", "jax", "torch", "openvino", "onnxruntime"]
+Runtime: TypeAlias = Literal["auto", RuntimeName]
 
 BATCH_SIZE = 32
 """Images per forward pass: on a CPU more brings nothing, and 32 of 224x224 are 5 MB."""
@@ -178,7 +179,7 @@ class ExtractOptions(SourceOptions):
     dtype: Annotated[Literal["float32", "float16"], Option("Type of the features on disk.")] = (
         "float32"
     )
-    runtime: Annotated[RuntimeName, _RUNTIME] = "auto"
+    runtime: Annotated[Runtime, _RUNTIME] = "auto"
     devices: Annotated[Names, _DEVICES] = ()
     reuse: Annotated[
         Paths,
@@ -337,7 +338,7 @@ class PredictOptions(SourceOptions):
     ] = None
     batch_size: Annotated[int, _BATCH_SIZE] = BATCH_SIZE
     workers: Annotated[int | None, _WORKERS] = None
-    runtime: Annotated[RuntimeName, _RUNTIME] = "auto"
+    runtime: Annotated[Runtime, _RUNTIME] = "auto"
     devices: Annotated[Names, _DEVICES] = ()
     max_failed: Annotated[str | int, _MAX_FAILED] = "10%"
 
@@ -448,7 +449,7 @@ class RaceOptions(SourceOptions):
     dtype: Annotated[Literal["float32", "float16"], Option("Type of the features on disk.")] = (
         "float32"
     )
-    runtime: Annotated[RuntimeName, _RUNTIME] = "auto"
+    runtime: Annotated[Runtime, _RUNTIME] = "auto"
     devices: Annotated[Names, _DEVICES] = ()
     seed: Annotated[int, Option("Decides the samples and the folds.")] = 0
     max_failed: Annotated[str | int, _MAX_FAILED] = "10%"
@@ -468,7 +469,7 @@ class TagOptions(SourceOptions):
     views: Annotated[int, Option("Windows a song, averaged.", metavar="K", least=1)] = 1
     batch_size: Annotated[int, _BATCH_SIZE] = BATCH_SIZE
     workers: Annotated[int | None, _WORKERS] = None
-    runtime: Annotated[RuntimeName, _RUNTIME] = "auto"
+    runtime: Annotated[Runtime, _RUNTIME] = "auto"
     devices: Annotated[Names, _DEVICES] = ()
     max_failed: Annotated[str | int, _MAX_FAILED] = "10%"
 
@@ -495,7 +496,7 @@ class BenchOptions(SourceOptions):
     size: Annotated[str | int | None, _SIZE] = None
     preprocess: Annotated[str | None, _PREPROCESS] = None
     precision: Annotated[Precision, _PRECISION] = "float32"
-    runtime: Annotated[RuntimeName, _RUNTIME] = "auto"
+    runtime: Annotated[Runtime, _RUNTIME] = "auto"
     devices: Annotated[Names, _DEVICES] = ()
     batch_sizes: Annotated[
         int | Sequence[int] | None,

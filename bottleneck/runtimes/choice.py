@@ -9,13 +9,15 @@ from importlib import import_module
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias, get_args
 
 from bottleneck.backbones.keras_scope import current_backend, wanted_backend
 from bottleneck.backbones.network import Form
 from bottleneck.errors import RuntimeUnavailableError
 
-RUNTIMES: Final = ("tensorflow", "jax", "torch", "openvino", "onnxruntime")
+RuntimeName: TypeAlias = Literal["tensorflow", "jax", "torch", "openvino", "onnxruntime"]
+
+RUNTIMES: Final[tuple[str, ...]] = get_args(RuntimeName)
 """Every runtime; each is named after its framework, which is also Keras's backend for it if it
 compiles networks of Keras."""
 
