@@ -123,7 +123,7 @@ class Checkpoint:
             except (OSError, ValueError, KeyError) as error:
                 raise HeadError(
                     f"expected a checkpoint of an earlier run in {path}, got: {error}",
-                    hint="Remove it to begin anew.",
+                    hint="Remove it to start over.",
                 ) from error
             if told["identity"] == identity and told["version"] == CHECKPOINT_VERSION:
                 return cls(path, identity, told["finished"], told["current"], arrays)

@@ -58,7 +58,7 @@ _TRUNCATED_STD: Final = 0.87962566103423978
 
 
 def draw_weights(model: Any) -> None:
-    """Draw the kernels of a network anew, always the same ones; changes it in place.
+    """Draw new kernels for a network, always the same ones; changes it in place.
 
     Kernels whose initialiser is no ``VarianceScaling`` (zeros, say) stay, as do biases and
     statistics, which start from constants.

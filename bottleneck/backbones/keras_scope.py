@@ -101,7 +101,7 @@ def import_training_keras() -> Any:
             "expected Keras on a backend that can train, got one that was already imported on"
             " the openvino backend, which only predicts",
             hint="Train in a process of its own: `bottleneck train`, or `bottleneck run` once more,"
-            " which goes on with this step.",
+            " which resumes at this step.",
         )
     return import_keras(next((wish for wish in wishes if wish in TRAINING), TRAINING[0]))
 

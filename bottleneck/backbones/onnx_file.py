@@ -327,7 +327,7 @@ def session_of(
     except Exception as error:
         said = str(error).splitlines()[0]
         raise BackboneError(f"{file.path}: ONNX Runtime does not take it: {said}") from error
-    # It goes on without a provider whose libraries are missing, and says so in its log only.
+    # It falls back where a provider's libraries are missing, and says so in its log only.
     wanted = [one if isinstance(one, str) else one[0] for one in providers]
     missing = [one for one in wanted if one not in session.get_providers()]
     if missing:

@@ -122,7 +122,7 @@ def work_ranges(
             raise NoWorkersError(
                 f"{len(queue)} ranges are left, and nobody has been there for "
                 f"{_PATIENCE / 60:.0f} minutes",
-                hint="Look why nodes end (memory?); the same command goes on with what is left.",
+                hint="Look why nodes end (memory?); the same command resumes with what is left.",
             )
         else:
             time.sleep(_SECONDS)

@@ -121,7 +121,7 @@ def make_protocol(
     if len(test):
         return Protocol("test split", train, test, None, n_folds, seed, groups)
     keys = [aligned.keys[i] for i in train]
-    # Not the folds of the inner selection: those are dealt anew among the rows that are left.
+    # Not the folds of the inner selection: those are dealt again among the rows that are left.
     outer = folds(keys, aligned.y[train], groups[train], n_folds, seed + 1)
     return Protocol("nested cross-validation", train, train, outer, n_folds, seed, groups)
 

@@ -432,7 +432,7 @@ def _pool(manifest: Manifest, name: str) -> NDArray[np.int64]:
 def _seconds_per_image(result: ExtractResult) -> float:
     """Say what an image takes from the bytes to the features, of this network alone.
 
-    Decoding is shared among workers; on a CPU it takes the network's cores, elsewhere it goes on
+    Decoding is shared among workers; on a CPU it takes the network's cores, elsewhere it runs
     beside it. The sum is what the slower case takes.
     """
     images = result.ok + result.failed

@@ -29,7 +29,7 @@ from bottleneck.extraction.plan import (
     waiting,
 )
 from bottleneck.extraction.result import ExtractResult, RunTally, summarise
-from bottleneck.extraction.reuse import Known, OldFile, OwnRows, matching, require_matches
+from bottleneck.extraction.reuse import FeatureCache, OldFile, OwnRows, matching, require_matches
 from bottleneck.manifest import SPLITS, Manifest
 from bottleneck.progress import Progress
 from bottleneck.sources import Source
@@ -186,10 +186,10 @@ def fill_stores(
             old = matching([*reuse], embedder.recipe)
             own = OwnRows(store.path, store.layout, views)
             own.add_finished(store.done)
-            known = Known(OldFile.read(old, views) if old else None, own, views)
+            cache = FeatureCache(OldFile.read(old, views) if old else None, own, views)
             seconds = defaultdict[str, float](float)
             consumer = Consumer(
-                embedder, known, at_most=at_most, note=progress.note, seconds=seconds
+                embedder, cache, at_most=at_most, note=progress.note, seconds=seconds
             )
             targets.append(_Target(store, consumer, seconds))
         lacks = mine & np.logical_or.reduce([waiting(t.store.status) for t in targets])
@@ -343,7 +343,7 @@ def _write(
                     FailedRow(f.row, keys[f.row], f.status, f.message, f.digest)
                     for f in batch.failures
                 )
-                target.consumer.known.remember(batch.rows, batch.digests)
+                target.consumer.cache.remember(batch.rows, batch.digests)
                 target.tally.add(batch)
                 target.seconds["write"] += time.perf_counter() - started
                 if finished:

@@ -18,7 +18,7 @@ from bottleneck.runtimes import Borrowing, CompiledBackbone, Overlapping, Paddin
 _LEAST_BATCH, _LEAST_ON_GPU, _MOST_BATCH = 8, 32, 1024
 _PASSES = 5
 _LONGEST_PASS = 2.0
-_WORTH_IT = 1.03
+_LEAST_GAIN = 1.03
 
 _Item = TypeVar("_Item")
 
@@ -71,7 +71,7 @@ class Forward:
         """Say how many images a batch has at most.
 
         A network for which each new shape is expensive then has one from the start, whatever the
-        first batches lack: images that failed, or that are known.
+        first batches lack: images that failed, or whose features are cached.
         """
         if isinstance(self._network, Padding):
             self._network.pad_to(min(count, self.at_most or count))
@@ -247,7 +247,7 @@ def best_batch_size(
             batch //= 2  # a large network on a small card
             continue
         rates[batch] = batch / took
-        if rates[batch] >= _WORTH_IT * rates.get(chosen, 0.0):
+        if rates[batch] >= _LEAST_GAIN * rates.get(chosen, 0.0):
             chosen, missed = batch, 0
         else:
             missed += 1

@@ -20,7 +20,7 @@ from bottleneck.decode.stream import Batch, WorkerKind
 from bottleneck.decode.workers import Watch
 from bottleneck.extraction.embedder import EmbeddedBatch, Embedder
 from bottleneck.extraction.forward import Computed, Forward, lagging
-from bottleneck.extraction.reuse import Features, Known
+from bottleneck.extraction.reuse import FeatureCache, Features
 from bottleneck.sources import Source
 from bottleneck.status import RowStatus
 
@@ -73,7 +73,7 @@ class Consumer:
     ----------
     embedder : Embedder
         The network.
-    known : Known
+    cache : FeatureCache
         Features that are at hand; by default none.
     at_most : int, optional
         Images per forward pass; all of a batch by default.
@@ -86,14 +86,14 @@ class Consumer:
     def __init__(
         self,
         embedder: Embedder,
-        known: Known | None = None,
+        cache: FeatureCache | None = None,
         *,
         at_most: int | None = None,
         note: Callable[[str], None] = lambda message: None,
         seconds: defaultdict[str, float] | None = None,
     ) -> None:
         self.embedder = embedder
-        self.known = known or Known()
+        self.cache = cache or FeatureCache()
         self.seconds = defaultdict[str, float](float) if seconds is None else seconds
         self._on_their_way: set[bytes] = set()
         self._forward = Forward(embedder.network, embedder.dtype, at_most=at_most, note=note)
@@ -123,7 +123,7 @@ class Consumer:
     def begin(self, slot: Slot, want: int, given: int) -> _Begun:
         """Begin to get the features of a decoded batch: from older rows, or from the network.
 
-        Identical images are computed once. Features are copied from rows that are known, and
+        Identical images are computed once. Features are copied from rows that are in the cache, and
         from those of batches that were begun before. The slot stays as it is until the batch is
         finished: the network computes on its pixels where they lie.
         """
@@ -131,13 +131,13 @@ class Consumer:
         failures = [failure for at, failure in slot.failures() if wanted[at]]
         at = np.flatnonzero(wanted & (slot.status[: slot.count] == RowStatus.DONE))
         rows, digests = slot.rows[at], slot.digests[at]
-        keys = self.known.keys(digests, rows)
+        keys = self.cache.keys(digests, rows)
         features: Features = {
             name: np.empty((len(rows), dim), self.embedder.dtype)
             for name, dim in self.embedder.dims.items()
         }
-        new = self.known.from_old(keys, features)
-        missing = self.known.from_own(keys, features, new)
+        new = self.cache.from_old(keys, features)
+        missing = self.cache.from_own(keys, features, new)
         awaited = np.isin(keys[missing], [*self._on_their_way]) if self._on_their_way else None
         later = missing[:0] if awaited is None else missing[awaited]
         now = missing if awaited is None else missing[~awaited]
@@ -170,7 +170,7 @@ class Consumer:
         computed, finite = begun.computed()
         self._on_their_way.difference_update(begun.keys[begun.chosen].tolist())
         bad = _put(begun, begun.now, begun.source, computed, finite)
-        later = self.known.from_own(begun.keys, begun.features, begun.later)
+        later = self.cache.from_own(begun.keys, begun.features, begun.later)
         if len(later):
             spare = begun.spare[np.isin(begun.later, later)]
             computed, finite = self._forward(spare, self.seconds)
@@ -225,7 +225,7 @@ def infer(
     """
     inputs = tuple(dict.fromkeys(one.embedder.input for one in consumers))
     places = [inputs.index(one.embedder.input) for one in consumers]
-    wants = tuple(Want(g, c.known.old_keys) for g, c in zip(places, consumers, strict=True))
+    wants = tuple(Want(g, c.cache.old_keys) for g, c in zip(places, consumers, strict=True))
     for consumer in consumers:
         consumer.expect(largest)
     held = max(consumer.in_flight for consumer in consumers)

@@ -185,7 +185,7 @@ class OwnRows:
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class FeatureCache:
     """The features that need not be computed: of an older file, and of the one being written.
 
     Parameters

@@ -29,7 +29,7 @@ def faster(
     key : str
         What decides which is fastest: network, size, precision, device, versions.
     memory : Path
-        A JSON file where the choice is kept. What cannot be read or written is measured anew.
+        A JSON file where the choice is kept. What cannot be read or written is measured again.
     clock : callable
         Returns seconds.
     """

@@ -344,7 +344,7 @@ class _Inference:
             idle.put(request)
 
     def forget(self) -> None:
-        """Compile anew for the next part's size."""
+        """Recompile for the next part's size."""
         with self._one_compiles:
             self._size = 0
 

@@ -1,4 +1,4 @@
-"""A disk that is full or broken: a clear error, nothing flagged in vain, and later it goes on."""
+"""A disk that is full or broken: a clear error, nothing flagged in vain, and a resume."""
 
 import errno
 

@@ -166,7 +166,7 @@ class ExportedProgram(TorchModel):
         return height, width
 
     def to(self, place: str) -> None:
-        """Move the program, whose graph names devices, and make its module anew."""
+        """Move the program, whose graph names devices, and rebuild its module."""
         if place != "cpu":
             from torch.export.passes import move_to_device_pass
 

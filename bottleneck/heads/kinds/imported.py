@@ -58,8 +58,8 @@ def load(content: bytes) -> Any:
 _COPIES = 3
 """Matrices in memory at once: the rows, those of a fold, and them standardised."""
 
-_WORTH_PROCESSES = 10.0
-"""Seconds of fits above which worker processes pay."""
+_PARALLEL_SECONDS = 10.0
+"""Seconds of fits above which worker processes do them, which take a second or two to start."""
 
 _HINT = "Give the path of a classifier or regressor: --head sklearn.svm.SVC --set kernel=rbf."
 
@@ -207,7 +207,7 @@ class ImportedTrainer:
         found = [self._judged(*cases[0], parts)]
         took = time.perf_counter() - started
         rest = cases[1:]
-        jobs = 1 if took * len(rest) < _WORTH_PROCESSES else self.data.jobs
+        jobs = 1 if took * len(rest) < _PARALLEL_SECONDS else self.data.jobs
         with self._explained():
             found += Parallel(n_jobs=jobs, max_nbytes="1M", mmap_mode="r")(
                 delayed(fold_scores)(

@@ -175,8 +175,8 @@ Sums: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.flo
 over rows (k, p), and their products with the features (k * p, d)."""
 
 
-_WORTH_TAKING = 0.75
-"""Share of a block's rows that count in some problem, below which they are taken out first."""
+_MOST_USED = 0.75
+"""Share of a block's rows with a weight in some problem, below which those are copied out first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +234,7 @@ class Work(SumOfArrays):
         block, y = shifted(block, self.shift), data.y[here]
         weights = self.row_weights(data, here)
         used = weights.any(axis=0)
-        if used.mean() < _WORTH_TAKING:  # products with other rows would come to nothing
+        if used.mean() < _MOST_USED:  # products with other rows would come to nothing
             block, y, weights = block[used], y[used], weights[:, used]
             if not len(block):
                 return

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bottleneck.heads.solver.curvature import CURVATURE_MIN_ROWS, Curvature, Inverse, Local
 from bottleneck.heads.solver.lbfgs import MEMORY, Lbfgs, Vector
-from bottleneck.heads.solver.newton import finish, worth_finishing
+from bottleneck.heads.solver.newton import finish, newton_pays
 from bottleneck.heads.solver.objective import Problem, Solution, StackedObjective
 
 GAP = 1e-7
@@ -232,7 +232,7 @@ def solve(
         stack.run.each(tell, list(range(len(now))))
         for walk in now:
             undone = len(walk.found) < len(walk.problems) and walk.finishable
-            if undone and worth_finishing(stack, walk.rounds):
+            if undone and newton_pays(stack, walk.rounds):
                 _finish(walk, stack, terms)
         walking = [walk for walk in now if len(walk.found) < len(walk.problems)]
     return found

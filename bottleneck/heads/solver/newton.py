@@ -34,8 +34,8 @@ _SAME = 1e-10
 """Share of the value below which a step gains nothing but rounding."""
 
 
-def worth_finishing(stack: StackedObjective, rounds: int) -> bool:
-    """Whether as many passes were made as a step of Newton's method costs, for this loss.
+def newton_pays(stack: StackedObjective, rounds: int) -> bool:
+    """Tell whether as many passes were made as a step of Newton's method costs, for this loss.
 
     A step multiplies the rows inside the margin with each other, or features with each other,
     whichever are fewer: as much work as that many passes by 2, if all rows were inside.

@@ -330,7 +330,7 @@ class _Stream:
 
 
 class RowGroupReader:
-    """Reads single values of a binary column; safe in threads, opened anew in each process.
+    """Reads single values of a binary column; safe in threads, opened again in each process.
 
     Parameters
     ----------
