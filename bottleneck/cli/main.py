@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 from bottleneck import __version__
+from bottleneck.cli.options import verbose_option
 from bottleneck.errors import BottleneckError
 from bottleneck.location import readable
 
@@ -201,6 +202,7 @@ def _environment(name: str, value: str | None) -> None:
 )
 @click.version_option(__version__, prog_name="bottleneck")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@verbose_option
 @click.option("--log", metavar="FILE", help="Add what happens to a file, a line of JSON each.")
 @click.option(
     "--catalogue",

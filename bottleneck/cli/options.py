@@ -1,17 +1,45 @@
 """Options of the command line, made of those that :mod:`bottleneck.options` declares."""
 
+import os
 from collections.abc import Callable
 from dataclasses import MISSING
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from bottleneck import __version__
 from bottleneck.declare import Declared, Options, declared, listed
+from bottleneck.errors import BottleneckError
+from bottleneck.writing import write_text
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
+
+
+def _be_verbose(context: click.Context, option: click.Parameter, given: bool) -> None:
+    if given:
+        context.meta[VERBOSE] = True
+
+
+VERBOSE = "bottleneck.verbose"
+"""In the context of a command that is to say more."""
+
+verbose_option = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=_be_verbose,
+    help="Say more: the options in force and where each is from, the time of every line.",
+)
+
+
+def quiet_option(command: _Command) -> _Command:
+    """Let a command be told to show less, or more."""
+    quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
+    return quiet(verbose_option(command))
 
 
 def options_of(options: type[Options]) -> Callable[[_Command], _Command]:
@@ -66,30 +94,70 @@ def _option(option: Declared) -> Callable[[_Command], _Command]:
     return click.option(*flags, option.name, **settings)
 
 
-def _backbones() -> list[str]:
+def _backbones(context: click.Context) -> list[str]:
     from bottleneck.backbones.catalogue import all_backbones
+    from bottleneck.backbones.own import entries
 
-    return [spec.name for spec in all_backbones()]
+    return [*(entry.name for entry in entries()), *(spec.name for spec in all_backbones())]
 
 
-def _heads() -> list[str]:
+def _heads(context: click.Context) -> list[str]:
     from bottleneck.heads.registry import head_names
 
     return [*head_names()]
 
 
-_NAMES: dict[str, Callable[[], list[str]]] = {
+def _layers(context: click.Context) -> list[str]:
+    """Name the layers of the backbone that was typed, the first one, or of the default.
+
+    The network has to be built, which takes seconds; the names of one of the catalogue, which
+    does not change, are kept for the next time.
+    """
+    from bottleneck.backbones.catalogue import all_backbones
+
+    typed = listed(context.params.get("backbone") or ())
+    if not typed:
+        return []  # a command without one
+    (backbone, *_) = typed
+    if backbone not in {spec.name for spec in all_backbones()}:
+        return _layers_of(backbone)
+    kept = _cache() / f"{backbone}-{__version__}.txt"
+    if not kept.exists():
+        names = _layers_of(backbone)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_text(kept, "".join(f"{name}\n" for name in names))
+    return kept.read_text(encoding="utf-8").splitlines()
+
+
+def _layers_of(backbone: str) -> list[str]:
+    from bottleneck import api
+
+    found: list[Any] = [*api.backbones(backbone, layers=True)]
+    return [row.layer for row in found]
+
+
+def _cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "bottleneck" / "layers"
+
+
+_NAMES: dict[str, Callable[[click.Context], list[str]]] = {
     "backbone": _backbones,
     "head": _heads,
     "heads": _heads,
+    "layers": _layers,
 }
 """What a shell may complete, beside files and fixed words."""
 
 
-def _completed(names: Callable[[], list[str]]) -> Callable[..., list[str]]:
+def _completed(names: Callable[[click.Context], list[str]]) -> Callable[..., list[str]]:
     def complete(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
         before, comma, last = typed.rpartition(",")  # of several: logreg,kn
-        return [before + comma + name for name in names() if name.startswith(last)]
+        try:
+            offered = names(context)
+        except (BottleneckError, OSError):  # a shell wants names, no reasons
+            return []
+        return [before + comma + name for name in offered if name.startswith(last)]
 
     return complete
 

@@ -1,6 +1,8 @@
 """Progress for people: a live bar on a terminal, a line now and then elsewhere."""
 
 import json
+import platform
+import resource
 import sys
 import time
 from collections.abc import Mapping
@@ -9,7 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
+from bottleneck import __version__
+from bottleneck.cli.options import VERBOSE
 from bottleneck.errors import OptionError
 from bottleneck.location import readable
 from bottleneck.progress import Progress, profile
@@ -33,6 +38,8 @@ def make_progress(quiet: bool) -> Progress:
     if quiet:
         shown = NotesOnly()
     context = click.get_current_context(silent=True)
+    if context and context.meta.get(VERBOSE):
+        shown = Verbose(shown, context)
     log = context.find_root().params.get("log") if context else None
     return Logged(shown, str(log), context.info_name) if context and log else shown
 
@@ -92,6 +99,60 @@ class Logged:
         """Write that it is over."""
         self._write("end")
         self._shown.end()
+
+
+class Verbose:
+    """Shows progress, and more: the options in force, the time of every line, what it all took.
+
+    Parameters
+    ----------
+    shown : Progress
+        Who shows it.
+    context : click.Context
+        Of the command.
+    """
+
+    def __init__(self, shown: Progress, context: click.Context) -> None:
+        self._shown, self._started = shown, time.monotonic()
+        self._seconds: dict[str, float] = {}
+        click.echo(f"bottleneck {__version__}, Python {platform.python_version()}", err=True)
+        for name, value in context.params.items():
+            source = context.get_parameter_source(name)
+            if source not in (None, ParameterSource.DEFAULT):
+                where = source.name.lower().replace("_", " ")
+                click.echo(f"  {name} = {readable(str(value))} ({where})", err=True)
+
+    def _at(self, what: str) -> str:
+        return f"{time.monotonic() - self._started:.1f} s: {what}"
+
+    def begin(self, total: int, done: int) -> None:
+        """Say when it began."""
+        self._shown.stage(self._at(f"{total} rows to do, {done} done before"))
+        self._shown.begin(total, done)
+
+    def advance(self, finished: int, failed: int, seconds: Mapping[str, float]) -> None:
+        """Hand it on, and keep the seconds of the stages for the end."""
+        self._seconds |= seconds
+        self._shown.advance(finished, failed, seconds)
+
+    def stage(self, what: str) -> None:
+        """Say it with its time."""
+        self._shown.stage(self._at(what))
+
+    def working(self, what: str) -> None:
+        """Hand it on."""
+        self._shown.working(what)
+
+    def note(self, message: str) -> None:
+        """Say it with its time."""
+        self._shown.note(self._at(message))
+
+    def end(self) -> None:
+        """Say what it took."""
+        self._shown.end()
+        stages = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in self._seconds.items())
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        self._shown.stage(self._at(f"done, {peak:.0f} MB at most" + (f"; {stages}" * bool(stages))))
 
 
 class NotesOnly:

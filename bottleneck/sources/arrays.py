@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -195,16 +195,22 @@ class LabelledArray:
         What the images' keys begin with, before the number of the row.
     split : str
         ``train``, ``val``, ``test`` or empty.
+    classes : mapping of str to str
+        Names of labels that are numbers, where they are known.
     """
 
     images: PixelRows
     labels: PixelRows | None
     prefix: str
     split: str
+    classes: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_arrays(
-    name: str, arrays: Sequence[LabelledArray], unused: Iterable[str] = ()
+    name: str,
+    arrays: Sequence[LabelledArray],
+    unused: Iterable[str] = (),
+    notes: Sequence[str] = (),
 ) -> ArraySource:
     """Make a source of arrays, one behind the other.
 
@@ -216,6 +222,8 @@ def open_arrays(
         One or more.
     unused : iterable of str
         Names of arrays that might have been meant as well, see :func:`unused_arrays`.
+    notes : sequence of str
+        What else people may want to know.
 
     Raises
     ------
@@ -235,7 +243,7 @@ def open_arrays(
         manifest = Manifest.build(keys, _labels(arrays) if labelled else None, splits)
     except ManifestError as error:
         raise ManifestError(f"{name}: {error.message}", hint=error.hint) from error
-    listing = Listing(notes=not_used("arrays", unused))
+    listing = Listing(notes=(*not_used("arrays", unused), *notes))
     return ArraySource(name, manifest, [array.images for array in arrays], listing)
 
 
@@ -366,7 +374,8 @@ def _labels(arrays: Sequence[LabelledArray]) -> Iterator[str | None]:
             yield from (None for _ in range(rows))
         else:
             _refuse_other_shape(array.labels, rows)
-            yield from label_names(array.labels.load(), array.labels.name)
+            for label in label_names(array.labels.load(), array.labels.name):
+                yield label if label is None else array.classes.get(label, label)
 
 
 def _refuse_other_shape(labels: PixelRows, rows: int) -> None:

@@ -14,7 +14,9 @@ import pytest
 from fakes import write_png
 
 import bottleneck
+from bottleneck.api.description import LayerOutput
 from bottleneck.cli.main import COMMANDS, EXAMPLES
+from bottleneck.errors import BottleneckError
 from bottleneck.pipeline import load_pipeline
 
 pytestmark = pytest.mark.usefixtures("fake_backbone")
@@ -156,3 +158,50 @@ def test_shells_complete_names(command, option, typed, expected):
     offered = parameter.shell_complete(click.Context(found), typed)
     assert expected <= {one.value for one in offered}
     assert all(one.value.startswith(typed) for one in offered)
+
+
+def offered(command, option, typed, **params):
+    found = import_module(f"bottleneck.cli.{command}").command
+    (parameter,) = [one for one in found.params if one.name == option]
+    context = click.Context(found)
+    context.params.update(params)
+    return [one.value for one in parameter.shell_complete(context, typed)]
+
+
+def test_shells_complete_layers_of_the_backbone_that_was_typed(monkeypatch, tmp_path):
+    asked = []
+
+    def rows(name, *, layers):
+        asked.append(name)
+        if name == "nothing":
+            raise BottleneckError("expected a backbone")
+        return [LayerOutput(f"{name}_{part}", 8) for part in ("stem", "block1", "block2")]
+
+    monkeypatch.setattr("bottleneck.api.backbones", rows)
+    for _ in range(2):  # the second time from what was kept
+        assert offered("extract", "layers", "resnet50_bl", backbone=("resnet50",)) == [
+            "resnet50_block1",
+            "resnet50_block2",
+        ]
+    assert asked == ["resnet50"]
+    for _ in range(2):  # a file may change
+        assert len(offered("extract", "layers", "", backbone=("onnx:x.onnx", "resnet50"))) == 3
+    assert asked == ["resnet50", "onnx:x.onnx", "onnx:x.onnx"]
+    assert offered("extract", "layers", "", backbone=("nothing",)) == []
+    assert offered("extract", "layers", "") == []
+
+
+def test_verbose_says_where_options_are_from_and_when_it_was(cli, colours, monkeypatch):
+    monkeypatch.setenv("BOTTLENECK_EXTRACT_BATCH_SIZE", "16")
+    plain = cli("extract", colours, "-o", "plain.h5")
+    told = cli("extract", colours, "-o", "x.h5", "-v")
+    assert told.code == 0
+    assert "  batch_size = 16 (environment)" in told.err
+    assert "  output = x.h5 (commandline)" in told.err
+    assert "resize" not in told.err.partition("s: ")[0]
+    assert re.search(r"^[\d.]+ s: 60 rows to do, 0 done before$", told.err, re.M)
+    assert re.search(r"^[\d.]+ s: done, \d+ MB at most; .*forward [\d.]+ s", told.err, re.M)
+    assert "(environment)" not in plain.err
+    before = cli("-v", "train", "x.h5", "-o", "h", "--json")
+    assert before.json["rows"] == 45
+    assert "  as_json = True (commandline)" in before.err

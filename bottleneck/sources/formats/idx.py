@@ -4,9 +4,11 @@ The format is described on the page of the MNIST database: two zero bytes, the t
 values, the number of dimensions, and each dimension as a big-endian 32-bit number.
 """
 
+import hashlib
 import posixpath
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,15 @@ import numpy as np
 
 from bottleneck.errors import ImageError, SourceError
 from bottleneck.location import is_url
-from bottleneck.sources.arrays import ArraySource, BlobRows, LabelledArray, open_arrays
+from bottleneck.sources.arrays import (
+    ArraySource,
+    BlobRows,
+    LabelledArray,
+    PixelRows,
+    open_arrays,
+)
 from bottleneck.sources.formats.inflate import GZIP, InflatedBlob
+from bottleneck.sources.formats.known_sets import LARGEST, KnownSet, known_set
 from bottleneck.sources.layout import split_of_name
 from bottleneck.sources.random_access import Blob, exists, listing, open_blob
 from bottleneck.sources.shards import Shard
@@ -75,7 +84,28 @@ def open_idx(name: str, shards: Sequence[Shard]) -> ArraySource:
         )
     if not arrays:
         raise SourceError(f"expected a file of images in {name}, found only labels")
-    return open_arrays(name, arrays)
+    found = _known(arrays)
+    if found is None:
+        return open_arrays(name, arrays)
+    note = f"known as {found.name} by its labels: classes have their names, not numbers"
+    return open_arrays(
+        name, [replace(array, classes=found.named()) for array in arrays], notes=[note]
+    )
+
+
+def _known(arrays: Sequence[LabelledArray]) -> KnownSet | None:
+    """Find the published set that all labels are of, if they are of one."""
+    found = [_known_of(array.labels) for array in arrays if array.labels is not None]
+    return found[0] if found and all(one is found[0] for one in found) else None
+
+
+def _known_of(labels: PixelRows) -> KnownSet | None:
+    if labels.dtype != np.uint8 or len(labels.shape) != 1 or labels.shape[0] > LARGEST:
+        return None
+    with listing():
+        file = open_blob(labels.name)  # as it is, packed or not
+        md5 = hashlib.md5(file.read(0, file.size), usedforsecurity=False).hexdigest()
+        return known_set(posixpath.basename(labels.name), labels.load(), md5)
 
 
 def labels_file(images: str) -> str | None:
