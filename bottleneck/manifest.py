@@ -235,6 +235,26 @@ class Manifest:
         return "the group names differ"
 
 
+def torn_groups(manifest: Manifest) -> str | None:
+    """Say which groups have rows to train on and rows to test by; None where none has.
+
+    No fold parts a group, but splits are taken as they are given.
+    """
+    grouped = manifest.groups >= 0
+    learnt, tested = (
+        np.unique(manifest.groups[grouped & (manifest.splits == SPLITS.index(name))])
+        for name in ("train", "test")
+    )
+    torn = np.intersect1d(learnt, tested)
+    if not len(torn):
+        return None
+    many = "1 group has" if len(torn) == 1 else f"{len(torn)} groups have"
+    return (
+        f"{many} images to train on and images to test by, first "
+        f"{manifest.group_names[int(torn[0])]!r}: scores of the test are better than of new groups"
+    )
+
+
 def concatenate(manifests: Sequence[Manifest], prefixes: Sequence[str]) -> Manifest:
     """Join manifests in order, putting each one's prefix before its keys.
 

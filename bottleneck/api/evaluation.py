@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.api.training_rows import held_out
+from bottleneck.api.training_rows import held_out, note_twins
 from bottleneck.comparison.study import Comparison
 from bottleneck.comparison.study import compare as compare_features
 from bottleneck.declare import listed
@@ -21,7 +21,7 @@ from bottleneck.frames import (
     polars_frame,
     records_of,
 )
-from bottleneck.manifest import SPLITS
+from bottleneck.manifest import SPLITS, torn_groups
 from bottleneck.options import CompareOptions, EvaluateOptions, ViewOptions
 from bottleneck.progress import Progress
 from bottleneck.sources.corrections import excluded_rows
@@ -99,6 +99,8 @@ def judge(options: EvaluateOptions) -> Judged:
     for note in head.require_features(store.recipe, output, store.outputs[output]):
         progress.note(note)
     split, rows = _choose_rows(options.split, head, store, progress)
+    if split == "test" and (torn := torn_groups(store.manifest)):
+        progress.note(torn)
     out = excluded_rows(listed(options.exclude), store.manifest, str(store.path))[rows.rows]
     rows = rows.take(~out)
     seen = _trained_on(head, store, split, rows)
@@ -106,6 +108,8 @@ def judge(options: EvaluateOptions) -> Judged:
     if others_only:
         rows = rows.take(~seen)
     _note_trained_on(int(seen.sum()), len(seen), others_only, progress)
+    if not seen.any():
+        note_twins(head, store, rows.rows, progress)
     if not len(rows.rows):
         raise HeadError(
             f"expected labelled rows with features in the split {split!r} of {store.path}, "

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bottleneck.api.training_rows import (
     judged_rows,
     mask_of_test,
+    note_twins,
     require_labels_to_judge_by,
     require_rows,
     training_rows,
@@ -20,6 +21,7 @@ from bottleneck.declare import listed
 from bottleneck.errors import OptionError
 from bottleneck.heads.registry import head_kind, head_names
 from bottleneck.heads.selection.grid import parse_counts, parse_grid
+from bottleneck.manifest import torn_groups
 from bottleneck.options import TrainOptions
 from bottleneck.progress import Progress
 from bottleneck.sources.corrections import excluded_rows
@@ -77,6 +79,8 @@ def fit_head(options: TrainOptions) -> Trained:
     store = FeatureStore.open(options.features)
     if outdated := outdated_note(store):
         progress.note(outdated)
+    if torn := torn_groups(store.manifest):
+        progress.note(torn)
     output = store.output_name(options.feature)
     names = store.manifest.targets.find(listed(options.targets), str(store.path))
     held = mask_of_test(store, options.holdout, options.seed, names)
@@ -95,7 +99,7 @@ def fit_head(options: TrainOptions) -> Trained:
             train.y,
             classes=names or store.classes,
             keys=train.keys,
-            groups=train.groups,
+            groups=_inseparable(store, train, options.cv, progress),
             **asked,
         )
     for note in fitted.notes:
@@ -119,6 +123,8 @@ def fit_head(options: TrainOptions) -> Trained:
     test = judged_rows(store, held, fitted.classes if names else (), out)
     if test is None and options.holdout:
         progress.note("no row of the hold-out is extracted yet: no test")
+    if test is not None:
+        note_twins(head, store, test.rows, progress)
     head.save(place)  # before the test: whatever goes wrong there, the fit is not lost
     judged = _judge_once(head, test, store, output)
     document = {
@@ -270,6 +276,20 @@ def _judge_once(
     judgement = judge_head(head, X, test.y, store.classes, groups).to_json()
     wanted = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "rows", "intervals")
     return {name: judgement[name] for name in wanted}
+
+
+def _inseparable(
+    store: "FeatureStore", train: "RowChoice", n_folds: int, progress: Progress
+) -> NDArray[np.int32]:
+    """Join groups with images that occur more than once: a head is not judged by what it saw."""
+    from bottleneck.comparison.duplicates import exact_sets, keep_together
+
+    sets = exact_sets(np.asarray(store.digests)[train.rows])
+    twins = int(np.count_nonzero((sets >= 0) & (train.groups < 0)))
+    if not twins or n_folds < 2:
+        return train.groups
+    progress.note(f"{twins} training rows are images that occur more than once: no fold parts them")
+    return keep_together(train.groups, [sets], n_folds)
 
 
 def _note_left_out(train: "RowChoice", excluded: int, progress: Progress) -> None:

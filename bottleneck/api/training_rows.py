@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import HeadError, OptionError
+from bottleneck.progress import Progress
 
 if TYPE_CHECKING:
+    from bottleneck.heads.head import Head
     from bottleneck.store import FeatureStore, RowChoice
 
 
@@ -180,4 +182,16 @@ def require_labels_to_judge_by(
             f"expected labels of 0 and 1 for the head {head}, got {columns[row, column]:g} in "
             f"target {targets[column]!r} of {store.keys[row]!r}, a row of the test",
             hint="Numbers are predicted by --head ridge.",
+        )
+
+
+def note_twins(
+    head: "Head", store: "FeatureStore", rows: NDArray[np.int64], progress: Progress
+) -> None:
+    """Say how many rows to judge by are images that the head was fitted on, under other names."""
+    twins = 0 if head.trained_on is None else int(head.trained_on.among(store, rows).sum())
+    if twins:
+        progress.note(
+            f"{twins} of {len(rows)} rows to judge by are images that the head was trained on under"
+            " other names, whose scores say nothing of new images: `bottleneck compare` lists them"
         )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import ManifestError, OptionError
 from bottleneck.heads.rows import Rows, rows_of
-from bottleneck.manifest import SPLITS, UNLABELLED, Manifest, natural_key
+from bottleneck.manifest import SPLITS, UNLABELLED, Manifest, natural_key, torn_groups
 from bottleneck.sources.corrections import excluded_rows
 from bottleneck.status import RowStatus
 from bottleneck.store import FeatureStore
@@ -151,7 +151,7 @@ def align(
             else None,
         )
     digests, notes = _digests(stores, [order[kept] for order in orders])
-    outdated = filter(None, map(outdated_note, stores))
+    told = filter(None, [*map(outdated_note, stores), torn_groups(first)])
     return Aligned(
         features=_features(stores, [order[kept] for order in orders], outputs),
         keys=[first.keys[int(row)] for row in kept],
@@ -171,7 +171,7 @@ def align(
                 else {}
             ),
         },
-        notes=(*outdated, *notes),
+        notes=(*told, *notes),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.location import readable
-from bottleneck.manifest import SPLITS, UNLABELLED, Manifest, split_code
+from bottleneck.manifest import SPLITS, UNLABELLED, Manifest, split_code, torn_groups
 from bottleneck.sources.base import Listing, Source
 from bottleneck.sources.rules import CONTAINER_ENDINGS
 from bottleneck.targets import MISSING
@@ -205,6 +205,8 @@ def _warnings(manifest: Manifest, counts: Sequence[int], listing: Listing) -> li
         told = " and ".join(map(ascii if accents else repr, same))
         how = "how accents are written" if accents else "case or spaces"
         found.append(f"the classes {told} differ only in {how}")
+    if torn := torn_groups(manifest):
+        found.append(torn)
     train = SPLITS.index("train")
     if (manifest.splits == train).any():
         learnt = np.unique(manifest.labels[manifest.splits == train])

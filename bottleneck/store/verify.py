@@ -32,7 +32,7 @@ class VerifyReport:
         Finished rows whose checksums were compared.
     bad_rows : tuple of int
         Rows that are not what their status says: finished ones whose checksum does not
-        match, failed ones that hold finished features, unknown codes.
+        match or that hold NaN or infinity, failed ones that hold finished features, unknown codes.
     bad_keys : tuple of str
         The images of these rows.
     problems : tuple of str
@@ -134,7 +134,7 @@ def _block_rows(store: FeatureStore) -> int:
 def _intact(
     store: FeatureStore, descriptor: int, start: int, wanted: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Tell which of the wanted rows hold features that all match their checksums."""
+    """Tell which of the wanted rows hold finite features that all match their checksums."""
     intact = wanted.copy()
     if not wanted.any():
         return intact
@@ -151,6 +151,7 @@ def _intact(
                 ) from error
         else:
             features = store.features(name)[start:stop]
+        intact &= np.isfinite(features).all(axis=1)
         stored = store.checksums(name)[start:stop]
         for i in np.flatnonzero(intact):
             intact[i] = zlib.crc32(features[i]) == stored[i]

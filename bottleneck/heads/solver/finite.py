@@ -23,7 +23,8 @@ def require_finite(rows: Rows, keys: Sequence[str] | None = None) -> None:
         name = f"row {row}" if keys is None else f"row {row} ({keys[row]!r})"
         raise HeadError(
             f"expected finite features, got NaN or infinity in {name}",
-            hint="Run `bottleneck verify --fix` on the feature file, then extract again.",
+            hint="Run `bottleneck verify --fix` on the feature file, then extract again; rows of "
+            "other programs' files are left out with --exclude TABLE.csv.",
         )
 
 
