@@ -21,18 +21,21 @@ if TYPE_CHECKING:
     from bottleneck.api import export as export
     from bottleneck.api import extract as extract
     from bottleneck.api import extract_many as extract_many
+    from bottleneck.api import extract_set as extract_set
     from bottleneck.api import finetune as finetune
     from bottleneck.api import graph as graph
     from bottleneck.api import info as info
     from bottleneck.api import init as init
     from bottleneck.api import merge as merge
     from bottleneck.api import neighbors as neighbors
+    from bottleneck.api import plan as plan
     from bottleneck.api import predict as predict
     from bottleneck.api import race as race
     from bottleneck.api import relabel as relabel
     from bottleneck.api import remove_backbone as remove_backbone
     from bottleneck.api import rescue as rescue
     from bottleneck.api import run as run
+    from bottleneck.api import seal as seal
     from bottleneck.api import serve as serve
     from bottleneck.api import survey as survey
     from bottleneck.api import tag as tag
@@ -62,6 +65,7 @@ _FUNCTIONS = (
     "export",
     "extract",
     "extract_many",
+    "extract_set",
     "graph",
     "edit",
     "finetune",
@@ -69,12 +73,14 @@ _FUNCTIONS = (
     "init",
     "merge",
     "neighbors",
+    "plan",
     "predict",
     "race",
     "relabel",
     "remove_backbone",
     "rescue",
     "run",
+    "seal",
     "serve",
     "survey",
     "tag",

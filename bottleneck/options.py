@@ -7,7 +7,7 @@ See :mod:`bottleneck.declare` for what is derived from them.
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 from bottleneck.adapt_options import DriftOptions as DriftOptions
 from bottleneck.adapt_options import EditOptions as EditOptions
@@ -16,8 +16,29 @@ from bottleneck.adapt_options import ServeOptions as ServeOptions
 from bottleneck.backbones.catalogue import DEFAULT
 from bottleneck.backbones.network import Pool
 from bottleneck.declare import Option, Options
-from bottleneck.decode.stream import WorkerKind
-from bottleneck.decode.workers import TIMEOUT_SECONDS
+from bottleneck.extract_options import (
+    BATCH_OR_AUTO,
+    CHOSEN_BACKBONE,
+    DEVICES,
+    MAX_FAILED,
+    PASS_SIZE,
+    PRECISION,
+    PREPROCESS,
+    RUNTIME,
+    SIZE,
+    SOURCES,
+    TARGETS,
+    WORKERS,
+    Names,
+    Precision,
+    Runtime,
+)
+from bottleneck.extract_options import BATCH_SIZE as BATCH_SIZE
+from bottleneck.extract_options import ExtractOptions as ExtractOptions
+from bottleneck.extract_options import ExtractSetOptions as ExtractSetOptions
+from bottleneck.extract_options import PlanOptions as PlanOptions
+from bottleneck.extract_options import RecipeOptions as RecipeOptions
+from bottleneck.extract_options import SealOptions as SealOptions
 from bottleneck.file_options import (
     FEATURE,
     FEATURES,
@@ -27,7 +48,6 @@ from bottleneck.file_options import (
     MapKind,
     One,
     Paths,
-    checked_size,
 )
 from bottleneck.file_options import AddBackboneOptions as AddBackboneOptions
 from bottleneck.file_options import BackbonesOptions as BackbonesOptions
@@ -42,52 +62,13 @@ from bottleneck.file_options import RemoveBackboneOptions as RemoveBackboneOptio
 from bottleneck.file_options import RescueOptions as RescueOptions
 from bottleneck.file_options import VerifyOptions as VerifyOptions
 from bottleneck.file_options import ViewOptions as ViewOptions
-from bottleneck.images import ResizeRule
-from bottleneck.runtimes.choice import RuntimeName
 from bottleneck.sources.layout import SourceOptions
 
-Names: TypeAlias = str | Sequence[str]
-Precision: TypeAlias = Literal["float32", "tf32", "bfloat16", "float16", "int8"]
-Runtime: TypeAlias = Literal["auto", RuntimeName]
-
-BATCH_SIZE = 32
-"""Images per forward pass: on a CPU more brings nothing, and 32 of 224x224 are 5 MB."""
-
-_RUNTIME = Option("How the network is compiled.")
-_DEVICES = Option(
-    "cpu, gpu or gpu:N; repeat it for a process on each. The first GPU, else the CPU. tensorrt:N "
-    "for graphs on ONNX Runtime.",
-    ("--device",),
-    "NAME",
-)
-_CHOSEN_BACKBONE = Option("See `bottleneck backbones`.", ("-b", "--backbone"), "NAME")
-_BATCH_SIZE = Option("Images per forward pass.", metavar="N", least=1)
-_PRECISION = Option("Arithmetic of the network.")
-_SIZE = Option(
-    "Side of the input in pixels, or width x height; its own.", metavar="N|WxH", check=checked_size
-)
-_PREPROCESS = Option(
-    "What the network wants, where its file does not say: torch, tf, caffe, bvlc, rgb_mean, "
-    "lite, none, or numbers (mean=...;std=...;scale=...;channels=bgr;crop=...).",
-    metavar="WHAT",
-)
-_MAX_FAILED = Option("More failed images than this exit with 3.", metavar="N|P%")
-_WORKERS = Option("Processes or threads that decode; one per core.", metavar="N", least=1)
 _HEAD_FILE = Option("The head's file.", metavar="HEAD", role="reads", holds="head", argument=True)
-_TARGETS = Option(
-    "Column of the table to keep for `train --target`; repeatable.", ("--target",), "COLUMN"
-)
 _EXCLUDE = Option(
     "Leave the images of a table out (path); of corrections those whose label changes; repeatable.",
     metavar="FIXES.csv",
     role="reads",
-)
-_SOURCES = Option(
-    "Folders, tables, image files, archives, arrays, URLs: docs/sources.md.",
-    metavar="SOURCE...",
-    role="images",
-    holds="images",
-    argument=True,
 )
 
 
@@ -95,118 +76,9 @@ _SOURCES = Option(
 class SurveyOptions(SourceOptions):
     """Images to what they are: how many, of which classes and splits."""
 
-    sources: Annotated[Paths, _SOURCES]
+    sources: Annotated[Paths, SOURCES]
     _: KW_ONLY
-    targets: Annotated[Names, _TARGETS] = ()
-
-
-@dataclass(frozen=True)
-class ExtractOptions(SourceOptions):
-    """Images to features."""
-
-    sources: Annotated[Paths, _SOURCES]
-    output: Annotated[
-        One | None,
-        Option(
-            "The feature file; {backbone} in it stands for the backbone's name.",
-            ("-o", "--output"),
-            "FILE.h5",
-            role="writes",
-        ),
-    ] = None
-    _: KW_ONLY
-    backbone: Annotated[
-        Names,
-        Option(
-            "See `bottleneck backbones`; several make a file each from one pass.",
-            ("-b", "--backbone"),
-            "NAME",
-        ),
-    ] = DEFAULT
-    alpha: Annotated[
-        float | None,
-        Option("Width of a MobileNet: 0.25 to 1.4; 1, or what the weights have.", metavar="A"),
-    ] = None
-    depth_multiplier: Annotated[
-        int | None,
-        Option(
-            "Filters per channel in the depthwise layers of mobilenet; 1.", metavar="N", least=1
-        ),
-    ] = None
-    weights: Annotated[
-        One | None,
-        Option(
-            "bundled, imagenet, none (random) or a path; by default the best at hand.",
-            metavar="WHICH",
-        ),
-    ] = None
-    partial: Annotated[
-        bool, Option("The file of --weights may lack some; which are random is in the recipe.")
-    ] = False
-    layers: Annotated[
-        Names, Option("Layer to pool, repeatable; the network's own output.", ("--layer",), "NAME")
-    ] = ()
-    pool: Annotated[
-        Pool | None,
-        Option("How a layer's output becomes a vector; avg of maps, the class token of tokens."),
-    ] = None
-    size: Annotated[str | int | None, _SIZE] = None
-    resize: Annotated[
-        ResizeRule | None, Option("How images are brought to that size; the backbone's own rule.")
-    ] = None
-    preprocess: Annotated[str | None, _PREPROCESS] = None
-    views: Annotated[
-        int,
-        Option(
-            "Rows per image: the plain one and random parts of it; windows of a sound.",
-            metavar="K",
-            least=1,
-        ),
-    ] = 1
-    batch_size: Annotated[
-        int | Literal["auto"],
-        Option("Images per forward pass; auto measures.", metavar="N|auto", least=1),
-    ] = BATCH_SIZE
-    workers: Annotated[int | None, _WORKERS] = None
-    worker_kind: Annotated[
-        WorkerKind, Option("auto: processes, and threads where those cannot be had.")
-    ] = "auto"
-    timeout: Annotated[
-        float,
-        Option("An image that takes longer in a process has failed.", metavar="SECONDS"),
-    ] = TIMEOUT_SECONDS
-    precision: Annotated[Precision, _PRECISION] = "float32"
-    dtype: Annotated[Literal["float32", "float16"], Option("Type of the features on disk.")] = (
-        "float32"
-    )
-    runtime: Annotated[Runtime, _RUNTIME] = "auto"
-    devices: Annotated[Names, _DEVICES] = ()
-    reuse: Annotated[
-        Paths,
-        Option(
-            "Take features of equal images from a file of the same recipe; repeatable.",
-            metavar="OLD.h5",
-            role="reads",
-        ),
-    ] = ()
-    targets: Annotated[Names, _TARGETS] = ()
-    part: Annotated[
-        str | None,
-        Option("Only part I of N of the list, for one of N machines; then merge.", metavar="I/N"),
-    ] = None
-    ranges: Annotated[
-        str | None,
-        Option("Instead: only images A to B-1 of the list, counted from 0.", metavar="A-B,..."),
-    ] = None
-    limit: Annotated[
-        int | None,
-        Option("Only N of the pending images now, evenly spread.", metavar="N", least=1),
-    ] = None
-    overwrite: Annotated[bool, Option("Start over even if the file exists.")] = False
-    preallocate: Annotated[bool, Option("Reserve the disk space at once.")] = True
-    retry_failed: Annotated[bool, Option("Try images again that failed before.")] = False
-    refresh: Annotated[bool, Option("Compute images again whose bytes changed since.")] = False
-    max_failed: Annotated[str | int, _MAX_FAILED] = "10%"
+    targets: Annotated[Names, TARGETS] = ()
 
 
 @dataclass(frozen=True)
@@ -336,11 +208,11 @@ class PredictOptions(SourceOptions):
     weights: Annotated[
         One | None, Option("Where the backbone's weights are now.", metavar="PATH")
     ] = None
-    batch_size: Annotated[int, _BATCH_SIZE] = BATCH_SIZE
-    workers: Annotated[int | None, _WORKERS] = None
-    runtime: Annotated[Runtime, _RUNTIME] = "auto"
-    devices: Annotated[Names, _DEVICES] = ()
-    max_failed: Annotated[str | int, _MAX_FAILED] = "10%"
+    batch_size: Annotated[int, PASS_SIZE] = BATCH_SIZE
+    workers: Annotated[int | None, WORKERS] = None
+    runtime: Annotated[Runtime, RUNTIME] = "auto"
+    devices: Annotated[Names, DEVICES] = ()
+    max_failed: Annotated[str | int, MAX_FAILED] = "10%"
 
 
 @dataclass(frozen=True)
@@ -398,7 +270,7 @@ class CompareOptions(Options):
 class RaceOptions(SourceOptions):
     """Images to the backbone to take, without extracting all of them."""
 
-    sources: Annotated[Paths, _SOURCES]
+    sources: Annotated[Paths, SOURCES]
     output: Annotated[
         One,
         Option(
@@ -440,38 +312,35 @@ class RaceOptions(SourceOptions):
         Names, Option("As for extract, of all, or BACKBONE=N of one; repeatable.", metavar="N")
     ] = ()
     pool: Annotated[Pool | None, Option("As for extract, of all.")] = None
-    batch_size: Annotated[
-        int | Literal["auto"],
-        Option("Images per forward pass; auto measures.", metavar="N|auto", least=1),
-    ] = BATCH_SIZE
-    workers: Annotated[int | None, _WORKERS] = None
-    precision: Annotated[Precision, _PRECISION] = "float32"
+    batch_size: Annotated[int | Literal["auto"], BATCH_OR_AUTO] = BATCH_SIZE
+    workers: Annotated[int | None, WORKERS] = None
+    precision: Annotated[Precision, PRECISION] = "float32"
     dtype: Annotated[Literal["float32", "float16"], Option("Type of the features on disk.")] = (
         "float32"
     )
-    runtime: Annotated[Runtime, _RUNTIME] = "auto"
-    devices: Annotated[Names, _DEVICES] = ()
+    runtime: Annotated[Runtime, RUNTIME] = "auto"
+    devices: Annotated[Names, DEVICES] = ()
     seed: Annotated[int, Option("Decides the samples and the folds.")] = 0
-    max_failed: Annotated[str | int, _MAX_FAILED] = "10%"
+    max_failed: Annotated[str | int, MAX_FAILED] = "10%"
 
 
 @dataclass(frozen=True)
 class TagOptions(SourceOptions):
     """Songs to the tags that a network has for them."""
 
-    sources: Annotated[Paths, _SOURCES]
+    sources: Annotated[Paths, SOURCES]
     _: KW_ONLY
-    backbone: Annotated[str, _CHOSEN_BACKBONE] = "music_tagger_crnn"
+    backbone: Annotated[str, CHOSEN_BACKBONE] = "music_tagger_crnn"
     weights: Annotated[One | None, Option("bundled, msd or a path.", metavar="WHICH")] = None
     top_k: Annotated[
         int | Literal["all"], Option("The likeliest tags, or all.", metavar="N|all", least=1)
     ] = 5
     views: Annotated[int, Option("Windows a song, averaged.", metavar="K", least=1)] = 1
-    batch_size: Annotated[int, _BATCH_SIZE] = BATCH_SIZE
-    workers: Annotated[int | None, _WORKERS] = None
-    runtime: Annotated[Runtime, _RUNTIME] = "auto"
-    devices: Annotated[Names, _DEVICES] = ()
-    max_failed: Annotated[str | int, _MAX_FAILED] = "10%"
+    batch_size: Annotated[int, PASS_SIZE] = BATCH_SIZE
+    workers: Annotated[int | None, WORKERS] = None
+    runtime: Annotated[Runtime, RUNTIME] = "auto"
+    devices: Annotated[Names, DEVICES] = ()
+    max_failed: Annotated[str | int, MAX_FAILED] = "10%"
 
 
 @dataclass(frozen=True)
@@ -488,16 +357,16 @@ class BenchOptions(SourceOptions):
         ),
     ] = ()
     _: KW_ONLY
-    backbone: Annotated[str, _CHOSEN_BACKBONE] = DEFAULT
+    backbone: Annotated[str, CHOSEN_BACKBONE] = DEFAULT
     weights: Annotated[
         One | None,
         Option("bundled, imagenet, none (as fast as any) or a path.", metavar="WHICH"),
     ] = None
-    size: Annotated[str | int | None, _SIZE] = None
-    preprocess: Annotated[str | None, _PREPROCESS] = None
-    precision: Annotated[Precision, _PRECISION] = "float32"
-    runtime: Annotated[Runtime, _RUNTIME] = "auto"
-    devices: Annotated[Names, _DEVICES] = ()
+    size: Annotated[str | int | None, SIZE] = None
+    preprocess: Annotated[str | None, PREPROCESS] = None
+    precision: Annotated[Precision, PRECISION] = "float32"
+    runtime: Annotated[Runtime, RUNTIME] = "auto"
+    devices: Annotated[Names, DEVICES] = ()
     batch_sizes: Annotated[
         int | Sequence[int] | None,
         Option(
@@ -509,7 +378,7 @@ class BenchOptions(SourceOptions):
     ] = None
     images: Annotated[int, Option("Read at most so many images.", metavar="N", least=1)] = 256
     seconds: Annotated[float, Option("Try each batch size so long.", metavar="S")] = 2.0
-    workers: Annotated[int | None, _WORKERS] = None
+    workers: Annotated[int | None, WORKERS] = None
 
 
 _EACH: Any = field(
@@ -556,17 +425,19 @@ class DemoOptions(Options):
 class InitOptions(SourceOptions):
     """Images to a pipeline that fits them."""
 
-    sources: Annotated[Paths, _SOURCES]
+    sources: Annotated[Paths, SOURCES]
     output: Annotated[
         One, Option("The pipeline.", ("-o", "--output"), "PIPELINE.toml", role="writes")
     ] = "pipeline.toml"
     _: KW_ONLY
-    targets: Annotated[Names, _TARGETS] = ()
+    targets: Annotated[Names, TARGETS] = ()
     overwrite: Annotated[bool, Option("Replace the pipeline if the file exists.")] = False
 
 
 OPTIONS: dict[str, type[Options]] = {
     "extract": ExtractOptions,
+    "plan": PlanOptions,
+    "seal": SealOptions,
     "train": TrainOptions,
     "evaluate": EvaluateOptions,
     "predict": PredictOptions,

@@ -24,6 +24,7 @@ LAYERS = (
     {"sets"},
     {"file_options"},
     {"adapt_options"},
+    {"extract_options"},
     {"options"},
     {"extraction", "heads"},
     {"judge"},

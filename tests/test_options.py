@@ -23,8 +23,8 @@ from bottleneck.errors import OptionError
 from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions, TrainOptions
 
 ONLY_PRINTING = {"as_json", "quiet"}
-# Of extract, which then calls survey; of View.serve.
-OTHER_FUNCTION = {"extract": {"dry_run"}, "view": {"port", "browser"}}
+# Of extract, which then calls survey or extract_set; of View.serve.
+OTHER_FUNCTION = {"extract": {"dry_run", "chosen_set", "scratch"}, "view": {"port", "browser"}}
 ONLY_PYTHON = {"run": ["each"], "demo": ["each"]}  # a command prints instead
 
 
@@ -94,7 +94,7 @@ def test_a_command_parses_calls_the_function_and_prints(name):
         and node.func.value.id == "api"
     }
     others = {
-        "extract": {"extract_many", "survey"},
+        "extract": {"extract_many", "extract_set", "survey"},
         "backbones": {"backbones", "add_backbone", "remove_backbone"},
     }
     assert called == others.get(name, {name})
@@ -106,8 +106,8 @@ def grown(tmp_path):
     package = Path(bottleneck.__file__).parent
     shutil.copytree(package, tmp_path / "bottleneck", ignore=shutil.ignore_patterns("__pycache__"))
     edits = {
-        "options.py": (
-            '    retry_failed: Annotated[bool, Option("Try',
+        "extract_options.py": (
+            '    overwrite: Annotated[bool, Option("Start over',
             '    refuse: Annotated[str | None, Option("Refuse, saying so.", metavar="W")] = None\n',
         ),
         "extraction/run.py": (

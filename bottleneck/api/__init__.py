@@ -26,18 +26,21 @@ from bottleneck.options import (
     EvaluateOptions,
     ExportOptions,
     ExtractOptions,
+    ExtractSetOptions,
     FinetuneOptions,
     GraphOptions,
     InfoOptions,
     InitOptions,
     MergeOptions,
     NeighborsOptions,
+    PlanOptions,
     PredictOptions,
     RaceOptions,
     RelabelOptions,
     RemoveBackboneOptions,
     RescueOptions,
     RunOptions,
+    SealOptions,
     ServeOptions,
     SurveyOptions,
     TagOptions,
@@ -65,7 +68,9 @@ if TYPE_CHECKING:
     from bottleneck.comparison.study import Comparison
     from bottleneck.comparison.view import View
     from bottleneck.extraction import ExtractResult
+    from bottleneck.extraction.sets import Planned, SetRun
     from bottleneck.pipeline import Outcome
+    from bottleneck.sets.sealing import Sealed
     from bottleneck.sources import Survey
     from bottleneck.speed import BenchResult
     from bottleneck.store.export import ExportResult
@@ -101,6 +106,38 @@ def extract_many(options: ExtractOptions) -> "list[ExtractResult]":
 
     require_kinds(options, "extract")
     return extraction.extract_many(options)
+
+
+@takes(PlanOptions)
+def plan(options: PlanOptions) -> "Planned":
+    """List images for many machines: a set, whose shards :func:`extract_set` fills.
+
+    The set holds the list in parts of ``rows`` rows, and how features are made; neither changes
+    any more. Planned again it is accepted if it is the very same.
+    """
+    from bottleneck.extraction.sets import plan_set
+
+    return plan_set(options)
+
+
+@takes(ExtractSetOptions)
+def extract_set(options: ExtractSetOptions) -> "SetRun":
+    """Fill the shards of a set, with any number of others who do the same elsewhere.
+
+    Each range of rows is a feature file on the local disk until it is done, and is then published
+    once. Stopped or killed and run again, anywhere, what is published is not done again.
+    """
+    from bottleneck.extraction.sets import work_on_set
+
+    return work_on_set(options)
+
+
+@takes(SealOptions)
+def seal(options: SealOptions) -> "Sealed":
+    """Write the SHA-256 of every shard into a complete set, for :func:`verify` to compare."""
+    from bottleneck.sets.sealing import seal as seal_set
+
+    return seal_set(options.set)
 
 
 @takes(SurveyOptions)
@@ -274,8 +311,17 @@ def export(options: ExportOptions) -> "ExportResult | HeadExport | Deployed":
 @takes(VerifyOptions)
 def verify(options: VerifyOptions) -> "VerifyReport":
     """Check a feature file: layout, fingerprints, and the checksum of every finished row."""
+    from bottleneck.location import is_set
+    from bottleneck.sets.sealing import verify_set
     from bottleneck.store.verify import verify as verify_file
 
+    if is_set(str(options.file)):
+        if options.fix:
+            raise OptionError(
+                "expected a single feature file with --fix, got a set, whose shards never change",
+                hint="Move a bad shard away: `extract --set` makes it again.",
+            )
+        return verify_set(options.file)
     return verify_file(options.file, fix=options.fix)
 
 
@@ -467,17 +513,20 @@ __all__ = [
     "export",
     "extract",
     "extract_many",
+    "extract_set",
     "finetune",
     "graph",
     "info",
     "init",
     "merge",
     "neighbors",
+    "plan",
     "predict",
     "race",
     "relabel",
     "rescue",
     "run",
+    "seal",
     "serve",
     "survey",
     "tag",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bottleneck.declare import Options, declared, listed
 from bottleneck.errors import OptionError
+from bottleneck.location import is_set
 from bottleneck.store.foreign import is_foreign
 from bottleneck.writing import kind_of
 
@@ -56,6 +57,8 @@ def _found(path: str) -> str | None:
     """Tell what is at a path, as far as it matters here; None for anything else."""
     place = Path(path)
     try:
+        if is_set(path):
+            return "features"
         if is_foreign(place):
             return "features"
         if place.is_dir():

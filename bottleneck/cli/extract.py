@@ -4,22 +4,39 @@ from dataclasses import fields
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from bottleneck.cli.options import json_option, options_of, quiet_option
 from bottleneck.cli.progress import make_progress
 from bottleneck.cli.show import print_json, print_lines, print_survey
-from bottleneck.errors import TooManyFailuresError
-from bottleneck.options import ExtractOptions, SurveyOptions
+from bottleneck.errors import OptionError, TooManyFailuresError
+from bottleneck.options import ExtractOptions, ExtractSetOptions, SurveyOptions
 
 
 @click.command(name="extract")
 @options_of(ExtractOptions)
 @click.option(
+    "--set",
+    "chosen_set",
+    metavar="PHOTOS.set",
+    help="Fill shards of a set that `bottleneck plan` made, with others who do the same.",
+)
+@click.option(
+    "--scratch", metavar="FOLDER", help="With --set: where shards are filled, on a local disk."
+)
+@click.option(
     "--dry-run", is_flag=True, help="Only say which images, classes and splits those are."
 )
 @json_option
 @quiet_option
-def command(dry_run: bool, as_json: bool, quiet: bool, **options: Any) -> int:
+def command(
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    chosen_set: str | None,
+    scratch: str | None,
+    **options: Any,
+) -> int:
     """Stream images through a frozen backbone and write their features to a file.
 
     SOURCE is a folder (a class per folder, with or without train/ val/ test/ above, or flat),
@@ -29,9 +46,17 @@ def command(dry_run: bool, as_json: bool, quiet: bool, **options: Any) -> int:
 
     If the file exists and was begun with the same images and the same recipe, only what is missing
     is computed: stop it when you like, and run the same command again.
+
+    With --set PHOTOS.set, which `bottleneck plan` made, there is neither SOURCE nor -o: any number
+    of machines fill its shards, those of --part I/N or --ranges A-B, or whatever is free.
     """
     from bottleneck import api
 
+    if chosen_set is not None:
+        given = _given(options) | ({} if scratch is None else {"scratch": scratch})
+        return _fill_set(chosen_set, given, as_json=as_json, quiet=quiet)
+    if scratch is not None:
+        raise OptionError("expected --set with --scratch, got none")
     if dry_run:
         asked = {one.name for one in fields(SurveyOptions)} & options.keys()
         survey = api.survey(**{name: options[name] for name in asked if options[name] is not None})
@@ -57,6 +82,57 @@ def command(dry_run: bool, as_json: bool, quiet: bool, **options: Any) -> int:
                 hint=f"The others are safe in {result['output']}; each reason is in "
                 f"{result['output']}.failures.jsonl.",
             )
+    return 0
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what was said, on the command line or in the environment; not the defaults."""
+    context = click.get_current_context()
+    default = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+    return {
+        name: value
+        for name, value in options.items()
+        if context.get_parameter_source(name) not in default and value not in (None, ())
+    }
+
+
+def _fill_set(chosen: str, given: dict[str, Any], *, as_json: bool, quiet: bool) -> int:
+    from bottleneck import api
+
+    known = {one.name for one in fields(ExtractSetOptions)}
+    wrong = sorted(given.keys() - known)
+    if wrong:
+        raise OptionError(
+            f"expected only how to work with --set, got {', '.join(wrong)}",
+            hint="What is extracted, and from which images, was said once: bottleneck plan.",
+        )
+    run = api.extract_set(chosen, **given, progress=make_progress(quiet)).to_json()
+    if as_json:
+        print_json(run)
+    else:
+        print_lines(
+            f"{run['set']}: {run['published']} shards published in {run['seconds']:.1f} s, "
+            f"{run['images_per_second']:.1f} images/s",
+            f"{run['already_done']} of {run['ranges']} were there before"
+            if run["already_done"]
+            else None,
+            f"{run['others']} were made by others meanwhile" if run["others"] else None,
+            f"{run['duplicates']} were made twice: those of others count"
+            if run["duplicates"]
+            else None,
+            f"{run['failed']} images failed" if run["failed"] else None,
+            f"{run['pending']} shards still to do: run the same command again"
+            if run["pending"]
+            else "complete",
+        )
+    if run["interrupted"]:
+        raise KeyboardInterrupt
+    if run["too_many_failed"]:
+        raise TooManyFailuresError(
+            f"{run['failed']} of {run['ok'] + run['failed']} images failed, more than "
+            f"--max-failed allows",
+            hint=f"The others are safe; each reason is in {run['set']}/failures.",
+        )
     return 0
 
 

@@ -73,6 +73,8 @@ COMMANDS = {
     "demo": "The whole job on a thousand images that come with the package.",
     "init": "Look at your images, and write a pipeline for them.",
     "extract": "Images to features: stream them through a frozen backbone into a file.",
+    "plan": "Many machines: list images in a set, whose shards they fill.",
+    "seal": "Write the checksums of a complete set into it.",
     "train": "Features to a head: fit it, select its strength, judge it once.",
     "evaluate": "Judge a head on stored features.",
     "predict": "Label new images, by the same recipe as the head's features.",
@@ -106,6 +108,11 @@ EXAMPLES = {
         "extract photos/ -o photos.h5",
         "extract 'shard-{000..009}.tar' -b resnet50 -b mobilenet_v2 -o '{backbone}.h5'",
     ),
+    "plan": (
+        "plan photos/ -o photos.set -b resnet50 --dtype float16",
+        "plan 's3://photos/{000..999}.tar' -o s3://features/photos.set --rows 100000",
+    ),
+    "seal": ("seal photos.set", "seal s3://features/photos.set --json"),
     "train": ("train photos.h5 -o photos.head", "train photos.h5 -o knn.head --head knn --set k=5"),
     "evaluate": ("evaluate photos.head photos.h5", "evaluate photos.head other.h5 --split all"),
     "tag": (

@@ -131,7 +131,7 @@ class Part:
         share = (images * (self.number - 1) // self.of, images * self.number // self.of)
         for first, behind in self.ranges or (share,):
             if behind > images:
-                raise OptionError(f"expected ranges within {images} images, got {first}-{behind}")
+                raise OptionError(f"expected ranges within {images}, got {first}-{behind}")
             mine[first * views : behind * views] = True
         return mine
 

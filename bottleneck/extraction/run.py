@@ -25,7 +25,7 @@ from bottleneck.extraction.plan import MaxFailed, Part
 from bottleneck.extraction.result import ExtractResult, log_run
 from bottleneck.images import Geometry, ImageSize, ResizeRule, parse_size
 from bottleneck.items import KINDS, ItemInput, input_of
-from bottleneck.options import ExtractOptions
+from bottleneck.options import ExtractOptions, RecipeOptions
 from bottleneck.progress import Progress
 from bottleneck.recipe import Recipe
 from bottleneck.runtimes.protocol import gpu_index
@@ -379,6 +379,8 @@ def extract_many(options: ExtractOptions) -> list[ExtractResult]:
             "expected a feature file to write, got no output",
             hint="Name it: -o, --output FILE.h5 (in Python output=).",
         )
+    if not options.sources:
+        raise OptionError("expected images to extract features of, got none")
     allowed = MaxFailed.parse(str(options.max_failed))
     part = Part.parse(options.part, options.ranges)
     # Misspelt names first: listing takes longer.
@@ -456,7 +458,7 @@ def _outputs(output: str, names: Sequence[str]) -> list[str]:
     return texts
 
 
-def runtime_of(options: ExtractOptions, backbone: str, begun: Sequence[FeatureStore]) -> str:
+def runtime_of(options: RecipeOptions, backbone: str, begun: Sequence[FeatureStore]) -> str:
     """Name the runtime: with ``auto`` that of the files to continue or to take rows from.
 
     Raises
@@ -490,9 +492,12 @@ def runtime_of(options: ExtractOptions, backbone: str, begun: Sequence[FeatureSt
 
 
 def embedder_of(
-    options: ExtractOptions, backbone: str, begun: Sequence[FeatureStore], source: Source
+    options: RecipeOptions, backbone: str, begun: Sequence[FeatureStore], source: Source | None
 ) -> Embedder:
-    """Load what computes a file of these options; ``begun`` are those to continue."""
+    """Load what computes a file of these options; ``begun`` are those to continue.
+
+    int8 is calibrated with images of ``source``.
+    """
     weights = None if options.weights is None else str(options.weights)
     if options.partial:
         if weights is None:
@@ -511,7 +516,7 @@ def embedder_of(
         runtime=runtime_of(options, backbone, begun),
         views=options.views,
         devices=listed(options.devices),
-        calibration=partial(calibration_images, source),
+        calibration=None if source is None else partial(calibration_images, source),
     )
     found = embedder.recipe.execution.get("network", {}).get("partial")
     if found is not None:

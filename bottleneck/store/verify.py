@@ -1,9 +1,10 @@
 """Check a feature file against its own checksums, and set bad rows to be computed again."""
 
+import contextlib
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,19 +86,19 @@ def verify(path: str | Path, *, fix: bool = False) -> VerifyReport:
     """
     path = Path(path).resolve()
     if not fix:
-        return _check(path)
+        return check(FeatureStore.open(path))
     with system.writer_lock(path):
         layout = FeatureStore.open(path).layout
         settle(path, layout)
-        report = _check(path)
+        report = check(FeatureStore.open(path))
         if report.bad_rows:
             with Writer(path, layout) as writer:
                 writer.unflag(np.array(report.bad_rows, np.int64))
         return replace(report, fixed=True)
 
 
-def _check(path: Path) -> VerifyReport:
-    store = FeatureStore.open(path)
+def check(store: FeatureStore) -> VerifyReport:
+    """Check an open store; see :func:`verify`."""
     store.require_own()
     problems = []
     if store.recipe.identity_sha256 != store.identity_sha256:
@@ -109,16 +110,16 @@ def _check(path: Path) -> VerifyReport:
     bad: list[int] = []
     checked = 0
     step = _block_rows(store)
-    with path.open("rb") as stream:
+    with store.path.open("rb") if store.live else contextlib.nullcontext() as stream:
         for start in range(0, len(store), step):
             status = store.status[start : start + step]
             done, failed = status == RowStatus.DONE, status > RowStatus.DONE
-            intact = _intact(store, stream.fileno(), start, done | failed)
+            intact = _intact(store, stream, start, done | failed)
             wrong = (done & ~intact) | (failed & intact) | (status > max(RowStatus))
             bad += (start + np.flatnonzero(wrong)).tolist()
             checked += int(np.count_nonzero(done))
     return VerifyReport(
-        path=str(path),
+        path=str(store.path),
         rows=len(store),
         checked=checked,
         bad_rows=tuple(bad),
@@ -132,7 +133,7 @@ def _block_rows(store: FeatureStore) -> int:
 
 
 def _intact(
-    store: FeatureStore, descriptor: int, start: int, wanted: NDArray[np.bool_]
+    store: FeatureStore, stream: IO[bytes] | None, start: int, wanted: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Tell which of the wanted rows hold finite features that all match their checksums."""
     intact = wanted.copy()
@@ -140,10 +141,10 @@ def _intact(
         return intact
     stop = start + len(wanted)
     for name in store.outputs:
-        if store.live:
+        if stream is not None:
             extent = store.layout.features[name]
             try:
-                features = extent.read(descriptor, start, stop)
+                features = extent.read(stream.fileno(), start, stop)
             except OSError as error:
                 raise StoreError(
                     f"cannot read rows {start} to {stop - 1} of {store.path}: {error.strerror}",

@@ -1,0 +1,411 @@
+"""Fill the ranges of a set: each a feature file on the local disk, then published once."""
+
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+import numpy as np
+
+from bottleneck.cores import available_cores
+from bottleneck.decode.stream import WorkerKind
+from bottleneck.decode.workers import TIMEOUT_SECONDS, Watch
+from bottleneck.errors import BottleneckError, RecipeMismatchError, StoreLockedError
+from bottleneck.extraction.embedder import Embedder
+from bottleneck.extraction.engine import fill_store
+from bottleneck.extraction.plan import WHOLE, MaxFailed, Part
+from bottleneck.extraction.result import ExtractResult
+from bottleneck.extraction.reuse import MUST_AGREE
+from bottleneck.progress import SILENT, Progress
+from bottleneck.recipe import mismatch_message
+from bottleneck.sets import Place, SetInfo, Shards, read_info
+from bottleneck.sets.parts import read_part
+from bottleneck.sets.place import blocks
+from bottleneck.sets.publishing import publish
+from bottleneck.sources.streaming import PartSource
+from bottleneck.status import RowStatus
+from bottleneck.store import FailedRow, FeatureStore, Writer, failures_path, writer_lock
+from bottleneck.store.runs import runs_path
+
+_ANY: Final = MaxFailed(share=1.0)
+"""How many may fail is asked of a whole run."""
+
+LoadEmbedder = Callable[[SetInfo], tuple[Embedder, int]]
+"""From what a set is to what computes it, and images per pass; travels by pickle."""
+
+
+@dataclass(frozen=True)
+class RangeFilled:
+    """What came of a range.
+
+    Parameters
+    ----------
+    number : int
+        The range.
+    ok, failed : int
+        Rows of its shard by how they ended.
+    computed : int
+        Rows that were finished now, not found on the local disk.
+    seconds : float
+        How long it took.
+    published : bool
+        Whether its shard is the one made here: otherwise somebody else came first, or there was
+        nothing to correct.
+    """
+
+    number: int
+    ok: int
+    failed: int
+    computed: int
+    seconds: float
+    published: bool
+
+
+class RangeBusyError(StoreLockedError):
+    """Another process of this machine fills the range."""
+
+
+@dataclass(frozen=True)
+class FillSettings:
+    """How a worker fills ranges; travels by pickle.
+
+    Parameters
+    ----------
+    load : callable
+        Loads what computes.
+    scratch : Path, optional
+        Folder on a local disk for the files that are being filled: what a killed worker finished
+        is there when its range is done again on this machine.
+    workers, worker_kind, timeout, preallocate
+        See :func:`bottleneck.extract`.
+    """
+
+    load: LoadEmbedder
+    scratch: Path | None = None
+    workers: int | None = None
+    worker_kind: WorkerKind = "auto"
+    timeout: float = TIMEOUT_SECONDS
+    preallocate: bool = True
+
+
+@dataclass(eq=False)
+class RangeFiller:
+    """Fills ranges of one set, one after the other, with one network.
+
+    Parameters
+    ----------
+    location : str
+        The set: a folder or a URL.
+    settings : FillSettings
+        How.
+    progress : Progress
+        Who is told.
+    """
+
+    location: str
+    settings: FillSettings
+    progress: Progress = SILENT
+    place: Place = field(init=False)
+    info: SetInfo = field(init=False)
+    _loaded: tuple[Embedder, int] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.place, self.info = read_info(self.location)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what computes."""
+        if self._loaded is not None:
+            self._loaded[0].close()
+            self._loaded = None
+
+    @property
+    def folder(self) -> Path:
+        """Where files of this set are filled."""
+        base = self.settings.scratch or Path(tempfile.gettempdir()) / "bottleneck-sets"
+        return base / self.info.id
+
+    def fill(self, number: int, *, suspected: bool = False) -> RangeFilled:
+        """Compute the rows of a range and publish its shard.
+
+        Parameters
+        ----------
+        number : int
+            The range.
+        suspected : bool
+            Workers have died at it: its rows are computed in processes of their own, by halves,
+            until the image that ends them is known and has failed.
+
+        Raises
+        ------
+        RangeBusyError
+            When another process of this machine is at it.
+        KeyboardInterrupt
+            When the run was stopped: what was computed stays on the disk.
+        """
+        started = time.monotonic()
+        path = self._prepare(self.info.stem(number))
+        with self._locked(path):
+            if suspected:
+                computed = self._fill_by_halves(number, path)
+            else:
+                result = self._fill_rows(number, path, WHOLE)
+                computed = result.ok + result.failed
+            return self._published(number, path, 1, computed, started)
+
+    def correct(self, number: int, version: int) -> RangeFilled:
+        """Try the failed rows of a shard again; publish a correction where any succeeds.
+
+        Parameters
+        ----------
+        number : int
+            The range.
+        version : int
+            The newest version of its shard.
+        """
+        started = time.monotonic()
+        shard = Shards(self.place, self.info).store(number)
+        assert shard is not None
+        failed = int(np.count_nonzero(shard.status > RowStatus.DONE))
+        nothing = RangeFilled(number, len(shard) - failed, failed, 0, 0.0, published=False)
+        if not failed:
+            return nothing
+        path = self._prepare(self.info.stem(number, version + 1))
+        with self._locked(path):
+            if not path.exists():
+                temporary = path.with_suffix(".part")
+                with temporary.open("wb") as stream:
+                    for block in blocks(self.place, self.info.shard(number, version)):
+                        stream.write(block)
+                temporary.rename(path)
+            result = self._fill_rows(number, path, WHOLE, retry_failed=True)
+            if result.failed_total == failed:
+                self._clean(path)
+                return nothing
+            computed = failed - result.failed_total
+            return self._published(number, path, version + 1, computed, started)
+
+    def fill_rows(self, number: int, path: Path, first: int, stop: int) -> None:
+        """Compute rows of a range into its file, which somebody else has locked."""
+        self._fill_rows(number, path, Part(ranges=((first, stop),)))
+
+    def _prepare(self, stem: str) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / f"{stem}.h5"
+
+    def _locked(self, path: Path) -> "_Locked":
+        return _Locked(path)
+
+    def _source(self, number: int) -> PartSource:
+        manifest, segments = read_part(self.place, self.info, number)
+        return PartSource(f"range {number} of {self.place.name}", manifest, segments)
+
+    def _embedder(self) -> tuple[Embedder, int]:
+        if self._loaded is None:
+            self._loaded = self.settings.load(self.info)
+            require_computes(self._loaded[0], self.info)
+        return self._loaded
+
+    def _fill_rows(
+        self, number: int, path: Path, part: Part, *, retry_failed: bool = False
+    ) -> ExtractResult:
+        source = self._source(number)
+        embedder, batch_size = self._embedder()
+        result = fill_store(
+            source,
+            path,
+            embedder,
+            batch_size=batch_size,
+            workers=self.settings.workers or available_cores(),
+            worker_kind=self.settings.worker_kind,
+            watch=Watch(
+                self.settings.timeout, source.manifest.keys.__getitem__, self.progress.note
+            ),
+            max_failed=_ANY,
+            progress=self.progress,
+            part=part,
+            preallocate=self.settings.preallocate,
+            retry_failed=retry_failed,
+        )
+        if result.interrupted:
+            raise KeyboardInterrupt
+        return result
+
+    def _published(
+        self, number: int, path: Path, version: int, computed: int, started: float
+    ) -> RangeFilled:
+        store = FeatureStore.open(path)
+        ok = int(np.count_nonzero(store.done))
+        failed = len(store) - ok
+        self.progress.stage(f"publishing range {number}")
+        published = publish(self.place, self.info, number, path, version)
+        self._clean(path)
+        took = time.monotonic() - started
+        return RangeFilled(number, ok, failed, computed, took, published)
+
+    def _clean(self, path: Path) -> None:
+        for one in (failures_path(path), runs_path(path), path):
+            one.unlink(missing_ok=True)
+        with suppress(OSError):  # not empty: other ranges are at work
+            self.folder.rmdir()
+
+    def _fill_by_halves(self, number: int, path: Path) -> int:
+        """Compute in child processes; halve what ends one until it is a single row."""
+        rows = self.info.range(number)[1] - self.info.range(number)[0]
+        waiting = [(0, rows)]
+        before = 0
+        if path.exists():
+            before = int(np.count_nonzero(FeatureStore.open(path).status))
+        while waiting:
+            first, stop = waiting.pop()
+            if self._survives(number, path, first, stop):
+                continue
+            left = np.arange(first, stop)
+            if path.exists():
+                # What the child finished before is done.
+                left = first + np.flatnonzero(FeatureStore.open(path).status[first:stop] == 0)
+            if len(left) == 1 and path.exists():
+                self._blame(path, int(left[0]))
+            elif len(left):
+                first, stop = int(left[0]), int(left[-1]) + 1
+                if stop - first == 1:
+                    raise BottleneckError(
+                        f"a process that is to compute range {number} of {self.place.name} ends "
+                        "before it has begun",
+                        hint="Look at the memory of this machine, and at `bottleneck doctor`.",
+                    )
+                middle = (first + stop) // 2
+                waiting += [(middle, stop), (first, middle)]
+        return rows - before
+
+    def _survives(self, number: int, path: Path, first: int, stop: int) -> bool:
+        """Compute rows in a process of their own; tell whether it lived to say so."""
+        self.progress.stage(f"range {number} is suspected: rows {first} to {stop - 1} apart")
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe(duplex=False)
+        work = _Rows(self.location, self.settings, number, path, first, stop)
+        child = context.Process(target=_in_a_child, args=(theirs, work))
+        child.start()
+        theirs.close()
+        try:
+            with closing(ours):
+                error = ours.recv()
+        except EOFError:
+            return False  # it died
+        finally:
+            child.join()
+        if error is not None:
+            raise error
+        return True
+
+    def _blame(self, path: Path, row: int) -> None:
+        store = FeatureStore.open(path)
+        message = "the process that computed it ended, each time"
+        with Writer(path, store.layout) as writer:
+            writer.fail([FailedRow(row, store.keys[row], RowStatus.DECODER_CRASHED, message)])
+        self.progress.note(f"{store.keys[row]} ends the process that computes it: it has failed")
+
+
+class _Locked:
+    """Be the only one who fills a file, or say that somebody else does."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = writer_lock(path)
+
+    def __enter__(self) -> None:
+        try:
+            self._lock.__enter__()
+        except StoreLockedError as error:
+            raise RangeBusyError(error.message, hint=error.hint) from error
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.__exit__(kind, error, trace)
+
+
+def require_computes(embedder: Embedder, info: SetInfo) -> None:
+    """Refuse what would compute something else than a set is of.
+
+    Raises
+    ------
+    RecipeMismatchError
+    """
+    embedder.recipe.require_same_identity(
+        info.recipe,
+        ours="this installation",
+        theirs="the set",
+        hint="Weights from another place are given with --weights.",
+    )
+    differences = [
+        one for one in embedder.recipe.execution_differences(info.recipe) if one.field in MUST_AGREE
+    ]
+    if differences:
+        raise RecipeMismatchError(
+            mismatch_message("this installation", "the set", differences),
+            hint="All shards of a set are of one precision: use machines that can compute it.",
+        )
+
+
+class _Rows(NamedTuple):
+    """Rows of a range that a process of their own computes."""
+
+    location: str
+    settings: FillSettings
+    number: int
+    path: Path
+    first: int
+    stop: int
+
+
+def _in_a_child(pipe: Connection, work: _Rows) -> None:
+    """Compute some rows and tell the error, or None; to die is to tell nothing."""
+    error: BaseException | None = None
+    try:
+        with RangeFiller(work.location, work.settings) as filler:
+            filler.fill_rows(work.number, work.path, work.first, work.stop)
+    except (BottleneckError, KeyboardInterrupt) as found:
+        error = found
+    pipe.send(error)
+
+
+def numbers_of(info: SetInfo, part: str | None, ranges: str | None) -> Sequence[int]:
+    """Return the ranges of a set that one of several machines does.
+
+    Parameters
+    ----------
+    info : SetInfo
+        The set.
+    part : str, optional
+        ``2/8``: the second range, and every eighth after it.
+    ranges : str, optional
+        ``12-40``: ranges 12 to 39, counted from 0.
+
+    Raises
+    ------
+    OptionError
+        For anything else, or ranges that the set does not have.
+    """
+    found = Part.parse(part, ranges)
+    if found.ranges:
+        return np.flatnonzero(found.rows(info.n_ranges)).tolist()  # checks that they are there
+    return range(found.number - 1, info.n_ranges, found.of)

@@ -1,0 +1,348 @@
+"""Plan a set, and work on one: from options to what a worker does until nothing is left."""
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from bottleneck import backbones
+from bottleneck.declare import listed
+from bottleneck.errors import OptionError
+from bottleneck.extraction.embedder import Embedder
+from bottleneck.extraction.forward import best_batch_size
+from bottleneck.extraction.plan import MaxFailed
+from bottleneck.extraction.ranges import (
+    FillSettings,
+    LoadEmbedder,
+    RangeBusyError,
+    RangeFilled,
+    RangeFiller,
+    numbers_of,
+)
+from bottleneck.extraction.result import peak_rss_mb
+from bottleneck.extraction.run import embedder_of, rebuild_embedder
+from bottleneck.options import ExtractSetOptions, PlanOptions
+from bottleneck.sets import SetInfo, place_of, published
+from bottleneck.sets.leases import SECONDS, Leases
+from bottleneck.sets.planning import write_set
+from bottleneck.sources.streaming import stream_blocks
+
+_POLL: Final = 12
+"""How often it is looked, in the time after which a lease ends, for ranges that others gave up."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A set that was planned.
+
+    Parameters
+    ----------
+    set : str
+        Where it is.
+    rows, rows_per_shard, shards : int
+        Its size.
+    classes : int
+        How many there are.
+    backbone : str
+        What is to compute it.
+    outputs : dict of str to int
+        Length of the features of each output.
+    manifest_sha256, identity_sha256 : str
+        Fingerprints of the list and of the recipe.
+    seconds : float
+        How long it took.
+    peak_rss_mb : float
+        Largest memory of this process.
+    """
+
+    set: str
+    rows: int
+    rows_per_shard: int
+    shards: int
+    classes: int
+    backbone: str
+    outputs: dict[str, int]
+    manifest_sha256: str
+    identity_sha256: str
+    seconds: float
+    peak_rss_mb: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+def plan_set(options: PlanOptions) -> Planned:
+    """Write a set of some sources: its manifest in parts, and how its features will be made.
+
+    Raises
+    ------
+    BottleneckError
+        As ``extract``; :class:`StoreError` when another set is there.
+    """
+    started = time.monotonic()
+    place = place_of(options.output)
+    names = listed(options.backbone)
+    if len(names) != 1:
+        raise OptionError(f"expected one backbone for a set, got {', '.join(names) or 'none'}")
+    if options.precision == "int8":
+        raise OptionError(
+            "expected a precision that every machine computes alike for a set, got int8",
+            hint="Each run calibrates int8 on its own images.",
+        )
+    if options.views != 1:
+        raise OptionError(f"expected one view per image in a set, got --views {options.views}")
+    if not options.sources:
+        raise OptionError("expected images to plan a set of, got none")
+    (name,) = (
+        backbones.name_with_width(one, options.alpha, options.depth_multiplier) for one in names
+    )
+    item = backbones.item_of(names)
+    progress = options.progress
+    progress.stage(f"loading {name}")
+    embedder = embedder_of(options, name, [], None)
+    try:
+        recipe, dims = embedder.recipe, dict(embedder.dims)
+    finally:
+        embedder.close()
+    info = write_set(
+        place,
+        stream_blocks(
+            listed(options.sources),
+            listed(options.targets),
+            replace(options.choice(), item=item),
+            rows=options.rows,
+        ),
+        recipe=recipe,
+        outputs=dims,
+        rows_per_shard=options.rows,
+        item=item,
+        tell=lambda rows: progress.working(f"{rows} {item}s listed"),
+    )
+    return Planned(
+        set=place.name,
+        rows=info.rows,
+        rows_per_shard=info.rows_per_shard,
+        shards=info.n_ranges,
+        classes=len(info.classes),
+        backbone=info.recipe.backbone,
+        outputs=dict(info.outputs),
+        manifest_sha256=info.manifest_sha256,
+        identity_sha256=info.recipe.identity_sha256,
+        seconds=round(time.monotonic() - started, 3),
+        peak_rss_mb=peak_rss_mb(),
+    )
+
+
+@dataclass(frozen=True)
+class SetRun:
+    """What one worker did on a set.
+
+    Parameters
+    ----------
+    set : str
+        Where it is.
+    ranges : int
+        Ranges that were its to do.
+    published : int
+        Shards it published.
+    duplicates : int
+        Ranges that somebody else published first: its work on them was for nothing.
+    already_done : int
+        Ranges that had a shard when it began.
+    others : int
+        Ranges that others published meanwhile.
+    pending : int
+        Ranges that have no shard at its end.
+    ok, failed : int
+        Rows of the shards it published.
+    too_many_failed : bool
+        Whether more of them failed than is allowed.
+    interrupted : bool
+        Whether it was stopped; the same command goes on.
+    seconds, images_per_second : float
+        Its speed.
+    peak_rss_mb : float
+        Largest memory of this process.
+    """
+
+    set: str
+    ranges: int
+    published: int
+    duplicates: int
+    already_done: int
+    others: int
+    pending: int
+    ok: int
+    failed: int
+    too_many_failed: bool
+    interrupted: bool
+    seconds: float
+    images_per_second: float
+    peak_rss_mb: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """Loads what a set's recipe says; travels by pickle.
+
+    Parameters
+    ----------
+    weights : str, optional
+        Where the weights are on this machine.
+    runtime : str
+    devices : tuple of str
+    batch_size : int or "auto"
+        See :func:`bottleneck.extract`.
+    """
+
+    weights: str | None
+    runtime: str
+    devices: tuple[str, ...]
+    batch_size: int | str
+
+    def __call__(self, info: SetInfo) -> tuple[Embedder, int]:
+        """Load it, and say how many images a pass takes."""
+        embedder = rebuild_embedder(
+            info.recipe,
+            owner="the set",
+            weights=self.weights,
+            runtime=self.runtime,
+            devices=self.devices,
+        )
+        if isinstance(self.batch_size, int):
+            return embedder, self.batch_size
+        return embedder, best_batch_size(embedder.network, embedder.input, lambda message: None)
+
+
+def settings_of(options: ExtractSetOptions) -> FillSettings:
+    """Return how a worker of these options fills ranges."""
+    return FillSettings(
+        load=Rebuild(
+            None if options.weights is None else str(options.weights),
+            options.runtime,
+            listed(options.devices),
+            options.batch_size,
+        ),
+        scratch=None if options.scratch is None else Path(options.scratch),
+        workers=options.workers,
+        worker_kind=options.worker_kind,
+        timeout=options.timeout,
+        preallocate=options.preallocate,
+    )
+
+
+def work_on_set(
+    options: ExtractSetOptions,
+    *,
+    load: LoadEmbedder | None = None,
+    lease_seconds: float = SECONDS,
+) -> SetRun:
+    """Fill ranges of a set until those of this worker all have shards, whoever made them.
+
+    Parameters
+    ----------
+    options : ExtractSetOptions
+        What was asked for.
+    load : callable, optional
+        Loads what computes; by default what the set's recipe says.
+    lease_seconds : float
+        After which a range of a worker that says nothing is anybody's.
+    """
+    started = time.monotonic()
+    allowed = MaxFailed.parse(str(options.max_failed))
+    settings = settings_of(options)
+    if load is not None:
+        settings = replace(settings, load=load)
+    location = str(options.set)
+    with RangeFiller(location, settings, options.progress) as filler:
+        place, info = filler.place, filler.info
+        mine = numbers_of(info, options.part, options.ranges)
+        there = published(place, info)
+        done: list[RangeFilled] = []
+        interrupted = False
+        try:
+            if options.retry_failed:
+                _correct(filler, [one for one in mine if one in there], there, done)
+            leases = Leases(place, info, part=options.part or "", seconds=lease_seconds)
+            _fill_all(filler, leases, mine, done, lease_seconds / _POLL)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            options.progress.end()
+        now = published(place, info)
+    ok, failed = sum(one.ok for one in done), sum(one.failed for one in done)
+    computed = sum(one.computed for one in done)
+    took = time.monotonic() - started
+    new = {one.number for one in done if one.published}
+    return SetRun(
+        set=location,
+        ranges=len(mine),
+        published=len(new),
+        duplicates=len(done) - len(new) if not options.retry_failed else 0,
+        already_done=sum(one in there for one in mine),
+        others=sum(one in now and one not in there and one not in new for one in mine),
+        pending=sum(one not in now for one in mine),
+        ok=ok,
+        failed=failed,
+        too_many_failed=allowed.exceeded(failed, ok + failed),
+        interrupted=interrupted,
+        seconds=round(took, 3),
+        images_per_second=round(computed / took, 2),
+        peak_rss_mb=peak_rss_mb(),
+    )
+
+
+def _correct(
+    filler: RangeFiller, numbers: Sequence[int], versions: dict[int, int], done: list[RangeFilled]
+) -> None:
+    for number in numbers:
+        filler.progress.stage(f"range {number}: failed images once more")
+        found = filler.correct(number, versions[number])
+        if found.published:
+            done.append(found)
+
+
+def _fill_all(
+    filler: RangeFiller,
+    leases: Leases,
+    mine: Sequence[int],
+    done: list[RangeFilled],
+    poll_seconds: float,
+) -> None:
+    """Take what is free until every range has a shard; wait for those that others are at."""
+    waiting = False
+    while True:
+        there = published(filler.place, filler.info)
+        left = [number for number in mine if number not in there]
+        if not left:
+            return
+        if waiting:
+            filler.progress.stage(f"{len(left)} ranges are with other workers")
+            time.sleep(poll_seconds)
+        # From anywhere, so that workers that begin together do not all ask for the same range.
+        start = random.randrange(len(left))
+        waiting = not any(
+            _fill_one(filler, leases, number, done) for number in left[start:] + left[:start]
+        )
+
+
+def _fill_one(filler: RangeFiller, leases: Leases, number: int, done: list[RangeFilled]) -> bool:
+    """Fill a range if nobody is at it; tell whether it was."""
+    lease = leases.take(number)
+    if lease is None:
+        return False
+    with leases.kept(number, lease):
+        if number in published(filler.place, filler.info):  # since it was listed
+            return True
+        try:
+            done.append(filler.fill(number, suspected=lease.suspected))
+        except RangeBusyError:
+            return False
+    return True
