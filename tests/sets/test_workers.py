@@ -1,0 +1,306 @@
+"""Workers without an engine: each range is published once, whoever is killed, and when."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import set_worker
+from fakes import MeanBackbone, write_png
+from made_sets import plan_fake
+
+from bottleneck.errors import OptionError, RecipeMismatchError
+from bottleneck.extraction.ranges import FillSettings, RangeFiller
+from bottleneck.extraction.sets import work_on_set
+from bottleneck.images import Drawing, Geometry, decode_all
+from bottleneck.location import is_url
+from bottleneck.sets import open_shards, published, read_info
+from bottleneck.sets.leases import Lease, Leases
+from bottleneck.sets.sealing import failure_texts, verify_set
+from bottleneck.sources import open_source
+from bottleneck.status import RowStatus
+from bottleneck.store import FeatureStore
+
+TESTS = Path(__file__).parents[1]
+
+
+def work(where, tmp_path, **more):
+    return work_on_set(
+        set_worker.options(str(where), str(tmp_path / "scratch"), **more),
+        load=set_worker.load,
+        lease_seconds=2,
+    )
+
+
+def require_right(where, sources):
+    """Compare every row with what the images' own pixels say."""
+    store = FeatureStore.open(where)
+    assert store.complete
+    keys = list(store.keys)
+    assert keys == list(open_source([str(sources)]).manifest.keys)
+    network = MeanBackbone()
+    for row in np.flatnonzero(store.done):
+        (pixels,) = decode_all((Path(sources) / keys[row]).read_bytes(), [Drawing(Geometry(16))])
+        expected = network(pixels[None])
+        for name, features in expected.items():
+            np.testing.assert_allclose(store.features(name)[int(row)], features[0], atol=1e-4)
+    return store
+
+
+@pytest.fixture
+def small(tmp_path):
+    """26 images of 16 pixels."""
+    rng = np.random.default_rng(3)
+    for number in range(26):
+        pixels = rng.integers(0, 256, (16, 16, 3))
+        write_png(tmp_path / "small" / f"c{number % 2}" / f"{number}.png", pixels)
+    return tmp_path / "small"
+
+
+def test_one_worker_does_all_and_then_nothing(small, where, tmp_path):
+    plan_fake(small, where)
+    run = work(where, tmp_path)
+    assert (run.ranges, run.published, run.pending, run.ok, run.failed) == (6, 6, 0, 26, 0)
+    require_right(where, small)
+    assert verify_set(where).ok
+    assert verify_set(where).checked == 26
+    again = work(where, tmp_path)
+    assert (again.published, again.already_done, again.ok) == (0, 6, 0)
+    place, _ = read_info(where)
+    assert place.names("leases") == []
+    assert list((tmp_path / "scratch").rglob("*.h5")) == []
+
+
+def test_parts_and_ranges_share_the_ranges_out(small, where, tmp_path):
+    info = plan_fake(small, where)
+    work(where, tmp_path, part="2/4")
+    assert published(*read_info(where)).keys() == {1, 5}
+    work(where, tmp_path, ranges="3-5")
+    assert published(*read_info(where)).keys() == {1, 3, 4, 5}
+    with pytest.raises(OptionError, match="within 6"):
+        work(where, tmp_path, ranges="4-7")
+    work(where, tmp_path)
+    assert len(published(*read_info(where))) == info.n_ranges
+    require_right(where, small)
+
+
+def test_bad_images_are_rows_and_may_be_tried_again(small, where, tmp_path):
+    image = small / "c0/4.png"
+    good = image.read_bytes()
+    image.write_bytes(b"no image")
+    (small / "c1/7.png").write_bytes(b"")
+    plan_fake(small, where)
+    run = work(where, tmp_path, max_failed="1")
+    assert (run.ok, run.failed, run.too_many_failed) == (24, 2, True)
+    store = require_right(where, small)
+    row = list(store.keys).index("c0/4.png")
+    assert store.status[row] == RowStatus.NOT_AN_IMAGE
+    shards = open_shards(where)
+    texts = [text for k in range(len(shards)) for text in failure_texts(shards, k)]
+    assert sorted((text["row"], text["key"]) for text in texts) == sorted(
+        (list(store.keys).index(key), key) for key in ("c0/4.png", "c1/7.png")
+    )
+    # The one that was mended makes a correction; the other stays as it is, and so does its shard.
+    before = {name: shards.place.read(f"shards/{name}") for name in shards.place.names("shards")}
+    image.write_bytes(good)
+    run = work(where, tmp_path, retry_failed=True)
+    assert (run.published, run.pending) == (1, 0)
+    number = row // 5
+    assert published(*read_info(where))[number] == 2
+    assert {n: shards.place.read(f"shards/{n}") for n in before} == before
+    assert require_right(where, small).status[row] == RowStatus.DONE
+    assert work(where, tmp_path, retry_failed=True).published == 0
+    assert verify_set(where).ok
+
+
+def test_an_image_that_ends_its_process_is_a_failed_row(small, tmp_path):
+    """Three workers die at its range; the fourth finds the image, and the others are computed."""
+    write_png(small / "c0/8.png", np.full((16, 16, 3), set_worker.POISON))
+    where = tmp_path / "x.set"
+    plan_fake(small, where)
+    codes = []
+    for _ in range(4):
+        with run_worker(where, tmp_path) as worker:
+            codes.append(worker.wait(120))
+    assert codes == [-signal.SIGKILL] * 3 + [0]
+    store = FeatureStore.open(where)
+    row = list(store.keys).index("c0/8.png")
+    assert store.complete
+    assert np.flatnonzero(~store.done).tolist() == [row]
+    assert store.status[row] == RowStatus.DECODER_CRASHED
+    assert [text["key"] for text in failure_texts(open_shards(where), row // 5)] == ["c0/8.png"]
+
+
+def test_features_of_another_recipe_are_not_computed(small, tmp_path):
+    plan_fake(small, tmp_path / "x.set", rows=30, backbone="else")
+    with pytest.raises(RecipeMismatchError, match="backbone: fake .this installation., else"):
+        work(tmp_path / "x.set", tmp_path)
+    place, _ = read_info(tmp_path / "x.set")
+    assert place.names("leases") == []  # given back
+
+
+def test_what_a_killed_worker_finished_is_not_computed_again(small, tmp_path):
+    plan_fake(small, tmp_path / "x.set", rows=26)
+    settings = FillSettings(set_worker.load, tmp_path / "scratch", workers=1, worker_kind="threads")
+    filler = RangeFiller(str(tmp_path / "x.set"), settings)
+    path = filler._prepare(filler.info.stem(0))
+    filler.fill_rows(0, path, 0, 11)
+    assert work(tmp_path / "x.set", tmp_path).published == 1
+    filled = RangeFiller(str(tmp_path / "x.set"), settings).fill(0)
+    assert not filled.published  # everybody may try; one file counts
+    require_right(tmp_path / "x.set", small)
+
+
+def run_worker(where, tmp_path, scratch="scratch", part=""):
+    command = [sys.executable, TESTS / "set_worker.py", where, tmp_path / scratch, part, "2"]
+    path = os.pathsep.join([str(TESTS), str(TESTS.parent)])
+    with (tmp_path / "errors.txt").open("a") as errors:
+        return subprocess.Popen(
+            list(map(str, command)),
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+
+
+def shards_now(where):
+    """Return what identifies every shard that is there: contents, and for files the inode."""
+    place, info = read_info(where)
+    found = {}
+    for number, version in published(place, info).items():
+        path = place.local(info.shard(number, version))
+        data = place.read(info.shard(number, version))
+        inode = path.stat().st_ino if path else None
+        found[number, version] = (hashlib.sha256(data).hexdigest(), inode)
+    return found
+
+
+def storm(where, tmp_path, *, workers, kills, seed=0):
+    """Keep so many workers at a set, kill one after the other at random; return how many died."""
+    draw = random.Random(seed)
+    running, killed, seen = [], 0, {}
+    deadline = time.monotonic() + 60 + 10 * kills
+    while True:
+        assert time.monotonic() < deadline
+        for one in [one for one in running if one.poll() is not None]:
+            running.remove(one)
+            assert one.returncode == 0, (tmp_path / "errors.txt").read_text()
+        # A shard never changes, whatever happens.
+        now = shards_now(where)
+        assert seen.items() <= now.items()
+        seen = now
+        place, info = read_info(where)
+        if len(published(place, info)) == info.n_ranges:
+            break
+        while len(running) < workers:
+            part = draw.choice(["", "", "1/2", "2/2"])
+            # A disk of its own, or one that others of the machine have too.
+            scratch = draw.choice(["scratch", f"scratch-{draw.randrange(4)}"])
+            running.append(run_worker(where, tmp_path, scratch, part))
+        time.sleep(draw.uniform(0, 2.5 / workers))
+        if killed < kills:
+            victim = draw.choice(running)
+            victim.send_signal(signal.SIGKILL)
+            victim.wait()
+            running.remove(victim)
+            killed += 1
+    for one in running:
+        one.send_signal(signal.SIGKILL)
+        one.wait()
+    return killed
+
+
+def require_once(where, s3):
+    """Every range has one shard; objects were made once, even while nobody looked."""
+    place, info = read_info(where)
+    assert published(place, info) == dict.fromkeys(range(info.n_ranges), 1)
+    if is_url(str(where)):
+        bucket, _, prefix = where.removeprefix("s3://").partition("/")
+        told = s3.call_s3("list_object_versions", Bucket=bucket, Prefix=f"{prefix}/shards/")
+        versions = [one["Key"] for one in told["Versions"]]
+        assert len(versions) == len(set(versions)) == info.n_ranges
+        assert not told.get("DeleteMarkers")
+
+
+def keep_versions(where, s3):
+    bucket = where.removeprefix("s3://").partition("/")[0]
+    s3.call_s3(
+        "put_bucket_versioning", Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
+    )
+
+
+def test_workers_that_are_killed_lose_and_double_nothing(small, where, tmp_path, s3):
+    if is_url(where):
+        keep_versions(where, s3)
+    plan_fake(small, where, rows=2)
+    killed = storm(where, tmp_path, workers=2, kills=4)
+    assert killed >= 1
+    require_once(where, s3)
+    require_right(where, small)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("seed", range(4))
+def test_ten_workers_are_killed_at_random(where, tmp_path, s3, seed):
+    """Four times 50 kills: 200 on a folder, 200 on an object store."""
+    rng = np.random.default_rng(seed)
+    for number in range(500):
+        pixels = rng.integers(0, 256, (16, 16, 3))
+        write_png(tmp_path / "small" / f"c{number % 5}" / f"{number}.png", pixels)
+    if is_url(where):
+        keep_versions(where, s3)
+    plan_fake(tmp_path / "small", where, rows=4)
+    killed = storm(where, tmp_path, workers=10, kills=50, seed=seed)
+    assert killed == 50
+    require_once(where, s3)
+    assert require_right(where, tmp_path / "small").done.all()
+
+
+def test_leases_are_of_one_and_end(small, where):
+    info = plan_fake(small, where)
+    place, _ = read_info(where)
+    mine = Leases(place, info, seconds=30)
+    other = Leases(place, info, seconds=30)
+    lease = mine.take(2)
+    assert lease is not None
+    assert other.take(2) is None
+    with mine.kept(2, lease):
+        assert other.take(2) is None
+    assert other.take(2) is not None
+    # One that says nothing for too long is dead; so is one whose process is gone.
+    old = Lease("w", "elsewhere", 1, "", time.time() - 31)
+    place.replace(f"leases/{info.stem(3)}.json", old.to_json())
+    assert mine.take(3).deaths == 1
+    young = Lease("w", "elsewhere", 1, "", time.time() - 20)
+    place.replace(f"leases/{info.stem(3)}.json", young.to_json())
+    assert mine.take(3) is None
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    gone = Lease("w", json.loads(lease.to_json())["host"], child.pid, "", time.time(), deaths=2)
+    place.replace(f"leases/{info.stem(3)}.json", gone.to_json())
+    assert mine.take(3).suspected
+    # The same part again is a task that was started anew.
+    part = Leases(place, info, part="1/2", seconds=30)
+    before = Lease("w", "elsewhere", 1, "1/2", time.time() - 10)
+    place.replace(f"leases/{info.stem(4)}.json", before.to_json())
+    assert mine.take(4) is None
+    assert part.take(4).deaths == 1
+    # What is no lease is nobody's.
+    place.replace(f"leases/{info.stem(0)}.json", b"{}")
+    assert mine.take(0).deaths == 0
+
+
+def test_a_lease_is_renewed_while_the_work_goes_on(small, where):
+    info = plan_fake(small, where)
+    place, _ = read_info(where)
+    mine, other = (Leases(place, info, seconds=0.4) for _ in range(2))
+    with mine.kept(1, mine.take(1)):
+        time.sleep(1.2)
+        assert other.take(1) is None
