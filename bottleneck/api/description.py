@@ -14,6 +14,7 @@ from bottleneck.backbones.registry import prefixes
 from bottleneck.declare import listed
 from bottleneck.errors import OptionError
 from bottleneck.images import ImageSize, parse_size
+from bottleneck.location import is_set
 from bottleneck.options import (
     AddBackboneOptions,
     BackbonesOptions,
@@ -51,6 +52,8 @@ def describe(options: InfoOptions) -> Description:
     """Describe a file; see :func:`bottleneck.info`."""
     from bottleneck.weights import is_certainly_weights
 
+    if is_set(str(options.file)):
+        return Description("features", _set(str(options.file)))
     file = Path(options.file)
     if is_certainly_weights(file):
         from bottleneck import backbones
@@ -102,6 +105,69 @@ def _features(file: Path) -> dict[str, Any]:
         "manifest_sha256": store.manifest_sha256,
         "outdated": len(outdated_rows(store)),
         "runs": read_runs(file),
+    }
+
+
+def _set(location: str) -> dict[str, Any]:
+    """Describe a set part by part: no more than one part is in memory."""
+    from collections import Counter
+
+    from bottleneck.manifest import SPLITS
+    from bottleneck.sets import open_shards
+    from bottleneck.status import RowStatus
+    from bottleneck.store.reader import count_status
+
+    shards = open_shards(location)
+    info = shards.info
+    counts: Counter[RowStatus] = Counter()
+    labels = np.zeros(len(info.classes) + 1, np.int64)
+    splits = np.zeros(len(SPLITS), np.int64)
+    groups = 0
+    targets: tuple[str, ...] = ()
+    for number in range(len(shards)):
+        manifest, store = shards.manifest(number), shards.store(number)
+        # Rows without a class are counted in front.
+        labels += np.bincount(manifest.labels + 1, minlength=len(labels))
+        splits += np.bincount(manifest.splits, minlength=len(splits))
+        groups += len(manifest.group_names)
+        targets = manifest.targets.names
+        if store is None:
+            counts[RowStatus.PENDING] += len(manifest)
+        else:
+            counts.update(count_status(store.status, store.path))
+    size = info.rows * sum(info.outputs.values()) * np.dtype(info.dtype).itemsize
+    return {
+        "kind": "features",
+        "file": location,
+        "creator": "bottleneck",
+        "rows": info.rows,
+        "status": {status.label: count for status, count in counts.most_common() if count},
+        "complete": not counts[RowStatus.PENDING],
+        "outputs": dict(info.outputs),
+        "dtype": info.dtype,
+        "bytes": size,
+        "classes": list(info.classes),
+        "per_class": dict(zip(info.classes, labels[1:].tolist(), strict=True)),
+        "labelled": int(labels[1:].sum()),
+        "groups": groups,
+        "targets": list(targets),
+        "splits": {
+            name: int(count)
+            for name, count in zip(SPLITS, splits.tolist(), strict=True)
+            if name and count
+        },
+        "recipe": {"identity": info.recipe.identity, "execution": info.recipe.execution},
+        "identity_sha256": info.recipe.identity_sha256,
+        "manifest_sha256": info.manifest_sha256,
+        "outdated": 0,
+        "runs": [],
+        "shards": {
+            "rows": info.rows_per_shard,
+            "all": info.n_ranges,
+            "published": len(shards.newest),
+            "corrected": sum(version > 1 for version in shards.newest.values()),
+            "sealed": bool(info.sealed),
+        },
     }
 
 

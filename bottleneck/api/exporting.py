@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bottleneck.declare import listed
-from bottleneck.errors import OptionError
+from bottleneck.errors import OptionError, StoreError
+from bottleneck.location import is_set
 from bottleneck.options import ExportOptions
 from bottleneck.writing import kind_of, prepare_output
 
@@ -62,6 +63,8 @@ def export_file(options: ExportOptions) -> "ExportResult | HeadExport | Deployed
         )
     if source.is_file() and kind_of(source) == "head":
         return _export_head(options)
+    if is_set(str(options.source)) and to in ("npy", "parquet") and not Path(options.output).suffix:
+        return _export_shards(options)
     if options.compress and (options.to or options.feature):
         raise OptionError("expected --compress, or --to and --feature, got both")
     if options.compress:
@@ -77,8 +80,30 @@ def export_file(options: ExportOptions) -> "ExportResult | HeadExport | Deployed
             images=listed(options.images),
         )
     return export_arrays(
-        source, options.output, to=cast("Target | None", to), feature=options.feature
+        options.source, options.output, to=cast("Target | None", to), feature=options.feature
     )
+
+
+def _export_shards(options: ExportOptions) -> "ExportResult":
+    """Write a file for each shard of a set, with the rows of no other in memory."""
+    from bottleneck.sets import open_shards
+    from bottleneck.store.export import ENDINGS, ExportResult, export_arrays
+
+    shards = open_shards(options.source)
+    (ending,) = [ending for ending, target in ENDINGS.items() if target == options.to]
+    folder = Path(options.output)
+    rows = before = after = 0
+    for number in sorted(shards.newest):
+        store = shards.store(number)
+        if store is None or not store.done.any():
+            continue
+        output = folder / f"{shards.info.stem(number)}{ending}"
+        options.progress.working(f"{len(shards.newest)} shards, {output.name}")
+        one = export_arrays(store, output, to=cast("Target", options.to), feature=options.feature)
+        rows, before, after = rows + one.rows, before + one.bytes_before, after + one.bytes_after
+    if not rows:
+        raise StoreError(f"expected finished rows in {options.source}, found none")
+    return ExportResult(str(folder), rows, before, after)
 
 
 def _deploy(options: ExportOptions) -> "Deployed":

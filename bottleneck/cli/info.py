@@ -71,6 +71,7 @@ def _print_store(document: dict[str, Any]) -> None:
     print_lines(
         f"{document['file']}: features, {document['bytes'] / 1e6:.1f} MB, by {document['creator']}",
         f"rows      {document['rows']}: {status}",
+        _shards_line(document["shards"]) if "shards" in document else None,
         f"outputs   {outputs}, {document['dtype']}",
         f"labels    {document['labelled']} rows, {len(classes)} classes: "
         + _some([f"{name} ({count})" for name, count in document["per_class"].items()])
@@ -86,6 +87,14 @@ def _print_store(document: dict[str, Any]) -> None:
         *map(_run_line, document["runs"]),
     )
     _print_recipe(document)
+
+
+def _shards_line(shards: dict[str, Any]) -> str:
+    corrected = f", {shards['corrected']} of them corrections" if shards["corrected"] else ""
+    return (
+        f"shards    {shards['published']} of {shards['all']}, of {shards['rows']} rows{corrected}"
+        + (", sealed" if shards["sealed"] else "")
+    )
 
 
 def _run_line(run: dict[str, Any]) -> str:

@@ -119,7 +119,7 @@ def hand_over(
     return ExportResult(
         output=str(path),
         rows=len(given.rows),
-        bytes_before=given.store.path.stat().st_size,
+        bytes_before=given.store.bytes,
         bytes_after=sum(one.stat().st_size for one in written),
     )
 

@@ -356,8 +356,10 @@ def require_computes(embedder: Embedder, info: SetInfo) -> None:
         theirs="the set",
         hint="Weights from another place are given with --weights.",
     )
+    # Nor may some machines decode files by other rules than others.
+    agree = (*MUST_AGREE, "decoding")
     differences = [
-        one for one in embedder.recipe.execution_differences(info.recipe) if one.field in MUST_AGREE
+        one for one in embedder.recipe.execution_differences(info.recipe) if one.field in agree
     ]
     if differences:
         raise RecipeMismatchError(

@@ -73,8 +73,7 @@ class Shards:
             if number in self._open:
                 self._open.move_to_end(number)
                 return self._open[number]
-        opened = self._opened(self.info.shard(number, version))
-        require_of_set(opened, self.info, number)
+        opened = self.fresh(number, cache_folder() / "sets" / self.info.id)
         with self._lock:
             self._open[number] = opened
             while len(self._open) > _MOST_OPEN:
@@ -85,13 +84,30 @@ class Shards:
         """Read the manifest of a range, whether it has a shard or not."""
         return read_part(self.place, self.info, number)[0]
 
-    def _opened(self, name: str) -> FeatureStore:
-        path = self.place.local(name)
+    def fresh(self, number: int, folder: Path) -> FeatureStore:
+        """Open the newest shard of a range that has one, anew.
+
+        Parameters
+        ----------
+        number : int
+            The range.
+        folder : Path
+            Where blocks of it are kept, if it is behind a URL.
+
+        Raises
+        ------
+        StoreError
+            See :meth:`store`.
+        """
+        name = self.info.shard(number, self.newest[number])
+        path, url = self.place.local(name), f"{self.place.name}/{name}"
         if path is not None:
-            return FeatureStore.open(path)
-        folder = cache_folder() / "sets" / self.info.id / Path(name).name
-        url = f"{self.place.name}/{name}"
-        return FeatureStore(_remote_contents(CachedFile(self.place, name, folder), url), {}, url)
+            opened = FeatureStore.open(path)
+        else:
+            file = CachedFile(self.place, name, folder / Path(name).name)
+            opened = FeatureStore(_remote_contents(file, url), {}, url)
+        require_of_set(opened, self.info, number)
+        return opened
 
 
 def require_of_set(store: FeatureStore, info: SetInfo, number: int) -> None:

@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 
 from bottleneck.errors import OptionError, RuntimeUnavailableError, StoreError
+from bottleneck.location import is_set
 from bottleneck.manifest import SPLITS
 from bottleneck.status import RowStatus
 from bottleneck.store import system
@@ -173,6 +174,11 @@ def export_compressed(
     StoreError
         When rows are pending or damaged, the copy exists or cannot be written.
     """
+    if is_set(str(source)):
+        raise OptionError(
+            f"expected a single feature file to compress, got the set {source}",
+            hint="Make one of it first: bottleneck merge SET -o FILE.h5",
+        )
     store = FeatureStore.open(source)
     store.require_own()
     if not store.complete:
@@ -195,7 +201,7 @@ def export_compressed(
     return ExportResult(
         output=str(path),
         rows=len(store),
-        bytes_before=store.path.stat().st_size,
+        bytes_before=store.bytes,
         bytes_after=size,
     )
 
@@ -258,7 +264,7 @@ _COPIED_ROWS = 8192
 
 
 def export_arrays(
-    source: str | Path,
+    source: str | Path | FeatureStore,
     output: str | Path,
     *,
     to: Target | None = None,
@@ -268,8 +274,8 @@ def export_arrays(
 
     Parameters
     ----------
-    source : str or Path
-        A feature file.
+    source : str, Path or FeatureStore
+        A feature file, or a set.
     output : str or Path
         Where to. ``npy`` and ``usearch`` also write a CSV table beside it, of the same name
         with ``.csv`` at the end: row i of it belongs to row (or index key) i.
@@ -293,7 +299,8 @@ def export_arrays(
             f"expected an output that ends in {', '.join(ENDINGS)}, got {output}",
             hint="Or say --to, or --compress for a smaller feature file.",
         )
-    store = FeatureStore.open(source)
+    store = source if isinstance(source, FeatureStore) else FeatureStore.open(source)
+    source = store.path
     name = store.output_name(feature)
     rows = np.flatnonzero(store.done)
     if not len(rows):
@@ -314,7 +321,7 @@ def export_arrays(
     return ExportResult(
         output=str(path),
         rows=len(rows),
-        bytes_before=store.path.stat().st_size,
+        bytes_before=store.bytes,
         bytes_after=path.stat().st_size,
     )
 

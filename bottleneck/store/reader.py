@@ -311,6 +311,13 @@ class FeatureStore:
         return next(iter(self._contents.features.values())).dtype
 
     @property
+    def bytes(self) -> int:
+        """Length of the file; of a set, of the features of all its rows."""
+        if self.path.is_file():
+            return self.path.stat().st_size
+        return len(self) * sum(self.outputs.values()) * self.dtype.itemsize
+
+    @property
     def keys(self) -> PackedStrings:
         """Key of every row."""
         return self.manifest.keys

@@ -13,20 +13,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import set_worker
-from fakes import MeanBackbone, write_png
+from fakes import MeanBackbone, fake_embedder, write_png
 from made_sets import plan_fake
 
 from bottleneck.errors import OptionError, RecipeMismatchError
+from bottleneck.extraction.engine import fill_store
+from bottleneck.extraction.plan import MaxFailed
 from bottleneck.extraction.ranges import FillSettings, RangeFiller
 from bottleneck.extraction.sets import work_on_set
 from bottleneck.images import Drawing, Geometry, decode_all
 from bottleneck.location import is_url
+from bottleneck.progress import SILENT
 from bottleneck.sets import open_shards, published, read_info
 from bottleneck.sets.leases import Lease, Leases
 from bottleneck.sets.sealing import failure_texts, verify_set
 from bottleneck.sources import open_source
 from bottleneck.status import RowStatus
-from bottleneck.store import FeatureStore
+from bottleneck.store import FeatureStore, writer_lock
 
 TESTS = Path(__file__).parents[1]
 
@@ -76,6 +79,28 @@ def test_one_worker_does_all_and_then_nothing(small, where, tmp_path):
     place, _ = read_info(where)
     assert place.names("leases") == []
     assert list((tmp_path / "scratch").rglob("*.h5")) == []
+
+
+def test_features_are_taken_over_from_a_set(small, where, tmp_path):
+    plan_fake(small, where)
+    work(where, tmp_path, part="1/2")
+    network = MeanBackbone()
+    path = tmp_path / "x.h5"
+    with writer_lock(path):
+        result = fill_store(
+            open_source([str(small)]),
+            path,
+            fake_embedder(network),
+            batch_size=4,
+            workers=1,
+            max_failed=MaxFailed(share=1.0),
+            progress=SILENT,
+            reuse=[FeatureStore.open(where)],
+        )
+    assert (result.ok, result.reused, result.computed) == (26, 15, 11)
+    store, old = FeatureStore.open(path), FeatureStore.open(where)
+    for name in store.outputs:
+        assert np.array_equal(store.features(name)[old.done], old.features(name)[old.done])
 
 
 def test_parts_and_ranges_share_the_ranges_out(small, where, tmp_path):
