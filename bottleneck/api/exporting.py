@@ -68,12 +68,12 @@ def export_file(options: ExportOptions) -> "ExportResult | HeadExport | Deployed
     if options.compress and (options.to or options.feature):
         raise OptionError("expected --compress, or --to and --feature, got both")
     if options.compress:
-        return export_compressed(source, options.output, compression=options.compress)
+        return export_compressed(options.source, options.output, compression=options.compress)
     if handed_over:
         from bottleneck.comparison.handover import hand_over
 
         return hand_over(
-            source,
+            options.source,
             options.output,
             cast("Program", to),
             feature=options.feature,
