@@ -23,6 +23,7 @@ from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.network import Form, Network, OutputSpec
 from bottleneck.cores import available_cores
 from bottleneck.runtimes.autotune import faster, memory_file
+from bottleneck.runtimes.folding import folded
 from bottleneck.runtimes.outputs import HALF, keras_tensors, mixed, preprocessed, taken
 from bottleneck.runtimes.protocol import check_precision, gpu_index, no_such_gpu, require_gpu
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep, Parts
@@ -141,8 +142,8 @@ def compile(
         network = keras.Model(backbone.model.input, keras_tensors(backbone, take))
         if place == "cpu":
             network = depthwise(keras, network)
-        if precision in HALF:
-            network = mixed(keras, network, precision)
+        short = precision in HALF
+        network = mixed(keras, network, precision) if short else folded(keras, network)
 
     def forward(images: Any) -> tuple[Any, ...]:
         found = network(preprocessed(keras.ops, images, backbone.spec.preprocess), training=False)

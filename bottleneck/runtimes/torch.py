@@ -1,8 +1,8 @@
 """PyTorch in inference mode.
 
-Keras keeps channels last, and its Torch layers hand convolutions a permuted view of that: the
-layout that PyTorch calls ``channels_last``, so nothing is copied. Batches of any size cost the
-same per image; none is padded. Float32 means float32 on a GPU too, not TF32.
+Keras keeps channels last, and convolutions get a permuted view of that: the layout that PyTorch
+calls ``channels_last``, so nothing is copied (:mod:`bottleneck.runtimes.torch_layers`). Batches of
+any size cost the same per image; none is padded. Float32 means float32 on a GPU too, not TF32.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.network import Form, Network, OutputSpec
+from bottleneck.runtimes.folding import folded
 from bottleneck.runtimes.outputs import HALF, Taken, keras_tensors, mixed, preprocessed, taken
 from bottleneck.runtimes.protocol import check_precision, gpu_index, no_such_gpu, require_gpu
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep, out_of_memory
+from bottleneck.runtimes.torch_layers import native
 
 FORMS: Final[tuple[Form, ...]] = ("keras", "torch")
 """What it compiles."""
@@ -77,16 +79,19 @@ def compile(
             backbone.model.to(place)
         else:
             model = keras.Model(backbone.model.input, keras_tensors(backbone, take))
-            if precision in HALF:
-                model = mixed(keras, model, precision)
+            short = precision in HALF
+            model = mixed(keras, model, precision) if short else folded(keras, model)
+            model = native(torch, keras, model)
             network = partial(model.to(place).eval(), training=False)
+
+    ops = _OnceMade(keras.ops)
 
     def forward(pixels: Any) -> tuple[Any, ...]:
         # The switches are the process's, so they are set for each pass, and put back.
         products = nullcontext() if place == "cpu" else _tf32(torch, precision == "tf32")
         with products, torch.inference_mode(), keras.device(place):
-            images = preprocessed(keras.ops, pixels, backbone.spec.preprocess)
-            return take.pooled(keras.ops, network(images))
+            images = preprocessed(ops, pixels, backbone.spec.preprocess)
+            return take.pooled(ops, network(images))
 
     way = _OnCpu(torch, forward) if place == "cpu" else _OnGpu(torch, forward, place)
 
@@ -103,6 +108,22 @@ def compile(
         buffer=way.buffer,
         release=way.release,
     )
+
+
+class _OnceMade:
+    """Keras's operations, where each constant is made once and not copied for every batch."""
+
+    def __init__(self, ops: Any) -> None:
+        self._ops = ops
+        self._made: dict[tuple[Any, str], Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ops, name)
+
+    def convert_to_tensor(self, value: tuple[float, ...], dtype: str) -> Any:
+        if (value, dtype) not in self._made:
+            self._made[value, dtype] = self._ops.convert_to_tensor(value, dtype)
+        return self._made[value, dtype]
 
 
 def _taken(
