@@ -31,6 +31,7 @@ from bottleneck.adapt.deployed import (
 from bottleneck.adapt.whole import Whole, whole_model
 from bottleneck.backbones.keras_scope import import_keras
 from bottleneck.errors import HeadError, OptionError, RuntimeUnavailableError
+from bottleneck.heads.dense import DenseForm
 from bottleneck.runtimes.quantize import JUDGED_SHARE, quantized
 from bottleneck.writing import prepare_output, temporary_path, written_whole
 
@@ -290,10 +291,17 @@ def _write_openvino(whole: Whole, place: Path, calibration: NDArray[np.uint8] | 
             calibration,
             [whole.about["answer"]],
             lambda graph, _: _answers(graph),
-            exact=head[-len(whole.form.layers) :],
+            exact=head[-_products(whole) :],
         )
     model.set_rt_info(json.dumps(whole.about), KEY)
     openvino.save_model(model, place, compress_to_fp16=False)
+
+
+def _products(whole: Whole) -> int:
+    """Count the dense layers of the head."""
+    if isinstance(whole.form, DenseForm):
+        return len(whole.form.layers)
+    return sum(type(layer).__name__ == "Dense" for layer in whole.top.layers)
 
 
 def _answers(graph: Any) -> Any:

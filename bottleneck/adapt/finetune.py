@@ -20,14 +20,14 @@ from bottleneck.adapt.layers import Body
 from bottleneck.adapt.maps import Maps
 from bottleneck.adapt.outcome import compared, difference, verdict
 from bottleneck.adapt.training import Checkpoint, Plan, Rates, Rows, answers, train
-from bottleneck.adapt.whole import LAST, Whole, prepared, whole_model
+from bottleneck.adapt.whole import Whole, prepared, put_head, whole_model
 from bottleneck.backbones.keras_scope import import_training_keras, isolated
 from bottleneck.cores import available_cores
 from bottleneck.declare import listed
 from bottleneck.errors import HeadError, ManifestError, OptionError
 from bottleneck.extraction.plan import MaxFailed
 from bottleneck.fingerprint import fingerprint
-from bottleneck.heads.dense import dense_form
+from bottleneck.heads.dense import head_form
 from bottleneck.manifest import SPLITS, UNLABELLED
 from bottleneck.options import FinetuneOptions
 from bottleneck.sources import Source, open_source
@@ -215,11 +215,11 @@ def _place(options: FinetuneOptions) -> Path:
 
 
 def _require_probabilities(head: "Head", owner: str) -> None:
-    if head.task != "classes" or dense_form(head).answer != "softmax":
+    if head.task != "classes" or head_form(head).answer != "softmax":
         raise HeadError(
             f"expected a head with probabilities of classes in {owner}, got {head.kind} of"
             f" {head.task}",
-            hint="logreg and mlp have them, and others trained with --calibrate.",
+            hint="logreg, mlp and stack have them, and others trained with --calibrate.",
         )
 
 
@@ -297,7 +297,7 @@ def _upper(
             layer.trainable = id(layer) in trained and (batchnorm or not norm)
     cut = body.cut_before(positions)
     backbone, top = whole.backbone, whole.top
-    pooled = keras.Model(top.input, _first_dense(keras, top).input, name="pooled")
+    pooled = keras.Model(top.input, whole.features, name="pooled")
     with isolated(str(keras.backend.backend())):
         if cut == 0:
             lower, model = None, whole.model
@@ -315,10 +315,6 @@ def _upper(
             features = keras.Model(found, pooled(rest(found)))
     names = [body.names[i] for i in positions if getattr(body.layers[i], "trainable", False)]
     return _Upper(model, features, lower, body.names[cut], names)
-
-
-def _first_dense(keras: Any, top: Any) -> Any:
-    return next(layer for layer in top.layers if isinstance(layer, keras.layers.Dense))
 
 
 def _maps(
@@ -369,7 +365,7 @@ def _selected(
     if name in checkpoint.finished:
         return dict(checkpoint.finished[name])
     if split.seen:
-        _put_head(whole, _refitted(upper, maps, head, split, options))
+        put_head(whole, _refitted(upper, maps, head, split, options))
     options.progress.stage(
         f"{name}: {len(upper.names)} layers behind {upper.cut}, {len(split.fit.rows)} rows"
     )
@@ -456,15 +452,22 @@ def _refitted(
     """Fit the head again, with its own strength, without the validation rows."""
     from bottleneck.heads import select
 
-    parts, rows = [], []
+    # Where maps are, since rows of a stack may be too many for memory.
+    features = np.lib.format.open_memmap(
+        maps.folder / "features.npy", "w+", np.float32, (len(split.fit.rows), head.dim)
+    )
+    rows: list[NDArray[np.int64]] = []
     for part, values in maps.batches(split.fit.rows, 0, 64):
-        parts.append(np.asarray(upper.features.predict_on_batch(values), np.float32))
+        done = sum(map(len, rows))
+        features[done : done + len(part)] = upper.features.predict_on_batch(values)
         rows.append(part)
     at = np.concatenate(rows)
     best = dict(head.best)
     strength = best.pop("C", None)
+    if hasattr(head.estimator, "description_"):
+        best["net"] = head.estimator.description_  # its layers and scaling, whatever became of them
     fitted = select(
-        np.concatenate(parts),
+        features[: len(at)],
         split.fit.labels(at),
         classes=head.classes,
         keys=[str(row) for row in at],
@@ -478,14 +481,6 @@ def _refitted(
     if temperature is not None:
         fitted = replace(fitted, report={**fitted.report, "temperature": temperature})
     return fitted
-
-
-def _put_head(whole: Whole, head: "Head") -> None:
-    form = dense_form(head)
-    *hidden, (coef, intercept) = form.layers
-    for number, (weights, bias) in enumerate(hidden):
-        whole.top.get_layer(f"hidden_{number}").set_weights([weights, bias])
-    whole.top.get_layer(LAST).set_weights([coef * form.factor, intercept * form.factor])
 
 
 def _plan(options: FinetuneOptions, rows: Rows, classes: int) -> Plan:

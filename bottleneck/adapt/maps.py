@@ -49,7 +49,8 @@ class Maps:
     workers : int
         Decode workers.
     folder : Path
-        Where maps are kept meanwhile; made here, removed by :meth:`close`.
+        Where maps are kept meanwhile, and what is made of them; made here, removed by
+        :meth:`close`.
     progress : Progress
     failed : dict, optional
         Rows that failed before, with the reason; those that fail here are added.
@@ -71,7 +72,7 @@ class Maps:
     ) -> None:
         self._source, self._geometry, self._lower = source, geometry, lower
         self._shape, self._dtype = tuple(shape), np.dtype(dtype)
-        self._views, self._workers, self._folder = views, workers, folder
+        self._views, self._workers, self.folder = views, workers, folder
         self._progress = progress
         self._kept: dict[int, NDArray[Any]] = {}
         self._done: dict[int, NDArray[np.bool_]] = {}
@@ -107,12 +108,12 @@ class Maps:
     def close(self) -> None:
         """Remove what was kept."""
         self._kept.clear()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _store(self, rows: NDArray[np.int64], view: int) -> None:
         """Compute the maps of a view that are not there yet, in ascending order."""
         if view not in self._kept:
-            path = self._folder / f"view{view}.maps"
+            path = self.folder / f"view{view}.maps"
             # Sparse: rows that are never asked for take no room.
             self._kept[view] = np.memmap(
                 path, self._dtype, "w+", shape=(len(self._source), *self._shape)

@@ -8,7 +8,7 @@ from bottleneck.backbones.keras_scope import isolated
 from bottleneck.backbones.network import Preprocess
 from bottleneck.errors import BackboneError
 from bottleneck.extraction.run import rebuild_network
-from bottleneck.heads.dense import DenseForm, dense_form
+from bottleneck.heads.dense import Answer, DenseForm, NetworkForm, head_form
 from bottleneck.images import Geometry
 from bottleneck.runtimes.outputs import keras_tensors, taken
 
@@ -42,17 +42,20 @@ class Whole:
     about : dict
         JSON values that go with the model wherever it goes: ``classes``, ``task``, ``answer``
         (what the output is), ``image`` (the resize rule), ``recipe``, ``output``.
-    form : DenseForm
+    form : DenseForm or NetworkForm
         The head's layers as they were put in.
     preprocess : Preprocess
         What is done to pixels before the backbone.
+    features : KerasTensor
+        Inside :attr:`top`: what the head takes.
     """
 
     model: Any
     geometry: Geometry
     about: dict[str, Any]
-    form: DenseForm
+    form: DenseForm | NetworkForm
     preprocess: Preprocess
+    features: Any
 
     @property
     def backbone(self) -> Any:
@@ -78,7 +81,7 @@ def whole_model(
     Parameters
     ----------
     head : Head
-        A head of dense layers.
+        A head of dense layers, or a stack.
     owner : str
         What it is called, for messages.
     weights : str, optional
@@ -86,7 +89,7 @@ def whole_model(
     backend : str
         What Keras computes with.
     dropout : float
-        Share of the features that a training step leaves out.
+        Share of the features that a training step leaves out; a stack says itself what is.
 
     Raises
     ------
@@ -97,7 +100,7 @@ def whole_model(
     RecipeMismatchError
         When this installation would compute other features.
     """
-    form = dense_form(head)
+    form = head_form(head)
     network, outputs, geometry = rebuild_network(
         head.recipe, owner=owner, weights=weights, backend=backend
     )
@@ -118,12 +121,14 @@ def whole_model(
         body = keras.Model(network.model.input, keras_tensors(network, take)[0], name=BACKBONE)
         found = keras.Input(body.output.shape[1:], name="found")
         features = take.pooled(keras.ops, found)[0]
-        if dropout:
-            features = keras.layers.Dropout(dropout, name="dropout")(features)
-        top = keras.Model(found, _answered(keras, features, form), name=TOP)
+        x = features
+        if dropout and isinstance(form, DenseForm):
+            x = keras.layers.Dropout(dropout, name="dropout")(x)
+        top = keras.Model(found, _answered(keras, x, form), name=TOP)
         answers = top(body(prepared(keras, images, network.spec.preprocess)))
         model = keras.Model(images, answers, name=head.recipe.backbone.replace(":", "_"))
-    return Whole(model, geometry, _about(head, form, geometry), form, network.spec.preprocess)
+    about = _about(head, form, geometry)
+    return Whole(model, geometry, about, form, network.spec.preprocess, features)
 
 
 def prepared(keras: Any, images: Any, preprocess: Preprocess) -> Any:
@@ -137,7 +142,22 @@ def prepared(keras: Any, images: Any, preprocess: Preprocess) -> Any:
     return x
 
 
-def _answered(keras: Any, features: Any, form: DenseForm) -> Any:
+def put_head(whole: Whole, head: "Head") -> None:
+    """Give the layers of a head inside a model the weights of another head of the same kind."""
+    form = head_form(head)
+    if isinstance(form, NetworkForm):
+        for name, own in form.named_weights().items():
+            whole.top.get_layer(name).set_weights(own)
+        return
+    *hidden, (coef, intercept) = form.layers
+    for number, (weights, bias) in enumerate(hidden):
+        whole.top.get_layer(f"hidden_{number}").set_weights([weights, bias])
+    whole.top.get_layer(LAST).set_weights([coef * form.factor, intercept * form.factor])
+
+
+def _answered(keras: Any, features: Any, form: DenseForm | NetworkForm) -> Any:
+    if isinstance(form, NetworkForm):
+        return _read(keras, form.applied(keras, features), form.answer)
     *hidden, (coef, intercept) = form.layers
     x = features
     for number, (weights, bias) in enumerate(hidden):
@@ -147,13 +167,17 @@ def _answered(keras: Any, features: Any, form: DenseForm) -> Any:
     last = keras.layers.Dense(len(intercept), name=LAST)
     x = last(x)
     last.set_weights([coef * form.factor, intercept * form.factor])
+    return _read(keras, x, form.answer)
+
+
+def _read(keras: Any, x: Any, answer: Answer) -> Any:
     # Named after what is in it. Probabilities stay float32 whatever layers compute in.
-    if form.answer == "scores":
+    if answer == "scores":
         return keras.layers.Activation("linear", dtype="float32", name="scores")(x)
-    return keras.layers.Activation(form.answer, dtype="float32", name="probabilities")(x)
+    return keras.layers.Activation(answer, dtype="float32", name="probabilities")(x)
 
 
-def _about(head: "Head", form: DenseForm, geometry: Geometry) -> dict[str, Any]:
+def _about(head: "Head", form: DenseForm | NetworkForm, geometry: Geometry) -> dict[str, Any]:
     return {
         "version": VERSION,
         "made_by": f"bottleneck {__version__}",

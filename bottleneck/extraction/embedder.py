@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bottleneck import backbones, runtimes
 from bottleneck.backbones.declared import DeclaredInput
-from bottleneck.backbones.network import Network, OutputSpec
+from bottleneck.backbones.network import Network, OutputSpec, Shape
 from bottleneck.decode import Failure
 from bottleneck.errors import OptionError, RuntimeUnavailableError
 from bottleneck.extraction.admission import admit
@@ -110,12 +110,15 @@ class Compiled:
         Without its model.
     outputs : sequence of OutputSpec
         What is taken from it, each with a pool.
+    shapes : sequence of Shape
+        What each is pooled from.
     admission : dict or None
         What its admission test measured; None where it needs none.
     """
 
     network: Network
     outputs: Sequence[OutputSpec]
+    shapes: Sequence[Shape]
     admission: dict[str, Any] | None
 
 
@@ -181,8 +184,8 @@ class NetworkOrder:
             if loaded.tested
             else admit(loaded, network, self._load, precision=self.precision, outputs=self.outputs)
         )
-        outputs = tuple(output for output, _ in loaded.taken(self.outputs))
-        return network, loaded.input, Compiled(loaded.without_model(), outputs, admission)
+        outputs, shapes = zip(*loaded.taken(self.outputs), strict=True)
+        return network, loaded.input, Compiled(loaded.without_model(), outputs, shapes, admission)
 
     def _load(self) -> Network:
         return backbones.load(

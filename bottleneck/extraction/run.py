@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import bottleneck
 from bottleneck import backbones, runtimes
 from bottleneck.backbones.declared import DeclaredInput
-from bottleneck.backbones.network import PARTIAL, Network, OutputSpec, Pool
+from bottleneck.backbones.network import PARTIAL, Map, Network, OutputSpec, Pool
 from bottleneck.cores import available_cores
 from bottleneck.declare import listed
 from bottleneck.decode import Job, decode_stream, open_decoder
@@ -321,6 +321,13 @@ def _assemble(
         "bottleneck": bottleneck.__version__,
         **network.details,
     }
+    maps = {
+        output.name: [shape.height, shape.width, shape.channels]
+        for output, shape in zip(compiled.outputs, compiled.shapes, strict=True)
+        if output.pool == "none" and isinstance(shape, Map)
+    }
+    if maps:
+        execution["maps"] = maps
     if not loaded.tested:
         execution["network"] = {**loaded.details, "admission": compiled.admission}
     return Embedder(Recipe(identity, execution), given, network)

@@ -1,8 +1,8 @@
-"""A head as dense layers: what graphs of other programs are made of."""
+"""A head as layers: what graphs of other programs, and models with its backbone, are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,38 @@ class DenseForm:
     factor: float
 
 
+@dataclass(frozen=True, eq=False)
+class NetworkForm:
+    """A head that is a network of Keras, and how what it gives is read.
+
+    Parameters
+    ----------
+    applied : callable
+        From Keras and a tensor of features to logits, through new layers with the head's weights.
+    named_weights : callable
+        Returns the weights of each of its layers by name.
+    answer : {"softmax", "sigmoid", "scores"}
+    """
+
+    applied: Callable[[Any, Any], Any]
+    named_weights: Callable[[], Mapping[str, Sequence[NDArray[Any]]]]
+    answer: Answer = "softmax"
+
+
+def head_form(head: Head) -> DenseForm | NetworkForm:
+    """Take a head apart into what a Keras model can be made of.
+
+    Raises
+    ------
+    HeadError
+        For a head that is neither dense layers nor a network of Keras.
+    """
+    estimator: Any = head.estimator
+    if hasattr(estimator, "applied"):
+        return NetworkForm(estimator.applied, estimator.named_weights)
+    return dense_form(head)
+
+
 def dense_form(head: Head) -> DenseForm:
     """Take a head apart.
 
@@ -50,7 +82,8 @@ def dense_form(head: Head) -> DenseForm:
     if not layers:
         raise HeadError(
             f"expected a head of dense layers, which ONNX can hold, got {head.kind}",
-            hint="The linear heads and mlp are; skl2onnx converts classifiers of scikit-learn.",
+            hint="The linear heads and mlp are; a stack is exported with its backbone (--deploy);"
+            " skl2onnx converts classifiers of scikit-learn.",
         )
     coef, intercept = layers[-1]
     two = head.task == "classes" and coef.shape[1] == 1

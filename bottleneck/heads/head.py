@@ -19,7 +19,7 @@ from bottleneck.heads.archive import damaged, read_head, write_head
 from bottleneck.heads.kind import TASKS, Classifier, DamagedWeightsError, HeadKind, Learned, Task
 from bottleneck.heads.kinds.estimator import columns_of
 from bottleneck.heads.registry import head_kind, head_names
-from bottleneck.heads.rows import BLOCK_ROWS, FloatArray, Rows, as_feature_rows
+from bottleneck.heads.rows import FloatArray, Rows, as_feature_rows, block_rows
 from bottleneck.heads.solver.engine import EngineName
 from bottleneck.heads.solver.finite import require_finite
 from bottleneck.recipe import Recipe
@@ -333,10 +333,9 @@ class Head:
         self._require_dim(rows.shape[1], "the features given")
         require_finite(rows)
         scratch: dict[str, FloatArray] = {}
-        n = rows.shape[0]
+        n, step = rows.shape[0], block_rows(rows.shape[1])
         return [
-            function(rows.read(start, min(start + BLOCK_ROWS, n), scratch))
-            for start in range(0, n, BLOCK_ROWS)
+            function(rows.read(start, min(start + step, n), scratch)) for start in range(0, n, step)
         ]
 
     def require_features(self, recipe: Recipe, output: str, dim: int) -> list[str]:

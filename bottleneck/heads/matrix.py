@@ -131,6 +131,15 @@ class Layout:
         return Layout(tuple(shards), self.workers, taken)
 
 
+MapShape: TypeAlias = tuple[int, ...]
+"""Height, width and channels of a map, all of whose numbers a row holds."""
+
+
+def map_shape(rows: Rows) -> MapShape | None:
+    """Say of which map rows hold the numbers; None where nobody knows, or of pooled features."""
+    return getattr(rows, "map_shape", None)
+
+
 class WatchedRows:
     """Rows that tell how often they were gone through: what fitting them takes, whatever the head.
 
@@ -152,6 +161,7 @@ class WatchedRows:
         self.dtype = rows.dtype
         self.layout = rows.layout
         self.depth = _depth(rows)
+        self.map_shape = map_shape(rows)
 
     def end(self) -> None:
         """Tell nothing more: a head may keep its rows."""
@@ -257,6 +267,7 @@ class FileRows:
         self._rows = rows
         self.shape = (shape[0] if rows is None else len(rows), shape[1])
         self.dtype = np.dtype(np.float32)
+        self.map_shape: MapShape | None = None
 
     def read(self, start: int, stop: int, scratch: dict[str, FloatArray]) -> FloatArray:
         """Return rows ``start`` to ``stop``, in a buffer of the caller."""
@@ -320,6 +331,7 @@ class SubsetRows:
         self.depth: int = _depth(rows) + 1
         self.shape = (len(at), rows.shape[1])
         self.dtype = rows.dtype
+        self.map_shape = map_shape(rows)
 
     @cached_property
     def layout(self) -> Layout | None:

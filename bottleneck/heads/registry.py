@@ -25,6 +25,7 @@ _HOMES = {
     "nearest_mean": "bottleneck.heads.kinds.nearest_mean",
     "knn": "bottleneck.heads.kinds.knn",
     "mlp": "bottleneck.heads.kinds.mlp",
+    "stack": "bottleneck.heads.kinds.stack",
 }
 
 HEAD_NAMES: tuple[str, ...] = tuple(_HOMES)

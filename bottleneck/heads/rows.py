@@ -40,6 +40,7 @@ __all__ = [
     "as_feature_rows",
     "as_float32",
     "as_rows",
+    "block_rows",
     "buffer",
     "rows_of",
 ]
@@ -99,6 +100,14 @@ def _all_rows_of(store: "FeatureStore") -> Rows:
 
 BLOCK_ROWS = 4096
 """Rows looked at or predicted at once: 20 MiB of 1280 float32 features."""
+
+_BLOCK_BYTES = 128 << 20
+"""What they take at most, of float32: maps have fewer rows."""
+
+
+def block_rows(dim: int) -> int:
+    """Return how many rows of so many features are looked at or predicted at once."""
+    return max(1, min(BLOCK_ROWS, _BLOCK_BYTES // (4 * dim)))
 
 
 def as_float32(X: Any) -> NDArray[np.float32]:

@@ -19,4 +19,7 @@ def rows_of_file(
         return ArrayRows(store.features(output), rows)
     extent = store.layout.features[output]
     shape = (extent.n_rows, extent.row_shape[0])
-    return FileRows(store.path, extent.offset, shape, extent.dtype, rows)
+    found = FileRows(store.path, extent.offset, shape, extent.dtype, rows)
+    sides = store.recipe.execution.get("maps", {}).get(output)
+    found.map_shape = None if sides is None else tuple(sides)
+    return found

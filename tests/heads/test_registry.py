@@ -20,7 +20,7 @@ LINEAR = ("logreg", "svm", "ridge")
 
 
 def test_the_heads():
-    assert (*LINEAR, "lda", "nearest_mean", "knn", "mlp") == HEAD_NAMES
+    assert (*LINEAR, "lda", "nearest_mean", "knn", "mlp", "stack") == HEAD_NAMES
     assert [name for name in HEAD_NAMES if head_kind(name).parameter == "C"] == [*LINEAR]
     kinds = {name: head_kind(name) for name in LINEAR}
     built = {

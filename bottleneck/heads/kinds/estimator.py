@@ -35,6 +35,7 @@ from bottleneck.heads.rows import (
     Rows,
     SubsetRows,
     as_rows,
+    block_rows,
 )
 from bottleneck.heads.selection.targets import score_of
 from bottleneck.heads.solver.engine import EngineName
@@ -507,8 +508,9 @@ class _Said(ListOfRows):
 def blocks(rows: Rows) -> Iterator[FloatArray]:
     """Yield rows some thousand at a time; a block is valid until the next."""
     scratch: dict[str, FloatArray] = {}
-    for start in range(0, rows.shape[0], BLOCK_ROWS):
-        yield rows.read(start, min(start + BLOCK_ROWS, rows.shape[0]), scratch)
+    step = block_rows(rows.shape[1])
+    for start in range(0, rows.shape[0], step):
+        yield rows.read(start, min(start + step, rows.shape[0]), scratch)
 
 
 def number_of(params: Mapping[str, Any], name: str, low: float, high: float, head: str) -> None:

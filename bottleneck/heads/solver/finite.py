@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bottleneck.errors import HeadError
-from bottleneck.heads.rows import BLOCK_ROWS, FloatArray, Rows
+from bottleneck.heads.rows import BLOCK_ROWS, FloatArray, Rows, block_rows
 from bottleneck.heads.solver.row_pass import passes
 
 
@@ -33,9 +33,9 @@ def _first_broken(rows: Rows) -> int | None:
         with passes(rows) as run:
             return run.ask(_Broken()).first
     scratch: dict[str, FloatArray] = {}
-    n = rows.shape[0]
-    for start in range(0, n, BLOCK_ROWS):
-        found = _broken_in(rows.read(start, min(start + BLOCK_ROWS, n), scratch))
+    n, step = rows.shape[0], block_rows(rows.shape[1])
+    for start in range(0, n, step):
+        found = _broken_in(rows.read(start, min(start + step, n), scratch))
         if found is not None:
             return start + found
     return None
