@@ -14,14 +14,20 @@ from bottleneck.declare import Options, Role, declared
 from bottleneck.errors import OptionError, PipelineError, TooManyFailuresError
 from bottleneck.fingerprint import fingerprint
 from bottleneck.location import is_url
-from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions, TrainOptions
+from bottleneck.options import (
+    OPTIONS,
+    ExtractOptions,
+    FinetuneOptions,
+    PredictOptions,
+    TrainOptions,
+)
 from bottleneck.progress import Progress
 from bottleneck.sources import AS_FOUND, listed_once, open_source
 from bottleneck.sources.layout import SourceOptions
 from bottleneck.store.format import feature_files
 from bottleneck.writing import prepare_output, write_text
 
-STEPS = ("extract", "train", "evaluate", "predict", "compare", "race")
+STEPS = ("extract", "train", "evaluate", "predict", "compare", "race", "finetune")
 """What a step can run: functions and commands of these names."""
 
 
@@ -34,7 +40,8 @@ class NamedStep:
     name : str
         Unique in the pipeline.
     kind : str
-        ``extract``, ``train``, ``evaluate``, ``predict``, ``compare`` or ``race``.
+        ``extract``, ``train``, ``evaluate``, ``predict``, ``compare``, ``race`` or
+        ``finetune``.
     step : Options
         With what.
     """
@@ -204,7 +211,7 @@ def _run_step(
             overwrite=step.overwrite or force,
             refresh=step.refresh or (bool(state) and changed),
         )
-    elif isinstance(step, TrainOptions):
+    elif isinstance(step, TrainOptions | FinetuneOptions):
         step = replace(step, overwrite=True)  # what a pipeline made it may replace
     unfinished = {"finished": False, "refresh": getattr(step, "refresh", False)}
     _write_state(state_path, {**stamps, **unfinished})

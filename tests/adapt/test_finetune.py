@@ -225,3 +225,23 @@ def test_gradual_adds_blocks_until_one_does_not_pay(trained, tmp_path):
     assert [step["pays"] for step in more[:-1]] == [True] * len(more[:-1])
     assert not more[-1]["pays"]
     assert len(result["layers"]) == result["steps"][-2]["layers"]
+
+
+def test_the_pipeline_that_ships(trained, tmp_path):
+    """As it ships, on fewer and smaller images and for one epoch; run again, nothing is done."""
+    root = Path(__file__).parents[2]
+    text = (root / "pipelines/finetune.toml").read_text()
+    text = text.replace('root = ".."', f'root = "{root}"').replace('"runs/', f'"{tmp_path}/')
+    text = text.replace('"data/sample"', f'"{trained / "photos"}"')
+    (tmp_path / "finetune.toml").write_text(text)
+    settings = ("size=64", "epochs=1", "views=1", "model.workers=1", "cv=0", "C=0.01")
+    first = bottleneck.run(tmp_path / "finetune.toml", settings=settings)
+    assert [one.action for one in first] == ["ran", "ran", "ran"]
+    result = first[-1].result
+    assert result["test"]["rows"] == 18
+    assert result["verdict"]
+    assert open_deployed(tmp_path / "finetune/model.keras").classes == ("bag", "sneaker", "trouser")
+    again = bottleneck.run(tmp_path / "finetune.toml", settings=settings)
+    assert [one.action for one in again] == ["skipped", "skipped", "skipped"]
+    changed = bottleneck.run(tmp_path / "finetune.toml", settings=(*settings, "rate=1e-4"))
+    assert [one.action for one in changed] == ["skipped", "skipped", "ran"]

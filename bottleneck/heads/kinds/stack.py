@@ -139,15 +139,20 @@ class StackedNetwork(StreamingClassifier):
         backend = str(import_training_keras().backend.backend())
         with isolated(backend) as keras:
             random.seed(self.seed)  # which first weights and dropout are drawn from
-            about = self._about(keras, rows, learnt)
+            about, start = self._about(keras, rows, learnt)
             self.description_ = json.dumps(about)
             self._network = _network(keras, about, len(self.classes_))
+            for name, weights in start.items():
+                self._network.get_layer(name).set_weights(weights)
             self._train(keras, rows, codes, learnt, judged)
         return self
 
-    def _about(self, keras: Any, rows: Rows, learnt: NDArray[np.bool_]) -> dict[str, Any]:
+    def _about(
+        self, keras: Any, rows: Rows, learnt: NDArray[np.bool_]
+    ) -> tuple[dict[str, Any], dict[str, list[NDArray[Any]]]]:
+        """Describe the network; also return first weights of its layers by name."""
         if self.net.startswith("{"):
-            return dict(json.loads(self.net))
+            return dict(json.loads(self.net)), {}
         sides = parse_shape(self.shape) if self.shape else map_shape(rows)
         if sides is None:
             raise OptionError(
@@ -168,19 +173,21 @@ class StackedNetwork(StreamingClassifier):
                 f" {tuple(found.shape[1:])}",
                 hint="Flatten or GlobalAveragePooling2D makes one of a map.",
             )
-        layers = json.loads(keras.Model(given, found, name="declared").to_json())
+        declared = keras.Model(given, found, name="declared")
+        layers = json.loads(declared.to_json())
         strange = _strange(layers)
         if strange is not None:
             raise OptionError(
                 f"{self.net}: expected layers of Keras, which a head's file can hold, got {strange}"
             )
         mean, scale = channels_of(rows, learnt, sides[-1])
-        return {
+        about = {
             "shape": list(sides),
             "offset": (-mean / scale).tolist(),
             "scale": (1 / scale).tolist(),
             "layers": layers,
         }
+        return about, {one.name: one.get_weights() for one in declared.layers if one.weights}
 
     def _train(
         self,
