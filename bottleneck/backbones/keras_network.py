@@ -1,6 +1,6 @@
 """What can be taken from a Keras model: its layers, and the tensors they give."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from bottleneck.backbones.network import (
@@ -126,6 +126,7 @@ def network_of(
     names: Mapping[str, str] | None = None,
     facts: Mapping[str, Any],
     details: Mapping[str, Any] | None = None,
+    derived: Collection[str] = (),
 ) -> Network:
     """Make a network of any Keras model that takes images.
 
@@ -144,6 +145,8 @@ def network_of(
         What decides features besides.
     details : mapping, optional
         What is worth knowing besides.
+    derived : collection of str, optional
+        Variables that are no weights; see :func:`~bottleneck.backbones.weights.fingerprint`.
 
     Raises
     ------
@@ -154,7 +157,7 @@ def network_of(
         spec,
         model,
         size,
-        WeightsInfo(source, fingerprint(model)),
+        WeightsInfo(source, fingerprint(model, derived)),
         form="keras",
         layers=tuple(layer_tensors(model) if names is None else names),
         shapes=shapes_of(model, size, names),

@@ -14,7 +14,7 @@ import struct
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,16 +85,21 @@ def with_rescaling(keras: Any, model: Any) -> Any:
 _HEAD_TENSORS: Final = 2 * pairing.HEAD_LAYERS
 
 
-def fingerprint(model: Any) -> str:
+def fingerprint(model: Any, derived: Collection[str] = ()) -> str:
     """Return the SHA-256 of a network's weights: types, shapes and bytes, in layer order.
 
     Names do not enter, so the same tensors from a package, a download or any kind of file
     have the same fingerprint. EfficientNet's extra rescaling, which changes the features and
-    is not a weight, does enter.
+    is not a weight, does enter. ``derived`` names variables that the network computes from others
+    when it is built, to the last digits of the framework: they stay out.
     """
     parts = []
     for layer in model.layers:
         values = [np.ascontiguousarray(weight) for weight in layer.get_weights()]
+        if derived:
+            names = [variable.name for variable in layer.weights]
+            pairs = zip(names, values, strict=True)
+            values = [value for name, value in pairs if name not in derived]
         if layer.name == RESCALING_LAYER:
             values.append(np.asarray(layer.scale, np.float32))
         for value in values:

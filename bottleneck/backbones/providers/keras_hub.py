@@ -47,6 +47,10 @@ _PREFIX: Final[Mapping[str, Callable[[Any], int]]] = {
 """Tokens before the patches, by what the classes say of themselves."""
 
 
+_RESAMPLED: Final = ("interpolated_position_embeddings",)
+"""What KerasHub makes of the table of positions, where that does not fit, beside the table."""
+
+
 @dataclass(frozen=True)
 class _Input:
     """What an image converter does, as data."""
@@ -89,6 +93,7 @@ def load(
         model.trainable = False
         side = image_size(owner, model, size)
         said = _input_of(hub, preset, encoder)
+        positions = _positions(encoder, side)
         spec = BackboneSpec(
             name=owner,
             class_name=owner,
@@ -110,8 +115,9 @@ def load(
                 "library": "keras_hub",
                 "architecture": type(encoder).__name__,
                 "architecture_sha256": fingerprint(_plain(backbone.get_config())),
-                **_positions(encoder, side),
+                **positions,
             },
+            derived=_RESAMPLED if positions.get("positions", "stored") != "stored" else (),
         )
     found = replace(
         network,
