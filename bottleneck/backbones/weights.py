@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike
 
 from bottleneck.backbones import pairing
 from bottleneck.backbones.catalogue import all_backbones
+from bottleneck.backbones.channels_last import channels_last, is_channels_first
 from bottleneck.backbones.network import BackboneSpec
 from bottleneck.backbones.pairing import as_our_names, slim_row
 from bottleneck.errors import WeightsError
@@ -390,6 +391,8 @@ def open_archive(keras: Any, path: Path, spec: BackboneSpec) -> Archive:
         raise wrong_file(
             path, spec, f"an archive Keras cannot open ({said.splitlines()[0]})"
         ) from error
+    if is_channels_first(model):
+        model = channels_last(keras, model, str(path))
     return Archive(path, spec, model)
 
 

@@ -99,6 +99,20 @@ def is_keras(path: Path) -> bool:
         return False
 
 
+def is_flipped(path: Path) -> bool:
+    """Tell a file of Keras 2 on Theano, whose kernels are stored flipped in space."""
+    import h5py
+
+    try:
+        check_heaps(path)
+        with h5py.File(path, "r") as file:
+            root = _child(file, "model_weights", path) if "model_weights" in file else file
+            version, backend = _writer(root, file)
+    except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
+        raise damaged(path, f"a damaged HDF5 file ({error})") from error
+    return backend == "theano" and str(version).startswith("2")
+
+
 def check_heaps(path: Path, content: BinaryIO | None = None) -> None:
     """Refuse a file whose heaps of strings do not end: the library would read them for ever.
 
@@ -277,11 +291,17 @@ def names(group: Any, attribute: str) -> list[str]:
     return [name.decode() if isinstance(name, bytes) else str(name) for name in found]
 
 
-def _read_named(root: Any, file: Any, path: Path, budget: _Budget) -> Weights:
+def _writer(root: Any, file: Any) -> tuple[str | None, str | None]:
+    """Return the version of Keras that wrote a file, and what it computed with."""
     version, backend = (
         _text(_attribute(root if key in root.attrs else file, key))
         for key in ("keras_version", "backend")
     )
+    return version, backend
+
+
+def _read_named(root: Any, file: Any, path: Path, budget: _Budget) -> Weights:
+    version, backend = _writer(root, file)
     config = _config(_text(_attribute(file, "model_config")))
     kinds = {name: kind for name, kind, _ in config}
     listed = names(root, "layer_names")

@@ -137,6 +137,14 @@ def kernel_1d(value: Array) -> Array:
     return value.transpose(2, 3, 1, 0)[:, 0]
 
 
+_FLIPPED: Final = ("Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "ConvLSTM2D")
+
+
+def is_flipped(kind: str) -> bool:
+    """Whether layers of a class have kernels that Keras 2 on Theano stored flipped."""
+    return kind in _FLIPPED
+
+
 def flip_convolution(tensors: dict[str, Array], kind: str) -> dict[str, Array]:
     """Undo Theano's flip in a file of Keras 2: kernels have today's axes, turned in space.
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from bottleneck.backbones.channels_last import channels_last, is_channels_first, layers_of
 from bottleneck.backbones.declared import DeclaredInput, file_and_layer, file_spec
 from bottleneck.backbones.keras_network import image_size, network_of
 from bottleneck.backbones.keras_scope import isolated
@@ -14,6 +15,8 @@ from bottleneck.backbones.network import BackboneSpec, Form, Network
 from bottleneck.errors import WeightsError
 from bottleneck.fingerprint import fingerprint
 from bottleneck.images import Geometry, ImageSize
+from bottleneck.weights import keras_rules
+from bottleneck.weights.hdf5 import MAGIC, is_flipped
 from bottleneck.writing import written_whole
 
 FORMS: Final[tuple[Form, ...]] = ("keras",)
@@ -47,6 +50,7 @@ def load(
     path = Path(given if weights is None else weights).expanduser()
     if not path.is_file():
         raise WeightsError(f"{path}: expected a .keras file, which is not there")
+    flipped = _is_flipped(path)
     with isolated(backend) as keras:
         try:
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -55,6 +59,11 @@ def load(
             raise WeightsError(
                 f"{path}: expected a model that Keras opens, got {said.splitlines()[0]}"
             ) from error
+        architecture = _architecture(path, model)
+        if flipped:
+            _turn_back(model)
+        if is_channels_first(model):
+            model = channels_last(keras, model, str(path))
         model.trainable = False
         about = written_about(path)
         if about is not None:
@@ -75,7 +84,7 @@ def load(
             size,
             source=str(path.resolve()),
             main=layer or None,
-            facts={"library": "keras", "architecture_sha256": _architecture(path, model)},
+            facts={"library": "keras", "architecture_sha256": architecture},
             details=None if about is None else {"edited": about["edited"]},
         )
 
@@ -133,6 +142,21 @@ def _as_written(spec: BackboneSpec, about: Mapping[str, Any]) -> BackboneSpec:
     return replace(
         spec, whole=given.whole, halves=given.halves, antialias=given.antialias, cut=given.cut
     )
+
+
+def _is_flipped(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC and is_flipped(path)
+
+
+def _turn_back(model: Any) -> None:
+    """Turn the kernels that Theano flipped; Keras 3 takes them as they are stored."""
+    for layer in layers_of(model):
+        kind = type(layer).__name__
+        if keras_rules.is_flipped(kind):
+            names = [variable.name for variable in layer.weights]
+            values = dict(zip(names, layer.get_weights(), strict=True))
+            layer.set_weights([*keras_rules.flip_convolution(values, kind).values()])
 
 
 def _architecture(path: Path, model: Any) -> str:
