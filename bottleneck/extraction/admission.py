@@ -250,7 +250,9 @@ def _by_keras(network: Network, images: NDArray[Any], outputs: Sequence[OutputSp
     with isolated() as keras:
         model = keras.Model(network.model.input, keras_tensors(network, take))
         given = preprocessed(keras.ops, images, network.spec.preprocess)
-        found = model.predict_on_batch(keras.ops.convert_to_numpy(given))
+        # On JAX, predict gives away the variables' memory, which what was compiled still uses.
+        compute = model if keras.backend.backend() == "jax" else model.predict_on_batch
+        found = compute(keras.ops.convert_to_numpy(given))
         pooled = take.pooled(keras.ops, found)
         return {
             output.name: np.asarray(keras.ops.convert_to_numpy(one), np.float32)

@@ -13,8 +13,8 @@ from bottleneck.backbones.channels_last import channels_last, is_channels_first,
 from bottleneck.backbones.keras_scope import isolated
 from bottleneck.errors import BackboneError
 
-# (On a CPU, TensorFlow 2.21 adds the bias of a channels-first convolution along the width where that
-# is as long as there are channels. JAX, and a sum by hand, agree with ours. Here no width is.)
+# On a CPU, TensorFlow 2.21 adds the bias of a channels-first convolution along the width where that
+# is as long as there are channels; JAX, and a sum by hand, agree with ours. Here no width is.
 FIRST = {"data_format": "channels_first"}
 
 

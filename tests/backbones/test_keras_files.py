@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,7 @@ admitted = embedder.recipe.execution["network"]["admission"]["pictures"]
 np.savez(
     output, sha256=network.weights.sha256, size=network.size, admitted=admitted,
     facts=sorted(network.facts), backbone=embedder.recipe.backbone, **found,
+    admitted_pooled=embedder.network(np.load(pixels))["pooled.own"],
 )
 """
 
@@ -79,7 +81,7 @@ def saved(tmp_path_factory):
     return folder
 
 
-def run(code, folder, *arguments):
+def run(code, folder, *arguments, backend="tensorflow"):
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
@@ -90,15 +92,19 @@ def run(code, folder, *arguments):
             **os.environ,
             "PYTHONPATH": str(Path(__file__).parents[2]),
             "XDG_CACHE_HOME": str(folder / "cache"),
-            "KERAS_BACKEND": "tensorflow",
+            "KERAS_BACKEND": backend,
         },
     )
     assert done.returncode == 0, done.stderr
     return done
 
 
-@pytest.mark.parametrize("kind", ["keras", "python"])
-def test_layers_of_an_own_model(saved, kind):
+@pytest.mark.parametrize(
+    ("kind", "runtime"), [("keras", "tensorflow"), ("python", "tensorflow"), ("keras", "jax")]
+)
+def test_layers_of_an_own_model(saved, kind, runtime):
+    if find_spec(runtime) is None:
+        pytest.skip(f"{runtime} is not installed")
     expected = np.load(saved / "expected.npz")
     if kind == "keras":
         name = f"keras:{saved / 'own.keras'}"
@@ -107,7 +113,8 @@ def test_layers_of_an_own_model(saved, kind):
             "import keras\ndef build():\n    return keras.saving.load_model('own.keras')\n"
         )
         name = "python:mine:build"
-    run(FEATURES, saved, name, saved / "pixels.npy", saved / f"{kind}.npz", "tensorflow")
+    output = saved / f"{kind}.npz"
+    run(FEATURES, saved, name, saved / "pixels.npy", output, runtime, backend=runtime)
     found = np.load(saved / f"{kind}.npz")
     assert found["size"].tolist() == [48, 32]
     for key, value in {
@@ -121,6 +128,8 @@ def test_layers_of_an_own_model(saved, kind):
     }.items():
         np.testing.assert_allclose(found[key], value, rtol=0, atol=1e-5 * np.abs(value).max())
     assert found["admitted"] == 8
+    # What was compiled still computes after the admission test has asked the model itself.
+    np.testing.assert_array_equal(found["admitted_pooled"], found["pooled.own"])
     assert found["backbone"] == ("keras:own.keras" if kind == "keras" else name)
     if kind == "python":
         assert found["sha256"] == np.load(saved / "keras.npz")["sha256"]
