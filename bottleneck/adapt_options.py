@@ -74,7 +74,9 @@ class FinetuneOptions(SourceOptions):
     ] = 0.2
     batch_size: Annotated[int, Option("Images per step.", metavar="N", least=1)] = 32
     workers: Annotated[int | None, _WORKERS] = None
-    seed: Annotated[int, Option("Decides the validation share and the order of images.")] = 0
+    seed: Annotated[
+        int, Option("Decides the validation share and the order of images.", least=0)
+    ] = 0
     weights: Annotated[One | None, _WEIGHTS] = None
     overwrite: Annotated[bool, Option("Replace the model if the file exists.")] = False
     max_failed: Annotated[str | int, _MAX_FAILED] = "10%"
@@ -191,7 +193,7 @@ class DriftOptions(SourceOptions):
         float, Option("Share of images like the training ones that are called unlike them.")
     ] = 0.01
     permutations: Annotated[int, Option("Of each test.", metavar="N", least=19)] = 999
-    seed: Annotated[int, Option("Of the permutations.")] = 0
+    seed: Annotated[int, Option("Of the permutations.", least=0)] = 0
     weights: Annotated[One | None, _WEIGHTS] = None
     batch_size: Annotated[int, Option("Images per forward pass.", metavar="N", least=1)] = 32
     workers: Annotated[int | None, _WORKERS] = None

@@ -112,7 +112,7 @@ class TrainOptions(Options):
         float,
         Option("Share held out for the test, where there are no splits.", metavar="P"),
     ] = 0.0
-    seed: Annotated[int, Option("Decides folds and hold-out, with the images' keys.")] = 0
+    seed: Annotated[int, Option("Decides folds and hold-out, with the images' keys.", least=0)] = 0
     jobs: Annotated[int, Option("Threads that share the work; -1 for all cores.", metavar="N")] = -1
     engine: Annotated[
         Literal["numpy", "keras"],
@@ -260,7 +260,7 @@ class CompareOptions(Options):
         int,
         Option("Folds that choose strengths, and judge without a test split.", metavar="K"),
     ] = 5
-    seed: Annotated[int, Option("Decides folds and draws.")] = 0
+    seed: Annotated[int, Option("Decides folds and draws.", least=0)] = 0
     resamples: Annotated[int, Option("Draws of the bootstrap.", metavar="N")] = 2000
     near: Annotated[float | None, NEAR] = None
     map: Annotated[MapKind, MAP] = "auto"
@@ -320,7 +320,7 @@ class RaceOptions(SourceOptions):
     )
     runtime: Annotated[Runtime, RUNTIME] = "auto"
     devices: Annotated[Names, DEVICES] = ()
-    seed: Annotated[int, Option("Decides the samples and the folds.")] = 0
+    seed: Annotated[int, Option("Decides the samples and the folds.", least=0)] = 0
     max_failed: Annotated[str | int, MAX_FAILED] = "10%"
 
 

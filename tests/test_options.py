@@ -22,7 +22,7 @@ from bottleneck.declare import declared
 from bottleneck.errors import OptionError
 from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions, TrainOptions
 
-ONLY_PRINTING = {"as_json", "quiet"}
+ONLY_PRINTING = {"as_json", "quiet", "verbose"}
 # Of extract, which then calls survey or extract_set; of View.serve.
 OTHER_FUNCTION = {"extract": {"dry_run", "chosen_set", "scratch"}, "view": {"port", "browser"}}
 ONLY_PYTHON = {"run": ["each"], "demo": ["each"]}  # a command prints instead

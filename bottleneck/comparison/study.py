@@ -228,7 +228,13 @@ def compare(
             predictions = predict_outer(aligned, one, head, protocol)
             contenders.append(make_contender(aligned, protocol, i, head, predictions))
             if head == grower:
-                curve, shots = learning_curves(aligned, one, head, protocol, predictions.final.best)
+                chosen = predictions.final.best
+                try:
+                    curve, shots = learning_curves(aligned, one, head, protocol, chosen)
+                except ValueError as error:  # not every head can be fitted on few rows
+                    reason, _, _ = str(error).partition("\n")
+                    progress.note(f"no learning curve of {head} on {one.name}: {reason}")
+                    continue
                 curves.append({"features": i, "head": head, "curve": curve, "shots": shots})
     progress.stage("statistics, label errors, maps")
     costs = [cost_of(one) for one in aligned.features]

@@ -11,6 +11,7 @@ from bottleneck.comparison.alignment import align
 from bottleneck.comparison.findings import duplicate_sets, find_twins
 from bottleneck.comparison.out_of_fold import make_protocol, predict_outer
 from bottleneck.errors import HeadError, OptionError
+from bottleneck.progress import Silent
 from bottleneck.store import FeatureStore
 from bottleneck.store.runs import append_run, read_runs
 
@@ -334,3 +335,23 @@ def test_hardly_any_images(blobs, tmp_path):
     comparison = compare([path], heads=("logreg", "knn"), cv=3, map="pca")
     assert comparison.to_json()["data"]["judged"] == 18
     comparison.write_html(tmp_path / "x.html")
+
+
+def test_a_head_that_cannot_learn_from_one_row_a_class_is_compared_without_a_curve(three):
+    """Which of scikit-learn's can, nobody says; the comparison has ended there."""
+    notes = []
+
+    class Notes(Silent):
+        def note(self, text):
+            notes.append(text)
+
+    lda = "sklearn.discriminant_analysis.LinearDiscriminantAnalysis"
+    document = compare(three[:1], heads=(lda,), map="pca", progress=Notes()).to_json()
+    assert document["curves"] == []
+    assert document["leaderboard"][0]["accuracy"] > 0.5
+    assert any(note.startswith(f"no learning curve of {lda} on good: ") for note in notes)
+
+
+def test_a_negative_seed_is_refused(three):
+    with pytest.raises(OptionError, match="seed to be at least 0, got -1"):
+        compare(three, seed=-1)
