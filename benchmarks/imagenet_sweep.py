@@ -2,13 +2,14 @@
 
     python -m benchmarks.imagenet_sweep make FOLDER [--rows 1281167] [--features 1024]
     python -m benchmarks.imagenet_sweep passes FOLDER [--passes 2]
-    python -m benchmarks.imagenet_sweep count FOLDER [--sample 40000]
+    python -m benchmarks.imagenet_sweep count FOLDER [--sample 25]
 
 ``make`` writes synthetic float16 features of 1,000 classes as shards (2.6 GB). ``passes`` goes
 through all of them: what a sweep does over and over. ``count`` runs the whole sweep, every strength
-to scikit-learn's rule (no component of the gradient above 1e-4), on the first rows only, and counts
-its passes. Passes of all rows times their time is the extrapolation: how many passes other features
-take is not known from these, so both numbers are printed beside their product.
+to scikit-learn's rule (no component of the gradient above 1e-4), on all rows of some classes only,
+so that there are as many rows of each as there are, and counts its passes. Those times the time of
+a pass of all rows is the extrapolation: how many passes a thousand classes take, or other features,
+is not known from these.
 
 Each step is a process of its own, so that memory is that step's. ``--on ray`` is the same work on
 more machines: time per pass falls with the cores that share it, passes do not.
@@ -23,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from bottleneck.cores import available_cores
-from bottleneck.heads.rows import FileRows, ShardedRows
+from bottleneck.heads.rows import ArrayRows, FileRows, ShardedRows
 from bottleneck.heads.solver.engine import SOFTMAX
 from bottleneck.heads.solver.lockstep import solve, with_curvature
 from bottleneck.heads.solver.objective import Problem, StackedObjective
@@ -58,16 +59,16 @@ def make(folder, rows, features, classes):
     print(f"{rows} x {features} float16, {classes} classes: {time.perf_counter() - started:.0f} s")
 
 
-def opened(folder, most=None):
+def opened(folder):
     about = json.loads((folder / "about.json").read_text())
-    n, d = about["rows"] if most is None else min(most, about["rows"]), about["features"]
+    n, d = about["rows"], about["features"]
     shards = {
         number: FileRows(
             folder / f"{number}.f16", 0, (min(SHARD, n - start), d), np.dtype(np.float16)
         )
         for number, start in enumerate(range(0, n, SHARD))
     }
-    return ShardedRows(shards), np.load(folder / "y.npy")[:n], about["classes"]
+    return ShardedRows(shards), np.load(folder / "y.npy"), about["classes"]
 
 
 def stacked(run, y, classes):
@@ -100,9 +101,14 @@ def time_passes(folder, count):
     print(f"peak memory {peak():.0f} MB")
 
 
-def count_passes(folder, sample):
-    rows, y, classes = opened(folder, sample)
-    with passes(rows) as run:
+def count_passes(folder, classes):
+    rows, y, _ = opened(folder)
+    scratch, blocks = {}, []
+    for start in range(0, rows.shape[0], 8192):
+        stop = min(start + 8192, rows.shape[0])
+        blocks.append(rows.read(start, stop, scratch)[y[start:stop] < classes].astype(np.float16))
+    X, y = np.concatenate(blocks), y[y < classes]
+    with passes(ArrayRows(X)) as run:
         stack, curvature = with_curvature(stacked(run, y, classes))
         total = float(stack.weighting.totals[0])
         path = [Problem(0, 1 / (float(value) * total)) for value in STRENGTHS]
@@ -123,8 +129,8 @@ def count_passes(folder, sample):
             f"objective {one.objective:.6f}{'' if one.converged else ', NOT CONVERGED'}"
         )
     print(
-        f"{len(STRENGTHS)} strengths on {len(y)} rows: {made} passes, {wall:.0f} s wall, "
-        f"{cpu:.0f} s CPU, {cpu / made:.2f} s a pass"
+        f"{len(STRENGTHS)} strengths on {len(y)} rows of {classes} classes: {made} passes, "
+        f"{wall:.0f} s wall, {cpu:.0f} s CPU, {cpu / made:.2f} s a pass"
     )
     print(f"peak memory {peak():.0f} MB")
 
@@ -137,7 +143,7 @@ def main():
     parser.add_argument("--features", type=int, default=1024)
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--passes", type=int, default=2)
-    parser.add_argument("--sample", type=int, default=40_000)
+    parser.add_argument("--sample", type=int, default=25)
     given = parser.parse_args()
     if given.step == "make":
         make(given.folder, given.rows, given.features, given.classes)
