@@ -198,6 +198,11 @@ class ExtractSetOptions(Options):
     ranges: Annotated[
         str | None, Option("Instead: only ranges A to B-1, counted from 0.", metavar="A-B,...")
     ] = None
+    on: Annotated[
+        str | None,
+        Option("By the nodes of a cluster: ray (found, or started), ray://HOST:PORT.",
+               metavar="ENGINE"),
+    ] = None  # fmt: skip
     weights: Annotated[
         One | None, Option("Where the backbone's weights are now.", metavar="PATH")
     ] = None

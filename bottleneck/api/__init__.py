@@ -125,8 +125,13 @@ def extract_set(options: ExtractSetOptions) -> "SetRun":
     """Fill the shards of a set, with any number of others who do the same elsewhere.
 
     Each range of rows is a feature file on the local disk until it is done, and is then published
-    once. Stopped or killed and run again, anywhere, what is published is not done again.
+    once. Stopped or killed and run again, anywhere, what is published is not done again. With
+    ``on="ray"`` the nodes of a cluster are the others, and this process hands out the ranges.
     """
+    if options.on:
+        from bottleneck.cluster.extraction import extract_on
+
+        return extract_on(options)
     from bottleneck.extraction.sets import work_on_set
 
     return work_on_set(options)

@@ -25,6 +25,11 @@ from bottleneck.options import ExtractOptions, ExtractSetOptions, SurveyOptions
     "--scratch", metavar="FOLDER", help="With --set: where shards are filled, on a local disk."
 )
 @click.option(
+    "--on",
+    metavar="ENGINE",
+    help="With --set: by the nodes of a cluster: ray (found, or started), ray://HOST:PORT.",
+)
+@click.option(
     "--dry-run", is_flag=True, help="Only say which images, classes and splits those are."
 )
 @json_option
@@ -34,7 +39,6 @@ def command(
     as_json: bool,
     quiet: bool,
     chosen_set: str | None,
-    scratch: str | None,
     **options: Any,
 ) -> int:
     """Stream images through a frozen backbone and write their features to a file.
@@ -53,10 +57,10 @@ def command(
     from bottleneck import api
 
     if chosen_set is not None:
-        given = _given(options) | ({} if scratch is None else {"scratch": scratch})
-        return _fill_set(chosen_set, given, as_json=as_json, quiet=quiet)
-    if scratch is not None:
-        raise OptionError("expected --set with --scratch, got none")
+        return _fill_set(chosen_set, _given(options), as_json=as_json, quiet=quiet)
+    for name in ("scratch", "on"):
+        if options.pop(name) is not None:
+            raise OptionError(f"expected --set with --{name}, got none")
     if dry_run:
         asked = {one.name for one in fields(SurveyOptions)} & options.keys()
         survey = api.survey(**{name: options[name] for name in asked if options[name] is not None})

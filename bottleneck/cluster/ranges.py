@@ -13,6 +13,7 @@ from typing import Any
 
 from bottleneck.cluster.crew import Crew, Member, WorkerLostError
 from bottleneck.errors import BottleneckError
+from bottleneck.extraction.ranges import RangeBusyError, RangeFilled
 
 _SECONDS = 1.0
 """How often it is looked for members that joined."""
@@ -28,29 +29,6 @@ class NoWorkersError(BottleneckError):
     """Nobody is there to do what is left."""
 
 
-@dataclass(frozen=True)
-class RangeDone:
-    """What came of a range, as its worker sends it.
-
-    Parameters
-    ----------
-    number : int
-        The range.
-    ok, failed : int
-        Rows of its shard by how they ended.
-    computed : int
-        Rows that were computed now, not found on the worker's disk.
-    seconds : float
-        How long it took.
-    """
-
-    number: int
-    ok: int
-    failed: int
-    computed: int
-    seconds: float
-
-
 @dataclass
 class Course:
     """How far the ranges are; what is told of all nodes in one line.
@@ -59,7 +37,7 @@ class Course:
     ----------
     ranges : int
         How many there are to do.
-    done : list of RangeDone
+    done : list of RangeFilled
         Those that are done.
     lost : list of str
         Members that were lost, by where they were.
@@ -68,7 +46,7 @@ class Course:
     """
 
     ranges: int
-    done: list[RangeDone] = field(default_factory=list)
+    done: list[RangeFilled] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     members: int = 0
 
@@ -78,19 +56,24 @@ class Course:
 
 
 def work_ranges(
-    crew: Crew, numbers: Iterable[int], tell: Callable[[Course, RangeDone | None], None]
+    crew: Crew,
+    numbers: Iterable[int],
+    tell: Callable[[Course, RangeFilled | None], None],
+    course: Course | None = None,
 ) -> Course:
     """Have every range done by somebody.
 
     Parameters
     ----------
     crew : Crew
-        Members with a method ``extract`` from the number of a range, and whether it is suspected of
-        ending its workers, to a :class:`RangeDone`.
+        Members with a method ``fill`` from the number of a range, and whether it is suspected of
+        ending its workers, to a :class:`~bottleneck.extraction.ranges.RangeFilled`.
     numbers : iterable of int
         The ranges.
     tell : callable
         Is told the course, with a range when one is done.
+    course : Course, optional
+        Where it is noted: of use to who is interrupted.
 
     Returns
     -------
@@ -103,7 +86,7 @@ def work_ranges(
         When there is nobody for a quarter of an hour.
     """
     queue = deque(numbers)
-    course = Course(len(queue))
+    course = course or Course(len(queue))
     losses: Counter[int] = Counter()
     running: dict[Future[Any], tuple[Member, int]] = {}
     seen = time.monotonic()
@@ -115,14 +98,14 @@ def work_ranges(
             if queue and not any(member is other for other in busy):
                 number = queue.popleft()
                 suspected = losses[number] >= LOSSES
-                running[member.call("extract", number, suspected)] = member, number
+                running[member.call("fill", number, suspected)] = member, number
         if running:
             seen = time.monotonic()
         elif time.monotonic() - seen > _PATIENCE:
             raise NoWorkersError(
                 f"{len(queue)} ranges are left, and nobody has been there for "
                 f"{_PATIENCE / 60:.0f} minutes",
-                hint="Look why nodes end (memory?); the same command resumes with what is left.",
+                hint="Look why nodes end (memory?); the same command goes on with what is left.",
             )
         else:
             time.sleep(_SECONDS)
@@ -137,6 +120,11 @@ def work_ranges(
                 course.lost.append(member.name)
                 losses[number] += 1
                 queue.appendleft(number)
+                continue
+            except RangeBusyError:
+                # What is left of a worker that was lost may live on for a moment.
+                queue.append(number)
+                time.sleep(_SECONDS)
                 continue
             course.done.append(found)
             tell(course, found)

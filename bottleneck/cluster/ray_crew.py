@@ -7,6 +7,7 @@ a node has room for it. Nodes are looked at again and again: one that joins late
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -20,9 +21,11 @@ OBJECT_STORE_BYTES = 100 << 20
 
 
 class _Actor:
-    """What runs in the process of an actor: a worker, made there."""
+    """What runs in the process of an actor: a worker, made there, with some of the node's cores."""
 
-    def __init__(self, make: Callable[..., Any], given: Sequence[Any]) -> None:
+    def __init__(self, make: Callable[..., Any], given: Sequence[Any], cores: int) -> None:
+        if cores:  # what `available_cores` asks
+            os.environ["LOKY_MAX_CPU_COUNT"] = str(cores)
         self._worker = make(*given)
 
     def ready(self) -> bool:
@@ -133,17 +136,18 @@ class RayCrew:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         gpus = 1 if node["Resources"].get("GPU", 0) else 0
+        # A core less where there are several devices and cores do not go round.
+        cores = int(node["Resources"].get("CPU", 0)) // devices
         actor = (
             self._ray.remote(_Actor)
             .options(
                 num_gpus=gpus,
-                # A core less where there are several devices and cores do not go round.
-                num_cpus=max(0, int(node["Resources"].get("CPU", 0)) // devices),
+                num_cpus=cores,
                 max_restarts=0,
                 max_task_retries=0,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
             )
-            .remote(self._make, self._given)
+            .remote(self._make, self._given, cores)
         )
         where = str(node["NodeManagerHostname"])
         name = f"{where}, GPU {number}" if gpus else where

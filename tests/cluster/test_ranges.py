@@ -6,7 +6,8 @@ import pytest
 from crews import ThreadCrew
 
 from bottleneck.cluster import ranges as module
-from bottleneck.cluster.ranges import NoWorkersError, RangeDone, work_ranges
+from bottleneck.cluster.ranges import NoWorkersError, work_ranges
+from bottleneck.extraction.ranges import RangeBusyError, RangeFilled
 
 
 class Recording:
@@ -15,9 +16,9 @@ class Recording:
     def __init__(self, asked):
         self.asked = asked
 
-    def extract(self, number, suspected):
+    def fill(self, number, suspected):
         self.asked.append((number, suspected, threading.current_thread().name))
-        return RangeDone(number, ok=9, failed=1, computed=10, seconds=0.1)
+        return RangeFilled(number, ok=9, failed=1, computed=10, seconds=0.1, published=True)
 
 
 @pytest.fixture(autouse=True)
@@ -71,10 +72,26 @@ def test_nobody_for_long_is_an_error_and_says_what_is_left():
 
 def test_an_error_of_the_work_itself_is_raised():
     class Broken:
-        def extract(self, number, suspected):
+        def fill(self, number, suspected):
             raise FileNotFoundError("no such image")
 
     crew = ThreadCrew(2, Broken)
     with pytest.raises(FileNotFoundError, match="no such image"):
         work_ranges(crew, range(4), lambda *_: None)
+    crew.close()
+
+
+def test_a_range_that_another_process_still_holds_is_tried_again():
+    class Busy(Recording):
+        def fill(self, number, suspected):
+            if number == 1 and len(self.asked) < 3:
+                self.asked.append((-1, suspected, ""))
+                raise RangeBusyError("another process fills it")
+            return super().fill(number, suspected)
+
+    asked = []
+    crew = ThreadCrew(1, lambda: Busy(asked))
+    course = work_ranges(crew, range(3), lambda *_: None)
+    assert [one.number for one in course.done] == [0, 2, 1]
+    assert not course.lost
     crew.close()
