@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bottleneck.cli import progress as shown
-from bottleneck.heads import rows as feature_rows
+from bottleneck.heads import matrix as feature_rows
 from bottleneck.heads.rows import ArrayRows, WatchedRows
 
 
