@@ -28,7 +28,8 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
     from bottleneck import api
 
     options["output"] = options["output"] or "-"
-    result = api.predict(**options, progress=make_progress(quiet)).to_json()
+    progress = make_progress(quiet, prints_rows=options["output"] == "-")
+    result = api.predict(**options, progress=progress).to_json()
     if result["too_many_failed"]:
         raise TooManyFailuresError(
             f"{result['failed']} of {result['rows']} images failed, "

@@ -26,15 +26,23 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-def make_progress(quiet: bool) -> Progress:
+def make_progress(quiet: bool, *, prints_rows: bool = False) -> Progress:
     """Choose how to show progress on standard error, and in the file of ``--log`` if there is one.
+
+    Parameters
+    ----------
+    quiet : bool
+        Show only what must not be missed.
+    prints_rows : bool
+        Whether rows go to standard output meanwhile: on one terminal a bar would run into them.
 
     Raises
     ------
     OptionError
         When the file cannot be written.
     """
-    shown: Progress = Live() if sys.stderr.isatty() else Lines()
+    alone = not (prints_rows and sys.stdout.isatty())
+    shown: Progress = Live() if sys.stderr.isatty() and alone else Lines()
     if quiet:
         shown = NotesOnly()
     context = click.get_current_context(silent=True)

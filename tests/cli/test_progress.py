@@ -55,3 +55,14 @@ def test_a_terminal_shows_the_last_word_and_clears_it(capsys):
     live.end()
     assert live._status is None
     live.end()
+
+
+@pytest.mark.parametrize("prints_rows", [True, False])
+@pytest.mark.parametrize("out", [True, False])
+@pytest.mark.parametrize("err", [True, False])
+def test_a_bar_does_not_run_into_rows_on_the_same_terminal(monkeypatch, err, out, prints_rows):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: err)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: out)
+    made = shown.make_progress(False, prints_rows=prints_rows)
+    assert isinstance(made, shown.Live) == (err and not (out and prints_rows))
+    assert isinstance(made, shown.Live | shown.Lines)
