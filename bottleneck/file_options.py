@@ -247,6 +247,9 @@ class GraphOptions(Options):
     k: Annotated[int, Option("Neighbours of each row.", ("-k",), "N", least=1)] = 15
     metric: Annotated[Literal["cosine", "euclidean"], Option("What is near.")] = "cosine"
     feature: Annotated[str | None, FEATURE] = None
+    device: Annotated[
+        str, Option("cpu; gpu or gpu:N, where PyTorch or JAX sees one.", metavar="NAME")
+    ] = "cpu"
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ HOMES = {
     },
     "pandas": {"frames.py"},
     "polars": {"frames.py"},
-    "jax": {"runtimes/jax.py", "heads/solver/keras_engine.py"},
+    "jax": {"runtimes/jax.py", "heads/solver/keras_engine.py", "heads/solver/device_search.py"},
     "timm": {"backbones/providers/timm.py"},
     "keras_hub": {"backbones/providers/keras_hub.py"},
     "transformers": {"backbones/providers/hf.py", "backbones/hf_processor.py"},
@@ -60,6 +60,7 @@ HOMES = {
     "torch": {
         *("runtimes/torch.py", "heads/solver/keras_engine.py"),
         *("backbones/torch_network.py", "backbones/providers", "store/torch_dataset.py"),
+        "heads/solver/device_search.py",
     },
     "openvino": {"runtimes/openvino.py", "adapt/deploy.py", "adapt/deployed.py"},
     "tf2onnx": {"adapt/deploy.py"},

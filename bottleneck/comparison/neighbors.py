@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bottleneck.errors import OptionError, SourceError, StoreError
 from bottleneck.extraction import embed, rebuild_embedder
 from bottleneck.heads.rows import rows_of
+from bottleneck.heads.solver.device_search import nearest_on, search_on
 from bottleneck.heads.solver.neighbor_search import nearest_rows
 from bottleneck.location import readable
 from bottleneck.manifest import SPLITS
@@ -166,6 +167,7 @@ def write_graph(
     k: int = 15,
     metric: Literal["cosine", "euclidean"] = "cosine",
     feature: str | None = None,
+    device: str = "cpu",
     progress: Progress = SILENT,
 ) -> Graph:
     """Find the k nearest other rows of every finished row, exactly, and write them as a graph.
@@ -186,6 +188,8 @@ def write_graph(
         What is near; cosine distance is one less the cosine.
     feature : str, optional
         Which output of the file.
+    device : str
+        ``cpu``, or ``gpu`` or ``gpu:N`` by PyTorch or JAX.
     progress : Progress
         Who is told how far it is.
 
@@ -202,12 +206,18 @@ def write_graph(
     rows = np.flatnonzero(store.done)
     if not 0 < k < len(rows):
         raise OptionError(f"expected k from 1 to {max(len(rows) - 1, 0)} for {features}, got {k}")
+    search = None if device == "cpu" else search_on(device)
     path = prepare_output(output, kind="other", inputs=[features])
     found = rows_of(store, name, rows)
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         near, number = _members(Path(folder), len(rows), k)
         apart = np.arange(len(rows), dtype=np.int32)
-        for start, distances, numbers in nearest_rows(found, found, k, metric=metric, apart=apart):
+        blocks = (
+            nearest_rows(found, found, k, metric=metric, apart=apart)
+            if search is None
+            else nearest_on(search, found, k, metric=metric)
+        )
+        for start, distances, numbers in blocks:
             block = slice(start * k, (start + len(distances)) * k)
             near[block], number[block] = distances.ravel(), numbers.ravel()
             progress.working(f"neighbours of {start + len(distances)} of {len(rows)} rows")

@@ -74,7 +74,7 @@ def require_distances(rows: Rows, threads: int | None = None) -> None:
         return
 
     def visit(_: None, start: int, stop: int, block: FloatArray, scratch: object) -> None:
-        _squares(block.astype(np.float64))
+        squares(block.astype(np.float64))
 
     with passes(rows, threads=threads) as run:
         run.run(lambda: None, visit)
@@ -107,28 +107,36 @@ def _search(
 def _distances(queries: NDArray[np.float64], block: FloatArray, metric: str) -> NDArray[np.float64]:
     wide = block.astype(np.float64)
     if metric == "cosine":
-        return 1 - _unit(queries) @ _unit(wide).T
-    asked, there = _squares(queries), _squares(wide)
+        return 1 - unit(queries) @ unit(wide).T
+    asked, there = squares(queries), squares(wide)
     squared: NDArray[np.float64] = asked[:, None] - 2 * (queries @ wide.T)
     squared += there
     np.maximum(squared, 0, out=squared)
     return squared
 
 
-def _squares(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def squares(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the squared length of each row, shape (n,).
+
+    Raises
+    ------
+    HeadError
+        For lengths beyond float64.
+    """
     with np.errstate(over="ignore"):  # named below
-        squares: NDArray[np.float64] = np.einsum("rd,rd->r", rows, rows)
-    require_range(4 * float(squares.max()), rows.dtype)
-    return squares
+        summed: NDArray[np.float64] = np.einsum("rd,rd->r", rows, rows)
+    require_range(4 * float(summed.max()), rows.dtype)
+    return summed
 
 
-def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return rows of length 1; of zeros those themselves."""
     # By the largest first: a direction has no size, and squares of 1e160 or 1e-170 do.
     largest = np.abs(rows).max(axis=1, keepdims=True)
-    unit: NDArray[np.float64] = rows / np.where(largest > 0, largest, 1)
-    length = np.linalg.norm(unit, axis=1, keepdims=True)
-    unit /= np.where(length > 0, length, 1)
-    return unit
+    scaled: NDArray[np.float64] = rows / np.where(largest > 0, largest, 1)
+    length = np.linalg.norm(scaled, axis=1, keepdims=True)
+    scaled /= np.where(length > 0, length, 1)
+    return scaled
 
 
 def _keep(
