@@ -22,7 +22,7 @@ from bottleneck.heads.solver.engine import (
     Work,
     numpy_engine,
 )
-from bottleneck.heads.solver.keras_engine import KerasEngine, _padded
+from bottleneck.heads.solver.keras_engine import KerasEngine, _added, _padded
 from bottleneck.heads.solver.row_pass import passes
 from bottleneck.heads.solver.scaling import Weighting
 
@@ -70,6 +70,43 @@ def _short_blocks(monkeypatch):
 def test_sums_are_those_of_numpy():
     engine = compare_engines()
     assert repr(engine).startswith(f"<KerasEngine {engine.backend} on ")
+
+
+def test_sums_keep_what_float32_rounds_off():
+    """A hundred thousand small numbers on a large one, each below half its last digit."""
+    total, lost, one = np.float32(1e8), np.float32(0), np.float32(3)
+    for _ in range(100_000):
+        total, lost = _added(total, lost, one)
+    assert np.float64(total) + np.float64(lost) == pytest.approx(1e8 + 3e5, rel=1e-8)
+    assert np.float32(1e8) + one == np.float32(1e8)
+
+
+@pytest.mark.parametrize(("loss", "k"), CASES)
+def test_classes_travel_as_numbers_and_sums_come_back_once(loss, k):
+    engine = KerasEngine()
+    X, work, weighting = work_of(loss, k, 4, n=300, d=20)
+    ops, sent, fetched = engine._ops, [], []
+
+    class Watched:
+        def __getattr__(self, name):
+            return getattr(ops, name)
+
+        def convert_to_tensor(self, value, *more):
+            sent.append(value)
+            return ops.convert_to_tensor(value, *more)
+
+        def convert_to_numpy(self, value):
+            fetched.append(tuple(value.shape))
+            return ops.convert_to_numpy(value)
+
+    engine._ops = Watched()
+    with passes(ArrayRows(X)) as run:
+        engine(run, work, weighting)
+    codes = [value for value in sent if value.dtype == np.int32]
+    assert {value.shape for value in codes} == {(128, k) if loss.per_label else (128,)}
+    assert len(codes) == 3
+    # Three sums and what each has lost, of all blocks: nothing of a row.
+    assert fetched == [shape for shape in ((4,), (k, 4), (k * 4, 20)) for _ in range(2)]
 
 
 def test_blocks_of_long_rows_are_shorter(monkeypatch):

@@ -1,8 +1,9 @@
 """The pass of stacked problems through Keras operations: TensorFlow, JAX or Torch, for a GPU.
 
 Blocks go to the backend's default device, where scores, losses and both products are computed
-in float32 (not in TensorFloat-32); the sums of each block come back and are added in float64. On
-a GPU the first blocks stay there for the next pass, as many as :data:`KEPT_BYTES` allow.
+in float32 (not in TensorFloat-32). Classes travel as one number per row; the sums of blocks are
+added there too, with what each addition rounds off, and come back once per pass. On a GPU the
+first blocks stay there for the next pass, as many as :data:`KEPT_BYTES` allow.
 """
 
 import contextlib
@@ -10,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bottleneck.backbones.keras_scope import import_training_keras
 from bottleneck.errors import OptionError
@@ -84,19 +84,21 @@ class KerasEngine:
             flat = self._ops.convert_to_tensor(weights.reshape(k * width, d))
             added = self._ops.convert_to_tensor(intercepts)
             step = self._step(work.loss)
-            loss, residual, raw = np.zeros(p), np.zeros((k, p)), np.zeros((k, p, d))
+            shapes = (width,), (k, width), (k * width, d)
+            sums = [self._ops.zeros(shape, "float32") for shape in shapes for _ in range(2)]
             for start, stop, X in self._blocks(run, work):
                 rows = np.zeros((width, int(X.shape[0])), np.float32)
                 rows[:p, : stop - start] = work.row_weights(weighting, slice(start, stop))
-                targets = np.zeros((k, rows.shape[1]), np.float32)
                 own = weighting.y[start:stop]
-                targets[:, : stop - start] = _TARGETS[work.loss.name](own, k)
-                found = step(flat, added, X, *map(self._ops.convert_to_tensor, (targets, rows)))
-                values = [np.asarray(self._ops.convert_to_numpy(part)) for part in found]
-                loss += values[0][:p]
-                residual += values[1][:, :p]
-                raw += values[2].reshape(k, width, d)[:, :p]
-        return loss, residual, raw.reshape(k * p, d)
+                # What is no class stands in the rows that are none.
+                classes = np.full((rows.shape[1], *own.shape[1:]), -1, np.int32)
+                classes[: stop - start] = own
+                given = map(self._ops.convert_to_tensor, (classes, rows))
+                sums = list(step(flat, added, X, *given, *sums))
+            parts = [np.asarray(self._ops.convert_to_numpy(part), np.float64) for part in sums]
+        loss, residual, raw = map(np.add, parts[::2], parts[1::2])
+        raw = raw.reshape(k, width, d)[:, :p]
+        return loss[:p], residual[:, :p], raw.reshape(k * p, d)
 
     def _blocks(self, run: Pass, work: Work) -> Iterator[tuple[int, int, Any]]:
         """Yield runs of rows with their features on the device, padded to one length."""
@@ -120,17 +122,39 @@ class KerasEngine:
         if loss.name not in self._steps:
             ops, kernel = self._ops, _KERNELS[loss.name]
 
-            def step(flat: Any, added: Any, X: Any, targets: Any, weights: Any) -> Any:
+            def step(flat: Any, added: Any, X: Any, y: Any, weights: Any, *sums: Any) -> Any:
                 k, p = added.shape
+                targets = _targets(ops, loss, y, k)
                 scores = ops.matmul(flat, ops.transpose(X))
                 Z = ops.reshape(scores, (k, p, X.shape[0])) + added[:, :, None]
                 losses, derivatives = kernel(ops, Z, targets[:, None, :])
                 weighted = derivatives * weights
                 raw = ops.matmul(ops.reshape(weighted, (k * p, X.shape[0])), X)
-                return ops.sum(losses * weights, axis=1), ops.sum(weighted, axis=2), raw
+                found = ops.sum(losses * weights, axis=1), ops.sum(weighted, axis=2), raw
+                return [
+                    part
+                    for total, lost, one in zip(sums[::2], sums[1::2], found, strict=True)
+                    for part in _added(total, lost, one)
+                ]
 
             self._steps[loss.name] = _compiled(step, self.backend)
         return self._steps[loss.name]
+
+
+def _added(total: Any, lost: Any, one: Any) -> tuple[Any, Any]:
+    """Add to a sum, and to what it has lost by rounding (Knuth's two-sum)."""
+    after = total + one
+    part = after - total
+    return after, lost + ((total - (after - part)) + (one - part))
+
+
+def _targets(ops: Any, loss: Loss, y: Any, k: int) -> Any:
+    """Make the targets of a block on the device, shape (k, rows), of classes or labels."""
+    if loss.per_label:
+        return ops.cast(ops.equal(ops.transpose(y), 1), "float32")
+    names = ops.arange(1, 2) if k == 1 else ops.arange(k)  # one column stands for class 1
+    found = ops.cast(ops.equal(ops.cast(names, "int32")[:, None], y[None, :]), "float32")
+    return 2 * found - 1 if loss.name == "squared_hinge" else found
 
 
 def _softmax(ops: Any, Z: Any, targets: Any) -> tuple[Any, Any]:
@@ -158,21 +182,6 @@ _KERNELS: Mapping[str, _Kernel] = {
     "logistic": _logistic,
     "logistic_each": _logistic,
     "squared_hinge": _squared_hinge,
-}
-
-
-def _one_hot(y: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
-    """Return where columns stand for the row's class; one column stands for class 1."""
-    names = np.array([1]) if k == 1 else np.arange(k)
-    found: NDArray[np.bool_] = names[:, None] == y
-    return found
-
-
-_TARGETS: Mapping[str, Callable[[NDArray[Any], int], NDArray[Any]]] = {
-    "softmax": _one_hot,
-    "logistic": _one_hot,
-    "logistic_each": lambda y, k: y.T == 1,
-    "squared_hinge": lambda y, k: np.where(_one_hot(y, k), 1, -1),
 }
 
 
