@@ -92,6 +92,14 @@ class RuntimeUnavailableError(BottleneckError, ImportError):
     """A framework or extra that was asked for is not installed or not usable."""
 
 
+def not_importable(what: str, extra: str, error: ImportError) -> RuntimeUnavailableError:
+    """Say what was to be imported and is not there, and which extra of this package brings it."""
+    return RuntimeUnavailableError(
+        f"expected {what}, which cannot be imported: {error}",
+        hint=f"`pip install 'bottleneck-features[{extra}]'`",
+    )
+
+
 class DeviceMemoryError(BottleneckError, MemoryError):
     """The device has not enough memory for a batch.
 

@@ -30,7 +30,7 @@ from bottleneck.adapt.deployed import (
 )
 from bottleneck.adapt.whole import Whole, whole_model
 from bottleneck.backbones.keras_scope import import_keras
-from bottleneck.errors import HeadError, OptionError, RuntimeUnavailableError
+from bottleneck.errors import HeadError, OptionError, not_importable
 from bottleneck.heads.dense import DenseForm
 from bottleneck.runtimes.quantize import JUDGED_SHARE, quantized
 from bottleneck.writing import prepare_output, temporary_path, written_whole
@@ -273,10 +273,7 @@ def _write_openvino(whole: Whole, place: Path, calibration: NDArray[np.uint8] | 
     try:
         import openvino
     except ImportError as error:
-        raise RuntimeUnavailableError(
-            f"expected OpenVINO, which cannot be imported: {error}",
-            hint="`pip install 'bottleneck-features[openvino]'`",
-        ) from error
+        raise not_importable("OpenVINO", "openvino", error) from error
     from openvino._offline_transformations import apply_moc_transformations
 
     model = openvino.Core().read_model(_onnx_model(whole)[0].SerializeToString())
@@ -329,10 +326,8 @@ def _onnx_model(whole: Whole) -> tuple[Any, Any]:
         import onnx
         import tf2onnx
     except ImportError as error:
-        raise RuntimeUnavailableError(
-            f"expected tf2onnx, which ONNX and OpenVINO models are made with, but it cannot be"
-            f" imported: {error}",
-            hint="`pip install 'bottleneck-features[deploy]'`",
+        raise not_importable(
+            "tf2onnx to make a model of ONNX or OpenVINO", "deploy", error
         ) from error
     import_keras("tensorflow")
     import logging

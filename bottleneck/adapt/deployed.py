@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bottleneck.adapt.whole import VERSION
 from bottleneck.backbones.keras_scope import import_keras
-from bottleneck.errors import HeadError, RuntimeUnavailableError
+from bottleneck.errors import HeadError, RuntimeUnavailableError, not_importable
 from bottleneck.images import Geometry
 
 Format = Literal["onnx", "keras", "savedmodel", "openvino"]
@@ -172,10 +172,7 @@ def onnx_session(content: str | bytes) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise RuntimeUnavailableError(
-            f"expected ONNX Runtime, which cannot be imported: {error}",
-            hint="`pip install 'bottleneck-features[deploy]'`",
-        ) from error
+        raise not_importable("ONNX Runtime", "deploy", error) from error
     onnxruntime.set_default_logger_severity(3)
     return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
@@ -232,10 +229,7 @@ def _open_openvino(path: Path) -> tuple[dict[str, Any], Compute]:
     try:
         import openvino
     except ImportError as error:
-        raise RuntimeUnavailableError(
-            f"expected OpenVINO, which cannot be imported: {error}",
-            hint="`pip install 'bottleneck-features[openvino]'`",
-        ) from error
+        raise not_importable("OpenVINO", "openvino", error) from error
     model = openvino.Core().read_model(path)
     text = model.get_rt_info(KEY).value if model.has_rt_info(KEY) else None
     return parsed(text, path), openvino_compute(model)

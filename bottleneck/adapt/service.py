@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from bottleneck import __version__
 from bottleneck.adapt.deployed import DeployedModel, open_deployed
 from bottleneck.cores import available_cores
-from bottleneck.errors import ImageError, OptionError, RuntimeUnavailableError
+from bottleneck.errors import ImageError, OptionError, not_importable
 from bottleneck.images import decode
 from bottleneck.options import ServeOptions
 from bottleneck.status import RowStatus
@@ -177,7 +177,7 @@ def make_app(model: DeployedModel, options: ServeOptions) -> tuple[Any, _Counts]
         from fastapi import FastAPI, Request
         from fastapi.responses import JSONResponse, PlainTextResponse
     except ImportError as error:
-        raise _missing(error) from error
+        raise not_importable("FastAPI and uvicorn", "serve", error) from error
     counts = _Counts()
     geometry = model.geometry
     decoders = ThreadPoolExecutor(available_cores(), thread_name_prefix="decode")
@@ -271,7 +271,7 @@ def serve_model(options: ServeOptions) -> Served:
     try:
         import uvicorn
     except ImportError as error:
-        raise _missing(error) from error
+        raise not_importable("FastAPI and uvicorn", "serve", error) from error
     model = open_deployed(options.model)
     app, counts = make_app(model, options)
     # The first pass of most runtimes takes longer than all others.
@@ -311,10 +311,3 @@ def _bound(host: str, port: int) -> socket.socket:
             hint="Another program may have the port: --port 0 takes a free one.",
         ) from error
     return listening
-
-
-def _missing(error: ImportError) -> RuntimeUnavailableError:
-    return RuntimeUnavailableError(
-        f"expected FastAPI and uvicorn, which cannot be imported: {error}",
-        hint="`pip install 'bottleneck-features[serve]'`",
-    )

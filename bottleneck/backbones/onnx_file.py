@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.backbones.network import Map, Shape, Tokens, Vector
-from bottleneck.errors import BackboneError, BottleneckError, RuntimeUnavailableError, WeightsError
+from bottleneck.errors import (
+    BackboneError,
+    BottleneckError,
+    RuntimeUnavailableError,
+    WeightsError,
+    not_importable,
+)
 from bottleneck.fingerprint import fingerprint, fingerprint_parts
 from bottleneck.images import ImageSize, image_shape
 from bottleneck.weights.wire import Message, Reader, WireError, ints, one
@@ -306,10 +312,7 @@ def session_of(
     try:
         import onnxruntime as ort
     except ImportError as error:
-        raise RuntimeUnavailableError(
-            f"expected ONNX Runtime, got {error}",
-            hint="`pip install 'bottleneck-features[onnxruntime]'`",
-        ) from error
+        raise not_importable("ONNX Runtime", "onnxruntime", error) from error
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1

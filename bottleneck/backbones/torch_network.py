@@ -21,7 +21,7 @@ from bottleneck.backbones.network import (
     Vector,
     WeightsInfo,
 )
-from bottleneck.errors import BackboneError, RuntimeUnavailableError, WeightsError
+from bottleneck.errors import BackboneError, WeightsError
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.images import Halves, ImageSize, Interpolation, ResizeRule, image_shape
 
@@ -398,14 +398,6 @@ def seeded(torch: Any) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
-
-
-def needed(extra: str, error: ImportError) -> RuntimeUnavailableError:
-    """Say which extra brings what could not be imported."""
-    return RuntimeUnavailableError(
-        f"expected what bottleneck-features[{extra}] brings, got {error}",
-        hint=f"`pip install 'bottleneck-features[{extra}]'`",
-    )
 
 
 def first_line(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from bottleneck.comparison.neighbors import write_graph
 from bottleneck.comparison.page import SIDE, Pictures, open_pictures
 from bottleneck.comparison.projection import SAMPLE_ROWS, principal_axes
 from bottleneck.comparison.take import logged_sources
-from bottleneck.errors import OptionError, RuntimeUnavailableError, StoreError
+from bottleneck.errors import OptionError, StoreError, not_importable
 from bottleneck.heads.rows import rows_of
 from bottleneck.location import readable
 from bottleneck.manifest import SPLITS, UNLABELLED
@@ -186,10 +186,7 @@ def _atlas(given: _Given, path: Path) -> None:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
-        raise RuntimeUnavailableError(
-            "expected the package pyarrow to write Parquet, found none",
-            hint="pip install 'bottleneck-features[parquet]'",
-        ) from error
+        raise not_importable("pyarrow to write Parquet", "parquet", error) from error
     n, dim = len(given.rows), given.store.outputs[given.feature]
     spread = given.rows[np.linspace(0, n - 1, min(n, SAMPLE_ROWS)).astype(np.int64)]
     plane = principal_axes(rows_of(given.store, given.feature, spread), 2).project(

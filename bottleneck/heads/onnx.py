@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bottleneck import __version__
-from bottleneck.errors import HeadError, RuntimeUnavailableError
+from bottleneck.errors import HeadError, not_importable
 from bottleneck.heads.dense import dense_form
 from bottleneck.heads.head import Head
 from bottleneck.writing import written_whole
@@ -129,9 +129,6 @@ def onnx_model(head: Head) -> "ModelProto":
 def _onnx() -> tuple[Any, Any, Any]:
     try:
         from onnx import TensorProto, helper, numpy_helper
-    except ImportError:
-        raise RuntimeUnavailableError(
-            "expected the package onnx to write a model of ONNX, found none",
-            hint="pip install 'bottleneck-features[onnx]'.",
-        ) from None
+    except ImportError as error:
+        raise not_importable("the package onnx", "onnx", error) from error
     return helper, numpy_helper, TensorProto

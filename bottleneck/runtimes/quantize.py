@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.errors import OptionError, RuntimeUnavailableError
+from bottleneck.errors import OptionError, not_importable
 from bottleneck.fingerprint import canonical_json, fingerprint_parts
 
 JUDGED_SHARE: Final = 5
@@ -131,10 +131,7 @@ def _quiet_nncf() -> Iterator[Any]:
     try:
         import nncf
     except ImportError as error:
-        raise RuntimeUnavailableError(
-            f"expected NNCF, which int8 is calibrated with, but it cannot be imported: {error}",
-            hint="`pip install 'bottleneck-features[openvino]'`",
-        ) from error
+        raise not_importable("NNCF to calibrate int8 with", "openvino", error) from error
     logger = logging.getLogger("nncf")
     level = logger.level
     logger.setLevel(logging.ERROR)

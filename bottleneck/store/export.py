@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import h5py
 import numpy as np
 
-from bottleneck.errors import OptionError, RuntimeUnavailableError, StoreError
+from bottleneck.errors import OptionError, StoreError, not_importable
 from bottleneck.location import is_set
 from bottleneck.manifest import SPLITS
 from bottleneck.status import RowStatus
@@ -395,10 +395,7 @@ def _write_parquet(store: FeatureStore, name: str, rows: Any, path: Path) -> Non
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
-        raise RuntimeUnavailableError(
-            "expected the package pyarrow to write Parquet, found none",
-            hint="pip install 'bottleneck-features[parquet]'",
-        ) from error
+        raise not_importable("pyarrow to write Parquet", "parquet", error) from error
     dim = store.outputs[name]
     number = pa.float16() if store.dtype == np.float16 else pa.float32()
     # Text is UTF-8 here: a column with names that are not is one of bytes.
@@ -440,10 +437,7 @@ def _write_usearch(store: FeatureStore, name: str, rows: Any, path: Path) -> Non
     try:
         from usearch.index import Index
     except ImportError as error:
-        raise RuntimeUnavailableError(
-            "expected the package usearch to build an index, found none",
-            hint="pip install 'bottleneck-features[index]'",
-        ) from error
+        raise not_importable("usearch to build an index", "index", error) from error
     index = Index(
         ndim=store.outputs[name],
         metric="cos",

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.errors import RuntimeUnavailableError, StoreError
+from bottleneck.errors import StoreError, not_importable
 from bottleneck.manifest import natural_key
 from bottleneck.sources.formats.table import separator_of
 from bottleneck.store.contents import Array2D, DatasetRows, StackedRows, open_hdf5
@@ -244,10 +244,7 @@ def _read_parquet(path: Path) -> Any:
     try:
         from pyarrow import parquet
     except ImportError as error:
-        raise RuntimeUnavailableError(
-            f"{path}: reading Parquet needs pyarrow",
-            hint="pip install 'bottleneck-features[parquet]'",
-        ) from error
+        raise not_importable(f"pyarrow to read {path}", "parquet", error) from error
     with _readable(path, "Parquet"):
         return parquet.ParquetFile(path).read()
 

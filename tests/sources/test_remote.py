@@ -170,7 +170,7 @@ def test_parquet_without_pyarrow_names_the_extra(monkeypatch, tmp_path, samples)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(RuntimeUnavailableError) as caught:
         open_source(case.given)
-    assert caught.value.hint == "pip install 'bottleneck-features[parquet]'"
+    assert caught.value.hint == "`pip install 'bottleneck-features[parquet]'`"
 
 
 def test_an_unknown_protocol_is_told():

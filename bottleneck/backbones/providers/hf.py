@@ -24,11 +24,10 @@ from bottleneck.backbones.torch_network import (
     catching,
     check_complete,
     first_line,
-    needed,
     network_of,
     seeded,
 )
-from bottleneck.errors import BackboneError, OptionError, WeightsError
+from bottleneck.errors import BackboneError, OptionError, WeightsError, not_importable
 from bottleneck.images import ImageSize, image_shape
 
 FORMS: Final[tuple[Form, ...]] = ("torch",)
@@ -112,7 +111,7 @@ def _imported() -> tuple[Any, Any]:
 
         _ = transformers.AutoModel, transformers.AutoConfig
     except ImportError as error:
-        raise needed("hf", error) from error
+        raise not_importable("transformers and PyTorch", "hf", error) from error
     return transformers, torch
 
 

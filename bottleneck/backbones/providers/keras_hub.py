@@ -23,7 +23,12 @@ from bottleneck.backbones.network import (
     Shape,
     Tokens,
 )
-from bottleneck.errors import BackboneError, OptionError, RuntimeUnavailableError, WeightsError
+from bottleneck.errors import (
+    BackboneError,
+    OptionError,
+    WeightsError,
+    not_importable,
+)
 from bottleneck.fingerprint import fingerprint
 from bottleneck.images import ImageSize, Interpolation, ResizeRule, image_shape
 
@@ -135,9 +140,7 @@ def _imported(backend: str | None) -> Any:
     try:
         import keras_hub
     except ImportError as error:
-        raise RuntimeUnavailableError(
-            f"expected KerasHub, got {error}", hint="`pip install 'bottleneck-features[keras_hub]'`"
-        ) from error
+        raise not_importable("KerasHub", "keras_hub", error) from error
     return keras_hub
 
 

@@ -19,12 +19,11 @@ from bottleneck.backbones.torch_network import (
     TorchModel,
     catching,
     first_line,
-    needed,
     network_of,
     seeded,
     standardised,
 )
-from bottleneck.errors import BackboneError, WeightsError
+from bottleneck.errors import BackboneError, WeightsError, not_importable
 from bottleneck.images import ImageSize, image_shape
 
 FORMS: Final[tuple[Form, ...]] = ("torch",)
@@ -97,7 +96,7 @@ def _imported() -> tuple[Any, Any]:
         import open_clip
         import torch
     except ImportError as error:
-        raise needed("openclip", error) from error
+        raise not_importable("OpenCLIP and PyTorch", "openclip", error) from error
     return open_clip, torch
 
 

@@ -18,13 +18,12 @@ from bottleneck.backbones.torch_network import (
     TorchModel,
     check_complete,
     first_line,
-    needed,
     network_of,
     seeded,
     standardised,
     watched,
 )
-from bottleneck.errors import BackboneError, WeightsError
+from bottleneck.errors import BackboneError, WeightsError, not_importable
 from bottleneck.images import ImageSize, ResizeRule, image_shape
 
 FORMS: Final[tuple[Form, ...]] = ("torch",)
@@ -116,7 +115,7 @@ def _imported() -> tuple[Any, Any]:
         import timm
         import torch
     except ImportError as error:
-        raise needed("timm", error) from error
+        raise not_importable("timm and PyTorch", "timm", error) from error
     return timm, torch
 
 

@@ -18,10 +18,9 @@ from bottleneck.backbones.torch_network import (
     Processor,
     TorchModel,
     first_line,
-    needed,
     network_of,
 )
-from bottleneck.errors import BackboneError, OptionError, WeightsError
+from bottleneck.errors import BackboneError, OptionError, WeightsError, not_importable
 from bottleneck.fingerprint import fingerprint, fingerprint_parts
 from bottleneck.images import ImageSize, image_shape
 
@@ -235,7 +234,7 @@ def _imported() -> Any:
     try:
         import torch
     except ImportError as error:
-        raise needed("torch", error) from error
+        raise not_importable("PyTorch", "torch", error) from error
     return torch
 
 

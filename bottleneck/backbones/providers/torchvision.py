@@ -19,13 +19,12 @@ from bottleneck.backbones.torch_network import (
     TorchModel,
     catching,
     first_line,
-    needed,
     network_of,
     read_tensors,
     seeded,
     standardised,
 )
-from bottleneck.errors import BackboneError, WeightsError
+from bottleneck.errors import BackboneError, WeightsError, not_importable
 from bottleneck.images import ImageSize, image_shape
 
 FORMS: Final[tuple[Form, ...]] = ("torch",)
@@ -86,7 +85,7 @@ def _imported() -> tuple[Any, Any]:
         import torch
         import torchvision
     except ImportError as error:
-        raise needed("torchvision", error) from error
+        raise not_importable("torchvision and PyTorch", "torchvision", error) from error
     return torchvision, torch
 
 

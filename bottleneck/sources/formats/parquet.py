@@ -11,8 +11,8 @@ from bottleneck.errors import (
     ImageError,
     ManifestError,
     OptionError,
-    RuntimeUnavailableError,
     SourceError,
+    not_importable,
 )
 from bottleneck.location import is_url
 from bottleneck.manifest import Manifest
@@ -128,10 +128,7 @@ def open_parquet(request: Request) -> Source:
             plan_groups,
         )
     except ImportError as error:
-        raise RuntimeUnavailableError(
-            f"reading {name} needs pyarrow, which is not installed",
-            hint="pip install 'bottleneck-features[parquet]'",
-        ) from error
+        raise not_importable(f"pyarrow to read {name}", "parquet", error) from error
     columns: ParquetColumns | None = None
     table = _Table(PackedBuilder(), array("i"), array("i"), array("i"), {}, {}, {})
     asked: TargetColumns | None = None
