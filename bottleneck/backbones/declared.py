@@ -9,9 +9,13 @@ from bottleneck.backbones.catalogue import BVLC, CAFFE, LITE, NONE, RGB_MEAN, TF
 from bottleneck.backbones.network import BackboneSpec, Channels, Preprocess
 from bottleneck.errors import OptionError
 from bottleneck.images import Geometry, ImageSize, Interpolation, ResizeRule, image_shape
+from bottleneck.weights.caffe import read_mean
 
 NAMED: Final = {one.name: one for one in (TORCH, TF, CAFFE, BVLC, RGB_MEAN, LITE, NONE)}
 """Preprocessing that many networks share, by name."""
+
+MEAN_IMAGE: Final = ".binaryproto"
+"""How files of Caffe's mean images end."""
 
 HELP: Final = (
     f"{', '.join(NAMED)}, or numbers: 'mean=0.5,0.5,0.5;std=0.5,0.5,0.5'; with them or alone"
@@ -43,13 +47,17 @@ class DeclaredInput:
 
         A name (``torch``, ``tf``, ``caffe``, ``rgb_mean``, ``lite``, ``none``) or numbers: pixels
         of 0 to 255 are multiplied by ``scale`` (1/255), then ``mean`` is subtracted and the rest
-        divided by ``std``, all in the order of ``channels`` (rgb). ``crop``, ``interpolation`` and
+        divided by ``std``, all in the order of ``channels`` (rgb). ``mean`` may be a mean image of
+        Caffe, ``FILE.binaryproto``: the mean of each channel is taken, and ``scale`` is 1.
+        ``crop``, ``interpolation`` and
         ``resize`` say how the network was evaluated.
 
         Raises
         ------
         OptionError
             For anything else.
+        WeightsError
+            For a mean image that is not there, or damaged.
         """
         name, given = None, {}
         for part in filter(None, (part.strip() for part in text.split(";"))):
@@ -144,8 +152,14 @@ def _from_numbers(text: str, numbers: Mapping[Any, str]) -> Preprocess:
     channels = numbers.get("channels", "rgb")
     if channels not in get_args(Channels):
         raise _wrong(text, f"channels={channels}")
-    scale = _three(text, numbers.get("scale", "1/255"))
-    mean = _three(text, numbers.get("mean", "0"))
+    image = numbers.get("mean", "").endswith(MEAN_IMAGE)
+    scale = _three(text, numbers.get("scale", "1" if image else "1/255"))
+    if image:
+        if scale != (1.0, 1.0, 1.0):
+            raise _wrong(text, "a mean image, which is of 0 to 255, beside another scale than 1")
+        mean = _mean_image(text, Path(numbers["mean"]).expanduser(), channels)
+    else:
+        mean = _three(text, numbers.get("mean", "0"))
     std = _three(text, numbers.get("std", "1"))
     if 0 in std:
         raise _wrong(text, "a std of 0")
@@ -155,6 +169,14 @@ def _from_numbers(text: str, numbers: Mapping[Any, str]) -> Preprocess:
         (scale[0] / std[0], scale[1] / std[1], scale[2] / std[2]),
         (-mean[0] / std[0], -mean[1] / std[1], -mean[2] / std[2]),
     )
+
+
+def _mean_image(text: str, path: Path, channels: str) -> tuple[float, float, float]:
+    found = [float(one) for one in read_mean(path)]
+    if channels != ("bgr" if len(found) == 3 else "grey"):
+        what = "blue, green and red: channels=bgr" if len(found) == 3 else "grey: channels=grey"
+        raise _wrong(text, f"channels={channels} beside a mean image of {what}")
+    return (found[0], found[0], found[0]) if len(found) == 1 else (found[0], found[1], found[2])
 
 
 def _three(text: str, value: str) -> tuple[float, float, float]:

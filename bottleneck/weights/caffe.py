@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.errors import WeightsError
 from bottleneck.weights.caffe_net import V1_TYPES
 from bottleneck.weights.layout import MAX_LAYERS, Layer, Weights, damaged
 from bottleneck.weights.wire import Message, Reader, WireError, ints, numbers, one
@@ -73,6 +74,36 @@ def read_caffe(path: Path, data: memoryview) -> Weights:
         remarks=("Kernels were stored (out, in, height, width).",),
         listed=tuple(listed),
     )
+
+
+def read_mean(path: Path) -> NDArray[Any]:
+    """Read a mean image of Caffe (``.binaryproto``): the mean of each channel, in its order.
+
+    Caffe subtracts the image, or, as its own examples for Python do, what its pixels are on
+    average, which fits any size.
+
+    Raises
+    ------
+    WeightsError
+        When it is not there, damaged, or no image of one channel or three.
+    """
+    try:
+        blob = _blob(Reader(SCHEMA).decode(memoryview(path.read_bytes()), "Blob"))
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: expected a mean image of Caffe, got {error.strerror or error}"
+        ) from error
+    except (WireError, TypeError, ValueError) as error:
+        raise damaged(path, f"a damaged mean image ({error})") from error
+    sides = blob.shape[-3:]
+    if blob.size == 0 or blob.size != math.prod(sides) or sides[0] not in (1, 3):
+        raise WeightsError(
+            f"{path}: expected a mean image of 1 or 3 channels, got an array of {blob.shape}"
+        )
+    means: NDArray[Any] = blob.reshape(sides).mean((1, 2), dtype=np.float64)
+    if not np.isfinite(means).all():
+        raise damaged(path, "a mean image that is not of finite numbers")
+    return means
 
 
 def _blob(blob: Message) -> NDArray[Any]:

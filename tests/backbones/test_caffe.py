@@ -536,3 +536,43 @@ def test_partial_weights(tmp_path: Path) -> None:
         (ours,), (theirs,) = (computed(one, layer, images=images) for one in (partly, whole))
         assert np.array_equal(ours, theirs) == equal
         assert ours.std() > 0
+
+
+def mean_image(path, image, *, old):
+    """Write a mean image, (channels, height, width), as Caffe's ``compute_image_mean`` does."""
+    path.write_bytes(blob(image[None] if old else image, old=old))
+    return path
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_the_mean_image_of_caffe_is_a_preprocessing(tmp_path, old):
+    image = np.random.default_rng(5).uniform(60, 160, (3, 9, 7)).astype(np.float32)
+    path = mean_image(tmp_path / "mean.binaryproto", image, old=old)
+    found = DeclaredInput.parse(f"mean={path};channels=bgr;crop=1.0").preprocess
+    assert found.channels == "bgr"
+    assert found.scale == (1.0, 1.0, 1.0)
+    np.testing.assert_allclose(found.offset, [-one.mean() for one in image], rtol=1e-6)
+    grey = mean_image(tmp_path / "grey.binaryproto", image[:1], old=old)
+    found = DeclaredInput.parse(f"mean={grey};channels=grey").preprocess
+    assert found.offset[0] == pytest.approx(-image[0].mean())
+
+
+def test_a_mean_image_that_cannot_be_taken_is_refused(tmp_path):
+    image = np.full((3, 2, 2), 100, np.float32)
+    path = mean_image(tmp_path / "mean.binaryproto", image, old=True)
+    for said, received in (
+        (f"mean={path}", "channels=rgb beside a mean image of blue"),
+        (f"mean={path};channels=bgr;scale=1/255", "another scale than 1"),
+        (f"mean={tmp_path}/none.binaryproto;channels=bgr", "No such file"),
+    ):
+        with pytest.raises((OptionError, WeightsError), match=received):
+            DeclaredInput.parse(said)
+    whole = path.read_bytes()
+    for cut in range(1, len(whole), 7):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(WeightsError):
+            DeclaredInput.parse(f"mean={path};channels=bgr")
+    with pytest.raises(WeightsError, match="1 or 3 channels"):
+        DeclaredInput.parse(
+            f"mean={mean_image(path, np.zeros((2, 3, 3), np.float32), old=True)};channels=bgr"
+        )

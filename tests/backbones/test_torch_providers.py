@@ -28,6 +28,8 @@ NAMES = {
     ),
     "openclip": (
         *("ViT-B-32/openai", "RN50/openai", "MobileCLIP-S1/datacompdr", "ViT-B-16-SigLIP/webli"),
+        *("coca_ViT-B-32/laion2b_s13b_b90k", "convnext_base/laion400m_s13b_b51k"),
+        *("EVA02-B-16/merged2b_s8b_b131k", "ViTamin-S/datacomp1b", "PE-Core-T-16-384/meta"),
     ),
 }
 

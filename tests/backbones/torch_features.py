@@ -262,7 +262,8 @@ def openclip_itself(network, name, files):
     )
     transform = open_clip.transform.image_transform_v2(config, is_train=False)
     pixels = torch.stack([transform(opened(file)) for file in files])
-    return pixels, {"own": module.encode_image(pixels)}
+    # (As it comes: CoCa scales it to length one unless it is told not to.)
+    return pixels, {"own": module.encode_image(pixels, normalize=False)}
 
 
 ITSELF = {
