@@ -231,3 +231,15 @@ def test_one_colour_picture_is_not_read_as_grey_ones(tmp_path):
         with pytest.raises(BottleneckError, match="one picture, or 32 grey ones") as caught:
             open_source([str(tmp_path / name)])
         assert "newaxis" in caught.value.hint
+
+
+def test_an_enumeration_in_hdf5_has_its_names(tmp_path):
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file["images"] = np.zeros((4, 8, 8, 3), np.uint8)
+        kind = h5py.enum_dtype({"cat": 0, "dog": 1, "unknown": -1}, basetype="i1")
+        file.create_dataset("labels", data=np.array([1, 0, -1, 2], "i1"), dtype=kind)
+    manifest = open_source([str(tmp_path / "t.h5")]).manifest
+    assert manifest.classes == ("2", "cat", "dog")  # a number without a name is itself
+    assert [manifest.classes[c] if c >= 0 else None for c in manifest.labels] == [
+        *("dog", "cat", None, "2"),
+    ]

@@ -266,9 +266,15 @@ def open_hdf5(name: str, shards: Sequence[Shard], part: str = "") -> ArraySource
                     labels=PixelDataset(file, beside, *datasets[beside]) if beside else None,
                     prefix=f"{shard.prefix}{key}/",
                     split=split_of_name(key) or shard.split,
+                    classes=_enum_names(datasets[beside][1]) if beside else {},
                 )
             )
     return open_arrays(name, found, unused)
+
+
+def _enum_names(dtype: np.dtype[Any]) -> dict[str, str]:
+    """Return the names that an HDF5 enumeration has for its numbers; none for other types."""
+    return {str(value): name for name, value in (h5py.check_enum_dtype(dtype) or {}).items()}
 
 
 def _refuse_lost(
