@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from bottleneck.cores import available_cores
 from bottleneck.heads.rows import ArrayRows, FileRows, Rows, SubsetRows
+from bottleneck.heads.set_rows import ShardRows, StoredShard
 from bottleneck.heads.solver.question import Held, Node, Question, RowData
 from bottleneck.heads.solver.row_pass import BLOCK_ROWS, Pass
 
@@ -126,4 +127,6 @@ class Holder:
         if isinstance(rows, ArrayRows | FileRows) and rows.stored_bytes <= self._room:
             self._room -= rows.stored_bytes
             return rows.in_memory()
+        if isinstance(source, StoredShard):  # a worker may have more shards than descriptors
+            return ShardRows(source, rows.shape, rows.dtype)
         return rows

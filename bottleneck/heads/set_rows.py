@@ -64,8 +64,16 @@ def _opened(shard: StoredShard) -> Rows:
     return shard.open()
 
 
-class _ShardRows:
-    """Rows of one shard, opened when they are read."""
+class ShardRows:
+    """Rows of one shard, opened when they are read: thousands of them need few descriptors.
+
+    Parameters
+    ----------
+    shard : StoredShard
+        Where they are.
+    shape, dtype
+        As of :class:`~bottleneck.heads.rows.Rows`.
+    """
 
     layout: Layout | None = None
 
@@ -74,6 +82,7 @@ class _ShardRows:
         self.shape, self.dtype = shape, dtype
 
     def read(self, start: int, stop: int, scratch: dict[str, FloatArray]) -> FloatArray:
+        """Return rows ``start`` to ``stop``."""
         return _opened(self._shard).read(start, stop, scratch)
 
 
@@ -102,5 +111,5 @@ def rows_of_set(features: SetRows, workers: Any = None) -> ShardedRows:
     found: dict[int, Rows] = {}
     for number, shard in sources_of_set(features).items():
         start, stop = info.range(number)
-        found[number] = _ShardRows(shard, (stop - start, features.shape[1]), wide)
+        found[number] = ShardRows(shard, (stop - start, features.shape[1]), wide)
     return ShardedRows(found, workers)

@@ -63,7 +63,8 @@ def made(tmp_path_factory):
 
 @contextmanager
 def three_workers(on, make, given=()):
-    crew = ThreadCrew(3, lambda: make(1), fails_at={1: 5})
+    # Each has room for two shards, and reads the others in every pass.
+    crew = ThreadCrew(3, lambda: make(1, 2 * 4 * ROWS * LENGTH), fails_at={1: 5})
     yield crew
     crew.close()
     assert len(crew.losses) == 1
