@@ -16,9 +16,9 @@ from typing import Final, Protocol, cast
 
 from bottleneck.backbones.catalogue import all_backbones, get
 from bottleneck.backbones.declared import DeclaredInput
-from bottleneck.backbones.network import BackboneSpec, Form, Network
+from bottleneck.backbones.network import BackboneSpec, Form, Network, partial_source
 from bottleneck.backbones.own import OwnBackbone, find_own
-from bottleneck.errors import BackboneError, WeightsError
+from bottleneck.errors import BackboneError, OptionError, WeightsError
 from bottleneck.images import ImageSize
 from bottleneck.items import Item
 from bottleneck.sources import AS_FOUND, Choice, OtherItemsError, Source, open_source
@@ -270,6 +270,12 @@ def load(
         size = own.size if size is None else size
         if declared is None and own.preprocess is not None:
             declared = DeclaredInput.parse(own.preprocess)
+    if partial_source(weights)[1] and not getattr(found.provider, "FILLS_PARTLY", False):
+        raise OptionError(
+            f"{found.name}: expected all of its weights, got --partial, which is for networks of"
+            " the catalogue and of Caffe",
+            hint="Fill the network with its own library, and save it.",
+        )
     network = found.provider.load(
         found.given,
         weights=own.weights if own is not None and weights is None else weights,

@@ -280,3 +280,9 @@ def test_a_backbone_of_a_file_from_the_command_line(tmp_path, monkeypatch):
         weights=tmp_path / "elsewhere" / "moved.onnx",
     )
     assert [row["label"] for row in found.records or ()] == ["red"]
+
+
+def test_partial_weights_of_a_file_are_refused_by_name(tmp_path):
+    path = small.nhwc(tmp_path / "n.onnx")
+    with pytest.raises(OptionError, match=r"onnx:n.onnx: expected all of its weights, got --part"):
+        backbones.load(f"onnx:{path}", weights=f"partial:{path}", declared=TORCH)

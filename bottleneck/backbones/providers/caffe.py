@@ -32,6 +32,7 @@ from bottleneck.weights.caffe_net import Net, is_text, read_net
 
 FORMS: Final[tuple[Form, ...]] = ("keras",)
 SYNTAX: Final = "FILE.prototxt#blob"
+FILLS_PARTLY: Final = True
 
 _OXFORD: Final = ("vgg", "resnet-")
 """How names of networks begin that were judged as VGG's: the shape of images is kept, and another

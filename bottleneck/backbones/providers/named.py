@@ -14,6 +14,7 @@ from bottleneck.images import ImageSize
 
 FORMS: Final[tuple[Form, ...]] = ("keras",)
 SYNTAX: Final = "NAME"
+FILLS_PARTLY: Final = True
 
 
 def canonical(name: str) -> str:
