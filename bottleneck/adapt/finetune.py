@@ -257,6 +257,13 @@ def _split(head: "Head", source: Source, options: FinetuneOptions) -> _Split:
     given = of("val") if has_splits else Rows(labelled[:0], y[:0])
     if len(given.rows):
         return _Split(everything, everything, given, test, groups, seen=False)
+    absent = [name for name, code in codes.items() if code not in everything.y]
+    if absent:  # the head is fitted anew on a part of them
+        raise HeadError(
+            f"expected training images of every class of the head, got none of"
+            f" {', '.join(absent)} in {source.name}",
+            hint="Give all the images, or train a head on these classes first.",
+        )
     mask = holdout(
         [manifest.keys[int(row)] for row in everything.rows],
         everything.y,

@@ -144,6 +144,9 @@ def test_what_cannot_be_is_refused_before_any_work(trained, tmp_path):
     (other / "a.png").write_bytes(next((trained / "photos/train/bag").iterdir()).read_bytes())
     with pytest.raises(HeadError, match="got also zebra"):
         bottleneck.finetune(trained / "h.head", tmp_path / "other", out)
+    other.rename(other.with_name("bag"))
+    with pytest.raises(HeadError, match="every class of the head, got none of"):
+        bottleneck.finetune(trained / "h.head", tmp_path / "other", out)
 
 
 RUN = """
