@@ -126,14 +126,13 @@ def finetune_head(options: FinetuneOptions) -> Finetuned:
     tried: list[dict[str, Any]] = []
     chosen, outcome = positions[-1], None
     maps = None
-    failures: dict[int, str] = {}  # of all maps: an image fails once for all
     try:
         for depth, candidate in enumerate(positions):
             if maps is not None:
                 maps.close()
             whole.model.set_weights(start)
             upper = _upper(keras, whole, body, candidate, options.train_batchnorm)
-            maps = _maps(upper, whole, source, options, place, failures=failures)
+            maps = _maps(upper, whole, source, options, place, failures=checkpoint.failed)
             name = "selection" if len(positions) == 1 else f"selection {depth + 1}"
             found = _selected(
                 name,
@@ -156,7 +155,7 @@ def finetune_head(options: FinetuneOptions) -> Finetuned:
         maps.close()
         whole.model.set_weights(start)
         upper = _upper(keras, whole, body, chosen, options.train_batchnorm)
-        maps = _maps(upper, whole, source, options, place, failures=failures)
+        maps = _maps(upper, whole, source, options, place, failures=checkpoint.failed)
         document = _finished(
             keras=keras,
             whole=whole,

@@ -104,6 +104,9 @@ class Checkpoint:
         State of the training that was under way, empty between trainings.
     arrays : dict of str to ndarray
         Its weights.
+    failed : dict of int to str
+        Rows of images that failed, with the reason: a training that is finished is not run again,
+        and its images are not looked at.
     """
 
     path: Path
@@ -111,6 +114,7 @@ class Checkpoint:
     finished: dict[str, Any] = field(default_factory=dict)
     current: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def opened(cls, path: Path, identity: str) -> "Checkpoint":
@@ -126,7 +130,8 @@ class Checkpoint:
                     hint="Remove it to start over.",
                 ) from error
             if told["identity"] == identity and told["version"] == CHECKPOINT_VERSION:
-                return cls(path, identity, told["finished"], told["current"], arrays)
+                failed = {int(row): why for row, why in told.get("failed", {}).items()}
+                return cls(path, identity, told["finished"], told["current"], arrays, failed)
         return cls(path, identity)
 
     def save(self) -> None:
@@ -136,6 +141,7 @@ class Checkpoint:
             "identity": self.identity,
             "finished": self.finished,
             "current": self.current,
+            "failed": self.failed,
         }
         with written_whole(self.path) as temporary, temporary.open("wb") as stream:
             arrays: dict[str, Any] = {"told": np.array(json.dumps(told)), **self.arrays}

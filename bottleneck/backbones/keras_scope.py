@@ -1,5 +1,6 @@
 """Import Keras late and quietly, and use it without leaving traces in its global state."""
 
+import logging
 import os
 import random
 import re
@@ -117,6 +118,9 @@ def _first_import(backend: str) -> Any:
         with _without_noise() if quiet else _as_it_is(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # other people's deprecations, at import
             import keras
+        if quiet:
+            # That a function is traced for a last batch of another size is no news for people.
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)
     except ImportError as error:
         raise RuntimeUnavailableError(
             f"expected Keras with {backend}, which cannot be imported: {error}",

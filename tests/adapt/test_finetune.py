@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -115,8 +116,6 @@ def test_a_head_that_is_not_improved_is_handed_back(trained, tmp_path):
 
 
 def test_a_bad_image_costs_its_row_only(trained, tmp_path):
-    import shutil
-
     photos = tmp_path / "photos"
     shutil.copytree(trained / "photos", photos)
     (photos / "train/bag/broken.png").write_bytes(b"no picture")
@@ -124,6 +123,26 @@ def test_a_bad_image_costs_its_row_only(trained, tmp_path):
         trained / "h.head", photos, tmp_path / "m.keras", **{**QUICK, "epochs": 1}
     ).to_json()
     assert list(result["failed"]) == ["train/bag/broken.png"]
+
+
+def test_images_that_failed_are_known_after_a_stop(trained, tmp_path, monkeypatch):
+    """Resumed behind the selection, a run that keeps the head looks at no training image again."""
+    photos = tmp_path / "photos"
+    shutil.copytree(trained / "photos", photos)
+    (photos / "train/bag/broken.png").write_bytes(b"no picture")
+    options = {**QUICK, "epochs": 1, "rate": 1.0, "head_rate": 50.0}
+
+    def stopped(**about):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(finetune, "_finished", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            bottleneck.finetune(trained / "h.head", photos, tmp_path / "m.keras", **options)
+    result = bottleneck.finetune(trained / "h.head", photos, tmp_path / "m.keras", **options)
+    document = result.to_json()
+    assert document["returned"] == "head"
+    assert list(document["failed"]) == ["train/bag/broken.png"]
 
 
 def test_what_cannot_be_is_refused_before_any_work(trained, tmp_path):
