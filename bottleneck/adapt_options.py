@@ -77,6 +77,17 @@ class FinetuneOptions(SourceOptions):
     seed: Annotated[
         int, Option("Decides the validation share and the order of images.", least=0)
     ] = 0
+    precision: Annotated[
+        Literal["float32", "bfloat16"],
+        Option(
+            "bfloat16: dense convolutions and products of the backbone are trained in it; all "
+            "weights, and the model, stay float32."
+        ),
+    ] = "float32"
+    page: Annotated[
+        One | None,
+        Option("Also a page with the curves.", metavar="PAGE.html", role="writes"),
+    ] = None
     weights: Annotated[One | None, _WEIGHTS] = None
     overwrite: Annotated[bool, Option("Replace the model if the file exists.")] = False
     max_failed: Annotated[str | int, _MAX_FAILED] = "10%"

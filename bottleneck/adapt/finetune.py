@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.adapt.curves import curves_page
 from bottleneck.adapt.layers import Body
 from bottleneck.adapt.maps import Maps
 from bottleneck.adapt.outcome import compared, difference, verdict
@@ -31,7 +32,7 @@ from bottleneck.heads.dense import head_form
 from bottleneck.manifest import SPLITS, UNLABELLED
 from bottleneck.options import FinetuneOptions
 from bottleneck.sources import Source, open_source
-from bottleneck.writing import prepare_output
+from bottleneck.writing import prepare_output, write_text
 
 if TYPE_CHECKING:
     from bottleneck.heads.head import Head
@@ -103,20 +104,14 @@ def finetune_head(options: FinetuneOptions) -> Finetuned:
     from bottleneck.heads.head import Head
 
     started = time.perf_counter()
-    place = _place(options)
+    place, page = _place(options), _page(options)
     head = Head.load(options.head)
     _require_probabilities(head, str(options.head))
     source = open_source(listed(options.sources), choice=options.choice())
     split = _split(head, source, options)
     keras = import_training_keras()
     backend = str(keras.backend.backend())
-    whole = whole_model(
-        head,
-        owner=str(options.head),
-        weights=None if options.weights is None else str(options.weights),
-        backend=backend,
-        dropout=options.dropout,
-    )
+    whole = _whole(head, options, backend, options.precision)
     body = Body.of(whole.backbone)
     checkpoint = Checkpoint.opened(
         place.with_name(f"{place.name}.part"), _identity(options, source, backend)
@@ -171,10 +166,14 @@ def finetune_head(options: FinetuneOptions) -> Finetuned:
     finally:
         if maps is not None:
             maps.close()
+    if options.precision != "float32":
+        trained = whole.model.get_weights()
+        whole = _whole(head, options, backend, "float32")
+        whole.model.set_weights(trained)
     whole = replace(whole, about={**whole.about, "head": f"{head.kind}, {document['returned']}"})
     save_keras(whole, place)
     checkpoint.path.unlink(missing_ok=True)
-    return Finetuned(
+    found = Finetuned(
         {
             "output": str(options.output),
             "head": str(options.head),
@@ -188,6 +187,29 @@ def finetune_head(options: FinetuneOptions) -> Finetuned:
             "seconds": round(time.perf_counter() - started, 3),
         }
     )
+    if page is not None:
+        write_text(page, curves_page(found.document))
+    return found
+
+
+def _whole(head: "Head", options: FinetuneOptions, backend: str, precision: str) -> Whole:
+    return whole_model(
+        head,
+        owner=str(options.head),
+        weights=None if options.weights is None else str(options.weights),
+        backend=backend,
+        dropout=options.dropout,
+        precision=precision,
+    )
+
+
+def _page(options: FinetuneOptions) -> Path | None:
+    """Check where the page goes, before any work."""
+    if options.page is None:
+        return None
+    if not str(options.page).endswith(".html"):
+        raise OptionError(f"expected a page that ends in .html, got {options.page}")
+    return prepare_output(options.page, kind="other", inputs=options.paths("reads", "images"))
 
 
 def _place(options: FinetuneOptions) -> Path:
@@ -509,7 +531,7 @@ def _identity(options: FinetuneOptions, source: Source, backend: str) -> str:
     deciding = {
         name: value
         for name, value in options.values().items()
-        if name not in ("output", "overwrite", "workers", "max_failed", "head", "sources")
+        if name not in ("output", "page", "overwrite", "workers", "max_failed", "head", "sources")
     }
     return fingerprint(
         {

@@ -10,7 +10,7 @@ from bottleneck.errors import BackboneError
 from bottleneck.extraction.run import rebuild_network
 from bottleneck.heads.dense import Answer, DenseForm, NetworkForm, head_form
 from bottleneck.images import Geometry
-from bottleneck.runtimes.outputs import keras_tensors, taken
+from bottleneck.runtimes.outputs import keras_tensors, mixed, taken
 
 if TYPE_CHECKING:
     from bottleneck.heads.head import Head
@@ -75,6 +75,7 @@ def whole_model(
     weights: str | None = None,
     backend: str = "tensorflow",
     dropout: float = 0.0,
+    precision: str = "float32",
 ) -> Whole:
     """Put a head behind its backbone; the weights of both are theirs.
 
@@ -90,6 +91,8 @@ def whole_model(
         What Keras computes with.
     dropout : float
         Share of the features that a training step leaves out; a stack says itself what is.
+    precision : {"float32", "bfloat16"}
+        What dense convolutions and products of the backbone compute in.
 
     Raises
     ------
@@ -119,6 +122,8 @@ def whole_model(
     with isolated(backend) as keras:
         images = keras.Input(geometry.shape, dtype="uint8", name="images")
         body = keras.Model(network.model.input, keras_tensors(network, take)[0], name=BACKBONE)
+        if precision != "float32":
+            body = mixed(keras, body, precision)
         found = keras.Input(body.output.shape[1:], name="found")
         features = take.pooled(keras.ops, found)[0]
         x = features

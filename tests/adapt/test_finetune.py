@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -101,6 +102,44 @@ def test_only_what_was_named_moves(trained, tmp_path):
     assert result["selection"]["history"][0]["epoch"] == 0
     assert result["test"]["rows"] == 18
     json.dumps(result)
+
+
+def test_in_bfloat16_it_is_trained_and_float32_is_what_comes_out(trained, tmp_path):
+    """The backbone's dense convolutions compute in it; the head that comes back is bit for bit."""
+    import keras
+
+    head = Head.load(trained / "h.head")
+    short = whole_model(head, owner="h", precision="bfloat16")
+    plain = whole_model(head, owner="h")
+    types = {layer.name: layer.compute_dtype for layer in short.backbone.layers}
+    assert types["top_conv"] == "bfloat16"
+    assert types["block7a_dwconv"] == "float32"
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
+    near, exact = (one.model.predict_on_batch(pixels) for one in (short, plain))
+    assert 0 < np.abs(near - exact).max() < 0.05
+    result = tuned(
+        trained, tmp_path / "m.keras", rate=1.0, head_rate=50.0, precision="bfloat16", epochs=1
+    )
+    assert result["returned"] == "head"
+    after = keras.saving.load_model(tmp_path / "m.keras", compile=False)
+    for one, other in zip(plain.model.get_weights(), after.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    inside = after.get_layer("backbone").layers
+    assert {layer.compute_dtype for layer in inside} == {"float32"}
+
+
+def test_the_page_has_the_curves(trained, tmp_path):
+    result = tuned(trained, tmp_path / "m.keras", page=tmp_path / "m.html", epochs=2)
+    text = (tmp_path / "m.html").read_text()
+    assert text.count("<polyline") == 3
+    assert result["verdict"] in text
+    history = result["selection"]["history"]
+    assert all(f"<td>{one['val_log_loss']:.4g}</td>" in text for one in history)
+    assert all(
+        len(line.split()) >= len(history) - 1 for line in re.findall(r'points="(.*?)"', text)
+    )
+    with pytest.raises(OptionError, match=r"a page that ends in \.html"):
+        tuned(trained, tmp_path / "n.keras", page=tmp_path / "n.txt")
 
 
 def test_a_head_that_is_not_improved_is_handed_back(trained, tmp_path):
