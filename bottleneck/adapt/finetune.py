@@ -166,14 +166,10 @@ def finetune_head(options: FinetuneOptions) -> Finetuned:
     finally:
         if maps is not None:
             maps.close()
-    if options.precision != "float32":
-        trained = whole.model.get_weights()
-        whole = _whole(head, options, backend, "float32")
-        whole.model.set_weights(trained)
-    whole = replace(whole, about={**whole.about, "head": f"{head.kind}, {document['returned']}"})
-    save_keras(whole, place)
+    told = f"{head.kind}, {document['returned']}"
+    save_keras(_as_float32(whole, head, options, backend, told), place)
     checkpoint.path.unlink(missing_ok=True)
-    found = Finetuned(
+    done = Finetuned(
         {
             "output": str(options.output),
             "head": str(options.head),
@@ -188,8 +184,19 @@ def finetune_head(options: FinetuneOptions) -> Finetuned:
         }
     )
     if page is not None:
-        write_text(page, curves_page(found.document))
-    return found
+        write_text(page, curves_page(done.document))
+    return done
+
+
+def _as_float32(
+    whole: Whole, head: "Head", options: FinetuneOptions, backend: str, told: str
+) -> Whole:
+    """Return a model that computes in float32, whatever it was trained in, and tells its head."""
+    if options.precision != "float32":
+        weights = whole.model.get_weights()
+        whole = _whole(head, options, backend, "float32")
+        whole.model.set_weights(weights)
+    return replace(whole, about={**whole.about, "head": told})
 
 
 def _whole(head: "Head", options: FinetuneOptions, backend: str, precision: str) -> Whole:
