@@ -119,8 +119,7 @@ def finetune_head(options: FinetuneOptions) -> Finetuned:
     start = [np.array(value) for value in whole.model.get_weights()]
     positions = _positions(body, options)
     tried: list[dict[str, Any]] = []
-    chosen, outcome = positions[-1], None
-    maps = None
+    chosen, outcome, maps = positions[-1], None, None
     try:
         for depth, candidate in enumerate(positions):
             if maps is not None:
