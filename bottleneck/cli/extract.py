@@ -57,7 +57,8 @@ def command(
     from bottleneck import api
 
     if chosen_set is not None:
-        return _fill_set(chosen_set, _given(options), as_json=as_json, quiet=quiet)
+        given = _given({**options, "dry_run": dry_run})
+        return _fill_set(chosen_set, given, as_json=as_json, quiet=quiet)
     for name in ("scratch", "on"):
         if options.pop(name) is not None:
             raise OptionError(f"expected --set with --{name}, got none")
