@@ -287,7 +287,7 @@ def test_curves_climb_and_end_where_cross_validation_is(three):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"heads": ("forest",)}, "expected a head of logreg, .*, mlp, got 'forest'"),
+        ({"heads": ("forest",)}, "expected a head of logreg, .*, stack, got 'forest'"),
         ({"heads": ()}, "one or more different heads, got none"),
         ({"heads": ("knn", "knn")}, "different heads"),
         ({"cv": 1}, "2 or more folds"),
