@@ -24,7 +24,10 @@ from bottleneck.options import OPTIONS, ExtractOptions, PredictOptions, TrainOpt
 
 ONLY_PRINTING = {"as_json", "quiet", "verbose"}
 # Of extract, which then calls survey or extract_set; of View.serve.
-OTHER_FUNCTION = {"extract": {"dry_run", "chosen_set", "scratch", "on"}, "view": {"port", "browser"}}
+OTHER_FUNCTION = {
+    "extract": {"dry_run", "chosen_set", "scratch", "on"},
+    "view": {"port", "browser"},
+}
 ONLY_PYTHON = {"run": ["each"], "demo": ["each"]}  # a command prints instead
 
 
