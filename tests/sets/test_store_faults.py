@@ -4,6 +4,7 @@ A proxy stands between the workers and moto, and does to requests what it is tol
 an object is made once, by one winner, and whoever won knows it.
 """
 
+import contextlib
 import http.client
 import random
 import threading
@@ -43,6 +44,7 @@ class Proxy:
         self.only = lambda method, path: method in {"PUT", "POST"}
         self.spoilt = Counter()
         self.draw = random.Random(1)
+        self.one_at_a_time = threading.Lock()
         self._lock = threading.Lock()
         proxy = self
 
@@ -66,9 +68,12 @@ class Proxy:
                     return
                 upstream = http.client.HTTPConnection(proxy.host, timeout=60)
                 headers = {k: v for k, v in self.headers.items() if k.lower() not in HOP}
-                upstream.request(self.command, self.path, body, headers)
-                answer = upstream.getresponse()
-                data = answer.read()
+                # S3 looks and writes in one step; moto in two, between which another may write.
+                conditional = self.headers.get("If-None-Match") is not None
+                with proxy.one_at_a_time if conditional else contextlib.nullcontext():
+                    upstream.request(self.command, self.path, body, headers)
+                    answer = upstream.getresponse()
+                    data = answer.read()
                 upstream.close()
                 if kind == "slow":
                     time.sleep(2 * TIMEOUT)
