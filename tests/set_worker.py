@@ -29,6 +29,11 @@ def load(info):
     return fake_embedder(DeadlyBackbone(seconds_per_batch=0.01)), 2
 
 
+def load_nothing(info):
+    """As a machine whose disk is full."""
+    raise OSError("no space left")
+
+
 def options(location, scratch, **more):
     return ExtractSetOptions(location, scratch=scratch, workers=1, worker_kind="threads", **more)
 

@@ -122,15 +122,15 @@ def _set(location: str) -> dict[str, Any]:
     counts: Counter[RowStatus] = Counter()
     labels = np.zeros(len(info.classes) + 1, np.int64)
     splits = np.zeros(len(SPLITS), np.int64)
-    groups = 0
-    targets: tuple[str, ...] = ()
+    groups: set[int] = set()
+    targets: dict[str, None] = {}
     for number in range(len(shards)):
         manifest, store = shards.manifest(number), shards.store(number)
         # Rows without a class are counted in front.
         labels += np.bincount(manifest.labels + 1, minlength=len(labels))
         splits += np.bincount(manifest.splits, minlength=len(splits))
-        groups += len(manifest.group_names)
-        targets = manifest.targets.names
+        groups.update(map(hash, manifest.group_names))  # one may go on in the next part
+        targets |= dict.fromkeys(manifest.targets.names)
         if store is None:
             counts[RowStatus.PENDING] += len(manifest)
         else:
@@ -149,7 +149,7 @@ def _set(location: str) -> dict[str, Any]:
         "classes": list(info.classes),
         "per_class": dict(zip(info.classes, labels[1:].tolist(), strict=True)),
         "labelled": int(labels[1:].sum()),
-        "groups": groups,
+        "groups": len(groups),
         "targets": list(targets),
         "splits": {
             name: int(count)

@@ -16,7 +16,7 @@ import numpy as np
 from bottleneck.cores import available_cores
 from bottleneck.decode.stream import WorkerKind
 from bottleneck.decode.workers import TIMEOUT_SECONDS, Watch
-from bottleneck.errors import BottleneckError, RecipeMismatchError, StoreLockedError
+from bottleneck.errors import BottleneckError, RecipeMismatchError, StoreError, StoreLockedError
 from bottleneck.extraction.embedder import Embedder
 from bottleneck.extraction.engine import fill_store
 from bottleneck.extraction.plan import WHOLE, MaxFailed, Part
@@ -32,6 +32,7 @@ from bottleneck.sources.streaming import PartSource
 from bottleneck.status import RowStatus
 from bottleneck.store import FailedRow, FeatureStore, Writer, failures_path, writer_lock
 from bottleneck.store.runs import runs_path
+from bottleneck.store.verify import verify
 
 _ANY: Final = MaxFailed(share=1.0)
 """How many may fail is asked of a whole run."""
@@ -254,7 +255,14 @@ class RangeFiller:
         ok = int(np.count_nonzero(store.done))
         failed = len(store) - ok
         self.progress.stage(f"publishing range {number}")
-        published = publish(self.place, self.info, number, path, version)
+        try:
+            published = publish(self.place, self.info, number, path, version)
+        except StoreError:
+            bad = verify(path).bad_rows
+            if bad:  # the local disk changed them: they are pending for who tries again
+                with Writer(path, store.layout) as writer:
+                    writer.unflag(np.array(bad, np.int64))
+            raise
         self._clean(path)
         took = time.monotonic() - started
         return RangeFilled(number, ok, failed, computed, took, published)
@@ -387,6 +395,8 @@ def _in_a_child(pipe: Connection, work: _Rows) -> None:
             filler.fill_rows(work.number, work.path, work.first, work.stop)
     except (BottleneckError, KeyboardInterrupt) as found:
         error = found
+    except Exception as found:  # noqa: BLE001  # it lives: no image of these ends processes
+        error = BottleneckError(f"{type(found).__name__}: {found}")
     pipe.send(error)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bottleneck.errors import HeadError
+from bottleneck.fingerprint import fingerprint
 from bottleneck.heads.matrix import FloatArray, Layout, Rows, ShardedRows
 from bottleneck.heads.stored import rows_of_file
 from bottleneck.location import is_url
@@ -31,11 +32,15 @@ class StoredShard:
         The shard.
     output : str
         Which features.
+    listed : str
+        Fingerprint of the shards that were there when the set was opened: one that was opened
+        later, in the same process, has new shards and corrections.
     """
 
     location: str
     number: int
     output: str
+    listed: str
 
     def open(self) -> Rows:
         """Open its rows.
@@ -45,7 +50,7 @@ class StoredShard:
         HeadError
             When nobody has published the shard.
         """
-        store = _shards(self.location).store(self.number)
+        store = _shards(self.location, self.listed).store(self.number)
         if store is None:
             raise HeadError(
                 f"{self.location} has no shard {self.number} yet",
@@ -55,7 +60,7 @@ class StoredShard:
 
 
 @lru_cache(8)
-def _shards(location: str) -> Shards:
+def _shards(location: str, listed: str) -> Shards:
     return open_shards(location)
 
 
@@ -90,9 +95,11 @@ def sources_of_set(features: SetRows) -> Mapping[int, StoredShard]:
     """Return where the rows of every shard of a set are, published or not."""
     name = features.shards.place.name
     location = name if is_url(name) else str(Path(name).resolve())  # the same wherever it is sent
+    info = features.shards.info
+    listed = fingerprint([info.id, sorted(features.shards.newest.items())])
     return {
-        number: StoredShard(location, number, features.output)
-        for number in range(features.shards.info.n_ranges)
+        number: StoredShard(location, number, features.output, listed)
+        for number in range(info.n_ranges)
     }
 
 

@@ -39,8 +39,10 @@ class CachedFile(io.RawIOBase):
 
     def __init__(self, place: Place, name: str, folder: Path) -> None:
         super().__init__()
-        self._place, self._name, self._folder = place, name, folder
-        self.size = self._length()
+        self._place, self._name = place, name
+        # A shard that was moved away and made again is another file of the same name.
+        self.size, stamp = place.stamp(name)
+        self._folder = folder / stamp[:16]
         self._position = 0
 
     def __repr__(self) -> str:
@@ -111,15 +113,6 @@ class CachedFile(io.RawIOBase):
             )
         self._keep(path, data)
         return data[start : start + length]
-
-    def _length(self) -> int:
-        path = self._folder / "size"
-        try:
-            return int(path.read_text())
-        except (FileNotFoundError, ValueError):
-            size = self._place.size(self._name)
-            self._keep(path, str(size).encode())
-            return size
 
     def _keep(self, path: Path, data: bytes) -> None:
         try:

@@ -140,9 +140,13 @@ def read_part(place: Place, info: SetInfo, number: int) -> tuple[Manifest, list[
         ValueError,
         zipfile.BadZipFile,
     ) as error:
-        raise StoreError(f"{place.name}/{name} is damaged: {error}", hint="Restore it.") from error
+        raise StoreError(
+            f"{place.name}/{name} is damaged: {error}",
+            hint="Restore it from a copy, or remove it and plan the set again.",
+        ) from error
     if not sound:
         raise StoreError(
-            f"{place.name}/{name} is not what its fingerprint says", hint="Restore it from a copy."
+            f"{place.name}/{name} is not what its fingerprint says",
+            hint="Restore it from a copy, or remove it and plan the set again.",
         )
     return manifest, segments

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from bottleneck.errors import OptionError, StoreError
+from bottleneck.fingerprint import fingerprint
 from bottleneck.location import is_url
 from bottleneck.sources.remote import filesystem
 from bottleneck.writing import written_whole
@@ -47,6 +48,10 @@ class Place(Protocol):
 
     def size(self, name: str) -> int:
         """Return the length of a file in bytes."""
+        ...
+
+    def stamp(self, name: str) -> tuple[int, str]:
+        """Return the length of a file, and a text that is another one where the file is."""
         ...
 
     def read_range(self, name: str, offset: int, length: int) -> bytes:
@@ -130,7 +135,15 @@ class FolderPlace:
 
     def size(self, name: str) -> int:
         """See :meth:`Place.size`."""
-        return (self.folder / name).stat().st_size
+        return self.stamp(name)[0]
+
+    def stamp(self, name: str) -> tuple[int, str]:
+        """See :meth:`Place.stamp`."""
+        try:
+            found = (self.folder / name).stat()
+        except OSError as error:
+            raise StoreError(f"cannot read {self.folder / name}: {error.strerror}") from error
+        return found.st_size, fingerprint([found.st_size, found.st_mtime_ns, found.st_ino])
 
     def read_range(self, name: str, offset: int, length: int) -> bytes:
         """See :meth:`Place.read_range`."""
@@ -158,7 +171,10 @@ class FolderPlace:
 
     def remove(self, name: str) -> None:
         """See :meth:`Place.remove`."""
-        (self.folder / name).unlink(missing_ok=True)
+        try:
+            (self.folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot remove {self.folder / name}: {error.strerror}") from error
 
     def local(self, name: str) -> Path | None:
         """See :meth:`Place.local`."""
@@ -220,9 +236,15 @@ class ObjectPlace:
 
     def size(self, name: str) -> int:
         """See :meth:`Place.size`."""
+        return self.stamp(name)[0]
+
+    def stamp(self, name: str) -> tuple[int, str]:
+        """See :meth:`Place.stamp`."""
         fs, path = self._at(name)
         try:
-            return int(fs.info(path)["size"])
+            found = fs.info(path)
+            facts = [str(found.get(fact, "")) for fact in ("size", "ETag", "LastModified")]
+            return int(found["size"]), fingerprint([self.name, *facts])
         except Exception as error:
             raise self._explained("read", name, error) from error
 

@@ -17,7 +17,7 @@ from bottleneck.errors import ManifestError, OptionError, StoreError
 from bottleneck.location import SET_FILE
 from bottleneck.manifest import UNLABELLED, Manifest
 from bottleneck.recipe import Recipe
-from bottleneck.sets.description import ROWS, SetInfo
+from bottleneck.sets.description import PARTS, ROWS, SetInfo
 from bottleneck.sets.parts import pack_part, part_sha256, stacked, unpack_part
 from bottleneck.sets.place import Place
 from bottleneck.sources.streaming import Block, Segment, cut
@@ -62,7 +62,8 @@ def write_set(
     Returns
     -------
     SetInfo
-        Of a set that was there already too, if it is the very same.
+        Of a set that was there already too, if it is the very same; parts that it lacks are
+        written again.
 
     Raises
     ------
@@ -75,6 +76,7 @@ def write_set(
         raise OptionError(f"expected at least 1 row in a shard, got {rows_per_shard}")
     there = place.read(SET_FILE)
     old = None if there is None else SetInfo.from_json(there, f"{place.name}/{SET_FILE}")
+    kept = set() if old is None else {f"{PARTS}/{part}" for part in place.names(PARTS)}
     vocabulary: dict[str, int] = {}
     with tempfile.TemporaryDirectory(prefix="bottleneck-plan-") as name:
         scratch = Path(name)
@@ -106,9 +108,11 @@ def write_set(
             manifest, segments = unpack_part(path.read_bytes(), ())
             path.unlink()
             manifest = replace(manifest, labels=rank[manifest.labels], classes=classes)
-            if old is None:
-                place.replace(info.part(number), pack_part(manifest, segments))
-            return part_sha256(manifest)
+            sha256, part = part_sha256(manifest), info.part(number)
+            lost = old is not None and part not in kept and number < old.n_ranges
+            if old is None or (lost and (old.part(number), old.parts[number]) == (part, sha256)):
+                place.replace(part, pack_part(manifest, segments))
+            return sha256
 
         info = replace(info, parts=tuple(_in_order(write, n_parts)))
     if old is not None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from bottleneck.errors import BottleneckError, StoreError
 from bottleneck.location import SET_FILE
-from bottleneck.sets.description import LEASES, published, read_info
+from bottleneck.sets.description import LEASES, SHARDS, published, read_info
 from bottleneck.sets.place import sha256_of
 from bottleneck.sets.shards import Shards
 from bottleneck.sets.view import open_shards
@@ -86,7 +86,7 @@ def verify_set(location: str | Path) -> VerifyReport:
     """Check every shard of a set as :func:`bottleneck.store.verify.verify` checks a file.
 
     And against its part of the manifest, and its checksum where the set is sealed. Row numbers are
-    those of the set. What is missing is not wrong.
+    those of the set. What is missing is not wrong, unless the set is sealed: then it was there.
     """
     shards = open_shards(location)
     info = shards.info
@@ -94,6 +94,12 @@ def verify_set(location: str | Path) -> VerifyReport:
     rows: list[int] = []
     keys: list[str] = []
     problems: list[str] = []
+    if info.sealed:
+        there = {f"{SHARDS}/{name}" for name in shards.place.names(SHARDS)}
+        problems += [
+            f"{name} is missing: it was there when the set was sealed"
+            for name in sorted(info.sealed.keys() - there)
+        ]
     for number, version in sorted(shards.newest.items()):
         name = info.shard(number, version)
         if info.sealed and name not in info.sealed:

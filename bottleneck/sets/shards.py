@@ -29,6 +29,8 @@ from bottleneck.store.format import TARGETS_SHA256, Extent, read_layout
 _MOST_OPEN: Final = 128
 """Shards kept open: each costs a mapping of its file."""
 
+_MOVE: Final = "It is no shard of this set: move it away, and run extract --set again."
+
 
 class Shards:
     """The shards of a set as they were listed: those published later are not seen.
@@ -111,7 +113,7 @@ class Shards:
 
 
 def require_of_set(store: FeatureStore, info: SetInfo, number: int) -> None:
-    """Refuse a shard that is not of these rows, this recipe or this type.
+    """Refuse a shard that is not of these rows, this recipe, this type or these images.
 
     Raises
     ------
@@ -126,7 +128,14 @@ def require_of_set(store: FeatureStore, info: SetInfo, number: int) -> None:
         raise StoreError(
             f"expected {stop - start} rows of {dict(info.outputs)} {info.dtype} in {store.path}, "
             f"got {found[0]} of {found[1]} {found[2]}",
-            hint="It is no shard of this set: move it away, and run extract --set again.",
+            hint=_MOVE,
+        )
+    # The fingerprint of a part is that of its manifest, and then that of its targets.
+    if not info.parts[number].startswith(store.manifest_sha256):
+        raise StoreError(
+            f"expected the images of rows {start} to {stop - 1} of the set in {store.path}, got "
+            f"others (manifest {store.manifest_sha256[:8]}, expected {info.parts[number][:8]})",
+            hint=_MOVE,
         )
 
 

@@ -137,6 +137,15 @@ def test_seal_and_verify(made, tmp_path):
         bottleneck.verify(made, fix=True)
 
 
+def test_a_shard_that_a_sealed_set_lost_is_told(made):
+    bottleneck.seal(made)
+    place, info = read_info(made)
+    place.remove(info.shard(4))
+    report = bottleneck.verify(made)
+    assert not report.ok
+    assert report.problems == (f"{info.shard(4)} is missing: it was there when the set was sealed",)
+
+
 def test_only_a_complete_set_is_sealed(made):
     place, info = read_info(made)
     place.remove(info.shard(4))

@@ -9,6 +9,7 @@ import pytest
 from fakes import write_png
 from made_sets import plan_fake
 
+import bottleneck
 from bottleneck.errors import ManifestError, RecipeMismatchError, StoreError
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.sets import open_shards, read_info
@@ -99,6 +100,8 @@ def test_tables_with_groups_are_cut(photos, tmp_path):
     plan_fake(tmp_path / "t.csv", tmp_path / "x.set", rows=4)
     require_same(tmp_path / "x.set", [tmp_path / "t.csv"])
     assert len(whole(tmp_path / "x.set").group_names) == 8
+    # Groups go on in the next range, and are counted once.
+    assert bottleneck.info(tmp_path / "x.set").to_json()["groups"] == 8
 
 
 def test_objects_are_listed_level_by_level(photos, tmp_path, s3):
@@ -123,6 +126,26 @@ def test_planned_again_it_is_the_same_or_refused(photos, where):
         plan_fake(photos, where)
     assert read_info(where)[1] == info
     require_same_parts_untouched(where, info)
+
+
+def test_planned_again_it_has_the_parts_that_it_lacked(photos, where):
+    info = plan_fake(photos, where)
+    place, _ = read_info(where)
+    before = place.read(info.part(2))
+    place.remove(info.part(2))
+    with pytest.raises(StoreError, match="plan the set again"):
+        try:
+            read_part(place, info, 2)
+        except StoreError as error:
+            raise StoreError(str(error.hint)) from error
+    assert plan_fake(photos, where) == info
+    assert place.read(info.part(2)) == before
+    # Of another list nothing is written.
+    place.remove(info.part(2))
+    with pytest.raises(StoreError, match="23 rows in shards of 6"):
+        plan_fake(photos, where, rows=6)
+    assert place.read(info.part(2)) is None
+    assert len(place.names("parts")) == info.n_ranges - 1
 
 
 def require_same_parts_untouched(where, info):

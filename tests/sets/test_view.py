@@ -155,3 +155,52 @@ def test_blocks_are_fetched_once(photos, tmp_path, s3, monkeypatch):
     assert len(ranges) == n  # of the cache, by a process that begins anew too
     assert np.array_equal(first.X, second.X)
     assert len(first.X) == 23
+
+
+def test_a_shard_that_was_made_again_is_not_read_from_old_blocks(photos, tmp_path, s3):
+    s3.mkdir("again")
+    where = "s3://again/x.set"
+    info = plan_fake(photos, where)
+    fill(where, tmp_path, range(5))
+    first = FeatureStore.open(where).features("mean")[:]
+    place = open_shards(where).place
+    other = tmp_path / "other.h5"
+    make_shard(other, open_shards(where), 1)
+    with other.open("r+b") as stream:  # other features, as another machine computes them
+        stream.seek(FeatureStore.open(other).layout.features["mean"].offset)
+        stream.write(np.full(3, 77, np.float32).tobytes())
+    place.remove(info.shard(1))
+    assert place.publish(info.shard(1), other)
+    again = FeatureStore.open(where).features("mean")[:]
+    assert np.array_equal(again[5], np.full(3, 77, np.float32))
+    assert np.array_equal(np.delete(again, 5, 0), np.delete(first, 5, 0))
+
+
+def test_a_shard_of_other_images_is_refused(photos, where, tmp_path):
+    """Of as many rows, by the same recipe: only the list tells."""
+    info = plan_fake(photos, where)
+    shards = open_shards(where)
+    strange = make_shard(tmp_path / "strange.h5", shards, 1)
+    with pytest.raises(StoreError, match="expected the images of rows 0 to 4"):
+        publish(shards.place, info, 0, strange)
+    assert shards.place.publish(info.shard(0), strange)
+    with pytest.raises(StoreError, match="expected the images of rows 0 to 4"):
+        FeatureStore.open(where).features("mean")[0]
+    mine = make_shard(tmp_path / "mine.h5", shards, 0)
+    with pytest.raises(StoreError, match="expected the images of rows 0 to 4"):
+        publish(shards.place, info, 0, mine)
+
+
+def test_rows_for_heads_follow_what_was_published_since(photos, where, tmp_path):
+    """In one process: a set is opened, goes on, and is opened again."""
+    from bottleneck.heads.set_rows import rows_of_set
+
+    info = plan_fake(photos, where)
+    fill(where, tmp_path, [0], failed=(2,))
+    rows_of_set(FeatureStore.open(where).features("mean")).read(0, 2, {})
+    fill(where, tmp_path, [1])
+    later = rows_of_set(FeatureStore.open(where).features("mean"))
+    assert np.array_equal(later.read(5, 10, {}), made_features(info, 1, "mean"))
+    fill(where, tmp_path, [0], version=2)
+    corrected = rows_of_set(FeatureStore.open(where).features("mean"))
+    assert np.array_equal(corrected.read(0, 5, {}), made_features(info, 0, "mean"))

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import set_worker
 from fakes import MeanBackbone, fake_embedder, write_png
-from made_sets import plan_fake
+from made_sets import make_shard, plan_fake
 
-from bottleneck.errors import OptionError, RecipeMismatchError
+from bottleneck.errors import BottleneckError, OptionError, RecipeMismatchError, StoreError
 from bottleneck.extraction.engine import fill_store
 from bottleneck.extraction.plan import MaxFailed
 from bottleneck.extraction.ranges import FillSettings, RangeFiller
@@ -161,6 +161,34 @@ def test_an_image_that_ends_its_process_is_a_failed_row(small, tmp_path):
     assert np.flatnonzero(~store.done).tolist() == [row]
     assert store.status[row] == RowStatus.DECODER_CRASHED
     assert [text["key"] for text in failure_texts(open_shards(where), row // 5)] == ["c0/8.png"]
+
+
+def test_an_error_is_no_death_of_a_process(small, tmp_path):
+    """What is wrong with the machine is told; no image is blamed for it."""
+    plan_fake(small, tmp_path / "x.set")
+    settings = FillSettings(load=set_worker.load_nothing, scratch=tmp_path / "scratch")
+    with RangeFiller(str(tmp_path / "x.set"), settings) as filler:
+        with pytest.raises(BottleneckError, match="OSError: no space left"):
+            filler.fill(0, suspected=True)
+    assert published(*read_info(tmp_path / "x.set")) == {}
+
+
+def test_damage_on_the_local_disk_is_computed_again(small, tmp_path):
+    """A file of a worker that was killed, of which a bit flipped since."""
+    info = plan_fake(small, tmp_path / "x.set")
+    path = tmp_path / "scratch" / info.id / f"{info.stem(1)}.h5"
+    make_shard(path, open_shards(tmp_path / "x.set"), 1)
+    with path.open("r+b") as stream:
+        stream.seek(FeatureStore.open(path).layout.features["mean"].offset + 13)
+        stream.write(b"\x55")
+    with pytest.raises(StoreError, match="Run the same command again"):
+        try:
+            work(tmp_path / "x.set", tmp_path)
+        except StoreError as error:
+            raise StoreError(str(error.hint)) from error
+    work(tmp_path / "x.set", tmp_path)
+    assert verify_set(tmp_path / "x.set").ok
+    assert FeatureStore.open(tmp_path / "x.set").complete
 
 
 def test_features_of_another_recipe_are_not_computed(small, tmp_path):
