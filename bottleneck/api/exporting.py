@@ -63,10 +63,10 @@ def export_file(options: ExportOptions) -> "ExportResult | HeadExport | Deployed
         )
     if source.is_file() and kind_of(source) == "head":
         return _export_head(options)
-    if is_set(str(options.source)) and to in ("npy", "parquet") and not Path(options.output).suffix:
-        return _export_shards(options)
     if options.compress and (options.to or options.feature):
         raise OptionError("expected --compress, or --to and --feature, got both")
+    if is_set(str(options.source)) and to in ("npy", "parquet") and not Path(options.output).suffix:
+        return _export_shards(options)
     if options.compress:
         return export_compressed(options.source, options.output, compression=options.compress)
     if handed_over:

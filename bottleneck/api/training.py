@@ -1,5 +1,6 @@
 """Fit a head on stored features, select its strength and judge it once."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -281,15 +282,48 @@ def _judge_once(
 def _inseparable(
     store: "FeatureStore", train: "RowChoice", n_folds: int, progress: Progress
 ) -> NDArray[np.int32]:
-    """Join groups with images that occur more than once: a head is not judged by what it saw."""
+    """Join groups with images that occur more than once: a head is not judged by what it saw.
+
+    Where copies (a title that all videos begin with) join groups to more rows than two folds have,
+    groups stay as they are.
+    """
     from bottleneck.comparison.duplicates import exact_sets, keep_together
 
     sets = exact_sets(np.asarray(store.digests)[train.rows])
-    twins = int(np.count_nonzero((sets >= 0) & (train.groups < 0)))
-    if not twins or n_folds < 2:
+    if n_folds < 2 or not (parted := _parted(sets, train.groups)).any():
         return train.groups
-    progress.note(f"{twins} training rows are images that occur more than once: no fold parts them")
-    return keep_together(train.groups, [sets], n_folds)
+    joined = keep_together(train.groups, [sets], n_folds)
+    n = len(joined)
+    most = min(2 * math.ceil(n / n_folds), n - n_folds + 1)
+    if _largest(joined) > max(most, _largest(train.groups)):
+        joined = train.groups
+    left = _parted(sets, joined)
+    if together := np.count_nonzero(parted & ~left):
+        progress.note(
+            f"{together} training rows are images that occur more than once: no fold parts them"
+        )
+    if left.any():
+        progress.note(
+            f"{np.count_nonzero(left)} training rows are images that occur more than once, too many"
+            " for a fold to hold: scores of the folds are better than of new images"
+        )
+    return joined
+
+
+def _parted(sets: NDArray[np.int64], groups: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Tell which rows have a copy that is not of their group; a row without one is by itself."""
+    n = len(sets)
+    own = np.where(groups >= 0, groups, groups.max(initial=-1) + 1 + np.arange(n))
+    first, last = np.full(n, own.max(initial=0)), np.zeros(n, own.dtype)
+    copies = sets >= 0
+    np.minimum.at(first, sets[copies], own[copies])
+    np.maximum.at(last, sets[copies], own[copies])
+    return copies & (first < last)[sets]
+
+
+def _largest(groups: NDArray[np.int32]) -> int:
+    """Count the rows of the largest group."""
+    return int(np.bincount(groups[groups >= 0], minlength=1).max())
 
 
 def _note_left_out(train: "RowChoice", excluded: int, progress: Progress) -> None:

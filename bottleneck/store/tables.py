@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import OptionError
-from bottleneck.frames import html_table
+from bottleneck.frames import html_table, numbered
 from bottleneck.location import readable
 from bottleneck.manifest import SPLITS, UNLABELLED
 from bottleneck.targets import MISSING
@@ -40,8 +40,9 @@ def columns_of_store(
         columns["split"] = [SPLITS[code] or None for code in store.splits[rows].tolist()]
     if len(manifest.group_names):
         columns["group"] = _named(manifest.group_names, manifest.groups[rows])
+    taken = {"key", *(one for name in outputs for one in numbered(name, store.outputs[name]))}
     for name in manifest.targets.names:
-        if name in columns or name in outputs:
+        if name in columns or name in taken:
             raise OptionError(f"expected another name for the target {name!r} in a table")
         values = manifest.targets.columns([name])[rows, 0]
         flags = values.dtype == np.uint8  # yes or no, or not known

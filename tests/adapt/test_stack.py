@@ -205,6 +205,8 @@ def test_what_cannot_be_is_refused_by_name(stacked, trained, tmp_path):
 
     refused("cannot be read", "net=nothing.toml")
     refused("a declaration of layers, got 'photo.jpg'", "net=photo.jpg")
+    refused("what declares layers, got {'a': 1}", 'net={"a": 1}')
+    refused("what declares layers, got 5", "net=5")
     refused("shape=HEIGHTxWIDTHxCHANNELS, got '8x8'", "shape=8x8")
     refused("epochs to be 1 or more", "epochs=0")
     refused(r"got the shape 2x2x2, which has 8", "shape=2x2x2", kind=(OptionError, HeadError))

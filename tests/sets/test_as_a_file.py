@@ -176,6 +176,8 @@ def test_exports_are_a_file_or_one_for_each_shard(made, merged, tmp_path):
     assert keys == [store.keys[row] for row in np.flatnonzero(store.done)]
     with pytest.raises(OptionError, match="got the set"):
         bottleneck.export(made, tmp_path / "small.h5", compress="gzip")
+    with pytest.raises(OptionError, match="got both"):
+        bottleneck.export(made, tmp_path / "small", to="npy", compress="gzip")
 
 
 def test_the_graph_is_that_of_the_file(made, merged, tmp_path):

@@ -87,6 +87,17 @@ def test_targets_groups_and_several_outputs(tmp_path):
         store.to_pandas(output="min")
 
 
+@pytest.mark.parametrize("name", ["key", "avg_1", "group"])
+def test_a_target_does_not_take_the_place_of_another_column(tmp_path, name):
+    plain = Manifest.build(["a", "b"], groups=["x", "y"])
+    manifest = replace(plain, targets=collect([(name, np.array([1.5, 2.5]))], 2))
+    create(tmp_path / "t.h5", manifest=manifest, recipe=fake_recipe(), dims={"avg": 2})
+    store = FeatureStore.open(tmp_path / "t.h5")
+    for made in (store.to_pandas, store.to_polars):
+        with pytest.raises(OptionError, match=f"another name for the target '{name}'"):
+            made()
+
+
 def test_html_says_what_the_file_is(filled):
     store, _ = filled
     made = store._repr_html_()

@@ -371,7 +371,12 @@ class StackKind(EstimatorKind):
                 raise OptionError(f"expected {name} to be 1 or more, got {params[name]!r}")
         if type(params["lr"]) not in (int, float) or not 0 < params["lr"] < 1:
             raise OptionError(f"expected lr above 0 and below 1, got {params['lr']!r}")
-        net = str(params["net"])
+        net = params["net"]
+        if not isinstance(net, str):  # --set reads numbers, lists and tables
+            raise OptionError(
+                f"expected net to be what declares layers, got {net!r}",
+                hint="FILE.toml, FILE.keras or module:function.",
+            )
         if not net.startswith("{"):
             require_layers(_file(net))
         if params["shape"]:
