@@ -77,7 +77,7 @@ def test_no_fold_parts_copies_in_groups_of_their_own(cli, fake_backbone, tmp_pat
 
 
 def test_a_copy_in_every_group_leaves_the_groups(cli, fake_backbone, colours, tmp_path):
-    """A title that all videos begin with joins them all: folds part its copies, and that is said."""
+    """A title that all videos begin with would join them all: folds part it, which is said."""
     from fakes import write_png
 
     lines = ["path,label,group"]
