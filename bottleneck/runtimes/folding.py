@@ -8,7 +8,7 @@ those rounded before (EfficientNet-Lite0 in bfloat16 had a least cosine of 0.985
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,23 +36,56 @@ def folded(keras: Any, network: Any) -> Any:
     if not pairs:
         return network
     replaced: dict[int, Any] = {}
-    left_out = {id(norm) for _, norm in pairs}
     for layer, _ in pairs:
         config = {**layer.get_config(), "use_bias": True}
+        # What only training asks for may be of kinds that Keras does not know by name.
         config |= {name: "zeros" for name in config if name.endswith("_initializer")}
+        config |= {n: None for n in config if n.endswith(("_regularizer", "_constraint"))}
         replaced[id(layer)] = type(layer).from_config(config)
+    made = rewired(keras, network, replaced, [norm for _, norm in pairs])
+    for layer, norm in pairs:
+        replaced[id(layer)].set_weights(_weights(layer, norm))
+    return made
+
+
+def rewired(keras: Any, network: Any, replaced: Mapping[int, Any], left_out: Iterable[Any]) -> Any:
+    """Make a network with other layers in the place of some.
+
+    Parameters
+    ----------
+    keras : module
+    network : keras.Model
+        Not changed; its other layers are shared with the result.
+    replaced : mapping of int to keras.layers.Layer
+        By the ``id`` of the layer whose place it takes.
+    left_out : iterable of keras.layers.Layer
+        Layers of one input, which is handed on as it is.
+    """
+    passed = {id(layer) for layer in left_out}
 
     def call(layer: Any, *values: Any, **options: Any) -> Any:
-        return values[0] if id(layer) in left_out else layer(*values, **options)
+        if id(layer) not in passed:
+            return layer(*values, **options)
+        return values[0] if values else options["inputs"]
 
-    rewired = keras.models.clone_model(
+    return keras.models.clone_model(
         network,
         clone_function=lambda layer: replaced.get(id(layer), layer),
         call_function=call,
     )
-    for layer, norm in pairs:
-        replaced[id(layer)].set_weights(_weights(layer, norm))
-    return rewired
+
+
+def has_plain_weights(keras: Any, layer: Any) -> bool:
+    """Tell whether the weights of a layer are its kernels and its bias, and all it does.
+
+    Not so where it has an activation, is quantized, or has adapters of low rank (LoRA) beside them.
+    """
+    return (
+        layer.activation is keras.activations.linear
+        and getattr(layer, "data_format", "channels_last") == "channels_last"
+        and getattr(layer, "quantization_mode", None) is None
+        and not getattr(layer, "lora_enabled", False)
+    )
 
 
 class Graph:
@@ -98,6 +131,8 @@ class Graph:
 
 def _pairs(keras: Any, network: Any) -> list[tuple[Any, Any]]:
     """List the layers that can be folded, each with the normalisation behind it."""
+    layers = keras.layers
+    kinds = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Dense)
     graph = Graph(network)
     last = {id(layer): len(tensor.shape) - 1 for layer, tensor in graph.calls}
     return [
@@ -105,19 +140,11 @@ def _pairs(keras: Any, network: Any) -> list[tuple[Any, Any]]:
         for layer, norm in graph.pairs()
         if type(norm) is keras.layers.BatchNormalization
         and norm.axis in (-1, last[id(layer)])
-        and _is_plain(keras, layer)
+        and type(layer) in kinds
+        and has_plain_weights(keras, layer)
+        # A file may have layers of half precision, whatever the others compute in.
+        and layer.compute_dtype == norm.compute_dtype == "float32"
     ]
-
-
-def _is_plain(keras: Any, layer: Any) -> bool:
-    layers = keras.layers
-    kinds = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Dense)
-    return (
-        type(layer) in kinds
-        and layer.activation is keras.activations.linear
-        and getattr(layer, "data_format", "channels_last") == "channels_last"
-        and getattr(layer, "quantization_mode", None) is None
-    )
 
 
 def _weights(layer: Any, norm: Any) -> list[NDArray[np.float32]] | None:

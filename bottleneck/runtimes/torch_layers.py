@@ -8,7 +8,7 @@ bias belongs to the convolution, and a ReLU behind it works in place.
 from collections.abc import Sequence
 from typing import Any
 
-from bottleneck.runtimes.folding import Graph
+from bottleneck.runtimes.folding import Graph, has_plain_weights, rewired
 
 
 def native(torch: Any, keras: Any, network: Any) -> Any:
@@ -34,31 +34,20 @@ def native(torch: Any, keras: Any, network: Any) -> Any:
         for layer, relu in graph.pairs()
         if id(layer) in plain and (most := _relu(keras, relu)) is not None
     }
-    left_out = {id(relu) for relu, _ in behind.values()}
     kind = _kind(torch, keras)
     replaced = {
         id(layer): kind(layer, made, behind[id(layer)][1] if id(layer) in behind else None)
         for layer, made in graph.calls
         if id(layer) in plain
     }
-
-    def call(layer: Any, *values: Any, **options: Any) -> Any:
-        return values[0] if id(layer) in left_out else layer(*values, **options)
-
-    return keras.models.clone_model(
-        network,
-        clone_function=lambda layer: replaced.get(id(layer), layer),
-        call_function=call,
-    )
+    return rewired(keras, network, replaced, [relu for relu, _ in behind.values()])
 
 
 def _is_plain(keras: Any, layer: Any, graph: Graph) -> bool:
     return (
         type(layer) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
-        and layer.data_format == "channels_last"
+        and has_plain_weights(keras, layer)
         and layer.padding in ("same", "valid")
-        and layer.activation is keras.activations.linear
-        and getattr(layer, "quantization_mode", None) is None
         and graph.uses(layer) == 1
     )
 
@@ -98,12 +87,12 @@ def _kind(torch: Any, keras: Any) -> Any:
             self._made = keras.KerasTensor(made.shape, layer.compute_dtype)
             self.built = True
 
-        def compute_output_spec(self, given: Any) -> Any:
+        def compute_output_spec(self, inputs: Any) -> Any:
             return self._made
 
-        def call(self, given: Any) -> Any:
+        def call(self, inputs: Any) -> Any:
             # Channels last in memory, which PyTorch takes as it is.
-            maps = given.permute(0, 3, 1, 2)
+            maps = inputs.permute(0, 3, 1, 2)
             padding = (0, 0)
             if self._same:
                 (top, bottom), (left, right) = self._padding(maps.shape[2:])

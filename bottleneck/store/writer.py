@@ -144,7 +144,7 @@ class Writer:
         self._messages: list[str] = []
         self._pending_bytes = 0
         self._last_commit = time.monotonic()
-        self._broken = False
+        self._broken: StoreError | None = None
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
@@ -167,7 +167,7 @@ class Writer:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if not self._broken:
+            if self._broken is None:
                 self.commit()
             self._wait()  # for an error that nobody was told
         finally:
@@ -292,6 +292,9 @@ class Writer:
 
     def _make_durable(self, blocks: int, messages: int) -> None:
         """Sync, flag and sync the first blocks of rows, whose data is written already."""
+        if self._broken is not None:
+            # Told again to who was interrupted while it was told: a second sync would succeed.
+            raise self._broken
         started = time.monotonic()
         self._keep_messages(messages)
         with self._disk():
@@ -326,10 +329,11 @@ class Writer:
                 torn = stream.tell() and os.pread(stream.fileno(), 1, stream.tell() - 1) != b"\n"
                 stream.write(("\n" * bool(torn) + "".join(self._messages[:count])).encode())
         except OSError as error:
-            self.mark_broken()
-            raise StoreError(
-                f"cannot write {path}: {error.strerror or error}",
-                hint=f"{self.committed} rows of this run are safe. Run the same command again.",
+            raise self.mark_broken(
+                StoreError(
+                    f"cannot write {path}: {error.strerror or error}",
+                    hint=f"{self.committed} rows of this run are safe. Run the same command again.",
+                )
             ) from error
         del self._messages[:count]
 
@@ -350,9 +354,10 @@ class Writer:
     def _disk(self) -> "_DiskErrors":
         return _DiskErrors(self)
 
-    def mark_broken(self) -> None:
-        """Flag nothing more: what the disk holds is no longer known."""
-        self._broken = True
+    def mark_broken(self, error: StoreError) -> StoreError:
+        """Flag nothing more: what the disk holds is no longer known. Return the first error."""
+        self._broken = self._broken or error
+        return self._broken
 
 
 class _DiskErrors:
@@ -370,11 +375,12 @@ class _DiskErrors:
         trace: TracebackType | None,
     ) -> None:
         if isinstance(error, OSError):
-            self._writer.mark_broken()
-            raise StoreError(
-                f"cannot write {self._writer.path}: {error.strerror or error}",
-                hint=f"{self._writer.committed} rows of this run are safe. "
-                "Mend the disk or free some space, then run the same command again.",
+            raise self._writer.mark_broken(
+                StoreError(
+                    f"cannot write {self._writer.path}: {error.strerror or error}",
+                    hint=f"{self._writer.committed} rows of this run are safe. "
+                    "Mend the disk or free some space, then run the same command again.",
+                )
             ) from error
 
 

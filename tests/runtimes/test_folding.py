@@ -97,6 +97,37 @@ with isolated(backend) as keras:
     shared = layers.Conv2D(4, 3, padding="same")
     twice = norm(name="kept")(shared(layers.ReLU()(shared(given))))
     check("a layer used twice", keras.Model(given, twice), ["kept"])
+
+    def adapted(layer, *behind, shape=(9, 10, 4)):
+        made = chain(layer, *behind, shape=shape)
+        layer.enable_lora(2)
+        return made
+
+    # What adapters of low rank add is no part of the kernel.
+    check("dense of low rank", adapted(layers.Dense(7), norm(name="kept"), shape=(5,)), ["kept"])
+    for bias in (True, False):
+        conv = layers.Conv2D(6, 3, use_bias=bias)
+        check(f"conv of low rank {bias}", adapted(conv, norm(name="kept")), ["kept"])
+    check("conv of low rank alone", adapted(layers.Conv2D(6, 3), layers.ReLU()), [])
+
+    given = layers.Input((8, 8, 4))
+    x = layers.Conv2D(4, 3, padding="same")(inputs=given)
+    x = layers.ReLU()(inputs=norm()(inputs=x))
+    check("called by keyword", keras.Model(given, x), [])
+
+    class Unregistered(keras.regularizers.Regularizer):
+        def __call__(self, x):
+            return keras.ops.sum(x)
+
+        def get_config(self):
+            return {}
+
+    for own in ("kernel_regularizer", "bias_regularizer", "activity_regularizer"):
+        check(f"own {own}", chain(layers.Conv2D(6, 3, **{own: Unregistered()}), norm()), [])
+
+    for conv, behind in (("mixed_bfloat16", "float32"), ("float32", "mixed_bfloat16")):
+        half = chain(layers.Conv2D(6, 3, dtype=conv), norm(dtype=behind, name="kept"))
+        assert norms(folded(keras, half)) == ["kept"], (conv, behind)
 print("all")
 """
 

@@ -191,6 +191,32 @@ def test_an_error_of_the_disk_flags_nothing_more(make, monkeypatch, call):
     assert FeatureStore.open(path).done.tolist() == [True] + [False] * 9
 
 
+@pytest.mark.parametrize("background", [False, True])
+def test_after_an_error_a_commit_that_would_succeed_flags_nothing(make, monkeypatch, background):
+    """A sync that failed has lost the data, and the next one says nothing of it.
+
+    Who catches the error, or is interrupted while it is told, may ask for a commit again.
+    """
+    path = make(10)
+    layout = FeatureStore.open(path).layout
+    sync, block = system.sync_data, {"avg": np.ones((1, 5), np.float32)}
+
+    def broken(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with Writer(path, layout, background=background) as writer:
+        writer.write(np.array([0]), block, NO_DIGESTS)
+        writer.commit()
+        monkeypatch.setattr(system, "sync_data", broken)
+        writer.write(np.array([1]), block, NO_DIGESTS)
+        with pytest.raises(StoreError, match="Input/output error"):
+            writer.commit()
+        monkeypatch.setattr(system, "sync_data", sync)
+        with pytest.raises(StoreError, match="Input/output error"):
+            writer.commit()
+    assert FeatureStore.open(path).done.tolist() == [True] + [False] * 9
+
+
 def test_rows_outside_the_file_are_refused(make):
     path = make(10)
     with Writer(path, FeatureStore.open(path).layout) as writer:
