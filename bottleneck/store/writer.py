@@ -154,7 +154,7 @@ class Writer:
         except StoreError:
             os.close(self._descriptor)
             raise
-        self._thread = ThreadPoolExecutor(1, "commit") if background else None
+        self._thread = _commit_thread() if background else None
         self._running: Future[None] | None = None
 
     def __enter__(self) -> Self:
@@ -382,6 +382,16 @@ class _DiskErrors:
                     "Mend the disk or free some space, then run the same command again.",
                 )
             ) from error
+
+
+def _commit_thread() -> ThreadPoolExecutor | None:
+    """Start a thread to commit in, before there is anything to lose; None where there is none."""
+    thread = ThreadPoolExecutor(1, "commit")
+    try:
+        thread.submit(int)
+    except RuntimeError:  # no memory for it, or no more are allowed
+        return None
+    return thread
 
 
 def _runs(rows: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

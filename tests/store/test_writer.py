@@ -217,6 +217,20 @@ def test_after_an_error_a_commit_that_would_succeed_flags_nothing(make, monkeypa
     assert FeatureStore.open(path).done.tolist() == [True] + [False] * 9
 
 
+def test_where_no_thread_can_be_started_commits_are_made_without(make, monkeypatch):
+    path = make(10)
+    layout = FeatureStore.open(path).layout
+
+    def no_more(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    with Writer(path, layout, commit_bytes=1, background=True) as writer:
+        writer.write(np.array([3]), {"avg": np.ones((1, 5), np.float32)}, NO_DIGESTS)
+        assert writer.committed == 1
+    assert np.flatnonzero(FeatureStore.open(path).done).tolist() == [3]
+
+
 def test_rows_outside_the_file_are_refused(make):
     path = make(10)
     with Writer(path, FeatureStore.open(path).layout) as writer:
