@@ -230,6 +230,8 @@ def _planned(
         put_in.setdefault(segment.last, []).append(layers)
     for at, layers in insertions:
         name = body.names[body.position(at)]
+        if body.names.count(name) > 1:  # behind each use there would be layers of their own
+            raise OptionError(f"{at}: expected a layer that is used once, got {name}")
         # Behind a layer that goes is where it was.
         gone = next((one for one in segments if name in one.names), None)
         put_in.setdefault(name if gone is None else gone.last, []).append(layers)

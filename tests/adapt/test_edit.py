@@ -242,6 +242,28 @@ def test_a_sum_of_different_shapes_is_refused_by_its_name(folder, tmp_path):
         edited(folder, tmp_path / "n.keras", insert=f"block1_b:{tmp_path / 'wide.toml'}")
 
 
+def test_nothing_is_put_behind_a_layer_that_is_used_twice(folder, tmp_path):
+    import keras
+
+    images = keras.Input((16, 16, 3))
+    shared = keras.layers.Conv2D(3, 1, name="shared")
+    both = keras.layers.Add(name="both")([shared(images), shared(shared(images))])
+    keras.Model(images, both).save(tmp_path / "net.keras")
+    layers = folder / "conv5.toml"
+
+    def put_behind(at):
+        return bottleneck.edit(
+            f"keras:{tmp_path / 'net.keras'}",
+            tmp_path / "n.keras",
+            preprocess="tf",
+            insert=f"{at}:{layers}",
+        )
+
+    with pytest.raises(OptionError, match="used once, got shared"):
+        put_behind("shared")
+    assert put_behind("both").new == ("conv5",)
+
+
 def test_an_output_that_is_there_stays(folder, tmp_path):
     edited(folder, tmp_path / "n.keras", drop="block1")
     with pytest.raises(OptionError, match="exists"):
