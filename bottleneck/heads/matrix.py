@@ -194,6 +194,7 @@ class ArrayRows:
     """
 
     layout: Layout | None = None
+    map_shape: MapShape | None = None
 
     def __init__(self, array: Any, rows: NDArray[np.int64] | None = None) -> None:
         self._array = array
@@ -382,6 +383,7 @@ class ShardedRows:
             )
         ((d, self.dtype),) = kinds
         self.shape = (self._bounds[-1], d)
+        self.map_shape: MapShape | None = None
         self.layout: Layout | None = Layout(
             tuple(
                 Shard(number, start, stop)

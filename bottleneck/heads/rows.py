@@ -84,7 +84,7 @@ def rows_of(store: "FeatureStore", output: str, rows: NDArray[np.int64] | None =
     if rows is None:
         return rows_of_set(features)
     if np.any(np.diff(rows) <= 0):  # shards are gone through in their order
-        return ArrayRows(features, rows)
+        return rows_of_file(store, output, rows)
     return SubsetRows(rows_of_set(features), rows)
 
 

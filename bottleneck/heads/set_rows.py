@@ -11,7 +11,7 @@ import numpy as np
 from bottleneck.errors import HeadError
 from bottleneck.fingerprint import fingerprint
 from bottleneck.heads.matrix import FloatArray, Layout, Rows, ShardedRows
-from bottleneck.heads.stored import rows_of_file
+from bottleneck.heads.stored import rows_of_file, shape_of_maps
 from bottleneck.location import is_url
 from bottleneck.sets import Shards, open_shards
 from bottleneck.sets.view import SetRows
@@ -119,4 +119,6 @@ def rows_of_set(features: SetRows, workers: Any = None) -> ShardedRows:
     for number, shard in sources_of_set(features).items():
         start, stop = info.range(number)
         found[number] = ShardRows(shard, (stop - start, features.shape[1]), wide)
-    return ShardedRows(found, workers)
+    together = ShardedRows(found, workers)
+    together.map_shape = shape_of_maps(info.recipe, features.output)
+    return together

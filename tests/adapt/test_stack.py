@@ -96,6 +96,14 @@ def test_it_learns_is_saved_and_says_the_same(stacked):
     np.testing.assert_allclose(head.predict_proba(X).sum(axis=1), 1)
 
 
+def test_maps_of_a_compressed_copy_are_maps_still(stacked, tmp_path):
+    bottleneck.export(stacked / "f.h5", tmp_path / "f.h5", compress="gzip")
+    settings = (f"net={stacked / 'net.toml'}", "epochs=1")
+    bottleneck.train(tmp_path / "f.h5", tmp_path / "h.head", head="stack", settings=settings, cv=0)
+    first, again = (Head.load(one / "h.head").estimator for one in (stacked, tmp_path))
+    assert json.loads(again.description_)["shape"] == json.loads(first.description_)["shape"]
+
+
 def test_it_computes_what_it_declares(stacked):
     """By hand in NumPy: standardised channels, one convolution, ReLU, mean, one product."""
     head = Head.load(stacked / "h.head")
@@ -209,7 +217,13 @@ def test_what_cannot_be_is_refused_by_name(stacked, trained, tmp_path):
     refused("what declares layers, got 5", "net=5")
     refused("shape=HEIGHTxWIDTHxCHANNELS, got '8x8'", "shape=8x8")
     refused("epochs to be 1 or more", "epochs=0")
-    refused(r"got the shape 2x2x2, which has 8", "shape=2x2x2", kind=(OptionError, HeadError))
+    array = np.zeros((2, 8), np.float32)
+    with pytest.raises(OptionError, match="got the shape 3x2x2, which has 12"):
+        StackedNetwork(shape="3x2x2").fit(np.repeat(array, 20, 0), np.arange(40) % 2)
+    store = bottleneck.FeatureStore.open(stacked / "f.h5")
+    height, width, channels = store.recipe.execution["maps"]["block3b_add.none"]
+    turned = f"{channels}x{height}x{width}"
+    refused(f"of which these maps are, got {turned}", f"shape={turned}", kind=HeadError)
     refused(
         "expected features that are maps",
         features=trained / "f.h5",

@@ -4,11 +4,16 @@ import pickle
 
 import numpy as np
 import pytest
+from fakes import fake_recipe
 from made_sets import made_features, make_shard, plan_fake
 
 from bottleneck.errors import RecipeMismatchError, StoreError
-from bottleneck.sets import open_shards, published, read_info
+from bottleneck.heads.matrix import map_shape
+from bottleneck.heads.rows import rows_of
+from bottleneck.sets import open_shards, place_of, published, read_info
+from bottleneck.sets.planning import write_set
 from bottleneck.sets.publishing import publish
+from bottleneck.sources.streaming import stream_blocks
 from bottleneck.status import RowStatus
 from bottleneck.store import FeatureStore
 
@@ -204,3 +209,17 @@ def test_rows_for_heads_follow_what_was_published_since(photos, where, tmp_path)
     fill(where, tmp_path, [0], version=2)
     corrected = rows_of_set(FeatureStore.open(where).features("mean"))
     assert np.array_equal(corrected.read(0, 5, {}), made_features(info, 0, "mean"))
+
+
+def test_rows_of_a_set_say_of_which_maps_they_are(photos, tmp_path):
+    write_set(
+        place_of(str(tmp_path / "x.set")),
+        stream_blocks([str(photos)], rows=5),
+        recipe=fake_recipe({"size": 16}, {"maps": {"mean": [1, 1, 3]}}),
+        outputs={"mean": 3, "spread": 3},
+        rows_per_shard=5,
+    )
+    store = FeatureStore.open(tmp_path / "x.set")
+    for rows in (None, np.array([1, 3]), np.array([3, 1])):
+        assert map_shape(rows_of(store, "mean", rows)) == (1, 1, 3)
+        assert map_shape(rows_of(store, "spread", rows)) is None

@@ -153,7 +153,14 @@ class StackedNetwork(StreamingClassifier):
         """Describe the network; also return first weights of its layers by name."""
         if self.net.startswith("{"):
             return dict(json.loads(self.net)), {}
-        sides = parse_shape(self.shape) if self.shape else map_shape(rows)
+        known = map_shape(rows)
+        sides = parse_shape(self.shape) if self.shape else known
+        if known is not None and sides != known:
+            raise OptionError(
+                f"expected the shape {'x'.join(map(str, known))}, of which these maps are, got"
+                f" {self.shape}",
+                hint="Leave shape out.",
+            )
         if sides is None:
             raise OptionError(
                 "expected features that are maps (extract --pool none), or the shape of the maps "
