@@ -349,11 +349,21 @@ class SubsetRows:
         done = 0
         while done < len(at):  # as many rows at a time as were asked for, whatever lies between
             first = int(at[done])
-            end = int(np.searchsorted(at, first + (stop - start)))
+            end = int(np.searchsorted(at, min(first + (stop - start), self._shard_end(first))))
             found = self._rows.read(first, int(at[end - 1]) + 1, scratch)
             block[done:end] = found[at[done:end] - first]
             done = end
         return block
+
+    def _shard_end(self, row: int) -> int:
+        """Return where a row's shard ends: the next one may be missing, if none of its rows is of
+        these."""
+        return self._ends[bisect_right(self._ends, row)] if self._ends else self._rows.shape[0]
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        whole = self._rows.layout
+        return [] if whole is None else [shard.stop for shard in whole.shards]
 
 
 class ShardedRows:

@@ -87,6 +87,25 @@ def test_heads_are_those_of_the_file(made, merged, tmp_path, head):
     assert crossed["accuracy"] == theirs["accuracy"]
 
 
+@pytest.mark.parametrize("head", ["ridge", "knn"])
+def test_an_unfinished_set_trains_on_the_rows_that_are_there(made, tmp_path, head):
+    """Shards are missing in the middle, with fewer rows than are read at once."""
+    place, info = read_info(made)
+    for number in (1, 4):
+        place.remove(info.shard(number))
+    merged = bottleneck.merge([made], tmp_path / "some.h5")
+    assert (merged.copied, merged.pending) == (85, 36)
+    few = {"settings": ["k=5"]} if head == "knn" else {}
+    documents = []
+    for name, features in (("set", made), ("file", tmp_path / "some.h5")):
+        bottleneck.train(features, tmp_path / name, head=head, feature="mean", cv=3, **few)
+        documents.append(bottleneck.evaluate(tmp_path / name, features).to_json())
+    ours, theirs = documents
+    assert ours["confusion"] == theirs["confusion"]
+    assert ours["rows"] == theirs["rows"] > 10
+    assert ours["pending_rows_skipped"] == theirs["pending_rows_skipped"] > 0
+
+
 def test_compare_takes_it(made, merged, tmp_path):
     compared = [
         bottleneck.compare([one], heads="ridge", feature=["mean"], cv=3, resamples=100).to_json()
