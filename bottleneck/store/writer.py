@@ -145,17 +145,17 @@ class Writer:
         self._pending_bytes = 0
         self._last_commit = time.monotonic()
         self._broken: StoreError | None = None
+        self._thread = _commit_thread() if background else None
+        self._running: Future[None] | None = None
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror}") from error
         try:
             system.claim(self._descriptor, path)
-        except StoreError:
+        except BaseException:
             os.close(self._descriptor)
             raise
-        self._thread = _commit_thread() if background else None
-        self._running: Future[None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -171,9 +171,12 @@ class Writer:
                 self.commit()
             self._wait()  # for an error that nobody was told
         finally:
-            if self._thread is not None:
+            if self._thread is None:
+                os.close(self._descriptor)
+            else:
+                # Behind the commit on its way, also where who waits for that is interrupted.
+                self._thread.submit(os.close, self._descriptor)
                 self._thread.shutdown()
-            os.close(self._descriptor)
 
     def __repr__(self) -> str:
         return f"<Writer {self.path} {self.committed} rows committed>"

@@ -231,6 +231,25 @@ def test_where_no_thread_can_be_started_commits_are_made_without(make, monkeypat
     assert np.flatnonzero(FeatureStore.open(path).done).tolist() == [3]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="locks that belong to the file: Linux only")
+def test_a_file_is_free_after_its_commit_though_who_waits_is_interrupted(make, monkeypatch):
+    path = make(10)
+    layout = FeatureStore.open(path).layout
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with Writer(path, layout, background=True) as writer:
+            thread = writer._thread
+            patch.setattr(thread, "shutdown", interrupted)
+            writer.write(np.array([0]), {"avg": np.ones((1, 5), np.float32)}, NO_DIGESTS)
+    thread.shutdown()
+    with Writer(path, layout):  # else it is being written, by this very process
+        pass
+    assert np.flatnonzero(FeatureStore.open(path).done).tolist() == [0]
+
+
 def test_rows_outside_the_file_are_refused(make):
     path = make(10)
     with Writer(path, FeatureStore.open(path).layout) as writer:
