@@ -13,7 +13,7 @@ from bottleneck import __version__
 from bottleneck.declare import Options, Role, declared
 from bottleneck.errors import OptionError, PipelineError, TooManyFailuresError
 from bottleneck.fingerprint import fingerprint
-from bottleneck.location import is_url
+from bottleneck.location import is_set, is_url
 from bottleneck.options import (
     OPTIONS,
     ExtractOptions,
@@ -22,6 +22,7 @@ from bottleneck.options import (
     TrainOptions,
 )
 from bottleneck.progress import Progress
+from bottleneck.sets import published, read_info
 from bottleneck.sources import AS_FOUND, listed_once, open_source
 from bottleneck.sources.layout import SourceOptions
 from bottleneck.store.format import feature_files
@@ -284,8 +285,11 @@ def _stamp_images(named: NamedStep, name: str, given: Sequence[str]) -> str:
 
 
 def _stamp_input(named: NamedStep, name: str, path: str) -> str:
-    """Fingerprint a file that is read by size and time of change."""
+    """Fingerprint a file that is read by size and time of change, a set by its shards."""
     try:
+        if is_set(path):
+            place, info = read_info(path)
+            return fingerprint([info.id, sorted(published(place, info).items())])
         facts = Path(path).stat()
     except OSError as error:
         raise PipelineError(

@@ -128,6 +128,8 @@ def _fill_set(chosen: str, given: dict[str, Any], *, as_json: bool, quiet: bool)
             f"{run['failed']} images failed" if run["failed"] else None,
             f"{run['pending']} shards still to do: run the same command again"
             if run["pending"]
+            else f"all {run['ranges']} shards of this part are there"
+            if given.keys() & {"part", "ranges"}
             else "complete",
         )
     if run["interrupted"]:

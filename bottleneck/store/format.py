@@ -23,6 +23,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from bottleneck import fingerprint
 from bottleneck.errors import OptionError, StoreError
+from bottleneck.location import is_set, is_url
 
 FORMAT = "bottleneck-features"
 FORMAT_VERSION = 1
@@ -119,7 +120,7 @@ def meta_block_size(datasets: list[LiveDataset]) -> int:
 
 
 def feature_files(given: Sequence[str]) -> list[Path]:
-    """Return the paths if what is given are feature files, none if it is anything else.
+    """Return the paths if what is given are feature files (or sets here), none if anything else.
 
     Raises
     ------
@@ -137,6 +138,8 @@ def feature_files(given: Sequence[str]) -> list[Path]:
 
 
 def _is_feature_file(text: str) -> bool:
+    if not is_url(text) and is_set(text):  # behind a URL, images are what is expected
+        return True
     try:
         if not Path(text).is_file() or not h5py.is_hdf5(text):
             return False

@@ -10,6 +10,7 @@ from made_sets import OUTPUTS, plan_fake
 
 import bottleneck
 from bottleneck.errors import OptionError, StoreError
+from bottleneck.pipeline import _stamp_input
 from bottleneck.sets import open_shards, published, read_info
 from bottleneck.sets.publishing import publish
 from bottleneck.status import RowStatus
@@ -85,6 +86,25 @@ def test_heads_are_those_of_the_file(made, merged, tmp_path, head):
     # And a head of one judges the other.
     crossed = bottleneck.evaluate(tmp_path / "file", made).to_json()
     assert crossed["accuracy"] == theirs["accuracy"]
+
+
+def test_predictions_are_those_of_the_file(made, merged, tmp_path):
+    if made.startswith("s3"):
+        pytest.skip("what is behind a URL is taken for images")
+    bottleneck.train(merged, tmp_path / "head", head="ridge", feature="mean", cv=3)
+    ours, theirs = (bottleneck.predict(tmp_path / "head", one) for one in (made, merged))
+    assert ours.records == theirs.records
+    assert len(ours.records) == 122
+
+
+def test_steps_of_pipelines_see_new_shards(made, tmp_path):
+    place, info = read_info(made)
+    before = _stamp_input(None, "features", made)
+    assert _stamp_input(None, "features", made) == before
+    place.remove(info.shard(6))
+    less = _stamp_input(None, "features", made)
+    clouds(tmp_path / "again.h5", open_shards(made), 6)
+    assert less != before == _stamp_input(None, "features", made)
 
 
 @pytest.mark.parametrize("head", ["ridge", "knn"])
