@@ -122,11 +122,11 @@ def test_two_networks_cost_the_same_in_one_pass_alone_and_with_rows_taken_over(p
             for result in results
         ]
 
-    together = rates({"fast": 10, "slow": 40})
-    alone = rates({"fast-alone": 10}) + rates({"slow-alone": 40})
-    rates({"fast-half": 10, "slow-half": 40}, limit=6)
+    together = rates({"fast": 50, "slow": 200})
+    alone = rates({"fast-alone": 50}) + rates({"slow-alone": 200})
+    rates({"fast-half": 50, "slow-half": 200}, limit=6)
     half = [FeatureStore.open(tmp_path / f"{name}-half.h5") for name in ("fast", "slow")]
-    taken = rates({"fast-rest": 10}, reuse=half[:1]) + rates({"slow-rest": 40}, reuse=half[1:])
+    taken = rates({"fast-rest": 50}, reuse=half[:1]) + rates({"slow-rest": 200}, reuse=half[1:])
     assert read_runs(tmp_path / "fast-rest.h5")[-1]["computed"] == 6
     for found in (together, alone, taken):
-        assert found == pytest.approx([100, 25], rel=0.25)
+        assert found == pytest.approx([20, 5], rel=0.25)

@@ -37,7 +37,7 @@ def test_views_of_an_image_stay_together():
 def test_ranges():
     rows = Part.parse(None, "0-2, 5-6").rows(7)
     assert [*np.flatnonzero(rows)] == [0, 1, 5]
-    with pytest.raises(OptionError, match="within 7 images, got 5-8"):
+    with pytest.raises(OptionError, match="within 7, got 5-8"):
         Part.parse(None, "5-8").rows(7)
 
 
