@@ -129,7 +129,15 @@ def written_whole(
         yield temporary
         _sync(temporary, os.O_RDWR)
         _rename(temporary, path, replace=replace)
-        sync_folder(path.parent)
+        try:
+            sync_folder(path.parent)
+        except OSError:
+            if not replace:
+                # No later sync of the folder need make this name durable: it is taken back, so
+                # that the next try gives it again.
+                with suppress(OSError):
+                    path.unlink()
+            raise
     finally:
         with suppress(OSError):  # the next writer removes what cannot be removed now
             temporary.unlink(missing_ok=True)

@@ -59,3 +59,13 @@ def test_a_failed_sync_is_not_believed_by_the_next_run(lab, chance, name):
     plan = Plan(fail_at=at, errno=errno.EIO, kinds=Kind.SYNC)
     tally = losses(lab, chance, scenario, [plan])
     assert tally.problems == []
+
+
+def test_a_name_whose_sync_failed_is_given_again(lab, chance):
+    """Folders are no better: what their failed sync held may never reach the disk."""
+    scenario = BY_NAME["create"]
+    calls = lab.calls(scenario)
+    at = next(i for i, call in enumerate(calls, 1) if call.op == Op.SYNC and call.flags & FOLDER)
+    plan = Plan(fail_at=at, errno=errno.EIO, kinds=Kind.SYNC)
+    tally = power_losses(lab, 80, chance, scenarios=[scenario], plans=[plan])
+    assert tally.problems == []
