@@ -169,13 +169,19 @@ def test_ctrl_c_leaves_a_file_that_goes_on(whole_sample, tmp_path):
     assert_equal(output, whole_sample)
 
 
+# A shell that starts its jobs in the background makes them deaf to Ctrl-C.
+HEARS = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 def started(source, output, **options):
     """Start an extraction and wait until it has something to do, which it says."""
     process = subprocess.Popen(
-        [*COMMAND, "extract", source, "-o", output, "--json", *SIZE],
+        [sys.executable, "-c", HEARS, *COMMAND, "extract", source, "-o", output, "--json", *SIZE],
         stderr=subprocess.PIPE,
-        # A shell that starts its jobs in the background makes them deaf to Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         **options,
     )
     # Before it come the lines on what was found; a finished file has nothing to do.
