@@ -136,7 +136,7 @@ def test_twenty_kills_of_the_real_command(whole_sample, tmp_path):
         with started(SAMPLE, output, stdout=subprocess.DEVNULL) as process:
             if kills % 2:  # every other one when rows are there, however slow the machine is
                 wait_for_rows(output, process)
-            time.sleep(chance.uniform(0, 2))
+            time.sleep(chance.uniform(0, 0.3 if kills % 2 else 2))
             process.send_signal(signal.SIGKILL)
         if process.returncode != -signal.SIGKILL:
             files += 1
