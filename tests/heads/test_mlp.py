@@ -15,7 +15,8 @@ from bottleneck.heads import (
     PerceptronRegressor,
     select,
 )
-from bottleneck.heads.kinds.mlp import _unscaled, batches, build
+from bottleneck.heads.kinds.epochs import batches
+from bottleneck.heads.kinds.mlp import _unscaled, build
 from bottleneck.heads.onnx import write_onnx
 from bottleneck.heads.rows import ArrayRows, FileRows
 

@@ -1,11 +1,9 @@
 """The classic bottleneck head: one hidden layer with dropout. Keras trains it, NumPy runs it.
 
-Training of the small network: batches shuffled out of a file, and Keras on its backend.
-
 Keras is imported when a network is built: predicting needs none of this.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -15,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from bottleneck.backbones.keras_scope import import_training_keras
 from bottleneck.errors import OptionError
 from bottleneck.heads.kind import DamagedWeightsError, Learned, Params, Task, TrainingData
+from bottleneck.heads.kinds.epochs import batches, cross_entropy, held_out_by_key, sides_of
 from bottleneck.heads.kinds.estimator import (
     EstimatorKind,
     StreamingClassifier,
@@ -24,13 +23,9 @@ from bottleneck.heads.kinds.estimator import (
 )
 from bottleneck.heads.kinds.linear_kind import taken
 from bottleneck.heads.rows import FloatArray, Rows
-from bottleneck.heads.selection.splits import holdout
 from bottleneck.heads.selection.targets import strata
 from bottleneck.heads.solver.row_pass import passes
 from bottleneck.heads.solver.scaling import Weighting, scaled_targets, standardise
-
-VALIDATION = 0.1
-"""Share of the training rows that tells when to stop."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +45,6 @@ class Loss:
     keras: str
     options: Params
     of_rows: Callable[[NDArray[np.float64], NDArray[Any]], NDArray[np.float64]]
-
-
-def _cross_entropy(logits: NDArray[np.float64], codes: NDArray[Any]) -> NDArray[np.float64]:
-    own = logits[np.arange(len(logits)), codes]
-    found: NDArray[np.float64] = np.logaddexp.reduce(logits, axis=1) - own
-    return found
 
 
 def _cross_entropy_of_each(logits: NDArray[np.float64], holds: NDArray[Any]) -> NDArray[np.float64]:
@@ -149,25 +138,6 @@ class Perceptron(StreamingEstimator):
                 f"{self.dropout!r} and {self.lr!r}"
             )
 
-    def _sides(
-        self,
-        codes: NDArray[np.int64],
-        members: NDArray[np.bool_] | None,
-        held_out: NDArray[np.bool_] | None,
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return which rows to learn from and which to judge by, these stratified by codes."""
-        used = np.ones(len(codes), bool) if members is None else members
-        if held_out is None:
-            at = np.flatnonzero(used)
-            held_out = np.zeros(len(codes), bool)
-            held_out[at] = holdout(
-                [str(i) for i in at], codes[at], None, fraction=VALIDATION, seed=self.seed
-            )
-        learnt, judged = used & ~held_out, used & held_out
-        if not learnt.any() or not judged.any():
-            raise ValueError("expected rows to learn from and rows to judge by, got too few")
-        return learnt, judged
-
     def forward(self, block: FloatArray) -> NDArray[np.float64]:
         """Return what the last layer gives, float64 (n, outputs), of plain features (n, d)."""
         hidden = block.astype(np.float64) @ self.hidden_coef_
@@ -206,7 +176,7 @@ class MultilayerPerceptron(StreamingClassifier, Perceptron):
     classes_ : ndarray, shape (classes,)
     """
 
-    loss = Loss("SparseCategoricalCrossentropy", {"from_logits": True}, _cross_entropy)
+    loss = Loss("SparseCategoricalCrossentropy", {"from_logits": True}, cross_entropy)
 
     def fit(
         self,
@@ -236,7 +206,7 @@ class MultilayerPerceptron(StreamingClassifier, Perceptron):
         """
         self._check_options()
         rows, codes, _ = self._begin(X, y, None)
-        train(self, rows, codes, *self._sides(codes, members, held_out))
+        train(self, rows, codes, *sides_of(codes, members, held_out, seed=self.seed))
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -285,7 +255,7 @@ class MultiLabelPerceptron(Perceptron):
         flags = np.asarray(given)
         if flags.ndim != 2 or not np.isin(flags, (0, 1)).all():
             raise ValueError("expected labels of 0 and 1, of shape (rows, labels)")
-        sides = self._sides(strata(flags, "labels"), members, held_out)
+        sides = sides_of(strata(flags, "labels"), members, held_out, seed=self.seed)
         train(self, rows, flags.astype(np.float64), *sides)
         return self
 
@@ -334,7 +304,8 @@ class PerceptronRegressor(Perceptron):
         numbers = np.asarray(given, np.float64)
         if numbers.ndim != 2 or not np.isfinite(numbers).all():
             raise ValueError("expected finite numbers, of shape (rows, targets)")
-        learnt, judged = self._sides(strata(numbers, "numbers"), members, held_out)
+        codes = strata(numbers, "numbers")
+        learnt, judged = sides_of(codes, members, held_out, seed=self.seed)
         _, mean, scale = scaled_targets(numbers[learnt])
         train(self, rows, (numbers - mean) / scale, learnt, judged)
         self.coef_, self.intercept_ = self.coef_ * scale, self.intercept_ * scale + mean
@@ -380,12 +351,8 @@ class NetworkKind(EstimatorKind):
 
     def fit(self, data: TrainingData, params: Params, member: NDArray[np.bool_]) -> Any:
         """Hold out a tenth of the rows, stratified and by their keys, and train on the others."""
-        at = np.flatnonzero(member)
-        held = np.zeros(len(data.y), bool)
-        groups = None if data.groups is None else np.asarray(data.groups)[at]
-        keys = [data.keys[int(i)] for i in at]
         codes = data.y if data.task == "classes" else strata(data.y, data.task)
-        held[at] = holdout(keys, codes[at], groups, fraction=VALIDATION, seed=data.seed)
+        held = held_out_by_key(data, codes, member)
         made = self.build(data.task, {**params, "seed": data.seed, "threads": data.threads})
         return made.fit(data.rows, data.y, members=member, held_out=held)
 
@@ -424,16 +391,6 @@ KIND = NetworkKind(
     few_rows=0,
     dense=_layers,
 )
-
-
-_RUN_ROWS = 128
-"""Rows read in one piece, at most."""
-
-_POOL_RUNS = 64
-"""Pieces, from all over the file, whose rows are shuffled together."""
-
-_POOL_BYTES = 40 << 20
-"""What these take at most, which is 1280 float32 features: of longer rows pieces have fewer."""
 
 
 def train(
@@ -504,59 +461,6 @@ def build(dim: int, outputs: int, head: Perceptron) -> Any:
         jit_compile=keras.backend.backend() == "jax",
     )
     return model
-
-
-def batches(
-    rows: Rows,
-    y: NDArray[Any],
-    members: NDArray[np.bool_],
-    size: int,
-    rng: np.random.Generator,
-) -> Iterator[tuple[FloatArray, NDArray[Any]]]:
-    """Yield every member row once, in batches, out of order.
-
-    Runs of rows are read in random order; the rows of some at a time are shuffled together, so
-    that a file sorted by class gives mixed batches and is never held. All batches but the last
-    have ``size`` rows.
-
-    Parameters
-    ----------
-    rows : Rows, shape (n, d)
-        Features.
-    y : ndarray, shape (n,) or (n, targets)
-        Codes or targets.
-    members : ndarray of bool, shape (n,)
-        Which rows.
-    size : int
-        Rows per batch.
-    rng : Generator
-        Decides the order.
-    """
-    n = rows.shape[0]
-    pool_rows = _POOL_BYTES // (rows.shape[1] * np.dtype(rows.dtype).itemsize)
-    run = max(1, min(_RUN_ROWS, pool_rows // _POOL_RUNS))
-    runs = max(1, min(_POOL_RUNS, pool_rows // run))
-    starts = rng.permutation(np.arange(0, n, run))
-    left_X = np.empty((0, rows.shape[1]), rows.dtype)
-    left_y = y[:0]
-    scratch: dict[str, FloatArray] = {}
-    for group in range(0, len(starts), runs):
-        pool, truth = [left_X], [left_y]
-        for start in starts[group : group + runs].tolist():
-            stop = min(start + run, n)
-            chosen = np.flatnonzero(members[start:stop])
-            if len(chosen):
-                pool.append(rows.read(start, stop, scratch)[chosen])
-                truth.append(y[start:stop][chosen])
-        X, own = np.concatenate(pool), np.concatenate(truth)
-        order = rng.permutation(len(X))
-        whole = len(X) // size * size
-        for first in range(0, whole, size):
-            picked = order[first : first + size]
-            yield X[picked], own[picked]
-        left_X, left_y = X[order[whole:]], own[order[whole:]]
-    if len(left_X):
-        yield left_X, left_y
 
 
 def _unscaled(

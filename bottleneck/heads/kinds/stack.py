@@ -20,11 +20,10 @@ from bottleneck.backbones.keras_scope import import_keras, import_training_keras
 from bottleneck.backbones.layer_files import apply_layers, require_layers
 from bottleneck.errors import OptionError
 from bottleneck.heads.kind import DamagedWeightsError, Learned, Params, Task, TrainingData
+from bottleneck.heads.kinds.epochs import batches, cross_entropy, held_out_by_key, sides_of
 from bottleneck.heads.kinds.estimator import EstimatorKind, StreamingClassifier, probabilities
-from bottleneck.heads.kinds.mlp import VALIDATION, batches
 from bottleneck.heads.matrix import map_shape
 from bottleneck.heads.rows import FloatArray, Rows
-from bottleneck.heads.selection.splits import holdout
 
 MAP: Final = "map"
 """The layer that makes maps of rows of numbers: the features are its input."""
@@ -126,16 +125,7 @@ class StackedNetwork(StreamingClassifier):
             each class.
         """
         rows, codes, _ = self._begin(X, y, None)
-        used = np.ones(len(codes), bool) if members is None else members
-        if held_out is None:
-            at = np.flatnonzero(used)
-            held_out = np.zeros(len(codes), bool)
-            held_out[at] = holdout(
-                [str(i) for i in at], codes[at], None, fraction=VALIDATION, seed=self.seed
-            )
-        learnt, judged = used & ~held_out, used & held_out
-        if not learnt.any() or not judged.any():
-            raise ValueError("expected rows to learn from and rows to judge by, got too few")
+        learnt, judged = sides_of(codes, members, held_out, seed=self.seed)
         backend = str(import_training_keras().backend.backend())
         with isolated(backend) as keras:
             random.seed(self.seed)  # which first weights and dropout are drawn from
@@ -232,8 +222,7 @@ class StackedNetwork(StreamingClassifier):
         order = np.random.default_rng(0)
         for X, truth in batches(rows, codes, judged, _BATCH, order):
             logits = np.asarray(self._network.predict_on_batch(X), np.float64)
-            own = logits[np.arange(len(truth)), truth]
-            total += float((np.logaddexp.reduce(logits, axis=1) - own).sum())
+            total += float(cross_entropy(logits, truth).sum())
         return total / int(judged.sum())
 
     def applied(self, keras: Any, features: Any) -> Any:
@@ -391,11 +380,7 @@ class StackKind(EstimatorKind):
 
     def fit(self, data: TrainingData, params: Params, member: NDArray[np.bool_]) -> Any:
         """Hold out a tenth of the rows, stratified and by their keys, and train on the others."""
-        at = np.flatnonzero(member)
-        held = np.zeros(len(data.y), bool)
-        groups = None if data.groups is None else np.asarray(data.groups)[at]
-        keys = [data.keys[int(i)] for i in at]
-        held[at] = holdout(keys, data.y[at], groups, fraction=VALIDATION, seed=data.seed)
+        held = held_out_by_key(data, data.y, member)
         made = StackedNetwork(**params, seed=data.seed)
         return made.fit(data.rows, data.y, members=member, held_out=held)
 
