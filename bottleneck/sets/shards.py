@@ -19,7 +19,7 @@ from bottleneck.sets.place import Place
 from bottleneck.store import FeatureStore
 from bottleneck.store.contents import (
     Contents,
-    Selection,
+    LazyRows,
     damage_explained,
     manifest_in,
     read_attributes,
@@ -139,31 +139,18 @@ def require_of_set(store: FeatureStore, info: SetInfo, number: int) -> None:
         )
 
 
-class _RemoteRows:
+class _RemoteRows(LazyRows):
     """Rows of an extent of a file behind a URL, read like an array."""
 
     def __init__(self, file: CachedFile, extent: Extent) -> None:
         self._file, self._extent = file, extent
-        self.shape: tuple[int, ...] = (extent.n_rows, *extent.row_shape)
-        self.dtype: np.dtype[Any] = extent.dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
+        self.shape = (extent.n_rows, *extent.row_shape)
+        self.dtype = extent.dtype
 
     def __repr__(self) -> str:
         return f"<RemoteRows {self._file!r} {self.shape} {self.dtype}>"
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[:], dtype)
-
-    def __getitem__(self, selection: Selection) -> NDArray[Any]:
-        if isinstance(selection, int | np.integer):
-            row = range(len(self))[selection]
-            return np.asarray(self._run(row, row + 1)[0])
-        if isinstance(selection, slice) and selection.step in (None, 1):
-            start, stop, _ = selection.indices(len(self))
-            return self._run(start, max(start, stop))
-        rows = np.arange(len(self))[selection]
+    def _picked(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         picked = np.empty((len(rows), *self.shape[1:]), self.dtype)
         order = np.argsort(rows, kind="stable")
         ordered = rows[order]

@@ -15,7 +15,7 @@ from bottleneck.sets.parts import stacked
 from bottleneck.sets.shards import Shards
 from bottleneck.status import RowStatus
 from bottleneck.store import FeatureStore
-from bottleneck.store.contents import Contents, Selection
+from bottleneck.store.contents import Contents, LazyRows
 from bottleneck.store.format import DIGEST_BYTES, FEATURE_DTYPES
 
 _AT_ONCE: Final = 8
@@ -95,7 +95,7 @@ def _read_all(
             yield from zip(some, executor.map(one, some), strict=True)
 
 
-class SetRows:
+class SetRows(LazyRows):
     """The features of one output of a set, read like an array of all its rows.
 
     Parameters
@@ -109,38 +109,19 @@ class SetRows:
     def __init__(self, shards: Shards, output: str) -> None:
         self.shards, self.output = shards, output
         info = shards.info
-        self.shape: tuple[int, ...] = (info.rows, info.outputs[output])
-        self.dtype: np.dtype[Any] = FEATURE_DTYPES[info.dtype]
-
-    def __len__(self) -> int:
-        return self.shape[0]
+        self.shape = (info.rows, info.outputs[output])
+        self.dtype = FEATURE_DTYPES[info.dtype]
 
     def __repr__(self) -> str:
         return f"<SetRows {self.shards.place.name} {self.shape} {self.dtype}>"
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[:], dtype)
+    def _run(self, start: int, stop: int) -> NDArray[Any]:
+        return self._filled(stop - start, self._pieces_of_run(start, stop))
 
-    def __getitem__(self, selection: Selection) -> NDArray[Any]:
-        """Return rows as a new array: by number, by slice, by row numbers or by mask."""
-        if isinstance(selection, int | np.integer):
-            row = range(len(self))[selection]
-            return np.asarray(self[row : row + 1][0])
-        if isinstance(selection, slice) and selection.step in (None, 1):
-            start, stop, _ = selection.indices(len(self))
-            return self._filled(max(0, stop - start), self._runs(start, stop))
-        # Not all row numbers of a set, where a few are picked.
-        rows = np.asarray(selection)
-        if isinstance(selection, slice) or rows.dtype == bool:
-            rows = np.arange(len(self))[selection]
-        else:
-            wrong = rows[(rows < -len(self)) | (rows >= len(self))]
-            if len(wrong):
-                raise IndexError(f"expected rows below {len(self)}, got {wrong[0]}")
-            rows = np.where(rows < 0, rows + len(self), rows)
-        return self._filled(len(rows), self._picked(rows))
+    def _picked(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        return self._filled(len(rows), self._pieces_of_rows(rows))
 
-    def _runs(self, start: int, stop: int) -> Iterator[tuple[int, Any, Any]]:
+    def _pieces_of_run(self, start: int, stop: int) -> Iterator[tuple[int, Any, Any]]:
         size = self.shards.info.rows_per_shard
         at = 0
         while start < stop:
@@ -149,7 +130,7 @@ class SetRows:
             yield number, slice(at, at + count), slice(first, first + count)
             start, at = start + count, at + count
 
-    def _picked(self, rows: NDArray[Any]) -> Iterator[tuple[int, Any, Any]]:
+    def _pieces_of_rows(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Any, Any]]:
         numbers, inside = np.divmod(rows, self.shards.info.rows_per_shard)
         order = np.argsort(numbers, kind="stable")
         edges = np.flatnonzero(np.diff(numbers[order])) + 1

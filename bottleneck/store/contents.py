@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,50 @@ class Array2D(Protocol):
     def __getitem__(self, selection: Any, /) -> Any: ...
 
 
-class DatasetRows:
+class LazyRows(ABC):
+    """Rows that are read when they are asked for, like an array of all of them.
+
+    A subclass sets ``shape`` and ``dtype``, and reads runs of rows and picked rows.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype)
+
+    def __getitem__(self, selection: Selection) -> NDArray[Any]:
+        """Return rows as a new array: by number, by slice, by row numbers or by mask."""
+        if isinstance(selection, int | np.integer):
+            row = range(len(self))[selection]
+            return np.asarray(self._run(row, row + 1)[0])
+        if isinstance(selection, slice) and selection.step in (None, 1):
+            start, stop, _ = selection.indices(len(self))
+            return self._run(start, max(start, stop))
+        rows = np.asarray(selection)
+        if isinstance(selection, slice) or rows.dtype == bool:
+            return self._picked(np.arange(len(self))[selection])
+        if len(rows) and rows.dtype.kind not in "iu":
+            raise IndexError(f"expected row numbers or a mask, got {rows.dtype}")
+        # Not all row numbers, where a few of very many are picked.
+        wrong = rows[(rows < -len(self)) | (rows >= len(self))]
+        if len(wrong):
+            raise IndexError(f"expected rows below {len(self)}, got {wrong[0]}")
+        return self._picked(np.where(rows < 0, rows + len(self), rows).astype(np.int64))
+
+    @abstractmethod
+    def _run(self, start: int, stop: int) -> NDArray[Any]:
+        """Read rows that follow one another."""
+
+    @abstractmethod
+    def _picked(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Read rows in any order, some perhaps twice."""
+
+
+class DatasetRows(LazyRows):
     """A dataset of an HDF5 file, compressed or chunked in any way.
 
     Rows are read in slices and picked in memory; HDF5's own selection of single rows is some
@@ -106,31 +150,21 @@ class DatasetRows:
         self._path = path
         self._name = dataset
         with h5py.File(path, "r") as file, damage_explained(path):
-            self.shape: tuple[int, ...] = file[dataset].shape
-            self.dtype: np.dtype[Any] = file[dataset].dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
+            self.shape = file[dataset].shape
+            self.dtype = file[dataset].dtype
 
     def __repr__(self) -> str:
         return f"<DatasetRows {self._path}:{self._name} {self.shape} {self.dtype}>"
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[:], dtype)
+    def _run(self, start: int, stop: int) -> NDArray[Any]:
+        with h5py.File(self._path, "r") as file, damage_explained(self._path):
+            return np.asarray(file[self._name][start:stop])
 
-    def __getitem__(self, selection: Selection) -> NDArray[Any]:
-        """Return rows as a new array: by number, by slice, by row numbers or by mask."""
-        if isinstance(selection, int | np.integer):
-            row = range(len(self))[selection]
-            return np.asarray(self[row : row + 1][0])
-        if isinstance(selection, slice) and selection.step in (None, 1):
-            with h5py.File(self._path, "r") as file, damage_explained(self._path):
-                return np.asarray(file[self._name][selection])
-        rows = np.arange(len(self))[selection]
+    def _picked(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         with h5py.File(self._path, "r") as file, damage_explained(self._path):
             return self._pick(file[self._name], rows)
 
-    def _pick(self, dataset: h5py.Dataset, rows: NDArray[np.integer[Any]]) -> NDArray[Any]:
+    def _pick(self, dataset: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[Any]:
         picked = np.empty((len(rows), *self.shape[1:]), self.dtype)
         row_bytes = max(1, self.dtype.itemsize * int(np.prod(self.shape[1:])))
         block = max(1, _BLOCK_BYTES // row_bytes)
@@ -147,7 +181,7 @@ class DatasetRows:
         return picked
 
 
-class StackedRows:
+class StackedRows(LazyRows):
     """Several arrays of equal length per row, one behind the other.
 
     Parameters
@@ -171,23 +205,16 @@ class StackedRows:
                 )
         self._parts = tuple(parts)
         self._ends = np.cumsum([len(part) for part in parts])
-        self.shape: tuple[int, ...] = (int(self._ends[-1]), *parts[0].shape[1:])
-        self.dtype: np.dtype[Any] = np.result_type(*parts)
-
-    def __len__(self) -> int:
-        return self.shape[0]
+        self.shape = (int(self._ends[-1]), *parts[0].shape[1:])
+        self.dtype = np.result_type(*parts)
 
     def __repr__(self) -> str:
         return f"<StackedRows {self.shape} {self.dtype} in {len(self._parts)} parts>"
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[:], dtype)
+    def _run(self, start: int, stop: int) -> NDArray[Any]:
+        return self._picked(np.arange(start, stop))
 
-    def __getitem__(self, selection: Selection) -> NDArray[Any]:
-        """Return rows as a new array: by number, by slice, by row numbers or by mask."""
-        if isinstance(selection, int | np.integer):
-            return np.asarray(self[np.array([range(len(self))[selection]])][0])
-        rows = np.arange(len(self))[selection]
+    def _picked(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         picked = np.empty((len(rows), *self.shape[1:]), self.dtype)
         which = np.searchsorted(self._ends, rows, side="right")
         for i, part in enumerate(self._parts):
