@@ -9,7 +9,6 @@ from bottleneck.cluster.ray_crew import ray_crew
 from bottleneck.errors import OptionError
 from bottleneck.extraction.plan import MaxFailed
 from bottleneck.extraction.ranges import FillSettings, RangeFilled, RangeFiller, numbers_of
-from bottleneck.extraction.result import peak_rss_mb
 from bottleneck.extraction.sets import SetRun, settings_of
 from bottleneck.location import is_url
 from bottleneck.options import ExtractSetOptions
@@ -62,7 +61,7 @@ def extract_on(options: ExtractSetOptions, settings: FillSettings | None = None)
             "expected no --retry-failed with --on",
             hint="Run it without --on: it is little work, and --part shares it.",
         )
-    allowed = MaxFailed.parse(str(options.max_failed))
+    MaxFailed.parse(str(options.max_failed))  # refused before anything is done
     text = str(options.set)
     location = text if is_url(text) else str(Path(text).resolve())
     place, info = read_info(location)
@@ -81,26 +80,14 @@ def extract_on(options: ExtractSetOptions, settings: FillSettings | None = None)
             interrupted = True
         finally:
             options.progress.end()
-    now = published(place, info)
-    done = course.done
-    ok, failed = sum(one.ok for one in done), sum(one.failed for one in done)
-    took = time.monotonic() - started
-    new = {one.number for one in done if one.published}
-    return SetRun(
-        set=text,
-        ranges=len(mine),
-        published=len(new),
-        duplicates=len(done) - len(new),
-        already_done=len(mine) - len(left),
-        others=sum(number in now and number not in new for number in left),
-        pending=sum(number not in now for number in mine),
-        ok=ok,
-        failed=failed,
-        too_many_failed=allowed.exceeded(failed, ok + failed),
+    return SetRun.of(
+        options,
+        mine,
+        before=there,
+        after=published(place, info),
+        done=course.done,
         interrupted=interrupted,
-        seconds=round(took, 3),
-        images_per_second=round(sum(one.computed for one in done) / took, 2),
-        peak_rss_mb=peak_rss_mb(),
+        seconds=time.monotonic() - started,
     )
 
 

@@ -2,10 +2,10 @@
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from bottleneck import backbones
 from bottleneck.declare import listed
@@ -183,6 +183,55 @@ class SetRun:
     images_per_second: float
     peak_rss_mb: float
 
+    @classmethod
+    def of(
+        cls,
+        options: ExtractSetOptions,
+        mine: Sequence[int],
+        *,
+        before: Container[int],
+        after: Container[int],
+        done: Sequence[RangeFilled],
+        interrupted: bool,
+        seconds: float,
+    ) -> Self:
+        """Sum up what was done.
+
+        Parameters
+        ----------
+        options : ExtractSetOptions
+            What was asked for.
+        mine : sequence of int
+            Ranges to do.
+        before, after : container of int
+            Ranges that had a shard when it began, and at its end.
+        done : sequence of RangeFilled
+            What was filled, by all workers.
+        interrupted : bool
+            Whether it was stopped.
+        seconds : float
+            How long it took.
+        """
+        ok, failed = sum(one.ok for one in done), sum(one.failed for one in done)
+        new = {one.number for one in done if one.published}
+        allowed = MaxFailed.parse(str(options.max_failed))
+        return cls(
+            set=str(options.set),
+            ranges=len(mine),
+            published=len(new),
+            duplicates=len(done) - len(new) if not options.retry_failed else 0,
+            already_done=sum(one in before for one in mine),
+            others=sum(one in after and one not in before and one not in new for one in mine),
+            pending=sum(one not in after for one in mine),
+            ok=ok,
+            failed=failed,
+            too_many_failed=allowed.exceeded(failed, ok + failed),
+            interrupted=interrupted,
+            seconds=round(seconds, 3),
+            images_per_second=round(sum(one.computed for one in done) / seconds, 2),
+            peak_rss_mb=peak_rss_mb(),
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
         return asdict(self)
@@ -256,7 +305,7 @@ def work_on_set(
         After which a range of a worker that says nothing is anybody's.
     """
     started = time.monotonic()
-    allowed = MaxFailed.parse(str(options.max_failed))
+    MaxFailed.parse(str(options.max_failed))  # refused before anything is done
     settings = settings_of(options)
     if load is not None:
         settings = replace(settings, load=load)
@@ -277,25 +326,14 @@ def work_on_set(
         finally:
             options.progress.end()
         now = published(place, info)
-    ok, failed = sum(one.ok for one in done), sum(one.failed for one in done)
-    computed = sum(one.computed for one in done)
-    took = time.monotonic() - started
-    new = {one.number for one in done if one.published}
-    return SetRun(
-        set=location,
-        ranges=len(mine),
-        published=len(new),
-        duplicates=len(done) - len(new) if not options.retry_failed else 0,
-        already_done=sum(one in there for one in mine),
-        others=sum(one in now and one not in there and one not in new for one in mine),
-        pending=sum(one not in now for one in mine),
-        ok=ok,
-        failed=failed,
-        too_many_failed=allowed.exceeded(failed, ok + failed),
+    return SetRun.of(
+        options,
+        mine,
+        before=there,
+        after=now,
+        done=done,
         interrupted=interrupted,
-        seconds=round(took, 3),
-        images_per_second=round(computed / took, 2),
-        peak_rss_mb=peak_rss_mb(),
+        seconds=time.monotonic() - started,
     )
 
 
