@@ -77,6 +77,21 @@ def profile(seconds: Mapping[str, float]) -> str:
     return " ".join(f"{s} {shares[s] / total:.0%}" for s in largest if shares[s] >= 0.01 * total)
 
 
+def to_do(total: int, done: int) -> str:
+    """Say how much there is to do."""
+    return f"{total} images to do" + (f", {done} done before" if done else "")
+
+
+def counted(
+    finished: int, total: int, failed: int, took: float, seconds: Mapping[str, float]
+) -> str:
+    """Say how far a run is after so many seconds, how fast, and what takes the time."""
+    rate = finished / max(took, 1e-9)
+    left = (total - finished) / max(rate, 1e-9)
+    bad = f", {failed} failed" if failed else ""
+    return f"{finished}/{total} images{bad}, {rate:.1f}/s, {left:.0f} s left, {profile(seconds)}"
+
+
 _SECONDS_BETWEEN = 0.2
 
 
@@ -94,7 +109,7 @@ class Line:
     def begin(self, total: int, done: int) -> None:
         """Say how much there is to do."""
         self._total, self._started, self._last = total, time.monotonic(), 0.0
-        self._show(f"{total} images to do" + (f", {done} done before" if done else ""))
+        self._show(to_do(total, done))
 
     def advance(self, finished: int, failed: int, seconds: Mapping[str, float]) -> None:
         """Say how far it is, how fast, and what takes the time."""
@@ -102,13 +117,7 @@ class Line:
         if now - self._last < _SECONDS_BETWEEN and finished < self._total:
             return
         self._last = now
-        rate = finished / max(now - self._started, 1e-9)
-        left = (self._total - finished) / max(rate, 1e-9)
-        bad = f", {failed} failed" if failed else ""
-        self._show(
-            f"{finished}/{self._total} images{bad}, {rate:.1f}/s, {left:.0f} s left, "
-            f"{profile(seconds)}"
-        )
+        self._show(counted(finished, self._total, failed, now - self._started, seconds))
 
     def stage(self, what: str) -> None:
         """Say what is being done."""

@@ -17,7 +17,7 @@ from bottleneck import __version__
 from bottleneck.cli.options import VERBOSE
 from bottleneck.errors import OptionError
 from bottleneck.location import readable
-from bottleneck.progress import Progress, profile
+from bottleneck.progress import Progress, counted, profile, to_do
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -195,8 +195,7 @@ class Lines(NotesOnly):
         """Print what is to do."""
         self._total = total
         self._started = self._last = time.monotonic()
-        earlier = f", {done} done before" if done else ""
-        click.echo(f"{total} images to do{earlier}", err=True)
+        click.echo(to_do(total, done), err=True)
 
     def advance(self, finished: int, failed: int, seconds: Mapping[str, float]) -> None:
         """Print a line if the last one is long ago."""
@@ -204,14 +203,8 @@ class Lines(NotesOnly):
         if now - self._last < _SECONDS_BETWEEN_LINES and finished < self._total:
             return
         self._last = now
-        rate = finished / max(now - self._started, 1e-9)
-        left = (self._total - finished) / max(rate, 1e-9)
-        bad = f", {failed} failed" if failed else ""
-        click.echo(
-            f"{finished}/{self._total} images{bad}, {rate:.1f}/s, {left:.0f} s left, "
-            f"{profile(seconds)}",
-            err=True,
-        )
+        took = now - self._started
+        click.echo(counted(finished, self._total, failed, took, seconds), err=True)
 
     def stage(self, what: str) -> None:
         """Print it."""
