@@ -48,7 +48,9 @@ def folded(keras: Any, network: Any) -> Any:
     return made
 
 
-def rewired(keras: Any, network: Any, replaced: Mapping[int, Any], left_out: Iterable[Any]) -> Any:
+def rewired(
+    keras: Any, network: Any, replaced: Mapping[int, Any], left_out: Iterable[Any] = ()
+) -> Any:
     """Make a network with other layers in the place of some.
 
     Parameters

@@ -23,7 +23,7 @@ from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.network import Form, Network, OutputSpec
 from bottleneck.cores import available_cores
 from bottleneck.runtimes.autotune import faster, memory_file
-from bottleneck.runtimes.folding import folded
+from bottleneck.runtimes.folding import folded, rewired
 from bottleneck.runtimes.outputs import HALF, keras_tensors, mixed, preprocessed, taken
 from bottleneck.runtimes.protocol import check_precision, gpu_index, no_such_gpu, require_gpu
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep, Parts
@@ -46,15 +46,13 @@ def depthwise(keras: Any, network: Any) -> Any:
     grouped = [layer for layer in network.layers if _has_a_group_per_channel(keras, layer)]
     if not grouped:
         return network
-    replaced = {layer.name: _replacement(keras, layer) for layer in grouped}
-    rewired = keras.models.clone_model(
-        network, clone_function=lambda layer: replaced.get(layer.name, layer)
-    )
+    replaced = {id(layer): _replacement(keras, layer) for layer in grouped}
+    made = rewired(keras, network, replaced)
     for layer in grouped:
         kernel, *bias = layer.get_weights()
         # (h, w, 1, channels) there, (h, w, channels, 1) here.
-        replaced[layer.name].set_weights([np.swapaxes(kernel, 2, 3), *bias])
-    return rewired
+        replaced[id(layer)].set_weights([np.swapaxes(kernel, 2, 3), *bias])
+    return made
 
 
 def _has_a_group_per_channel(keras: Any, layer: Any) -> bool:
