@@ -127,7 +127,9 @@ class RayCrew:
         for node in self._ray.nodes():
             if not node["Alive"]:
                 continue
-            devices = max(1, int(node["Resources"].get("GPU", 0)))
+            offered = node["Resources"]
+            # A head that is kept free of work offers no core.
+            devices = int(offered.get("GPU", 0)) or min(1, int(offered.get("CPU", 0)))
             for number in range(held.get(node["NodeID"], 0), devices):
                 self._coming.append(self._made(node, number, devices))
         return list(self._there)
