@@ -45,18 +45,21 @@ REQUESTS: Counter[str] = Counter()
 
 
 def count_requests() -> None:
-    """Count what s3fs asks for, and the bytes it sends."""
-    from s3fs import S3FileSystem
+    """Count what the object store is asked for, and the bytes that are sent and got."""
+    from aiobotocore.client import AioBaseClient
 
-    asked = S3FileSystem._call_s3
+    asked = AioBaseClient._make_api_call
 
-    async def counted(self: Any, method: str, *args: Any, **kwargs: Any) -> Any:
-        REQUESTS[method if isinstance(method, str) else str(method)] += 1
-        body = kwargs.get("Body")
+    async def counted(self: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        REQUESTS[operation] += 1
+        body = parameters.get("Body")
         REQUESTS["bytes sent"] += len(body) if isinstance(body, bytes | bytearray) else 0
-        return await asked(self, method, *args, **kwargs)
+        answer = await asked(self, operation, parameters)
+        if operation == "GetObject":
+            REQUESTS["bytes got"] += answer["ContentLength"]
+        return answer
 
-    S3FileSystem._call_s3 = counted
+    AioBaseClient._make_api_call = counted
 
 
 def made_up(rows: int, block: int) -> Iterator[Block]:

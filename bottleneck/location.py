@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 from bottleneck.errors import SourceError
 
@@ -16,6 +17,14 @@ _MOST_NAMES = 1_000_000
 def is_url(text: str) -> bool:
     """Whether a location is a URL (``s3://bucket/x.tar``) and no path."""
     return _URL.match(text) is not None
+
+
+def cache_folder() -> Path:
+    """Return our place for what can be had again: ``BOTTLENECK_CACHE``, or as the system says."""
+    told = os.environ.get("BOTTLENECK_CACHE")
+    if told:
+        return Path(told)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bottleneck"
 
 
 SET_FILE = "set.json"

@@ -3,8 +3,9 @@
 import numpy as np
 from fakes import fake_recipe
 
-from bottleneck.sets import place_of
+from bottleneck.sets import open_shards, place_of
 from bottleneck.sets.planning import write_set
+from bottleneck.sets.publishing import publish
 from bottleneck.sources.streaming import stream_blocks
 from bottleneck.status import RowStatus
 from bottleneck.store import FailedRow, Writer, create, writer_lock
@@ -49,3 +50,12 @@ def make_shard(path, shards, number, failed=()):
                 if start <= row < stop
             )
     return path
+
+
+def fill(where, folder, numbers, failed=(), version=1):
+    """Publish shards that are made by hand in a folder."""
+    shards = open_shards(where)
+    for number in numbers:
+        path = folder / f"made-{number}@{version}.h5"
+        make_shard(path, shards, number, failed)
+        assert publish(shards.place, shards.info, number, path, version)

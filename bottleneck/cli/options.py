@@ -1,6 +1,5 @@
 """Options of the command line, made of those that :mod:`bottleneck.options` declares."""
 
-import os
 from collections.abc import Callable
 from dataclasses import MISSING
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 from bottleneck import __version__
 from bottleneck.declare import Declared, Options, declared, listed
 from bottleneck.errors import BottleneckError
+from bottleneck.location import cache_folder
 from bottleneck.writing import write_text
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -137,8 +137,7 @@ def _layers_of(backbone: str) -> list[str]:
 
 
 def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "bottleneck" / "layers"
+    return cache_folder() / "layers"
 
 
 _NAMES: dict[str, Callable[[click.Context], list[str]]] = {

@@ -26,8 +26,8 @@ from bottleneck.errors import BackboneError
 from bottleneck.fingerprint import fingerprint
 from bottleneck.images import Geometry, decode
 from bottleneck.items import KINDS
+from bottleneck.location import cache_folder
 from bottleneck.runtimes import CompiledBackbone
-from bottleneck.runtimes.autotune import cache_folder
 from bottleneck.runtimes.outputs import keras_tensors, preprocessed, taken
 from bottleneck.writing import write_text
 

@@ -1,6 +1,8 @@
 """Fill the ranges of a set: each a feature file on the local disk, then published once."""
 
 import multiprocessing
+import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -66,6 +68,35 @@ class RangeFilled:
     computed: int
     seconds: float
     published: bool
+
+
+def own_scratch() -> Path:
+    """Return the folder for shards that this user fills, where the system keeps temporary files.
+
+    It has the same name for every process of a user on a machine, so that one takes up what another
+    one left; and since others may write beside it, it has to be the user's own.
+
+    Raises
+    ------
+    StoreError
+        When it cannot be made, or somebody else made it.
+    """
+    folder = Path(tempfile.gettempdir()) / f"bottleneck-sets-{os.getuid()}"
+    hint = "Name a folder on a local disk, which is yours: --scratch FOLDER"
+    try:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        facts = folder.lstat()
+    except OSError as error:
+        raise StoreError(f"cannot make the folder {folder}: {error.strerror}", hint=hint) from error
+    others = stat.S_IMODE(facts.st_mode) & (stat.S_IWGRP | stat.S_IWOTH)
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or others:
+        raise StoreError(
+            f"expected a folder that only its owner, this user, may write to, got {folder} "
+            f"({stat.filemode(facts.st_mode)}, user {facts.st_uid})",
+            hint=hint,
+        )
+    return folder
 
 
 class RangeBusyError(StoreLockedError):
@@ -139,8 +170,7 @@ class RangeFiller:
     @property
     def folder(self) -> Path:
         """Where files of this set are filled."""
-        base = self.settings.scratch or Path(tempfile.gettempdir()) / "bottleneck-sets"
-        return base / self.info.id
+        return (self.settings.scratch or own_scratch()) / self.info.id
 
     def fill(self, number: int, *, suspected: bool = False) -> RangeFilled:
         """Compute the rows of a range and publish its shard.
@@ -207,8 +237,15 @@ class RangeFiller:
         self._fill_rows(number, path, Part(ranges=((first, stop),)))
 
     def _prepare(self, stem: str) -> Path:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return self.folder / f"{stem}.h5"
+        folder = self.folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"cannot make the folder {folder} for shards that are filled: {error.strerror}",
+                hint="Name a folder on a local disk: --scratch FOLDER",
+            ) from error
+        return folder / f"{stem}.h5"
 
     def _locked(self, path: Path) -> "_Locked":
         return _Locked(path)

@@ -2,11 +2,12 @@
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
+
+from bottleneck.location import cache_folder
 
 _RUNS: Final = 5
 """Each way is tried so often, and its best time counts."""
@@ -44,12 +45,6 @@ def faster(
         partial.write_text(json.dumps({**_read(memory), key: chosen}, indent=1), encoding="utf-8")
         partial.replace(memory)
     return chosen
-
-
-def cache_folder() -> Path:
-    """Return our place in the user's folder for caches."""
-    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(folder) / "bottleneck"
 
 
 def memory_file() -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.network import Form, Network, OutputSpec
-from bottleneck.runtimes.autotune import cache_folder
+from bottleneck.location import cache_folder
 from bottleneck.runtimes.folding import folded
 from bottleneck.runtimes.outputs import HALF, keras_tensors, mixed, preprocessed, taken
 from bottleneck.runtimes.protocol import check_precision, gpu_index, no_such_gpu, require_gpu

@@ -1,31 +1,17 @@
 """Files behind a URL, read by blocks that are kept on the disk: later passes are local."""
 
 import io
-import os
-from pathlib import Path
-from typing import Final
+from pathlib import PurePosixPath
 
 from bottleneck.errors import StoreError
+from bottleneck.sets.cache import BLOCK_BYTES, BlockCache
 from bottleneck.sets.place import Place
-from bottleneck.writing import written_whole
-
-BLOCK_BYTES: Final = 4 << 20
-"""A request takes about as long as four mebibytes do."""
-
-
-def cache_folder() -> Path:
-    """Return where blocks are kept: ``BOTTLENECK_CACHE``, or as the system says."""
-    told = os.environ.get("BOTTLENECK_CACHE")
-    if told:
-        return Path(told)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bottleneck"
 
 
 class CachedFile(io.RawIOBase):
     """A file of a set behind a URL, which never changes, as a file of Python.
 
-    Every block is a file of its own in the cache, written whole: processes share them, and a kill
-    leaves nothing wrong. Several threads may call :meth:`read_at`.
+    Several threads may call :meth:`read_at`.
 
     Parameters
     ----------
@@ -33,16 +19,19 @@ class CachedFile(io.RawIOBase):
         The set.
     name : str
         The file in it.
-    folder : Path
-        Where its blocks are kept.
+    cache : BlockCache
+        Keeps its blocks.
+    folder : str
+        In which folder of it.
     """
 
-    def __init__(self, place: Place, name: str, folder: Path) -> None:
+    def __init__(self, place: Place, name: str, cache: BlockCache, folder: str) -> None:
         super().__init__()
         self._place, self._name = place, name
         # A shard that was moved away and made again is another file of the same name.
         self.size, stamp = place.stamp(name)
-        self._folder = folder / stamp[:16]
+        self._cache = cache
+        self._stem = f"{folder}/{PurePosixPath(name).stem}-{stamp[:16]}"
         self._position = 0
 
     def __repr__(self) -> str:
@@ -96,32 +85,16 @@ class CachedFile(io.RawIOBase):
         return b"".join(pieces)
 
     def _read_block(self, number: int, start: int, length: int) -> bytes:
-        path = self._folder / f"{number:08d}"
+        block = f"{self._stem}-{number:08d}"
         whole = min(BLOCK_BYTES, self.size - number * BLOCK_BYTES)
-        try:
-            with path.open("rb") as stream:
-                if os.fstat(stream.fileno()).st_size == whole:
-                    stream.seek(start)
-                    return stream.read(length)
-        except FileNotFoundError:
-            pass
+        kept = self._cache.read(block, whole, start, length)
+        if kept is not None:
+            return kept
         data = self._place.read_range(self._name, number * BLOCK_BYTES, whole)
         if len(data) != whole:
             raise StoreError(
                 f"{self._place.name}/{self._name}: expected {whole} bytes of block {number}, "
                 f"received {len(data)}"
             )
-        self._keep(path, data)
+        self._cache.keep(block, data)
         return data[start : start + length]
-
-    def _keep(self, path: Path, data: bytes) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.{id(data)}.tmp")
-            with written_whole(path, temporary=temporary):
-                temporary.write_bytes(data)
-        except OSError as error:
-            raise StoreError(
-                f"cannot keep a block of {self._place.name} in {path.parent}: {error.strerror}",
-                hint="Free some space, or name another folder: BOTTLENECK_CACHE=FOLDER.",
-            ) from error

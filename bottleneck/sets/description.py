@@ -25,6 +25,9 @@ PARTS: Final = "parts"
 FAILURES: Final = "failures"
 LEASES: Final = "leases"
 
+_PAGE: Final = 960
+"""Shards listed at a time: an object store gives a thousand names, corrections among them."""
+
 _SHARD = re.compile(r"(\d{12})-(\d{12})(?:@([1-9]\d*))?\.h5")
 
 
@@ -183,7 +186,8 @@ def published(place: Place, info: SetInfo) -> dict[int, int]:
         For a shard of rows that are no range of the set.
     """
     found: dict[int, int] = {}
-    for name in place.names(SHARDS):
+    cuts = [info.stem(number) for number in range(_PAGE, info.n_ranges, _PAGE)]
+    for name in place.names(SHARDS, cuts):
         match = _SHARD.fullmatch(name)
         if match is None:
             continue

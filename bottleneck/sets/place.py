@@ -8,7 +8,8 @@ import hashlib
 import posixpath
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -26,6 +27,8 @@ _WAITS: Final = (0.2, 0.8, 3.2, 6.4)
 
 _BLOCK_BYTES: Final = 8 << 20
 
+_PAGES_AT_ONCE: Final = 8
+
 
 class Place(Protocol):
     """The folder of a set. Names are relative to it, with slashes.
@@ -38,8 +41,17 @@ class Place(Protocol):
 
     name: str
 
-    def names(self, folder: str) -> list[str]:
-        """List the files of a folder by their own names; none where there is no such folder."""
+    def names(self, folder: str, cuts: Sequence[str] = ()) -> list[str]:
+        """List the files of a folder by their own names; none where there is no such folder.
+
+        Parameters
+        ----------
+        folder : str
+            The folder.
+        cuts : sequence of str
+            Names, ascending and there or not, between which a page of a listing has room for all:
+            an object store is asked for these pages at the same time.
+        """
         ...
 
     def read(self, name: str) -> bytes | None:
@@ -114,7 +126,7 @@ class FolderPlace:
     def __repr__(self) -> str:
         return f"<FolderPlace {self.name}>"
 
-    def names(self, folder: str) -> list[str]:
+    def names(self, folder: str, cuts: Sequence[str] = ()) -> list[str]:
         """See :meth:`Place.names`."""
         try:
             found = [one.name for one in (self.folder / folder).iterdir()]
@@ -213,22 +225,43 @@ class ObjectPlace:
     def __repr__(self) -> str:
         return f"<ObjectPlace {self.name}>"
 
-    def names(self, folder: str) -> list[str]:
+    def names(self, folder: str, cuts: Sequence[str] = ()) -> list[str]:
         """See :meth:`Place.names`."""
-        fs, path = self._at(folder)
         try:
-            found = fs.ls(path, detail=False, refresh=True)
+            with ThreadPoolExecutor(_PAGES_AT_ONCE) as executor:
+                parts = executor.map(
+                    lambda low, high: self._names_between(folder, low, high),
+                    ("", *cuts),
+                    (*cuts, ""),
+                )
+                return [name for part in parts for name in part]
         except FileNotFoundError:
             return []
         except Exception as error:
             raise self._explained("list", folder, error) from error
-        return sorted(posixpath.basename(one) for one in found if posixpath.basename(one))
+
+    def _names_between(self, folder: str, low: str, high: str) -> list[str]:
+        """List names behind one, and up to another if it is not empty; both as bytes sort."""
+        fs, path = self._at(folder)
+        bucket, key, _ = fs.split_path(path)
+        prefix = f"{key}/"
+        found: list[str] = []
+        more = {"StartAfter": prefix + low} if low else {}
+        while True:
+            page = fs.call_s3(
+                "list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter="/", **more
+            )
+            found += (posixpath.basename(one["Key"]) for one in page.get("Contents", ()))
+            if not page["IsTruncated"] or (high and found and found[-1] > high):
+                return [name for name in found if name and (not high or name <= high)]
+            more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def read(self, name: str) -> bytes | None:
         """See :meth:`Place.read`."""
         fs, path = self._at(name)
         try:
-            return bytes(fs.cat_file(path))
+            # In one piece: its length need not be asked for first.
+            return bytes(fs.cat_file(path, max_concurrency=1))
         except FileNotFoundError:
             return None
         except Exception as error:

@@ -12,6 +12,7 @@ import numpy as np
 
 from bottleneck.errors import BottleneckError, StoreError
 from bottleneck.location import SET_FILE
+from bottleneck.sets.cache import BlockCache
 from bottleneck.sets.description import LEASES, SHARDS, published, read_info
 from bottleneck.sets.place import sha256_of
 from bottleneck.sets.shards import Shards
@@ -109,7 +110,7 @@ def verify_set(location: str | Path) -> VerifyReport:
         try:
             # Not by blocks that were fetched before: what lies there now is checked.
             with tempfile.TemporaryDirectory(prefix="bottleneck-verify-") as folder:
-                store = shards.fresh(number, Path(folder))
+                store = shards.fresh(number, BlockCache(Path(folder)))
                 found = check(store)
                 same = store.manifest.sha256 == shards.manifest(number).sha256
         except BottleneckError as error:

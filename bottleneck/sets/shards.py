@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from bottleneck.errors import StoreError
 from bottleneck.manifest import Manifest
 from bottleneck.recipe import Recipe
-from bottleneck.sets.blocks import CachedFile, cache_folder
+from bottleneck.sets.blocks import CachedFile
+from bottleneck.sets.cache import BlockCache, shared_cache
 from bottleneck.sets.description import SetInfo, published
 from bottleneck.sets.parts import read_part
 from bottleneck.sets.place import Place
@@ -75,7 +76,7 @@ class Shards:
             if number in self._open:
                 self._open.move_to_end(number)
                 return self._open[number]
-        opened = self.fresh(number, cache_folder() / "sets" / self.info.id)
+        opened = self.fresh(number, shared_cache())
         with self._lock:
             self._open[number] = opened
             while len(self._open) > _MOST_OPEN:
@@ -86,14 +87,14 @@ class Shards:
         """Read the manifest of a range, whether it has a shard or not."""
         return read_part(self.place, self.info, number)[0]
 
-    def fresh(self, number: int, folder: Path) -> FeatureStore:
+    def fresh(self, number: int, cache: BlockCache) -> FeatureStore:
         """Open the newest shard of a range that has one, anew.
 
         Parameters
         ----------
         number : int
             The range.
-        folder : Path
+        cache : BlockCache
             Where blocks of it are kept, if it is behind a URL.
 
         Raises
@@ -106,7 +107,7 @@ class Shards:
         if path is not None:
             opened = FeatureStore.open(path)
         else:
-            file = CachedFile(self.place, name, folder / Path(name).name)
+            file = CachedFile(self.place, name, cache, self.info.id)
             opened = FeatureStore(_remote_contents(file, url), {}, url)
         require_of_set(opened, self.info, number)
         return opened

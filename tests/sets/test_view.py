@@ -1,29 +1,22 @@
 """A set opens as one store: rows by their range, what nobody made is pending and never zeros."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from fakes import fake_recipe
-from made_sets import made_features, make_shard, plan_fake
+from made_sets import OUTPUTS, fill, made_features, make_shard, plan_fake
 
 from bottleneck.errors import RecipeMismatchError, StoreError
 from bottleneck.heads.matrix import map_shape
 from bottleneck.heads.rows import rows_of
-from bottleneck.sets import open_shards, place_of, published, read_info
+from bottleneck.sets import SetInfo, open_shards, place_of, published, read_info
 from bottleneck.sets.planning import write_set
 from bottleneck.sets.publishing import publish
 from bottleneck.sources.streaming import stream_blocks
 from bottleneck.status import RowStatus
 from bottleneck.store import FeatureStore
-
-
-def fill(where, tmp_path, numbers, failed=(), version=1):
-    shards = open_shards(where)
-    for number in numbers:
-        path = tmp_path / f"made-{number}@{version}.h5"
-        make_shard(path, shards, number, failed)
-        assert publish(shards.place, shards.info, number, path, version)
 
 
 def test_rows_are_those_of_the_shards(photos, where, tmp_path):
@@ -223,3 +216,29 @@ def test_rows_of_a_set_say_of_which_maps_they_are(photos, tmp_path):
     for rows in (None, np.array([1, 3]), np.array([3, 1])):
         assert map_shape(rows_of(store, "mean", rows)) == (1, 1, 3)
         assert map_shape(rows_of(store, "spread", rows)) is None
+
+
+def test_thousands_of_shards_are_listed_by_pages(where, tmp_path):
+    """More than an object store names at a time, with holes and corrections."""
+    place = place_of(where)
+    rng = np.random.default_rng(0)
+    info = SetInfo(
+        id="0" * 32,
+        recipe=fake_recipe({"size": 16}),
+        rows=2 * 2950 - 1,
+        rows_per_shard=2,
+        outputs=OUTPUTS,
+        classes=(),
+        parts=tuple(f"{number:064x}" for number in range(2950)),
+    )
+    # The second page has nothing but corrections more than there is room for.
+    there = dict.fromkeys(np.flatnonzero(rng.random(2950) < 0.9).tolist(), 1)
+    there |= dict.fromkeys(range(960, 1100), 2)
+    names = [info.shard(k) for k in there] + [info.shard(k, 2) for k in range(960, 1100)]
+    with ThreadPoolExecutor(8) as executor:
+        assert all(executor.map(lambda name: place.create(name, b""), names))
+    place.create("shards/readme.txt", b"")
+    place.create("shards/below/000000000000-000000000002.h5", b"")
+    assert published(place, info) == there
+    found = place.names("shards")
+    assert sorted({*found} - {"below"}) == sorted([*(n[7:] for n in names), "readme.txt"])

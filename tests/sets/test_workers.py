@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from made_sets import make_shard, plan_fake
 from bottleneck.errors import BottleneckError, OptionError, RecipeMismatchError, StoreError
 from bottleneck.extraction.engine import fill_store
 from bottleneck.extraction.plan import MaxFailed
-from bottleneck.extraction.ranges import FillSettings, RangeFiller
+from bottleneck.extraction.ranges import FillSettings, RangeFiller, own_scratch
 from bottleneck.extraction.sets import work_on_set
 from bottleneck.images import Drawing, Geometry, decode_all
 from bottleneck.location import is_url
@@ -359,3 +360,31 @@ def test_a_lease_is_renewed_while_the_work_goes_on(small, where):
     with mine.kept(1, mine.take(1)):
         time.sleep(1.2)
         assert other.take(1) is None
+
+
+def test_users_of_a_machine_fill_shards_apart(tmp_path, monkeypatch):
+    """Everybody may write where temporary files are; what is filled there is of one user alone."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir(mode=0o777)
+    mine = own_scratch()
+    assert mine.parent == tmp_path / "tmp"
+    assert mine.stat().st_mode & 0o777 == 0o700
+    assert own_scratch() == mine
+    user = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: user + 1)
+    with pytest.raises(StoreError, match=f"sets-{user + 1} .drwx------, user {user}"):
+        own_scratch()  # of another name, and made by somebody else
+    monkeypatch.setattr(os, "getuid", lambda: user)
+    mine.chmod(0o777)
+    with pytest.raises(StoreError, match="may write to, got .* .drwxrwxrwx, user"):
+        own_scratch()
+    mine.rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    mine.symlink_to(tmp_path / "elsewhere")  # as somebody may who wants our files
+    with pytest.raises(StoreError, match="only its owner"):
+        own_scratch()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(StoreError, match="cannot make the folder") as caught:
+        own_scratch()
+    assert "--scratch FOLDER" in caught.value.hint
