@@ -1,9 +1,8 @@
-"""A worker on a set as a process of its own, with the NumPy backbone: ``set_worker.py SET ...``."""
+"""A worker on a set as a process of its own, with the NumPy backbone."""
 
 import os
 import signal
 import sys
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,14 +37,10 @@ def options(location, scratch, **more):
     return ExtractSetOptions(location, scratch=scratch, workers=1, worker_kind="threads", **more)
 
 
-def main(location, scratch, part, lease_seconds):
-    started = time.time()
-    run = work_on_set(
-        options(location, scratch, part=part or None), load=load, lease_seconds=float(lease_seconds)
-    )
-    print(f"published {run.published} duplicates {run.duplicates} {time.time() - started:.2f}")
-    return 1 if run.interrupted or run.pending else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+def run(errors, environment, location, scratch, lease_seconds, more):
+    """Be a worker: what goes wrong is written to a file, and ends the process with 1."""
+    os.environ.update(environment)
+    with open(errors, "a") as stream:
+        os.dup2(stream.fileno(), sys.stderr.fileno())
+    done = work_on_set(options(location, scratch, **more), load=load, lease_seconds=lease_seconds)
+    sys.exit(1 if done.interrupted or done.pending else 0)

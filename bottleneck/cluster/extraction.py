@@ -6,10 +6,9 @@ from pathlib import Path
 
 from bottleneck.cluster.ranges import Course, work_ranges
 from bottleneck.cluster.ray_crew import ray_crew
-from bottleneck.errors import OptionError
 from bottleneck.extraction.plan import MaxFailed
 from bottleneck.extraction.ranges import FillSettings, RangeFilled, RangeFiller, numbers_of
-from bottleneck.extraction.sets import SetRun, settings_of
+from bottleneck.extraction.sets import SetRun, Tasks, settings_of
 from bottleneck.location import is_url
 from bottleneck.options import ExtractSetOptions
 from bottleneck.progress import Progress
@@ -29,10 +28,11 @@ class RangeWorker:
 
     def __init__(self, location: str, settings: FillSettings) -> None:
         self._filler = RangeFiller(location, settings)
+        self._filler.tidy()
 
-    def fill(self, number: int, suspected: bool) -> RangeFilled:
+    def fill(self, number: int, version: int, suspected: bool) -> RangeFilled:
         """See :meth:`~bottleneck.extraction.ranges.RangeFiller.fill`."""
-        return self._filler.fill(number, suspected=suspected)
+        return self._filler.fill(number, version=version, suspected=suspected)
 
 
 def extract_on(options: ExtractSetOptions, settings: FillSettings | None = None) -> SetRun:
@@ -51,24 +51,19 @@ def extract_on(options: ExtractSetOptions, settings: FillSettings | None = None)
     Raises
     ------
     OptionError
-        For an option that does not go with ``on``, or a cluster that cannot be reached.
+        For a cluster that cannot be reached.
     NoWorkersError
         When all nodes are gone and none comes.
     """
     started = time.monotonic()
-    if options.retry_failed:
-        raise OptionError(
-            "expected no --retry-failed with --on",
-            hint="Run it without --on: it is little work, and --part shares it.",
-        )
     MaxFailed.parse(str(options.max_failed))  # refused before anything is done
     text = str(options.set)
     location = text if is_url(text) else str(Path(text).resolve())
     place, info = read_info(location)
     mine = numbers_of(info, options.part, options.ranges)
     there = published(place, info)
-    left = [number for number in mine if number not in there]
-    telling = _Telling(options.progress, info, left, len(mine))
+    left = Tasks(mine, there if options.retry_failed else {}).left(there)
+    telling = _Telling(options.progress, info, list(left), len(mine))
     with ray_crew(
         str(options.on), RangeWorker, (location, settings or settings_of(options))
     ) as crew:

@@ -6,7 +6,7 @@ any number of times. What a member that was lost had goes back to the front of t
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,7 +57,7 @@ class Course:
 
 def work_ranges(
     crew: Crew,
-    numbers: Iterable[int],
+    tasks: Mapping[int, int],
     tell: Callable[[Course, RangeFilled | None], None],
     course: Course | None = None,
 ) -> Course:
@@ -66,10 +66,11 @@ def work_ranges(
     Parameters
     ----------
     crew : Crew
-        Members with a method ``fill`` from the number of a range, and whether it is suspected of
-        ending its workers, to a :class:`~bottleneck.extraction.ranges.RangeFilled`.
-    numbers : iterable of int
-        The ranges.
+        Members with a method ``fill`` from the number of a range, the version of its shard, and
+        whether it is suspected of ending its workers, to a
+        :class:`~bottleneck.extraction.ranges.RangeFilled`.
+    tasks : mapping of int to int
+        The ranges, each with the version of its shard that is to be corrected, or 0.
     tell : callable
         Is told the course, with a range when one is done.
     course : Course, optional
@@ -85,7 +86,7 @@ def work_ranges(
     NoWorkersError
         When there is nobody for a quarter of an hour.
     """
-    queue = deque(numbers)
+    queue = deque(tasks)
     course = course or Course(len(queue))
     losses: Counter[int] = Counter()
     running: dict[Future[Any], tuple[Member, int]] = {}
@@ -98,7 +99,7 @@ def work_ranges(
             if queue and not any(member is other for other in busy):
                 number = queue.popleft()
                 suspected = losses[number] >= LOSSES
-                running[member.call("fill", number, suspected)] = member, number
+                running[member.call("fill", number, tasks[number], suspected)] = member, number
         if running:
             seen = time.monotonic()
         elif time.monotonic() - seen > _PATIENCE:

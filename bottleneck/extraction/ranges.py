@@ -1,32 +1,31 @@
 """Fill the ranges of a set: each a feature file on the local disk, then published once."""
 
-import multiprocessing
 import os
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bottleneck.cores import available_cores
 from bottleneck.decode.stream import WorkerKind
 from bottleneck.decode.workers import TIMEOUT_SECONDS, Watch
 from bottleneck.errors import BottleneckError, RecipeMismatchError, StoreError, StoreLockedError
+from bottleneck.extraction.apart import survives
 from bottleneck.extraction.embedder import Embedder
 from bottleneck.extraction.engine import fill_store
 from bottleneck.extraction.plan import WHOLE, MaxFailed, Part
-from bottleneck.extraction.result import ExtractResult
 from bottleneck.extraction.reuse import MUST_AGREE
 from bottleneck.progress import SILENT, Progress
 from bottleneck.recipe import mismatch_message
-from bottleneck.sets import Place, SetInfo, Shards, read_info
+from bottleneck.sets import Place, SetInfo, Shards, published, read_info
 from bottleneck.sets.parts import read_part
 from bottleneck.sets.place import blocks
 from bottleneck.sets.publishing import publish
@@ -58,8 +57,9 @@ class RangeFilled:
     seconds : float
         How long it took.
     published : bool
-        Whether its shard is the one made here: otherwise somebody else came first, or there was
-        nothing to correct.
+        Whether the newest shard is the one made here.
+    duplicate : bool
+        Whether somebody else came first. Neither is true where there was nothing to correct.
     """
 
     number: int
@@ -68,6 +68,7 @@ class RangeFilled:
     computed: int
     seconds: float
     published: bool
+    duplicate: bool = False
 
 
 def own_scratch() -> Path:
@@ -172,13 +173,16 @@ class RangeFiller:
         """Where files of this set are filled."""
         return (self.settings.scratch or own_scratch()) / self.info.id
 
-    def fill(self, number: int, *, suspected: bool = False) -> RangeFilled:
+    def fill(self, number: int, *, version: int = 0, suspected: bool = False) -> RangeFilled:
         """Compute the rows of a range and publish its shard.
 
         Parameters
         ----------
         number : int
             The range.
+        version : int
+            The newest version of its shard, whose failed rows are tried again: a correction is
+            published where any succeeds. 0 where it has none.
         suspected : bool
             Workers have died at it: its rows are computed in processes of their own, by halves,
             until the image that ends them is known and has failed.
@@ -191,52 +195,50 @@ class RangeFiller:
             When the run was stopped: what was computed stays on the disk.
         """
         started = time.monotonic()
-        path = self._prepare(self.info.stem(number))
-        with self._locked(path):
-            if suspected:
-                computed = self._fill_by_halves(number, path)
-            else:
-                result = self._fill_rows(number, path, WHOLE)
-                computed = result.ok + result.failed
+        if version:
+            return self._correct(number, version, suspected, started)
+        path = self._prepare(number, 1)
+        with _locked(path):
+            computed = self._compute(number, path, suspected)
             return self._published(number, path, 1, computed, started)
 
-    def correct(self, number: int, version: int) -> RangeFilled:
-        """Try the failed rows of a shard again; publish a correction where any succeeds.
-
-        Parameters
-        ----------
-        number : int
-            The range.
-        version : int
-            The newest version of its shard.
-        """
-        started = time.monotonic()
+    def _correct(self, number: int, version: int, suspected: bool, started: float) -> RangeFilled:
         shard = Shards(self.place, self.info).store(number)
         assert shard is not None
-        failed = int(np.count_nonzero(shard.status > RowStatus.DONE))
-        nothing = RangeFilled(number, len(shard) - failed, failed, 0, 0.0, published=False)
-        if not failed:
+        failed = np.flatnonzero(shard.status > RowStatus.DONE)
+        nothing = RangeFilled(number, len(shard) - len(failed), len(failed), 0, 0.0, False)
+        if not len(failed):
             return nothing
-        path = self._prepare(self.info.stem(number, version + 1))
-        with self._locked(path):
+        path = self._prepare(number, version + 1)
+        with _locked(path):
             if not path.exists():
-                temporary = path.with_suffix(".part")
-                with temporary.open("wb") as stream:
-                    for block in blocks(self.place, self.info.shard(number, version)):
-                        stream.write(block)
-                temporary.rename(path)
-            result = self._fill_rows(number, path, WHOLE, retry_failed=True)
-            if result.failed_total == failed:
+                self._copy_with_pending(number, version, failed, path)
+            # An image that ended a process once may do it again.
+            suspected = suspected or RowStatus.DECODER_CRASHED in shard.status[failed]
+            self._compute(number, path, suspected)
+            corrected = len(failed) - _failed_in(path)
+            if not corrected:
                 self._clean(path)
                 return nothing
-            computed = failed - result.failed_total
-            return self._published(number, path, version + 1, computed, started)
+            return self._published(number, path, version + 1, corrected, started)
+
+    def _copy_with_pending(
+        self, number: int, version: int, rows: NDArray[np.int64], path: Path
+    ) -> None:
+        """Copy a shard to the local disk, where some of its rows are pending again."""
+        temporary = path.with_suffix(".part")
+        with temporary.open("wb") as stream:
+            for block in blocks(self.place, self.info.shard(number, version)):
+                stream.write(block)
+        with Writer(temporary, FeatureStore.open(temporary).layout) as writer:
+            writer.unflag(rows)
+        temporary.rename(path)
 
     def fill_rows(self, number: int, path: Path, first: int, stop: int) -> None:
         """Compute rows of a range into its file, which somebody else has locked."""
         self._fill_rows(number, path, Part(ranges=((first, stop),)))
 
-    def _prepare(self, stem: str) -> Path:
+    def _prepare(self, number: int, version: int) -> Path:
         folder = self.folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -245,10 +247,18 @@ class RangeFiller:
                 f"cannot make the folder {folder} for shards that are filled: {error.strerror}",
                 hint="Name a folder on a local disk: --scratch FOLDER",
             ) from error
-        return folder / f"{stem}.h5"
+        return folder / f"{self.info.stem(number, version)}.h5"
 
-    def _locked(self, path: Path) -> "_Locked":
-        return _Locked(path)
+    def _compute(self, number: int, path: Path, suspected: bool) -> int:
+        """Compute what is pending in the file of a range; return how many rows that was."""
+        rows = self.info.range(number)[1] - self.info.range(number)[0]
+        before = int(np.count_nonzero(FeatureStore.open(path).status)) if path.exists() else 0
+        if suspected:
+            self.close()  # the memory of its device is for the processes that compute now
+            self._fill_by_halves(number, path, rows)
+        else:
+            self._fill_rows(number, path, WHOLE)
+        return rows - before
 
     def _source(self, number: int) -> PartSource:
         manifest, segments = read_part(self.place, self.info, number)
@@ -260,9 +270,7 @@ class RangeFiller:
             require_computes(self._loaded[0], self.info)
         return self._loaded
 
-    def _fill_rows(
-        self, number: int, path: Path, part: Part, *, retry_failed: bool = False
-    ) -> ExtractResult:
+    def _fill_rows(self, number: int, path: Path, part: Part) -> None:
         source = self._source(number)
         embedder, batch_size = self._embedder()
         result = fill_store(
@@ -279,11 +287,9 @@ class RangeFiller:
             progress=self.progress,
             part=part,
             preallocate=self.settings.preallocate,
-            retry_failed=retry_failed,
         )
         if result.interrupted:
             raise KeyboardInterrupt
-        return result
 
     def _published(
         self, number: int, path: Path, version: int, computed: int, started: float
@@ -293,7 +299,7 @@ class RangeFiller:
         failed = len(store) - ok
         self.progress.stage(f"publishing range {number}")
         try:
-            published = publish(self.place, self.info, number, path, version)
+            ours = publish(self.place, self.info, number, path, version)
         except StoreError:
             bad = verify(path).bad_rows
             if bad:  # the local disk changed them: they are pending for who tries again
@@ -302,24 +308,28 @@ class RangeFiller:
             raise
         self._clean(path)
         took = time.monotonic() - started
-        return RangeFilled(number, ok, failed, computed, took, published)
+        return RangeFilled(number, ok, failed, computed, took, ours, not ours)
 
     def _clean(self, path: Path) -> None:
         for one in (failures_path(path), runs_path(path), path):
             one.unlink(missing_ok=True)
-        with suppress(OSError):  # not empty: other ranges are at work
-            self.folder.rmdir()
 
-    def _fill_by_halves(self, number: int, path: Path) -> int:
+    def tidy(self) -> None:
+        """Remove what killed workers left on this disk of ranges that others have published."""
+        for number, newest in published(self.place, self.info).items():
+            for version in range(1, newest + 1):
+                path = self.folder / f"{self.info.stem(number, version)}.h5"
+                if path.exists():
+                    with suppress(RangeBusyError), _locked(path):
+                        self._clean(path)
+
+    def _fill_by_halves(self, number: int, path: Path, rows: int) -> None:
         """Compute in child processes; halve what ends one until it is a single row."""
-        rows = self.info.range(number)[1] - self.info.range(number)[0]
         waiting = [(0, rows)]
-        before = 0
-        if path.exists():
-            before = int(np.count_nonzero(FeatureStore.open(path).status))
         while waiting:
             first, stop = waiting.pop()
-            if self._survives(number, path, first, stop):
+            self.progress.stage(f"range {number} is suspected: rows {first} to {stop - 1} apart")
+            if survives(_Rows(self.location, self.settings, number, path, first, stop)):
                 continue
             left = np.arange(first, stop)
             if path.exists():
@@ -337,27 +347,6 @@ class RangeFiller:
                     )
                 middle = (first + stop) // 2
                 waiting += [(middle, stop), (first, middle)]
-        return rows - before
-
-    def _survives(self, number: int, path: Path, first: int, stop: int) -> bool:
-        """Compute rows in a process of their own; tell whether it lived to say so."""
-        self.progress.stage(f"range {number} is suspected: rows {first} to {stop - 1} apart")
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe(duplex=False)
-        work = _Rows(self.location, self.settings, number, path, first, stop)
-        child = context.Process(target=_in_a_child, args=(theirs, work))
-        child.start()
-        theirs.close()
-        try:
-            with closing(ours):
-                error = ours.recv()
-        except EOFError:
-            return False  # it died
-        finally:
-            child.join()
-        if error is not None:
-            raise error
-        return True
 
     def _blame(self, path: Path, row: int) -> None:
         store = FeatureStore.open(path)
@@ -367,25 +356,18 @@ class RangeFiller:
         self.progress.note(f"{store.keys[row]} ends the process that computes it: it has failed")
 
 
-class _Locked:
+def _failed_in(path: Path) -> int:
+    return int(np.count_nonzero(FeatureStore.open(path).status > RowStatus.DONE))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
     """Be the only one who fills a file, or say that somebody else does."""
-
-    def __init__(self, path: Path) -> None:
-        self._lock = writer_lock(path)
-
-    def __enter__(self) -> None:
-        try:
-            self._lock.__enter__()
-        except StoreLockedError as error:
-            raise RangeBusyError(error.message, hint=error.hint) from error
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._lock.__exit__(kind, error, trace)
+    try:
+        with writer_lock(path):
+            yield
+    except StoreLockedError as error:
+        raise RangeBusyError(error.message, hint=error.hint) from error
 
 
 def require_computes(embedder: Embedder, info: SetInfo) -> None:
@@ -413,7 +395,8 @@ def require_computes(embedder: Embedder, info: SetInfo) -> None:
         )
 
 
-class _Rows(NamedTuple):
+@dataclass(frozen=True)
+class _Rows:
     """Rows of a range that a process of their own computes."""
 
     location: str
@@ -423,18 +406,9 @@ class _Rows(NamedTuple):
     first: int
     stop: int
 
-
-def _in_a_child(pipe: Connection, work: _Rows) -> None:
-    """Compute some rows and tell the error, or None; to die is to tell nothing."""
-    error: BaseException | None = None
-    try:
-        with RangeFiller(work.location, work.settings) as filler:
-            filler.fill_rows(work.number, work.path, work.first, work.stop)
-    except (BottleneckError, KeyboardInterrupt) as found:
-        error = found
-    except Exception as found:  # noqa: BLE001  # it lives: no image of these ends processes
-        error = BottleneckError(f"{type(found).__name__}: {found}")
-    pipe.send(error)
+    def __call__(self) -> None:
+        with RangeFiller(self.location, self.settings) as filler:
+            filler.fill_rows(self.number, self.path, self.first, self.stop)
 
 
 def numbers_of(info: SetInfo, part: str | None, ranges: str | None) -> Sequence[int]:

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
@@ -212,16 +212,17 @@ class SetRun:
         seconds : float
             How long it took.
         """
-        ok, failed = sum(one.ok for one in done), sum(one.failed for one in done)
-        new = {one.number for one in done if one.published}
+        new = [one for one in done if one.published]
+        ok, failed = sum(one.ok for one in new), sum(one.failed for one in new)
+        ours = {one.number for one in new}
         allowed = MaxFailed.parse(str(options.max_failed))
         return cls(
             set=str(options.set),
             ranges=len(mine),
             published=len(new),
-            duplicates=len(done) - len(new) if not options.retry_failed else 0,
+            duplicates=sum(one.duplicate for one in done),
             already_done=sum(one in before for one in mine),
-            others=sum(one in after and one not in before and one not in new for one in mine),
+            others=sum(one in after and one not in before and one not in ours for one in mine),
             pending=sum(one not in after for one in mine),
             ok=ok,
             failed=failed,
@@ -317,10 +318,10 @@ def work_on_set(
         done: list[RangeFilled] = []
         interrupted = False
         try:
-            if options.retry_failed:
-                _correct(filler, [one for one in mine if one in there], there, done)
             leases = Leases(place, info, part=options.part or "", seconds=lease_seconds)
-            _fill_all(filler, leases, mine, done, lease_seconds / _POLL)
+            tasks = Tasks(mine, there if options.retry_failed else {})
+            _fill_all(filler, leases, tasks, done, lease_seconds / _POLL)
+            filler.tidy()
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -337,28 +338,51 @@ def work_on_set(
     )
 
 
-def _correct(
-    filler: RangeFiller, numbers: Sequence[int], versions: dict[int, int], done: list[RangeFilled]
-) -> None:
-    for number in numbers:
-        filler.progress.stage(f"range {number}: failed images once more")
-        found = filler.correct(number, versions[number])
-        if found.published:
-            done.append(found)
+class Tasks:
+    """What is to be done of a set: ranges without a shard, and shards whose failed rows are tried.
+
+    Parameters
+    ----------
+    mine : sequence of int
+        Ranges.
+    correct : mapping of int to int
+        Versions of shards whose failed rows are to be tried again, once.
+    """
+
+    def __init__(self, mine: Sequence[int], correct: Mapping[int, int]) -> None:
+        self._mine = mine
+        self._correct = dict(correct)
+
+    def left(self, there: Mapping[int, int]) -> dict[int, int]:
+        """Return the ranges that are left, each with the version that is to be corrected, or 0.
+
+        Parameters
+        ----------
+        there : mapping of int to int
+            The newest version of each shard that there is now.
+        """
+        return {
+            number: there.get(number, 0)
+            for number in self._mine
+            if number not in there or self._correct.get(number) == there[number]
+        }
+
+    def tried(self, number: int) -> None:
+        """Take note that the failed rows of a shard were tried again."""
+        self._correct.pop(number, None)
 
 
 def _fill_all(
     filler: RangeFiller,
     leases: Leases,
-    mine: Sequence[int],
+    tasks: Tasks,
     done: list[RangeFilled],
     poll_seconds: float,
 ) -> None:
-    """Take what is free until every range has a shard; wait for those that others are at."""
+    """Take what is free until nothing is left; wait for what others are at."""
     waiting = False
     while True:
-        there = published(filler.place, filler.info)
-        left = [number for number in mine if number not in there]
+        left = list(tasks.left(published(filler.place, filler.info)))
         if not left:
             return
         if waiting:
@@ -367,20 +391,26 @@ def _fill_all(
         # From anywhere, so that workers that begin together do not all ask for the same range.
         start = random.randrange(len(left))
         waiting = not any(
-            _fill_one(filler, leases, number, done) for number in left[start:] + left[:start]
+            _fill_one(filler, leases, tasks, number, done) for number in left[start:] + left[:start]
         )
 
 
-def _fill_one(filler: RangeFiller, leases: Leases, number: int, done: list[RangeFilled]) -> bool:
+def _fill_one(
+    filler: RangeFiller, leases: Leases, tasks: Tasks, number: int, done: list[RangeFilled]
+) -> bool:
     """Fill a range if nobody is at it; tell whether it was."""
     lease = leases.take(number)
     if lease is None:
         return False
     with leases.kept(number, lease):
-        if number in published(filler.place, filler.info):  # since it was listed
+        version = tasks.left(published(filler.place, filler.info)).get(number)
+        if version is None:  # since it was listed
             return True
         try:
-            done.append(filler.fill(number, suspected=lease.suspected))
+            found = filler.fill(number, version=version, suspected=lease.suspected)
         except RangeBusyError:
             return False
+        tasks.tried(number)
+        if found.published or found.duplicate:
+            done.append(found)
     return True

@@ -3,6 +3,9 @@
 A lease is a file that is made only where there is none, with a time in it that its holder renews.
 It is no lock: what makes a range's shard one is that it is published once. A lease that was not
 given back tells of a worker that died; after a few of them it is the range that is suspected.
+
+Clocks of machines may be wrong. So a lease ends for who has looked at it for long enough, by the
+own clock, and found it the same; what its time says counts only where it is very long ago.
 """
 
 import json
@@ -21,7 +24,11 @@ from bottleneck.sets.description import LEASES, SetInfo
 from bottleneck.sets.place import Place
 
 SECONDS: Final = 120.0
-"""A lease that was not renewed for so long is nobody's; clocks may differ by less than this."""
+"""A lease that was not renewed for so long is nobody's."""
+
+_LONG_AGO: Final = 30
+"""So many times as long ago, by what it says itself, it was left by a run of another day. Where
+clocks differ by more (an hour), ranges are done twice, which costs time and nothing else."""
 
 SUSPECTED: Final = 3
 """Workers that died at a range, after which it is taken for the reason."""
@@ -96,6 +103,7 @@ class Leases:
         self._place, self._info = place, info
         self._seconds = seconds
         self._started = time.time()
+        self._seen: dict[int, tuple[bytes, float]] = {}
         self._me = Lease(uuid.uuid4().hex, _host(), os.getpid(), part, self._started)
 
     def __repr__(self) -> str:
@@ -112,9 +120,11 @@ class Leases:
         name = self._name(number)
         mine = replace(self._me, time=time.time())
         data = self._place.read(name)
-        if data is not None:
+        if data is None:
+            self._seen.pop(number, None)
+        else:
             old = Lease.from_json(data)
-            if old is not None and not self._is_dead(old):
+            if old is not None and not (self._is_silent(number, data) or self._is_dead(old)):
                 return None
             mine = replace(mine, deaths=old.deaths + 1 if old else 0)
             self._place.remove(name)
@@ -124,16 +134,17 @@ class Leases:
     def kept(self, number: int, lease: Lease) -> Iterator[None]:
         """Renew a lease while the block runs, and give it back at its end, however it ends.
 
-        Only a process that dies leaves it.
+        Only a process that dies leaves it. One that was suspended for long may find that the
+        range is somebody else's by now: that lease stays.
         """
         over = threading.Event()
+        name = self._name(number)
 
         def renew() -> None:
             while not over.wait(self._seconds / _RENEWALS):
                 with suppress(StoreError):  # the next time may do; a duplicate does no harm
-                    self._place.replace(
-                        self._name(number), replace(lease, time=time.time()).to_json()
-                    )
+                    if self._is_ours(name):
+                        self._place.replace(name, replace(lease, time=time.time()).to_json())
 
         thread = threading.Thread(target=renew, name=f"lease {number}", daemon=True)
         thread.start()
@@ -143,13 +154,29 @@ class Leases:
             over.set()
             thread.join()
             with suppress(StoreError):
-                self._place.remove(self._name(number))
+                if self._is_ours(name):
+                    self._place.remove(name)
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether a lease is not somebody else's, who took it while this process did nothing."""
+        data = self._place.read(name)
+        there = None if data is None else Lease.from_json(data)
+        return there is None or there.worker == self._me.worker
 
     def _name(self, number: int) -> str:
         return f"{LEASES}/{self._info.stem(number)}.json"
 
+    def _is_silent(self, number: int, data: bytes) -> bool:
+        """Whether a lease has been the same for long, by the clock of this machine."""
+        now = time.monotonic()
+        before, since = self._seen.get(number, (b"", now))
+        if data != before:
+            since = now
+        self._seen[number] = data, since
+        return now - since > self._seconds
+
     def _is_dead(self, lease: Lease) -> bool:
-        if time.time() - lease.time > self._seconds:
+        if time.time() - lease.time > self._seconds * _LONG_AGO:
             return True
         if lease.worker == self._me.worker:
             return False

@@ -19,6 +19,7 @@ from bottleneck.extraction import fill_store
 from bottleneck.extraction.plan import MaxFailed
 from bottleneck.extraction.ranges import FillSettings
 from bottleneck.progress import SILENT
+from bottleneck.sets import published, read_info
 from bottleneck.sources import open_source
 from bottleneck.store import FeatureStore, writer_lock
 
@@ -121,11 +122,29 @@ def test_only_some_ranges(monkeypatch, planned):
     assert told.begun == [(COUNT - 2 * RANGE, 2 * RANGE)]
 
 
-def test_failed_images_are_tried_again_without_a_cluster(planned):
-    with pytest.raises(OptionError, match="no --retry-failed with --on"):
-        extraction.extract_on(
-            ExtractSetOptions(str(planned / "photos.set"), on="ray", retry_failed=True)
-        )
+def test_failed_images_are_tried_again_where_a_set_is_done_and_where_not(monkeypatch, planned):
+    """Shards with failed images are corrected, once; the ranges that lack one are filled."""
+    bad = planned / "photos/class0/8.png"
+    bad.write_bytes(b"")
+    first, _, _ = run_with(monkeypatch, planned, count=2, ranges="0-5")
+    assert (first.published, first.failed) == (5, 2)
+    place, info = read_info(planned / "photos.set")
+    write_png(bad, np.full((16, 16, 3), 77))
+    run, told, _ = run_with(
+        monkeypatch, planned, count=2, fails_at={0: 1}, joins=[3], retry_failed=True
+    )
+    # The other bad image is one still: its shard stays as it is.
+    store = FeatureStore.open(str(planned / "photos.set"))
+    row = list(store.keys).index("class0/8.png")
+    assert (run.already_done, run.published, run.duplicates, run.pending) == (5, 4, 0, 0)
+    newest = {number: 2 if number == row // RANGE else 1 for number in range(info.n_ranges)}
+    assert published(place, info) == newest
+    assert store.done.sum() == COUNT - 1
+    np.testing.assert_allclose(store.features("mean")[row], 77, atol=1e-5)
+    assert np.sum(told.rows, axis=0)[0] == COUNT
+    again, _, _ = run_with(monkeypatch, planned, count=1, retry_failed=True)
+    assert (again.published, again.duplicates) == (0, 0)
+    assert published(place, info) == newest
 
 
 @pytest.mark.parametrize("option", ["--on", "--scratch"])

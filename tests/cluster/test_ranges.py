@@ -16,7 +16,7 @@ class Recording:
     def __init__(self, asked):
         self.asked = asked
 
-    def fill(self, number, suspected):
+    def fill(self, number, version, suspected):
         self.asked.append((number, suspected, threading.current_thread().name))
         return RangeFilled(number, ok=9, failed=1, computed=10, seconds=0.1, published=True)
 
@@ -31,7 +31,9 @@ def test_every_range_is_done_once_though_workers_are_lost_and_join():
     asked = []
     crew = ThreadCrew(3, lambda: Recording(asked), fails_at={0: 2, 2: 0}, joins=[4])
     lines = []
-    course = work_ranges(crew, range(5, 40), lambda course, one: lines.append(str(course)))
+    course = work_ranges(
+        crew, dict.fromkeys(range(5, 40), 0), lambda course, one: lines.append(str(course))
+    )
     assert sorted(number for number, _, _ in asked) == list(range(5, 40))
     assert sorted(one.number for one in course.done) == list(range(5, 40))
     assert not any(suspected for _, suspected, _ in asked)
@@ -56,7 +58,7 @@ def test_a_range_that_ends_its_workers_is_told_to_be_suspected():
         return found
 
     crew.members = members
-    course = work_ranges(crew, [7, 8], lambda *_: None)
+    course = work_ranges(crew, {7: 0, 8: 0}, lambda *_: None)
     assert [number for number, *_ in asked] == [7, 8]
     assert [suspected for _, suspected, _ in asked] == [True, False]
     assert len(course.lost) == 3
@@ -66,32 +68,32 @@ def test_a_range_that_ends_its_workers_is_told_to_be_suspected():
 def test_nobody_for_long_is_an_error_and_says_what_is_left():
     crew = ThreadCrew(1, lambda: Recording([]), fails_at={0: 1})
     with pytest.raises(NoWorkersError, match="3 ranges are left"):
-        work_ranges(crew, range(4), lambda *_: None)
+        work_ranges(crew, dict.fromkeys(range(4), 0), lambda *_: None)
     crew.close()
 
 
 def test_an_error_of_the_work_itself_is_raised():
     class Broken:
-        def fill(self, number, suspected):
+        def fill(self, number, version, suspected):
             raise FileNotFoundError("no such image")
 
     crew = ThreadCrew(2, Broken)
     with pytest.raises(FileNotFoundError, match="no such image"):
-        work_ranges(crew, range(4), lambda *_: None)
+        work_ranges(crew, dict.fromkeys(range(4), 0), lambda *_: None)
     crew.close()
 
 
 def test_a_range_that_another_process_still_holds_is_tried_again():
     class Busy(Recording):
-        def fill(self, number, suspected):
+        def fill(self, number, version, suspected):
             if number == 1 and len(self.asked) < 3:
                 self.asked.append((-1, suspected, ""))
                 raise RangeBusyError("another process fills it")
-            return super().fill(number, suspected)
+            return super().fill(number, version, suspected)
 
     asked = []
     crew = ThreadCrew(1, lambda: Busy(asked))
-    course = work_ranges(crew, range(3), lambda *_: None)
+    course = work_ranges(crew, dict.fromkeys(range(3), 0), lambda *_: None)
     assert [one.number for one in course.done] == [0, 2, 1]
     assert not course.lost
     crew.close()
