@@ -23,9 +23,9 @@ from bottleneck.options import (
 )
 from bottleneck.progress import Progress
 from bottleneck.sets import published, read_info
+from bottleneck.sets.stored import feature_files
 from bottleneck.sources import AS_FOUND, listed_once, open_source
 from bottleneck.sources.layout import SourceOptions
-from bottleneck.store.format import feature_files
 from bottleneck.writing import prepare_output, write_text
 
 STEPS = ("extract", "train", "evaluate", "predict", "compare", "race", "finetune")

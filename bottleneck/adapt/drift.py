@@ -212,7 +212,9 @@ def find_drift(options: DriftOptions) -> Drift:
         progress.note(note)
     rows = np.flatnonzero(store.done)
     if len(rows) < 2 * LEAST_ROWS:
-        raise HeadError(f"expected {2 * LEAST_ROWS} rows or more in {store.path}, got {len(rows)}")
+        raise HeadError(
+            f"expected {2 * LEAST_ROWS} rows or more in {store.location}, got {len(rows)}"
+        )
     known = (
         np.ones(len(rows), bool) if head.trained_on is None else head.trained_on.among(store, rows)
     )
@@ -326,12 +328,12 @@ def _new_images(head: "Head", options: DriftOptions) -> _New:
     from bottleneck.decode.workers import Watch
     from bottleneck.extraction import embed, rebuild_embedder
     from bottleneck.extraction.plan import Plan
+    from bottleneck.sets.stored import feature_files
     from bottleneck.sources import open_source
-    from bottleneck.store.format import feature_files
 
     files = feature_files(listed(options.sources))
     if files:
-        return _stored(head, [str(file) for file in files])
+        return _stored(head, files)
     progress = options.progress
     source = open_source(listed(options.sources), choice=options.choice())
     embedder = rebuild_embedder(

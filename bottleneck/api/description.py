@@ -134,7 +134,7 @@ def _set(location: str) -> dict[str, Any]:
         if store is None:
             counts[RowStatus.PENDING] += len(manifest)
         else:
-            counts.update(count_status(store.status, store.path))
+            counts.update(count_status(store.status, store.location))
     size = info.rows * sum(info.outputs.values()) * np.dtype(info.dtype).itemsize
     return {
         "kind": "features",

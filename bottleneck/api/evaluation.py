@@ -101,7 +101,7 @@ def judge(options: EvaluateOptions) -> Judged:
     split, rows = _choose_rows(options.split, head, store, progress)
     if split == "test" and (torn := torn_groups(store.manifest)):
         progress.note(torn)
-    out = excluded_rows(listed(options.exclude), store.manifest, str(store.path))[rows.rows]
+    out = excluded_rows(listed(options.exclude), store.manifest, store.location)[rows.rows]
     rows = rows.take(~out)
     seen = _trained_on(head, store, split, rows)
     others_only = options.split not in ("train", "all") and not seen.all()
@@ -112,7 +112,7 @@ def judge(options: EvaluateOptions) -> Judged:
         note_twins(head, store, rows.rows, progress)
     if not len(rows.rows):
         raise HeadError(
-            f"expected labelled rows with features in the split {split!r} of {store.path}, "
+            f"expected labelled rows with features in the split {split!r} of {store.location}, "
             f"found none ({rows.failed} failed, {rows.unlabelled} unlabelled, "
             f"{rows.pending} pending)"
         )
@@ -151,7 +151,7 @@ def _choose_rows(
     held = store.manifest.targets
     for name in targets:
         if name not in held.names and not held.siblings(name):
-            held.find([name], str(store.path))  # says what there is
+            held.find([name], store.location)  # says what there is
     if asked is not None:
         return asked, store.choose(asked, targets)
     if (store.splits == SPLITS.index("test")).any():

@@ -99,7 +99,7 @@ class _Rows:
 def label_images(options: PredictOptions) -> Predicted:
     """Predict; see :func:`bottleneck.predict`."""
     from bottleneck.heads import Head
-    from bottleneck.store.format import feature_files
+    from bottleneck.sets.stored import feature_files
 
     progress = options.progress
     allowed = MaxFailed.parse(str(options.max_failed))
@@ -218,7 +218,7 @@ def _images(head: "Head", options: PredictOptions, seconds: defaultdict[str, flo
     return _Rows(len(source.manifest), source.stamp, blocks)
 
 
-def _stored(head: "Head", files: Sequence[Path], options: PredictOptions) -> _Rows:
+def _stored(head: "Head", files: Sequence[str], options: PredictOptions) -> _Rows:
     """Return the rows of feature files, one file behind the other; nothing is computed again."""
     from bottleneck.store import FeatureStore
     from bottleneck.store.outdated import outdated_note
@@ -236,7 +236,7 @@ def _stored(head: "Head", files: Sequence[Path], options: PredictOptions) -> _Ro
         for note in head.require_features(store.recipe, output, store.outputs[output]):
             options.progress.note(note)
         _note_trained_on(head, store, options.progress)
-    prefixes = [f"{path.name}/" if len(files) > 1 else "" for path in files]
+    prefixes = [f"{store.path.name}/" if len(files) > 1 else "" for store in stores]
 
     def blocks(start: int) -> Iterator[RecordBlock]:
         for store, prefix in zip(stores, prefixes, strict=True):

@@ -54,7 +54,7 @@ def apply_corrections(options: RelabelOptions) -> Relabelled:
         When the table names an image that the file does not have, or says more than labels.
     """
     store = FeatureStore.open(options.features)
-    fixes = read_corrections(str(options.fixes), store.manifest, str(store.path), labels=True)
+    fixes = read_corrections(str(options.fixes), store.manifest, store.location, labels=True)
     before = label_names(store.manifest)
     after = [*before]
     for row, label in zip(fixes.rows.tolist(), fixes.labels, strict=True):

@@ -83,10 +83,10 @@ def fit_head(options: TrainOptions) -> Trained:
     if torn := torn_groups(store.manifest):
         progress.note(torn)
     output = store.output_name(options.feature)
-    names = store.manifest.targets.find(listed(options.targets), str(store.path))
+    names = store.manifest.targets.find(listed(options.targets), store.location)
     held = mask_of_test(store, options.holdout, options.seed, names)
     train = training_rows(store, held, names)
-    out = excluded_rows(listed(options.exclude), store.manifest, str(store.path))
+    out = excluded_rows(listed(options.exclude), store.manifest, store.location)
     excluded = int(out[train.rows].sum())
     train = train.take(~out[train.rows])
     require_rows(train, store, excluded)

@@ -86,7 +86,7 @@ def mask_of_test(
     if store.splits.any():
         if holdout:
             raise HeadError(
-                f"{store.path} says itself which rows are for training and which for the test",
+                f"{store.location} says itself which rows are for training and which for the test",
                 hint="Leave --holdout out.",
             )
         return store.select("test")
@@ -95,7 +95,8 @@ def mask_of_test(
     held = held_out(store, holdout, seed, targets)
     if not held.any():
         raise HeadError(
-            f"expected rows of {store.path} to hold out, found one row (or group) of each class: a "
+            f"expected rows of {store.location} to hold out, found one row (or group) of each "
+            "class: a "
             "head learns from it",
             hint="Leave --holdout out, or give more images of a class.",
         )
@@ -118,7 +119,7 @@ def training_rows(
     train = store.choose("train", targets)
     if not len(train.rows):
         raise HeadError(
-            f"expected rows of the split 'train' with features and labels in {store.path}, "
+            f"expected rows of the split 'train' with features and labels in {store.location}, "
             f"found none ({train.failed} failed, {train.unlabelled} unlabelled, "
             f"{train.pending} pending)",
         )
@@ -133,7 +134,9 @@ def require_rows(train: "RowChoice", store: "FeatureStore", excluded: int) -> No
     HeadError
     """
     if excluded and not len(train.rows):
-        raise HeadError(f"expected training rows of {store.path}, found all {excluded} excluded")
+        raise HeadError(
+            f"expected training rows of {store.location}, found all {excluded} excluded"
+        )
 
 
 def judged_rows(

@@ -139,7 +139,7 @@ def align(
     pending = (status == RowStatus.PENDING).any(axis=0)
     failed = (status > RowStatus.DONE).any(axis=0)
     unlabelled = first.labels == UNLABELLED
-    excluded = excluded_rows(exclude, first, str(stores[0].path))
+    excluded = excluded_rows(exclude, first, stores[0].location)
     kept = np.flatnonzero(~(pending | failed | unlabelled | excluded))
     if not len(kept):
         raise ManifestError(
@@ -188,13 +188,14 @@ def _order(first: FeatureStore, other: FeatureStore) -> NDArray[np.int64]:
         parts = [
             f"{len(keys)} images only in {path}, first {keys[0]!r}"
             for path, keys in (
-                (first.path, [first.keys[int(row)] for row in missing]),
-                (other.path, more),
+                (first.location, [first.keys[int(row)] for row in missing]),
+                (other.location, more),
             )
             if keys
         ]
         raise ManifestError(
-            f"{first.path} and {other.path} list different images: {'; '.join(parts)}", hint=_HINT
+            f"{first.location} and {other.location} list different images: {'; '.join(parts)}",
+            hint=_HINT,
         )
     _require_same_labels(first, other, order)
     return order
@@ -215,8 +216,8 @@ def _require_same_labels(
             here, there = codes[row], their_codes[order[row]]
             raise ManifestError(
                 f"the {name}s of {len(differs)} images differ: {first.keys[row]!r} is "
-                f"{_quoted(names, here)} in {first.path}, {_quoted(their_names, there)} "
-                f"in {other.path}",
+                f"{_quoted(names, here)} in {first.location}, {_quoted(their_names, there)} "
+                f"in {other.location}",
                 hint=_HINT,
             )
 
@@ -266,7 +267,7 @@ def _features(
     return tuple(
         one
         if names[one.name] == 1
-        else Features(f"{one.store.path}/{one.output}", one.store, one.output, one.rows)
+        else Features(f"{one.store.location}/{one.output}", one.store, one.output, one.rows)
         for one in found
     )
 
@@ -285,7 +286,7 @@ def _digests(
             chosen = digests
         elif changed := int((digests != chosen).any(axis=1).sum()):
             notes.append(
-                f"{changed} images were changed between the extractions of {stores[0].path} and "
-                f"{store.path}: extract again with --refresh"
+                f"{changed} images were changed between the extractions of {stores[0].location} "
+                f"and {store.location}: extract again with --refresh"
             )
     return np.zeros((len(rows[0]), 16), np.uint8) if chosen is None else chosen, tuple(notes)

@@ -241,7 +241,7 @@ def _nearest(given: _Given, beside: Path) -> tuple[NDArray[Any], NDArray[Any]]:
         return np.empty((n, 0), np.int64), np.empty((n, 0), np.float32)
     place = beside / ".neighbours.npz"
     try:
-        write_graph(given.store.path, place, k=k, feature=given.feature)
+        write_graph(given.store.location, place, k=k, feature=given.feature)
         with np.load(place, allow_pickle=False) as found:
             return found["indices"].reshape(n, k), found["data"].reshape(n, k)
     finally:
@@ -257,7 +257,7 @@ def _cleanlab(given: _Given, folder: Path) -> None:
     _write_json(folder / "classes.json", [*given.store.classes])
     if n > 1:
         k = min(NEIGHBOURS, n - 1)
-        write_graph(given.store.path, folder / "knn_graph.npz", k=k, feature=given.feature)
+        write_graph(given.store.location, folder / "knn_graph.npz", k=k, feature=given.feature)
     _write_csv(folder / "images.csv", given)
 
 

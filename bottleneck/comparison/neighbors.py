@@ -91,7 +91,7 @@ def neighbors(
     if not store.done.any():
         raise StoreError(f"expected finished rows in {features}, found none")
     source = single_files([str(image)])
-    embedder = rebuild_embedder(store.recipe, owner=str(store.path), weights=weights)
+    embedder = rebuild_embedder(store.recipe, owner=store.location, weights=weights)
     (batch,) = embed(embedder, source, [np.zeros(1, np.int64)], workers=1)
     if batch.failures:
         failure = batch.failures[0]

@@ -329,7 +329,7 @@ def features_line(one: Features) -> dict[str, Any]:
     store = one.store
     return {
         "name": one.name,
-        "file": str(store.path),
+        "file": store.location,
         "backbone": store.recipe.backbone,
         "output": one.output,
         "layer": _layer(one),

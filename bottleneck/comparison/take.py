@@ -12,6 +12,8 @@ from bottleneck.comparison.alignment import Aligned, Features
 from bottleneck.comparison.leaderboard import Cost
 from bottleneck.comparison.out_of_fold import Protocol
 from bottleneck.heads.registry import head_kind
+from bottleneck.location import is_set
+from bottleneck.sets import read_info
 from bottleneck.sources import Choice
 from bottleneck.store.runs import read_runs
 
@@ -94,8 +96,9 @@ def extract_command(features: Features) -> str | None:
         return None
     output, image = outputs[features.output], identity.get("image", {})
     sources, choice = logged_sources([features])
-    parts = ["bottleneck", "extract", *(sources or ["SOURCE"]), "-o", str(store.path)]
-    parts += ["-b", store.recipe.backbone]
+    in_shards = is_set(store.location)
+    parts = ["bottleneck", "plan" if in_shards else "extract", *(sources or ["SOURCE"])]
+    parts += ["-o", store.location, "-b", store.recipe.backbone]
     options: dict[str, Any] = {
         "weights": execution.get("weights"),
         "layer": output.get("layer"),
@@ -113,6 +116,9 @@ def extract_command(features: Features) -> str | None:
             parts += [f"--{name}", str(value)]
     if isinstance(views := identity.get("views"), Mapping) and "count" in views:
         parts += ["--views", str(views["count"])]
+    if in_shards:
+        parts += ["--rows", str(read_info(store.location)[1].rows_per_shard)]
+        return f"{shlex.join(parts)} && bottleneck extract --set {shlex.quote(store.location)}"
     return shlex.join(parts)
 
 
@@ -131,7 +137,7 @@ def train_command(features: Features, head: str, best: Mapping[str, Any], seed: 
     """Write the command that fits a head with the parameters that were chosen."""
     store, kind = features.store, head_kind(head)
     name = f"{store.path.stem}-{head.rpartition('.')[2].lower()}.head"
-    parts = ["bottleneck", "train", str(store.path), "-o", name, "--head", head]
+    parts = ["bottleneck", "train", store.location, "-o", name, "--head", head]
     if len(store.outputs) > 1:
         parts += ["--feature", features.output]
     if kind.parameter == "C":

@@ -131,7 +131,7 @@ def _all_of(store: FeatureStore, feature: str | None) -> Aligned:
     """Take every finished row, with or without a label."""
     rows = np.flatnonzero(store.done)
     if not len(rows):
-        raise StoreError(f"expected finished rows in {store.path}, found none")
+        raise StoreError(f"expected finished rows in {store.location}, found none")
     names = [store.output_name(feature)] if feature else sorted(store.outputs, key=natural_key)
     labels = store.labels[rows].astype(np.int64)
     classes = [*store.classes]

@@ -150,14 +150,14 @@ def require_same_manifest(store: FeatureStore, manifest: Manifest) -> None:
     """
     if store.manifest_sha256 != manifest.sha256:
         raise ManifestError(
-            f"{store.path} was made for another list of images: "
+            f"{store.location} was made for another list of images: "
             f"{manifest.describe_difference(store.manifest)} "
             f"(manifest {manifest.sha256[:12]} now, {store.manifest_sha256[:12]} in the file)",
             hint=_REUSE_HINT,
         )
     if manifest.targets and store.targets_sha256 != manifest.targets.sha256:
         raise ManifestError(
-            f"{store.path} was made with {_named(store.manifest.targets)}, "
+            f"{store.location} was made with {_named(store.manifest.targets)}, "
             f"now there are {_named(manifest.targets)}{_changed(store.manifest, manifest)}",
             hint="Targets are written once: --overwrite starts over, --reuse with another output "
             "takes over the features.",
@@ -202,7 +202,7 @@ def require_same_recipe(store: FeatureStore, recipe: Recipe) -> list[str]:
     fatal += [d for d in execution if d.field in MUST_AGREE]
     if fatal:
         raise RecipeMismatchError(
-            mismatch_message("this run", str(store.path), fatal), hint=_OVERWRITE_HINT
+            mismatch_message("this run", store.location, fatal), hint=_OVERWRITE_HINT
         )
     require_one_decoding(store, recipe)
     return [

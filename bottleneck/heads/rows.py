@@ -92,7 +92,8 @@ def _all_rows_of(store: "FeatureStore") -> Rows:
     missing = len(store) - int(np.count_nonzero(store.done))
     if missing:
         raise HeadError(
-            f"expected features in every row of {store.path}, {missing} of {len(store)} have none",
+            f"expected features in every row of {store.location}, {missing} of {len(store)} have "
+            "none",
             hint="Take the rows that are done: rows_of(store, output, rows).",
         )
     return rows_of(store, store.output_name())

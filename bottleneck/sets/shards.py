@@ -122,19 +122,21 @@ def require_of_set(store: FeatureStore, info: SetInfo, number: int) -> None:
     """
     start, stop = info.range(number)
     info.recipe.require_same_identity(
-        store.recipe, ours="the set", theirs=str(store.path), hint="Move the shard away."
+        store.recipe, ours="the set", theirs=store.location, hint="Move the shard away."
     )
     found = (len(store), store.outputs, store.dtype.name)
     if found != (stop - start, dict(info.outputs), info.dtype):
         raise StoreError(
-            f"expected {stop - start} rows of {dict(info.outputs)} {info.dtype} in {store.path}, "
+            f"expected {stop - start} rows of {dict(info.outputs)} {info.dtype} in "
+            f"{store.location}, "
             f"got {found[0]} of {found[1]} {found[2]}",
             hint=_MOVE,
         )
     # The fingerprint of a part is that of its manifest, and then that of its targets.
     if not info.parts[number].startswith(store.manifest_sha256):
         raise StoreError(
-            f"expected the images of rows {start} to {stop - 1} of the set in {store.path}, got "
+            f"expected the images of rows {start} to {stop - 1} of the set in {store.location}, "
+            "got "
             f"others (manifest {store.manifest_sha256[:8]}, expected {info.parts[number][:8]})",
             hint=_MOVE,
         )

@@ -70,7 +70,8 @@ class Items:
             store = again(*arguments)
             if _fingerprints(store) != self._opened_as:
                 raise StoreError(
-                    f"expected {store.path} to be the file that was opened before, got another one",
+                    f"expected {store.location} to be the file that was opened before, got "
+                    "another one",
                     hint="It was replaced meanwhile: make the data set again.",
                 )
             self.store, self._process = store, os.getpid()
@@ -107,7 +108,7 @@ def choose_items(
     chosen = store.choose(split, targets)
     if not len(chosen.rows):
         raise OptionError(
-            f"expected finished rows with a label in {store.path}, found none",
+            f"expected finished rows with a label in {store.location}, found none",
             hint="labels=False gives the features of all finished rows, targets=[...] numbers.",
         )
     y = chosen.y.astype(np.int64) if chosen.y.ndim == 1 else chosen.y

@@ -244,7 +244,7 @@ def _copy_rows(
         damaged = start + np.flatnonzero(done & (found != stored[rows]))
         if len(damaged):
             raise StoreError(
-                f"{store.path}: row {damaged[0]} does not match its checksum",
+                f"{store.location}: row {damaged[0]} does not match its checksum",
                 hint="`bottleneck verify --fix` finds such rows, for `extract` to compute again.",
             )
         copied[rows] = values
@@ -300,7 +300,7 @@ def export_arrays(
             hint="Or say --to, or --compress for a smaller feature file.",
         )
     store = source if isinstance(source, FeatureStore) else FeatureStore.open(source)
-    source = store.path
+    source = store.location
     name = store.output_name(feature)
     rows = np.flatnonzero(store.done)
     if not len(rows):

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from bottleneck import fingerprint
-from bottleneck.errors import OptionError, StoreError
-from bottleneck.location import is_set, is_url
+from bottleneck.errors import StoreError
 
 FORMAT = "bottleneck-features"
 FORMAT_VERSION = 1
@@ -119,27 +118,8 @@ def meta_block_size(datasets: list[LiveDataset]) -> int:
     return _META_BASE + nodes * _NODE_BYTES
 
 
-def feature_files(given: Sequence[str]) -> list[Path]:
-    """Return the paths if what is given are feature files (or sets here), none if anything else.
-
-    Raises
-    ------
-    OptionError
-        For feature files among other things.
-    """
-    found = [Path(text) for text in given if _is_feature_file(text)]
-    if found and len(found) < len(given):
-        other = next(text for text in given if not _is_feature_file(text))
-        raise OptionError(
-            f"expected feature files or images, got both: {found[0]} and {other}",
-            hint="Take them one after the other.",
-        )
-    return found
-
-
-def _is_feature_file(text: str) -> bool:
-    if not is_url(text) and is_set(text):  # behind a URL, images are what is expected
-        return True
+def is_feature_file(text: str) -> bool:
+    """Whether a path is that of a feature file of ours, by its content."""
     try:
         if not Path(text).is_file() or not h5py.is_hdf5(text):
             return False

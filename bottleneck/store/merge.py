@@ -239,19 +239,19 @@ def _require_same_recipe(ours: FeatureStore, theirs: FeatureStore) -> list[str]:
     """Refuse another identity, type or set of outputs; return what is worth a note."""
     ours.recipe.require_same_identity(
         theirs.recipe,
-        ours=str(ours.path),
-        theirs=str(theirs.path),
+        ours=ours.location,
+        theirs=theirs.location,
         hint="Only features of one recipe can be merged.",
     )
     if ours.dtype != theirs.dtype:
         raise RecipeMismatchError(
-            f"{ours.path} holds {ours.dtype.name}, {theirs.path} holds {theirs.dtype.name}",
+            f"{ours.location} holds {ours.dtype.name}, {theirs.location} holds {theirs.dtype.name}",
             hint="Extract one of them again with the other's --dtype.",
         )
     require_one_decoding(ours, theirs.recipe)
     require_one_decoding(theirs, ours.recipe)
     return [
-        f"{theirs.path} was made with another {difference.field}: "
+        f"{theirs.location} was made with another {difference.field}: "
         f"{difference.theirs} instead of {difference.ours}"
         for difference in ours.recipe.execution_differences(theirs.recipe)
     ]
@@ -263,7 +263,7 @@ def _common_manifest(stores: Sequence[FeatureStore]) -> Manifest:
         ours = (store.manifest_sha256, store.targets_sha256)
         if ours != (first.manifest_sha256, first.targets_sha256):
             raise StoreError(
-                f"{store.path} lists other images than {first.path}: "
+                f"{store.location} lists other images than {first.location}: "
                 f"{store.manifest.describe_difference(first.manifest)}",
                 hint="To put different lists one behind the other, say --concatenate.",
             )

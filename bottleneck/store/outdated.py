@@ -34,7 +34,8 @@ def outdated_note(store: FeatureStore) -> str | None:
     if not len(rows):
         return None
     return (
-        f"{store.path} was begun when some files of the formats of {len(rows)} of its rows were "
+        f"{store.location} was begun when some files of the formats of {len(rows)} of its rows "
+        "were "
         f"decoded to other values than today, first {store.keys[int(rows[0])]!r}"
     )
 
@@ -50,6 +51,6 @@ def require_one_decoding(store: FeatureStore, recipe: Recipe) -> None:
     if note is not None and _decoding(recipe) != _decoding(store.recipe):
         raise RecipeMismatchError(
             note,
-            hint=f"Extract into a new file with --reuse {store.path}: it takes over the other "
+            hint=f"Extract into a new file with --reuse {store.location}: it takes over the other "
             "rows and computes these again. --overwrite computes all.",
         )

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 _COUNTED_ROWS = 1 << 20
 
 
-def count_status(status: NDArray[np.uint8], path: Path) -> dict[RowStatus, int]:
+def count_status(status: NDArray[np.uint8], path: str) -> dict[RowStatus, int]:
     """Count rows by status, commonest first.
 
     Parameters
     ----------
     status : ndarray of uint8, shape (n,)
         Codes.
-    path : Path
+    path : str
         Their file, for the error.
 
     Raises
@@ -133,7 +133,9 @@ class FeatureStore:
     Attributes
     ----------
     path : Path
-        The file.
+        The file; for its name, where that is behind a URL.
+    location : str
+        The file or the set, as it was given: a path or a URL.
     recipe : Recipe
         How the features were made.
     identity_sha256, manifest_sha256, targets_sha256 : str
@@ -148,7 +150,7 @@ class FeatureStore:
         self._contents = contents
         self._read: dict[str, Any] = {}
         self._reopen = dict(reopen)
-        self._location = location or str(contents.path)
+        self.location = location or str(contents.path)
         self.path = contents.path
         self.recipe: Recipe = contents.recipe
         self.identity_sha256 = contents.identity_sha256
@@ -242,7 +244,7 @@ class FeatureStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By path: a worker maps the same pages instead of receiving a copy.
-        return (_open_again, (self._location, self._reopen))
+        return (_open_again, (self.location, self._reopen))
 
     @property
     def status(self) -> NDArray[np.uint8]:
@@ -282,7 +284,7 @@ class FeatureStore:
         """
         if self._contents.layout is None:
             raise StoreError(
-                f"{self.path} can be read but not written: {self._contents.why_read_only}",
+                f"{self.location} can be read but not written: {self._contents.why_read_only}",
                 hint="Extract into a new file.",
             )
         return self._contents.layout
@@ -296,7 +298,7 @@ class FeatureStore:
         """
         if self._contents.foreign:
             raise StoreError(
-                f"expected a feature file of ours, got another program's features: {self.path}",
+                f"expected a feature file of ours, got another program's features: {self.location}",
                 hint="Such features can be used to train, evaluate and compare.",
             )
 
@@ -360,7 +362,7 @@ class FeatureStore:
         StoreError
             For a status this version does not know.
         """
-        return count_status(self.status, self.path)
+        return count_status(self.status, self.location)
 
     def features(self, output: str | None = None) -> Array2D:
         """Give access to the features of one output, without reading them.
@@ -396,7 +398,9 @@ class FeatureStore:
             return names[0]
         if output is None or output not in names:
             asked = f"no output named {output!r}" if output else "several outputs"
-            raise OptionError(f"{self.path} has {asked}", hint=f"Choose one of: {', '.join(names)}")
+            raise OptionError(
+                f"{self.location} has {asked}", hint=f"Choose one of: {', '.join(names)}"
+            )
         return output
 
     def select(self, split: str | None = None) -> NDArray[np.bool_]:

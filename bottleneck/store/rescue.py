@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.errors import StoreError
+from bottleneck.errors import OptionError, StoreError
+from bottleneck.location import is_set
 from bottleneck.manifest import Manifest
 from bottleneck.recipe import Recipe
 from bottleneck.status import RowStatus
@@ -78,6 +79,12 @@ def rescue(
     StoreError
         When the damaged file cannot be read at all, or no row in it is sound.
     """
+    if is_set(str(broken)):
+        raise OptionError(
+            f"expected a single feature file to rescue, got the set {broken}",
+            hint="`bottleneck verify` says which of its shards are damaged: rescue the rows of "
+            "such a file, or move it away and run extract --set again.",
+        )
     broken = Path(broken)
     pattern = _pattern_of(Path(like), whole=True) if like else _pattern_of(broken, whole=False)
     path = prepare_output(output, kind="features", inputs=[broken, *([like] if like else [])])

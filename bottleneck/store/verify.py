@@ -119,7 +119,7 @@ def check(store: FeatureStore) -> VerifyReport:
             bad += (start + np.flatnonzero(wrong)).tolist()
             checked += int(np.count_nonzero(done))
     return VerifyReport(
-        path=str(store.path),
+        path=store.location,
         rows=len(store),
         checked=checked,
         bad_rows=tuple(bad),
@@ -147,7 +147,7 @@ def _intact(
                 features = extent.read(stream.fileno(), start, stop)
             except OSError as error:
                 raise StoreError(
-                    f"cannot read rows {start} to {stop - 1} of {store.path}: {error.strerror}",
+                    f"cannot read rows {start} to {stop - 1} of {store.location}: {error.strerror}",
                     hint="The disk fails: `bottleneck rescue` saves what can still be read.",
                 ) from error
         else:

@@ -2,13 +2,16 @@
 
 import csv
 import io
+import json
 
 import numpy as np
 import pytest
-from fakes import write_png
+from fakes import MeanBackbone, fake_embedder, write_png
 from made_sets import OUTPUTS, plan_fake
 
 import bottleneck
+from bottleneck.comparison.alignment import Features
+from bottleneck.comparison.take import extract_command
 from bottleneck.errors import OptionError, StoreError
 from bottleneck.pipeline import _stamp_input
 from bottleneck.sets import open_shards, published, read_info
@@ -89,12 +92,73 @@ def test_heads_are_those_of_the_file(made, merged, tmp_path, head):
 
 
 def test_predictions_are_those_of_the_file(made, merged, tmp_path):
-    if made.startswith("s3"):
-        pytest.skip("what is behind a URL is taken for images")
     bottleneck.train(merged, tmp_path / "head", head="ridge", feature="mean", cv=3)
     ours, theirs = (bottleneck.predict(tmp_path / "head", one) for one in (made, merged))
     assert ours.records == theirs.records
     assert len(ours.records) == 122
+    # Several are told apart by their names.
+    both = bottleneck.predict(tmp_path / "head", [made, str(merged)])
+    keys = [record["key"] for record in both.records]
+    assert keys == [
+        f"{name}/{record['key']}" for name in ("photos.set", "merged.h5") for record in ours.records
+    ]
+    with pytest.raises(OptionError, match="got both: .*photos.set and .*pictures"):
+        bottleneck.predict(tmp_path / "head", [str(tmp_path / "pictures"), made])
+
+
+def test_drift_is_that_of_the_file(made, merged, tmp_path):
+    bottleneck.train(merged, tmp_path / "head", head="ridge", feature="mean", cv=3)
+    documents = []
+    for features in (made, merged):
+        for new in (made, merged):
+            found = bottleneck.drift(tmp_path / "head", new, features=features).to_json()
+            documents.append({**found, "features": "", "seconds": 0})
+    assert documents[0]["rows"] == 121
+    assert documents == documents[-1:] * 4
+
+
+def test_neighbors_are_those_of_the_file(made, merged, tmp_path, monkeypatch):
+    """Of an image that is computed as the set was; here by the backbone of the fakes."""
+    monkeypatch.setattr(
+        "bottleneck.extraction.rebuild_embedder", lambda *a, **k: fake_embedder(MeanBackbone())
+    )
+    write_png(tmp_path / "new.png", np.full((8, 8, 3), 90))
+    ours, theirs = (
+        bottleneck.neighbors(one, tmp_path / "new.png", feature="mean", count=5)
+        for one in (made, merged)
+    )
+    assert ours == theirs
+    assert len(ours) == 5
+
+
+def test_labels_are_mended_in_a_file_of_their_own(made, merged, tmp_path):
+    key = FeatureStore.open(merged).keys[7]
+    (tmp_path / "fixes.csv").write_text(f"path,label\n{key},c2\n")
+    for name, features in (("set", made), ("file", merged)):
+        bottleneck.relabel(features, tmp_path / "fixes.csv", tmp_path / f"{name}.h5")
+    assert (tmp_path / "set.h5").read_bytes() == (tmp_path / "file.h5").read_bytes()
+    assert FeatureStore.open(tmp_path / "set.h5").labels[7] == 2
+
+
+def test_messages_and_commands_name_the_set(made, tmp_path):
+    with pytest.raises(OptionError) as caught:
+        FeatureStore.open(made).features()
+    assert caught.value.message.startswith(f"{made} has several outputs")
+    with pytest.raises(OptionError, match="expected a single feature file to rescue, got the set"):
+        bottleneck.rescue(made, tmp_path / "saved.h5")
+    document = bottleneck.compare([made], heads="ridge", feature=["mean"], cv=3, resamples=100)
+    told = json.dumps(document.to_json())
+    assert f"bottleneck train {made} -o photos-ridge.head" in told
+
+
+def test_a_set_is_made_again_by_two_commands(tmp_path, where):
+    write_png(tmp_path / "pictures/1.png", np.zeros((2, 2, 3)))
+    plan_fake(tmp_path / "pictures", where, rows=7, outputs={"mean": {"pool": "avg"}})
+    command = extract_command(Features("x", FeatureStore.open(where), "mean", np.arange(1)))
+    assert command == (
+        f"bottleneck plan SOURCE -o {where} -b fake --pool avg --precision float32 "
+        f"--dtype float32 --runtime numpy --rows 7 && bottleneck extract --set {where}"
+    )
 
 
 def test_steps_of_pipelines_see_new_shards(made, tmp_path):
