@@ -13,6 +13,8 @@ out of memory or time costs no other. What does not fit into --seconds any more 
   end_to_end  the engine to a feature file: from images that are decoded already, beside the network
               alone; and from JPEGs, beside the lesser of decoding and the network
   decode      how decoding grows with the workers
+  decoders    what each --decoder delivers, alone and to a network: images of many sizes; how many
+              it left to Pillow, and how far its pixels and their features are from Pillow's
   oom         a batch too large for the memory: it is halved, it is told, and every row is right
   heads       ``train --engine keras`` beside the NumPy engine: seconds, and the same strength
   processes   two processes on one GPU beside one
@@ -41,6 +43,7 @@ STAGES = [  # most valuable first: name, backbones, seconds at most
     ("end_to_end", ["resnet50"], 60),
     ("oom", ["resnet50"], 35),
     ("decode", None, 30),
+    ("decoders", None, 80),
     ("heads", [None], 40),
     ("processes", ["resnet50"], 50),
 ]
@@ -281,6 +284,106 @@ def decode(options):
         for workers in sorted({1, 2, cores // 2, cores} - {0}, reverse=True):
             some = min(count, max(16, 250 * workers))
             tell(**{f"{workers} workers": round(decode_rate(built, source, some, 32, workers), 1)})
+
+
+def decoders(options):
+    from bottleneck import BottleneckError
+    from bottleneck.extraction import Silent, fill_store
+    from bottleneck.extraction.plan import MaxFailed
+    from bottleneck.images import Geometry, require_decoder
+    from bottleneck.images.decoders.registry import NAMES
+    from bottleneck.sources import open_source
+
+    options.runtime, options.backbone = "torch", "efficientnet_lite0"
+    distinct, count, batch = (8, 24, 8) if options.dry_run else (512, 8192, 256)
+    with tempfile.TemporaryDirectory() as folder:
+        source = open_source([str(many_sizes(Path(folder) / "jpegs", distinct, count))])
+        built, exact = None, None
+        try:
+            built = embedder(options, "float32" if options.dry_run else "bfloat16")
+            tell(device=built.network.device)
+        except BottleneckError as error:
+            tell(network=f"none: {error.message}")
+        for name in NAMES:
+            try:
+                require_decoder(name)
+            except BottleneckError as error:
+                tell(**{name: error.message})
+                continue
+            given = decoding(built, name).input if built else Geometry(224, decoder=name)
+            device = built.network.device if built else "cpu"
+            found, pixels = decoded_by(given, source, count, batch, device)
+            exact = pixels if exact is None else exact
+            apart = np.abs(pixels.astype(np.float32) - exact)
+            found |= {"pixels apart, mean": float(apart.mean()), "most": float(apart.max())}
+            if built:
+                ours, theirs = (built.network(one)["avg"] for one in (pixels, exact))
+                found["1 - cosine"] = 1 - cosine(ours, theirs)
+                result = fill_store(
+                    source, Path(folder) / f"{name}.h5", decoding(built, name), batch_size=batch,
+                    workers=len(os.sched_getaffinity(0)), worker_kind="processes",
+                    max_failed=MaxFailed.parse("0"), progress=Silent(),
+                )  # fmt: skip
+                found["end to end"] = result.images_per_second
+            tell(**{name: found})
+
+
+def many_sizes(folder, distinct, count):
+    """Write JPEGs of 300 to 640 pixels a side; a comment makes each file another one."""
+    from PIL import Image
+
+    from bottleneck.speed import draw_jpegs
+
+    drawn = draw_jpegs(folder, distinct)
+    rng, files = np.random.default_rng(1), []
+    for path in sorted(drawn.iterdir()):
+        sides = tuple(rng.integers(300, 641, 2).tolist())
+        with Image.open(path) as image:
+            image.resize(sides, Image.Resampling.BILINEAR).save(path, "JPEG", quality=90)
+        files.append(path.read_bytes())
+        path.unlink()
+    for i in range(count):
+        data = files[i % distinct]
+        comment = b"\xff\xfe\x00\x06" + i.to_bytes(4, "big")
+        (folder / f"{i:06}.jpg").write_bytes(data[:2] + comment + data[2:])
+    return folder
+
+
+def decoding(built, name):
+    """The same network behind another decoder."""
+    from dataclasses import replace
+
+    return replace(built, input=replace(built.input, decoder=name))
+
+
+def decoded_by(given, source, count, batch, device):
+    """Decode everything: rates and counts, and the pixels of the first images."""
+    from bottleneck.cores import available_cores
+    from bottleneck.decode import Job, decode_stream, open_decoder
+    from bottleneck.decode.slot import DRAW, Want
+
+    job = Job((given,), (Want(0),), batch, device=device)
+    rows = np.arange(count)
+    parts = [rows[i : i + batch] for i in range(0, count, batch)]
+    wanted = ((part, np.ones(len(part), np.uint32)) for part in parts)
+    opened = open_decoder(source, workers=available_cores(), kind="processes")
+    others = done = 0
+    first, ends, seconds = [], [], 0.0
+    for slot in decode_stream(opened, job, wanted):
+        assert (slot.status[: slot.count] == 1).all()
+        others += sum(slot.todo[position] != DRAW for position, _, _ in slot.handed())
+        if len(first) * batch < 64:
+            first.append(slot.images(0)[:64].copy())
+        ends.append((time.perf_counter(), done := done + slot.count))
+        seconds += slot.seconds.sum()
+    # Without the start of the workers and what is decoded ahead of the first batch.
+    (begun, before), (ended, all_of_them) = ends[len(ends) // 4], ends[-1]
+    found = {
+        "rate": round((all_of_them - before) / (ended - begun), 1),
+        "by pillow": count - int(others),
+        "us of all threads per image": round(1e6 * seconds / count, 1),
+    }
+    return found, np.concatenate(first)[:64]
 
 
 def oom(options):

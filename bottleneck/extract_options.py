@@ -10,7 +10,7 @@ from bottleneck.declare import Option, Options
 from bottleneck.decode.stream import WorkerKind
 from bottleneck.decode.workers import TIMEOUT_SECONDS
 from bottleneck.file_options import One, Paths, checked_size
-from bottleneck.images import ResizeRule
+from bottleneck.images import DecoderName, ResizeRule
 from bottleneck.runtimes.choice import RuntimeName
 from bottleneck.sets import ROWS
 from bottleneck.sources.layout import SourceOptions
@@ -39,6 +39,10 @@ PREPROCESS = Option(
     "What the network wants, where its file does not say: torch, tf, caffe, bvlc, rgb_mean, "
     "lite, none, or numbers (mean=...;std=...;scale=...;channels=bgr;crop=...).",
     metavar="WHAT",
+)
+DECODER = Option(
+    "What decodes JPEGs; all but pillow draw them where the network computes, to other pixels: "
+    "docs/decoders.md."
 )
 MAX_FAILED = Option("More failed images than this exit with 3.", metavar="N|P%")
 WORKERS = Option("Processes or threads that decode; one per core.", metavar="N", least=1)
@@ -104,6 +108,7 @@ class RecipeOptions(SourceOptions):
         ResizeRule | None, Option("How images are brought to that size; the backbone's own rule.")
     ] = None
     preprocess: Annotated[str | None, PREPROCESS] = None
+    decoder: Annotated[DecoderName, DECODER] = "pillow"
     views: Annotated[
         int,
         Option(

@@ -67,7 +67,7 @@ class Kind:
     has_more : callable
         Whether an item holds more than is taken: pages, frames.
     decoder : callable
-        Names what decodes, with its version.
+        Names what decodes for an input, with its version.
     changes : mapping
         By version of the decoding, from 2 on: endings of the files of which some have decoded to
         something else before.
@@ -82,7 +82,7 @@ class Kind:
     views_recipe: Callable[[int], dict[str, Any] | None]
     decode: Callable[[Any, Sequence[Drawing]], Sequence[NDArray[Any]]]
     has_more: Callable[[bytes], bool]
-    decoder: Callable[[], str]
+    decoder: Callable[[Any], str]
     changes: Mapping[int, tuple[str, ...]]
     trial: Callable[[Any], NDArray[Any]]
 
@@ -163,7 +163,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             images.views_recipe,
             _decoded_image,
             images.has_more_frames,
-            lambda: images.DECODER,
+            lambda given: images.decoder_name(given.decoder),
             images.CHANGES,
             _pictures,
         ),
@@ -174,7 +174,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             _windows,
             _decoded_sound,
             lambda _: False,
-            audio.decoder_name,
+            lambda _: audio.decoder_name(),
             {},
             _chords,
         ),

@@ -16,6 +16,9 @@ from bottleneck.fingerprint import canonical_json, fingerprint
 
 _MISSING = "(absent)"
 
+_WHERE_ABSENT = {"image.decoder": "pillow"}
+"""What a field stands for where a recipe leaves it out."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -118,7 +121,8 @@ def _differences(
     ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[Difference]:
     for key in sorted({*ours, *theirs}):
-        left, right = ours.get(key, _MISSING), theirs.get(key, _MISSING)
+        absent = _WHERE_ABSENT.get(f"{prefix}{key}", _MISSING)
+        left, right = ours.get(key, absent), theirs.get(key, absent)
         if isinstance(left, Mapping) and isinstance(right, Mapping):
             yield from _differences(left, right, f"{prefix}{key}.")
         elif left != right:

@@ -40,7 +40,7 @@ HEAVY = {
     *("pyarrow", "matplotlib", "sklearn", "rich", "skops"),
     *("tf2onnx", "fastapi", "uvicorn"),
     *("pandas", "polars"),
-    *("fsspec", "s3fs", "umap", "usearch", "soundfile", "soxr", "ray"),
+    *("fsspec", "s3fs", "umap", "usearch", "soundfile", "soxr", "ray", "nvidia"),
 }
 HOMES = {
     "tensorflow": {
@@ -54,13 +54,14 @@ HOMES = {
     "keras_hub": {"backbones/providers/keras_hub.py"},
     "transformers": {"backbones/providers/hf.py", "backbones/hf_processor.py"},
     "open_clip": {"backbones/providers/openclip.py"},
-    "torchvision": {"backbones/providers/torchvision.py"},
+    "torchvision": {"backbones/providers/torchvision.py", "images/decoders"},
+    "nvidia": {"images/decoders/nvimgcodec.py"},
     "huggingface_hub": {"backbones/hub.py"},
     "safetensors": {"backbones/torch_network.py", "backbones/providers/timm.py"},
     "torch": {
         *("runtimes/torch.py", "heads/solver/keras_engine.py"),
         *("backbones/torch_network.py", "backbones/providers", "store/torch_dataset.py"),
-        "heads/solver/device_search.py",
+        *("heads/solver/device_search.py", "images/decoders"),
     },
     "openvino": {"runtimes/openvino.py", "adapt/deploy.py", "adapt/deployed.py"},
     "tf2onnx": {"adapt/deploy.py"},

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 from bottleneck import __version__
 from bottleneck.backbones.keras_scope import isolated
 from bottleneck.backbones.network import Preprocess
-from bottleneck.errors import BackboneError
+from bottleneck.errors import BackboneError, HeadError
 from bottleneck.extraction.run import rebuild_network
 from bottleneck.heads.dense import Answer, DenseForm, NetworkForm, head_form
-from bottleneck.images import Geometry
+from bottleneck.images import PILLOW, Geometry
 from bottleneck.runtimes.outputs import keras_tensors, mixed, taken
 
 if TYPE_CHECKING:
@@ -117,6 +117,12 @@ def whole_model(
         raise BackboneError(
             f"expected a backbone that takes images, got {head.recipe.backbone}, which takes "
             f"{geometry.item}s",
+        )
+    if geometry.decoder != PILLOW:
+        raise HeadError(
+            f"expected features of images that Pillow has decoded, as models that are deployed or "
+            f"fine-tuned get them; {owner} is of {geometry.decoder}",
+            hint=f"Extract anew with --decoder {PILLOW}.",
         )
     take = taken(network, outputs, "keras")
     with isolated(backend) as keras:

@@ -1,15 +1,17 @@
 """The work itself: read, hash and draw the rows of one slot."""
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.decode.slot import Job, Slot, Unit
+from bottleneck.decode.slot import HAND_ON, LEFT, Job, Slot, Unit
 from bottleneck.errors import ItemError
 from bottleneck.fingerprint import DIGEST_BYTES, content_digest
+from bottleneck.images import read_plain_jpeg
 from bottleneck.items import Drawing
 from bottleneck.sources import Source
 from bottleneck.status import RowStatus
@@ -121,6 +123,9 @@ def fill(source: Source, job: Job, slot: Slot, unit: Unit) -> None:
     position = unit.start
     while position < unit.stop:
         stop = min(image_end(job, slot, position), unit.stop)
+        if slot.todo[position] == LEFT:
+            position = stop
+            continue
         slot.since[unit.number] = time.monotonic()
         slot.hand[unit.number] = position, stop
         slot.seconds[unit.number] += _image(source, job, slot, range(position, stop))
@@ -137,7 +142,10 @@ def image_end(job: Job, slot: Slot, position: int) -> int:
 
 
 def _image(source: Source, job: Job, slot: Slot, at: range) -> tuple[float, float]:
-    """Read one image and draw all its views, in the positions ``at``; return what both took."""
+    """Read one image and draw all its views, in the positions ``at``; return what both took.
+
+    An image that another decoder may have is not drawn here but handed on.
+    """
     start, stop = at.start, at.stop
     started = read_done = time.perf_counter()
     slot.drawn[start:stop] = 0
@@ -146,16 +154,32 @@ def _image(source: Source, job: Job, slot: Slot, at: range) -> tuple[float, floa
         read_done = time.perf_counter()
         slot.digests[start:stop] = image_digest(image)
         places, drawings = _drawings(job, slot, at)
-        drawn = job.kind.decode(image, drawings) if drawings else []
+        handed = bool(drawings) and _hand_on(image, job, slot, places)
+        drawn = job.kind.decode(image, drawings) if drawings and not handed else []
         if isinstance(image, bytes) and not slot.rows[start] % job.views:
             slot.further[start] = job.kind.has_more(image)
-        for (position, g), pixels in zip(places, drawn, strict=True):
+        for (position, g), pixels in zip([] if handed else places, drawn, strict=True):
             slot.pixels[g][position] = pixels
             slot.drawn[position] |= np.uint32(1 << g)
         slot.status[start:stop] = RowStatus.DONE
     except ItemError as error:
         slot.fail(start, stop, error.reason, error.message)
     return read_done - started, time.perf_counter() - read_done
+
+
+def _hand_on(
+    image: bytes | NDArray[Any], job: Job, slot: Slot, places: Sequence[tuple[int, int]]
+) -> bool:
+    """Hand an image to another decoder, if it may have it."""
+    positions = {position for position, _ in places}
+    # Several rows are views of it, which other decoders do not draw.
+    if len(positions) > 1 or slot.todo[min(positions)] != HAND_ON or not isinstance(image, bytes):
+        return False
+    plain = read_plain_jpeg(image)
+    if plain is None:
+        return False
+    slot.hand_on(positions.pop(), image, plain, sum(1 << g for _, g in places))
+    return True
 
 
 def _drawings(job: Job, slot: Slot, at: range) -> tuple[list[tuple[int, int]], list[Drawing]]:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.fingerprint import DIGEST_BYTES
+from bottleneck.images import PILLOW, DecoderName, EncodedJpeg, Geometry, PlainJpeg
+from bottleneck.images.decoders.registry import LARGEST
 from bottleneck.items import KINDS, ItemInput, Kind
 from bottleneck.status import RowStatus
 
@@ -60,6 +62,8 @@ class Job:
         Rows per image: row ``i`` is view ``i % views`` of the source's image ``i // views``.
     held : int
         Batches that who asked for them keeps at a time.
+    device : str
+        What computes on them, as recipes name it: another decoder than Pillow works there.
     """
 
     inputs: tuple[ItemInput, ...]
@@ -67,6 +71,7 @@ class Job:
     batch_size: int = 32
     views: int = 1
     held: int = 1
+    device: str = ""
 
     @classmethod
     def simple(cls, given: ItemInput, batch_size: int) -> "Job":
@@ -77,6 +82,12 @@ class Job:
     def kind(self) -> Kind:
         """What the items are."""
         return KINDS[self.inputs[0].item]
+
+    @property
+    def decoder(self) -> DecoderName:
+        """What decodes JPEGs; if it is not Pillow, workers hand it the files that it may have."""
+        first = self.inputs[0]
+        return first.decoder if isinstance(first, Geometry) else PILLOW
 
     def unit_size(self, workers: int) -> int:
         """Return how many rows a worker is given at a time.
@@ -90,7 +101,8 @@ class Job:
     def slots(self, workers: int) -> int:
         """Return how many batches are in memory: those that are held, and two units per worker."""
         ahead = _UNITS_PER_WORKER * workers * self.unit_size(workers)
-        return self.held + -(-ahead // self.batch_size)
+        drawn = self.decoder != PILLOW  # one more, by the decoder that is not Pillow
+        return self.held + drawn + -(-ahead // self.batch_size)
 
 
 class Unit(NamedTuple):
@@ -123,6 +135,21 @@ _ALIGNMENT = 64
 
 IDLE = -1
 """Position in hand of a slot nobody has begun."""
+
+LEFT, HAND_ON, DRAW = range(3)
+"""What workers do with a row: nothing more; hand its file to another decoder, where it may have it;
+draw it in any case."""
+
+_HANDED: Final = np.dtype(
+    [
+        ("bytes", np.int64),
+        ("inputs", np.uint32),
+        ("width", np.int32),
+        ("height", np.int32),
+        ("orientation", np.int32),
+    ]
+)
+"""What is known of a file that is handed on: 0 bytes where none is."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +189,8 @@ class Slot:
         Bit ``g``: there are pixels, or a spectrogram, for input ``g``.
     digests : ndarray of uint8, shape (batch_size, 16)
         Hash of each row's image; zeros where it could not be read.
+    todo : ndarray of uint8, shape (batch_size,)
+        What workers are to do with the row: :data:`LEFT`, :data:`HAND_ON` or :data:`DRAW`.
     further : ndarray of bool, shape (batch_size,)
         Whether the file holds more pages or frames than the one drawn; at the first view of it.
     pixels : list of ndarray, shape (batch_size, *shape of an item)
@@ -188,8 +217,11 @@ class Slot:
         self.drawn: NDArray[np.uint32] = arrays["drawn"]
         self.digests: NDArray[np.uint8] = arrays["digests"]
         self.further: NDArray[np.bool_] = arrays["further"]
+        self.todo: NDArray[np.uint8] = arrays["todo"]
         self._messages: NDArray[np.uint8] = arrays["messages"]
         self._count: NDArray[np.int64] = arrays["count"]
+        self._handed: NDArray[Any] = arrays["handed"]
+        self._files: NDArray[np.uint8] | None = arrays.get("files")
         self.pixels: list[NDArray[Any]] = [arrays[f"pixels{g}"] for g in range(len(job.inputs))]
 
     @property
@@ -207,8 +239,32 @@ class Slot:
         self.drawn[:n] = 0
         self.digests[:n] = 0
         self.further[:n] = False
-        self.hand[:] = IDLE
+        self._handed["bytes"][:n] = 0
+        self.again(slice(n), DRAW if self._files is None else HAND_ON)
         self.seconds[:] = 0.0
+
+    def again(self, at: NDArray[np.int64] | slice, todo: int = DRAW) -> None:
+        """Let workers work on the rows at some positions, and no others, when it is submitted."""
+        self.todo[: self.count] = LEFT
+        self.todo[at] = todo
+        self.hand[:] = IDLE
+
+    def hand_on(self, position: int, file: bytes, plain: PlainJpeg, inputs: int) -> None:
+        """Keep the file of a row, to be drawn for some inputs (as bits) by another decoder."""
+        assert self._files is not None
+        self._files[position, : len(file)] = np.frombuffer(file, np.uint8)
+        about = len(file), inputs, plain.width, plain.height, plain.orientation
+        self._handed[position] = about
+
+    def handed(self) -> Iterator[tuple[int, int, EncodedJpeg]]:
+        """Yield position, inputs and file of the rows that are another decoder's."""
+        if self._files is None:
+            return
+        handed = self._handed[: self.count]
+        for position in np.flatnonzero(handed["bytes"]).tolist():
+            size, inputs, *plain = handed[position].tolist()
+            file = self._files[position, :size]
+            yield position, inputs, EncodedJpeg(file, PlainJpeg(*plain))
 
     def units(self, size: int, views: int = 1) -> Iterator[Unit]:
         """Cut the batch into units of about so many rows; the views of an image stay together."""
@@ -284,8 +340,13 @@ def _fields(job: Job) -> Iterator[tuple[str, Any, tuple[int, ...], int]]:
         ("drawn", np.uint32, (n,)),
         ("digests", np.uint8, (n, DIGEST_BYTES)),
         ("further", np.bool_, (n,)),
+        ("todo", np.uint8, (n,)),
+        ("handed", _HANDED, (n,)),
         ("messages", np.uint8, (n, _MESSAGE_BYTES)),
     ]
+    if job.decoder != PILLOW:
+        # Memory that no file has come to is none: the system gives it page by page.
+        listed.append(("files", np.uint8, (n, LARGEST)))
     listed += [(f"pixels{g}", given.dtype, (n, *given.shape)) for g, given in enumerate(job.inputs)]
     start = 0
     for name, dtype, shape in listed:

@@ -7,9 +7,11 @@ from typing import Final, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.decode.handed import HandedOn
 from bottleneck.decode.slot import Job, Slot
 from bottleneck.decode.workers import ProcessDecoder, ThreadDecoder, Watch
 from bottleneck.errors import OptionError, WorkerError
+from bottleneck.images import PILLOW
 from bottleneck.sources import PixelSource, Source
 
 WorkerKind = Literal["auto", "processes", "threads"]
@@ -134,14 +136,28 @@ def decode_stream(
     batches : iterable of (rows, wanted)
         Rows of each batch, at most ``job.batch_size``, and the wants each of them has.
     """
+    handed: HandedOn | None = None
     try:
+        handed = None if job.decoder == PILLOW else HandedOn(job)
         free = deque(decoder.begin(job))
         ahead: deque[Slot] = deque()
+        drawing: deque[Slot] = deque()
         lent: deque[Slot] = deque()
 
         def filled() -> Iterator[Slot]:
-            slot = ahead.popleft()
-            decoder.wait(slot)
+            """Yield the next slot; none where another decoder has only now got one to work on."""
+            if ahead:
+                slot = ahead.popleft()
+                decoder.wait(slot)
+                drawing.append(slot)
+                if handed is not None:
+                    handed.begin(slot)
+                    if len(drawing) == 1 and ahead:
+                        return
+            slot = drawing.popleft()
+            if handed is not None and handed.finish():
+                decoder.submit(slot)
+                decoder.wait(slot)
             yield slot
             lent.append(slot)
             if len(lent) == job.held:
@@ -154,8 +170,10 @@ def decode_stream(
             ahead.append(slot)
             while not free:
                 yield from filled()
-        while ahead:
+        while ahead or drawing:
             yield from filled()
     finally:
         # Reached also when the consumer stops early.
+        if handed is not None:
+            handed.close()
         decoder.close()

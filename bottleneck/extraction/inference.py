@@ -229,7 +229,8 @@ def infer(
     for consumer in consumers:
         consumer.expect(largest)
     held = max(consumer.in_flight for consumer in consumers)
-    slots = decode_stream(decoder, Job(inputs, wants, largest, views, held), batches)
+    device = consumers[0].embedder.network.device
+    slots = decode_stream(decoder, Job(inputs, wants, largest, views, held, device), batches)
 
     def begun() -> Iterator[tuple[int, _Begun, int]]:
         for slot in _timed(slots, seconds):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, Final
 
@@ -17,13 +17,21 @@ from bottleneck.cores import available_cores
 from bottleneck.declare import listed
 from bottleneck.decode import Job, decode_stream, open_decoder
 from bottleneck.decode.workers import Watch
-from bottleneck.errors import ManifestError, OptionError
+from bottleneck.errors import ManifestError, OptionError, RuntimeUnavailableError
 from bottleneck.extraction.embedder import Embedder, NetworkOrder, on_devices
 from bottleneck.extraction.engine import fill_stores
 from bottleneck.extraction.forward import best_batch_size
 from bottleneck.extraction.plan import MaxFailed, Part
 from bottleneck.extraction.result import ExtractResult, log_run
-from bottleneck.images import Geometry, ImageSize, ResizeRule, parse_size
+from bottleneck.images import (
+    PILLOW,
+    DecoderName,
+    Geometry,
+    ImageSize,
+    ResizeRule,
+    parse_size,
+    require_decoder,
+)
 from bottleneck.items import KINDS, ItemInput, input_of
 from bottleneck.options import ExtractOptions, RecipeOptions
 from bottleneck.progress import Progress
@@ -89,6 +97,7 @@ def build_embedder(
     size: ImageSize | None = None,
     resize: ResizeRule | None = None,
     preprocess: str | None = None,
+    decoder: DecoderName = "pillow",
     dtype: str = "float32",
     precision: str = "float32",
     runtime: str = "auto",
@@ -115,6 +124,8 @@ def build_embedder(
     preprocess : str, optional
         What the network wants of its input, where its file does not say; see
         :meth:`bottleneck.backbones.DeclaredInput.parse`.
+    decoder : {"pillow", "torchvision", "nvjpeg", "nvimgcodec"}
+        What decodes JPEGs; see :mod:`bottleneck.images.decoders`.
     dtype : {"float32", "float16"}
         Type of stored features, for the recipe.
     precision : str
@@ -139,6 +150,7 @@ def build_embedder(
         size=size,
         declared=None if preprocess is None else DeclaredInput.parse(preprocess),
         resize=resize,
+        decoder=decoder,
         dtype=dtype,
         precision=precision,
         runtime=runtime,
@@ -180,9 +192,18 @@ def rebuild_embedder(
     ------
     RecipeMismatchError
         When this installation would compute something else, naming both values.
+    RuntimeUnavailableError
+        When it lacks the decoder that the recipe names.
     """
     identity, precision = recipe.identity, recipe.execution["precision"]
     before = input_of(identity)
+    decoder = before.decoder if isinstance(before, Geometry) else PILLOW
+    try:
+        require_decoder(decoder)
+    except RuntimeUnavailableError as error:
+        raise RuntimeUnavailableError(
+            f"{owner} is of images that {decoder} has decoded: {error.message}", hint=error.hint
+        ) from error
     # A network in two files was found where its weights need not be.
     backbone = recipe.execution.get("network", {}).get("found", identity["backbone"])
     forms = backbones.find(backbone).provider.FORMS
@@ -199,6 +220,7 @@ def rebuild_embedder(
         size=before.size if isinstance(before, Geometry) else None,
         declared=DeclaredInput.from_identity(identity),
         resize=None,
+        decoder=decoder,
         dtype=recipe.execution["dtype"],
         precision=precision,
         runtime=runtime,
@@ -274,6 +296,7 @@ def _assemble(
     size: ImageSize | None,
     declared: DeclaredInput | None,
     resize: ResizeRule | None,
+    decoder: DecoderName,
     dtype: str,
     precision: str,
     runtime: str,
@@ -281,7 +304,24 @@ def _assemble(
     devices: Sequence[str],
     calibration: CalibrationImages | None,
 ) -> Embedder:
+    require_decoder(decoder)
+    if decoder != PILLOW and views > 1:
+        raise OptionError(
+            f"expected one view with the decoder {decoder}, got {views}: it draws whole pictures",
+            hint=f"--decoder {PILLOW} draws views.",
+        )
     found = backbones.find(backbone)
+
+    def input_for(loaded: Network) -> ItemInput:
+        given = loaded.spec.input(loaded.size, resize)
+        if decoder == PILLOW:
+            return given
+        if isinstance(given, Geometry):
+            return replace(given, decoder=decoder)
+        raise OptionError(
+            f"expected no --decoder for {backbone}, a network of {given.item}s, got {decoder}"
+        )
+
     if runtime == "auto":
         runtime = runtimes.choose(precision, devices=devices, of=found.provider.FORMS)
     order = NetworkOrder(
@@ -300,12 +340,10 @@ def _assemble(
         network, given, compiled = on_devices(order, devices)
     else:
         network, given, compiled = order(
-            None
-            if calibration is None
-            else lambda loaded: calibration(loaded.spec.input(loaded.size, resize))
+            None if calibration is None else lambda loaded: calibration(input_for(loaded))
         )
     loaded = compiled.network
-    given = loaded.spec.input(loaded.size, resize)
+    given = input_for(loaded)
     # The width of a network of the catalogue may be known only now, from its file.
     name = found.name if ":" in found.name else loaded.spec.name
     identity = _identity(name, loaded, compiled.outputs, given, views)
@@ -315,7 +353,7 @@ def _assemble(
         "device": network.device,
         "precision": precision,
         "dtype": dtype,
-        "decoder": KINDS[given.item].decoder(),
+        "decoder": KINDS[given.item].decoder(given),
         "decoding": KINDS[given.item].decoding,
         "weights": loaded.weights.source,
         "bottleneck": bottleneck.__version__,
@@ -518,6 +556,7 @@ def embedder_of(
         size=parse_size(options.size),
         resize=options.resize,
         preprocess=options.preprocess,
+        decoder=options.decoder,
         dtype=options.dtype,
         precision=options.precision,
         runtime=runtime_of(options, backbone, begun),

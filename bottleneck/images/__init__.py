@@ -2,14 +2,15 @@
 
 from bottleneck.images.decoder import (
     CHANGES,
-    DECODER,
     MAX_PIXELS,
     Drawing,
     decode,
     decode_all,
+    decoder_name,
     draw_pixels,
     from_pixels,
 )
+from bottleneck.images.decoders.registry import PILLOW, DecoderName, require_decoder
 from bottleneck.images.frames import has_more_frames
 from bottleneck.images.geometry import (
     CROP_RATIO,
@@ -25,27 +26,34 @@ from bottleneck.images.geometry import (
     parse_size,
     views_recipe,
 )
+from bottleneck.images.plain_jpeg import EncodedJpeg, PlainJpeg, read_plain_jpeg
 
 __all__ = [
     "CHANGES",
     "CROP_RATIO",
-    "DECODER",
     "MAX_PIXELS",
+    "PILLOW",
     "Cut",
+    "DecoderName",
     "Drawing",
+    "EncodedJpeg",
     "Geometry",
     "Halves",
     "ImageSize",
     "Interpolation",
+    "PlainJpeg",
     "ResizeRule",
     "View",
     "decode",
     "decode_all",
+    "decoder_name",
     "draw_pixels",
     "from_pixels",
     "has_more_frames",
     "image_shape",
     "make_view",
     "parse_size",
+    "read_plain_jpeg",
+    "require_decoder",
     "views_recipe",
 ]

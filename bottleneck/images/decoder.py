@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, ImageFile
 from bottleneck.errors import ImageError
 from bottleneck.images.colour import scale_sixteen_bit, to_eight_bit
 from bottleneck.images.containers import Opened, ended_early, lost_tail, open_container
+from bottleneck.images.decoders.registry import PILLOW, DecoderName, decoder_versions
 from bottleneck.images.failures import explain, quiet_pillow
 from bottleneck.images.geometry import (
     DRAFT_MARGIN,
@@ -24,8 +25,12 @@ from bottleneck.images.geometry import (
 from bottleneck.images.jpeg import with_end
 from bottleneck.status import RowStatus
 
-DECODER = f"pillow {PIL.__version__}"
-"""Name and version of the decoder, for the execution part of a recipe."""
+
+def decoder_name(name: DecoderName = "pillow") -> str:
+    """Name a decoder and its version, for the execution part of a recipe."""
+    pillow = f"pillow {PIL.__version__}"
+    return pillow if name == PILLOW else f"{decoder_versions(name)}; {pillow}"
+
 
 CHANGES: Final[Mapping[int, tuple[str, ...]]] = {
     2: (
@@ -227,7 +232,7 @@ def _decode_opened(
         raise ImageError(RowStatus.TRUNCATED, f"{opened.container}: the file ends early")
     if opened.container == "PNG":
         _scale_png_key(image, bit_depth=data[24])
-    orientation = _orientation(image)
+    orientation = upright_orientation(image)
     picture = to_eight_bit(opened.declared.apply(_without_blank_alpha(image, opened.container)))
     if orientation in _TRANSPOSE:
         extent = _turn_extent(extent, picture.size, orientation)
@@ -280,7 +285,8 @@ def _without_blank_alpha(image: Image.Image, container: str) -> Image.Image:
     return image
 
 
-def _orientation(image: Image.Image) -> int:
+def upright_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an opened file, 1 to 8; 1 where it says nothing of use."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
         return int(value) if value in _TRANSPOSE else 1

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal, Self, get_args
 import numpy as np
 
 from bottleneck.errors import OptionError
+from bottleneck.images.decoders.registry import NAMES, PILLOW, DecoderName, decoder_recipe
 
 ResizeRule = Literal["crop", "squash", "pad"]
 
@@ -106,11 +107,14 @@ class Geometry:
     rounded : bool
         Whether the filter's numbers are rounded to whole ones of 0 to 255. Otherwise they stay
         float32 and may overshoot, as processors have it that resize after they have scaled.
+    decoder : {"pillow", "torchvision", "nvjpeg", "nvimgcodec"}
+        What decodes and draws JPEGs; see :mod:`bottleneck.images.decoders`.
 
     Raises
     ------
     OptionError
-        For a size below 1, an unknown rule or filter, or a ratio that is none.
+        For a size below 1, an unknown rule, filter or decoder, a ratio that is none, or a filter
+        that the decoder's drawing does not have.
     """
 
     size: ImageSize
@@ -123,6 +127,7 @@ class Geometry:
     antialias: bool = True
     cut: Cut = "drawing"
     rounded: bool = True
+    decoder: DecoderName = "pillow"
 
     item: ClassVar[Literal["image"]] = "image"
 
@@ -140,6 +145,7 @@ class Geometry:
             ("an interpolation", self.interpolation, get_args(Interpolation)),
             ("a rule for halves", self.halves, get_args(Halves)),
             ("what is cut", self.cut, get_args(Cut)),
+            ("a decoder", self.decoder, NAMES),
         ):
             if value not in known:
                 raise OptionError(
@@ -158,6 +164,14 @@ class Geometry:
         if self.cuts_picture and self.crop_ratio != 1:
             raise OptionError(
                 f"expected a crop ratio of 1 where the picture is cut, received {self.crop_ratio}"
+            )
+        smooth = self.antialias and self.interpolation in ("bilinear", "bicubic")
+        if self.decoder != PILLOW and not smooth:
+            filtered = self.interpolation + ("" if self.antialias else " without antialias")
+            raise OptionError(
+                f"expected a bilinear or bicubic filter with antialias for the decoder "
+                f"{self.decoder}, received {filtered}, which is this network's own",
+                hint=f"--decoder {PILLOW} has every filter",
             )
 
     @property
@@ -223,6 +237,7 @@ class Geometry:
             rule["halves"] = self.halves
         if self.cuts_picture:
             rule["cut"] = self.cut
+        other = {} if self.decoder == PILLOW else {"decoder": decoder_recipe(self.decoder)}
         return {
             "version": RULES_VERSION,
             "size": list(self.size) if isinstance(self.size, tuple) else self.size,
@@ -236,6 +251,7 @@ class Geometry:
             "exif_orientation": "honoured",
             "frame": "first",
             "jpeg_draft": "never" if self.whole else f"not below {DRAFT_MARGIN}x the drawn size",
+            **other,
         }
 
     @classmethod
@@ -253,6 +269,7 @@ class Geometry:
             antialias=rule["filter"] == "nearest" or rule.get("antialias", True),
             cut=rule.get("cut", "drawing"),
             rounded=image.get("colour", "rgb8") == "rgb8",
+            decoder=image.get("decoder", {"name": PILLOW})["name"],
         )
 
 

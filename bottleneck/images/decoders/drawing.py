@@ -1,0 +1,258 @@
+"""From the bytes of many JPEGs to inputs of networks: decoded by a library, drawn by PyTorch.
+
+All of a batch is done on one device, a GPU if there is one, beside what else that computes.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.images.decoders.registry import DECODERS, opener
+from bottleneck.images.geometry import Geometry, Placement
+from bottleneck.images.plain_jpeg import EncodedJpeg
+
+_MOST_DRAWN: Final = 1 << 24
+"""Pixels of the largest drawing. A strip of a picture would be drawn as something far larger than
+itself; those are Pillow's."""
+
+_MOST_AT_ONCE: Final = 1 << 26
+"""Pixels that are decoded at a time, which take three bytes each: twelve as they are drawn."""
+
+
+class BatchDecoder(Protocol):
+    """Decodes JPEGs, many at a time."""
+
+    def __call__(self, files: Sequence[NDArray[np.uint8]]) -> list[Any]:
+        """Decode files.
+
+        Parameters
+        ----------
+        files : sequence of ndarray of uint8
+            Whole files, as :func:`~bottleneck.images.plain_jpeg.read_plain_jpeg` lets through. They
+            stay as they are until this has returned.
+
+        Returns
+        -------
+        list
+            For each a tensor of uint8, shape (3, height, width), red, green, blue, not turned; None
+            for one that cannot be decoded.
+        """
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+class Drawer:
+    """Decodes JPEGs and draws them.
+
+    Parameters
+    ----------
+    decode : BatchDecoder
+    place : str
+        PyTorch's name of the device that draws.
+    """
+
+    def __init__(self, decode: BatchDecoder, place: str) -> None:
+        self._decode = decode
+        self._place = place
+        self._stream = _own_stream(place)
+
+    def __repr__(self) -> str:
+        return f"<Drawer {type(self._decode).__name__} {self._place}>"
+
+    def draw(
+        self,
+        jpegs: Sequence[EncodedJpeg],
+        targets: Sequence[tuple[Geometry, NDArray[Any]]],
+        at: NDArray[np.int64],
+    ) -> NDArray[np.bool_]:
+        """Draw each of some files for each of some inputs.
+
+        Parameters
+        ----------
+        jpegs : sequence of EncodedJpeg, n of them
+        targets : sequence of (Geometry, ndarray)
+            Each input, and where its images belong: shape (rows, *shape of an input).
+        at : ndarray of int64, shape (n,)
+            The row of each file, ascending.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+            Which files were drawn; of the others nothing was.
+        """
+        drawn = np.zeros(len(jpegs), bool)
+        sizes = [one.plain.width * one.plain.height for one in jpegs]
+        with self._stream():
+            for part in _portions(sizes):
+                self._draw(part, jpegs, targets, at, drawn)
+        return drawn
+
+    def _draw(
+        self,
+        part: Sequence[int],
+        jpegs: Sequence[EncodedJpeg],
+        targets: Sequence[tuple[Geometry, NDArray[Any]]],
+        at: NDArray[np.int64],
+        drawn: NDArray[np.bool_],
+    ) -> None:
+        import torch
+
+        try:
+            decoded = self._decode([jpegs[i].data for i in part])
+            upright = {
+                i: _turned(image, jpegs[i].plain.orientation)
+                for i, image in zip(part, decoded, strict=True)
+                if image is not None and _is_drawable(image, [g for g, _ in targets], jpegs[i])
+            }
+            places = np.array(list(upright), np.int64)
+            for geometry, target in targets if upright else ():
+                _put(self._drawn(list(upright.values()), geometry), target, at[places])
+            drawn[places] = True
+            return
+        except torch.OutOfMemoryError:
+            if len(part) == 1:
+                return
+        # Outside, where the error no longer holds what was decoded.
+        torch.cuda.empty_cache()
+        middle = len(part) // 2
+        for half in (part[:middle], part[middle:]):
+            self._draw(half, jpegs, targets, at, drawn)
+
+    def _drawn(self, images: Sequence[Any], geometry: Geometry) -> Any:
+        """Draw upright pictures: a tensor of shape (n, height, width, 3), of the input's type."""
+        import torch
+
+        alike = defaultdict[tuple[int, int], list[int]](list)
+        for i, image in enumerate(images):
+            alike[tuple(image.shape[1:])].append(i)
+        order: list[int] = []
+        windows = []
+        for (height, width), members in alike.items():
+            place = geometry.place(width, height)
+            for some in _portions([height * width] * len(members)):
+                chosen = [members[i] for i in some]
+                windows.append(_window([images[i] for i in chosen], geometry, place))
+                order += chosen
+        found = windows[0] if len(windows) == 1 else torch.cat(windows)
+        if order != sorted(order):
+            found = found[torch.from_numpy(np.argsort(order)).to(found.device)]
+        if geometry.rounded:
+            found = found.round_().clamp_(0, 255).to(torch.uint8)
+        return found.permute(0, 2, 3, 1).contiguous()
+
+    def close(self) -> None:
+        """End the decoder."""
+        self._decode.close()
+
+
+def open_drawer(name: str, device: str = "") -> Drawer:
+    """Make what draws for a decoder.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`~bottleneck.images.decoders.registry.DECODERS`.
+    device : str
+        What computes the network, as recipes name it; the pictures are drawn there, on the first
+        of several. On another device than a GPU a decoder that needs one has the first.
+    """
+    import torch
+
+    gpu = re.search(r"gpu:(\d+)", device)
+    if gpu and torch.cuda.is_available():
+        place = f"cuda:{gpu[1]}"
+    else:
+        place = "cuda:0" if DECODERS[name].gpu else "cpu"
+    return Drawer(opener(name).open_decoder(place), place)
+
+
+def _own_stream(place: str) -> Any:
+    """Return what makes the context in which a device works beside the network."""
+    if place == "cpu":
+        return nullcontext
+    import torch
+
+    # First come its small kernels: the network waits for what they draw.
+    stream = torch.cuda.Stream(place, priority=-1)
+    return lambda: torch.cuda.stream(stream)
+
+
+def _portions(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Cut a list into runs of numbers whose sizes add up to little enough; one at least."""
+    run: list[int] = []
+    total = 0
+    for i, size in enumerate(sizes):
+        if run and total + size > _MOST_AT_ONCE:
+            yield run
+            run, total = [], 0
+        run.append(i)
+        total += size
+    if run:
+        yield run
+
+
+def _is_drawable(image: Any, geometries: Sequence[Geometry], jpeg: EncodedJpeg) -> bool:
+    """Whether the decoder found the size that the header says, and drawings are of a usual size."""
+    height, width = jpeg.plain.height, jpeg.plain.width
+    if tuple(image.shape) != (3, height, width):
+        return False
+    if jpeg.plain.orientation >= 5:
+        width, height = height, width
+    sides = [geometry.place(width, height).drawn for geometry in geometries]
+    return all(across * down <= _MOST_DRAWN for across, down in sides)
+
+
+def _turned(image: Any, orientation: int) -> Any:
+    """Turn a picture upright, shape (3, height, width), by the number that EXIF gives it."""
+    if orientation >= 5:
+        image = image.transpose(1, 2)
+    # Behind the exchange: 2, 3, 7 and 6 have their first column last, 3, 4, 7 and 8 the first row.
+    mirrored = [
+        axis for axis, known in ((2, (2, 3, 6, 7)), (1, (3, 4, 7, 8))) if orientation in known
+    ]
+    return image.flip(mirrored) if mirrored else image
+
+
+def _window(images: Sequence[Any], geometry: Geometry, place: Placement) -> Any:
+    """Draw pictures of one size, float32 of shape (n, 3, height, width)."""
+    import torch
+
+    picture = torch.stack(list(images)).float() if len(images) > 1 else images[0][None].float()
+    if geometry.cuts_picture:
+        left, top, right, bottom = geometry.cut_window(picture.shape[3], picture.shape[2])
+        picture = picture[:, :, top:bottom, left:right]
+    drawn = torch.nn.functional.interpolate(
+        picture,
+        size=place.drawn[::-1],
+        mode=geometry.interpolation,
+        antialias=True,
+        align_corners=False,
+    )
+    left, top, right, bottom = place.window
+    window = drawn[:, :, top:bottom, left:right]
+    height, width, _ = geometry.shape
+    if tuple(window.shape[2:]) == (height, width):
+        return window
+    colour = torch.tensor(geometry.padding, dtype=window.dtype, device=window.device)
+    canvas = colour[None, :, None, None].repeat(len(window), 1, height, width)
+    across, down = place.at
+    canvas[:, :, down : down + bottom - top, across : across + right - left] = window
+    return canvas
+
+
+def _put(found: Any, target: NDArray[Any], at: NDArray[np.int64]) -> None:
+    """Copy images to the rows where they belong, at once where those lie in one run."""
+    import torch
+
+    if at[-1] - at[0] + 1 == len(at):
+        torch.from_numpy(target[at[0] : at[-1] + 1]).copy_(found)
+    else:
+        target[at] = found.cpu().numpy()

@@ -1,0 +1,73 @@
+"""JPEGs by the libjpeg-turbo of torchvision, in threads; no GPU is needed."""
+
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bottleneck.cores import available_cores
+
+
+def missing() -> str | None:
+    """See :class:`~bottleneck.images.decoders.registry.Opener`."""
+    return problem("cpu")
+
+
+def problem(place: str) -> str | None:
+    """Say why torchvision does not decode on a device; None where it does."""
+    trial = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(trial, "JPEG")
+    try:
+        import torch
+        from torchvision.io import ImageReadMode, decode_jpeg
+
+        file = torch.frombuffer(bytearray(trial.getvalue()), dtype=torch.uint8)
+        decode_jpeg([file], ImageReadMode.RGB, device=place)
+    except (ImportError, RuntimeError, OSError) as error:
+        # Built for another PyTorch, or without libraries: it says so in many ways.
+        return f"torchvision does not decode: {str(error).splitlines()[0]}"
+    return None
+
+
+def open_decoder(place: str) -> "ThreadedDecoder":
+    """See :class:`~bottleneck.images.decoders.registry.Opener`."""
+    return ThreadedDecoder(place)
+
+
+class ThreadedDecoder:
+    """Decodes one file after the other, in a thread for each core.
+
+    Parameters
+    ----------
+    place : str
+        The device that pixels are copied to.
+    """
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._threads = ThreadPoolExecutor(available_cores(), thread_name_prefix="jpeg")
+
+    def __call__(self, files: Sequence[NDArray[np.uint8]]) -> list[Any]:
+        """See :class:`~bottleneck.images.decoders.drawing.BatchDecoder`."""
+        found = list(self._threads.map(_decoded, files))
+        if self._place == "cpu":
+            return found
+        return [one if one is None else one.to(self._place, non_blocking=True) for one in found]
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown()
+
+
+def _decoded(file: NDArray[np.uint8]) -> Any:
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    try:
+        return decode_jpeg(torch.from_numpy(file), ImageReadMode.RGB)
+    except RuntimeError:
+        return None
