@@ -94,13 +94,16 @@ class _Telling:
         rows = sum(stop - start for start, stop in map(info.range, left))
         self._total = rows, (info.rows if ranges == info.n_ranges else rows) - rows
         self._begun = False
-        self._members = self._lost = 0
+        self._members = self._lost = self._aside = 0
 
     def __call__(self, course: Course, one: RangeFilled | None) -> None:
         if len(course.lost) > self._lost:
             lost = ", ".join(course.lost[self._lost :])
             self._progress.note(f"lost {lost}: what it had is done by others; {course}")
             self._lost = len(course.lost)
+        for member in course.aside[self._aside :]:
+            self._progress.note(f"{member}: it gets no more ranges; {course}")
+        self._aside = len(course.aside)
         if not self._begun and not course.members:
             self._progress.stage("waiting for nodes")
         elif not self._begun:

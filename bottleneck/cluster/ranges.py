@@ -1,12 +1,13 @@
 """Ranges of rows by the members of a crew: each is handed to whoever is free.
 
 A range is done when its shard is published, which only one can do, so that a range may be begun
-any number of times. What a member that was lost had goes back to the front of the queue.
+any number of times. What a member that was lost had goes back to the front of the queue; who
+cannot do its work gets no more of it, while there are others.
 """
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,10 @@ _SECONDS = 1.0
 
 _PATIENCE = 900.0
 """Seconds without any member after which it is given up: machines take minutes to come."""
+
+_LATE, _LATE_SECONDS = 3.0, 60.0
+"""How many times as long as any other, and how many seconds, a range takes at least before it is
+given to somebody else too, who has nothing else to do: a worker may hang and not be lost."""
 
 LOSSES = 3
 """Members lost to a range, after which it is the range that is suspected."""
@@ -41,6 +46,8 @@ class Course:
         Those that are done.
     lost : list of str
         Members that were lost, by where they were.
+    aside : list of str
+        Members that are given no more work, and why.
     members : int
         How many there are now.
     """
@@ -48,6 +55,7 @@ class Course:
     ranges: int
     done: list[RangeFilled] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    aside: list[str] = field(default_factory=list)
     members: int = 0
 
     def __str__(self) -> str:
@@ -85,48 +93,135 @@ def work_ranges(
     ------
     NoWorkersError
         When there is nobody for a quarter of an hour.
+    Exception
+        What a member raised at a range that another one had failed at, or when no other is left.
     """
-    queue = deque(tasks)
-    course = course or Course(len(queue))
-    losses: Counter[int] = Counter()
-    running: dict[Future[Any], tuple[Member, int]] = {}
+    course = course or Course(len(tasks))
+    work = _Work(tasks, course)
     seen = time.monotonic()
-    while queue or running:
+    while work.left:
         members = crew.members()
         course.members = len(members)
-        busy = [member for member, _ in running.values()]
-        for member in members:
-            if queue and not any(member is other for other in busy):
-                number = queue.popleft()
-                suspected = losses[number] >= LOSSES
-                running[member.call("fill", number, tasks[number], suspected)] = member, number
-        if running:
+        work.hand_out(members)
+        if work.running:
             seen = time.monotonic()
         elif time.monotonic() - seen > _PATIENCE:
             raise NoWorkersError(
-                f"{len(queue)} ranges are left, and nobody has been there for "
+                f"{len(work.left)} ranges are left, and nobody has been there for "
                 f"{_PATIENCE / 60:.0f} minutes",
-                hint="Look why nodes end (memory?); the same command goes on with what is left.",
+                hint="Look why nodes end (memory?); the same command goes on with what is left."
+                + "".join(f"\nGiven no more ranges: {one}" for one in course.aside),
             )
         else:
             time.sleep(_SECONDS)
         tell(course, None)
-        done, _ = wait(running, _SECONDS, FIRST_COMPLETED)
+        done, _ = wait(work.running, _SECONDS, FIRST_COMPLETED)
         for future in done:
-            member, number = running.pop(future)
+            member, number = work.answered(future)
             try:
                 found = future.result()
             except WorkerLostError:
                 crew.lost(member)
-                course.lost.append(member.name)
-                losses[number] += 1
-                queue.appendleft(number)
-                continue
+                work.lost(member, number)
             except RangeBusyError:
                 # What is left of a worker that was lost may live on for a moment.
-                queue.append(number)
+                work.put_off(number)
                 time.sleep(_SECONDS)
-                continue
-            course.done.append(found)
-            tell(course, found)
+            except Exception as error:
+                again = work.failed(member, number, error)
+                if again or all(work.is_aside(one) for one in crew.members()):
+                    raise
+            else:
+                if work.done(found):
+                    tell(course, found)
     return course
+
+
+class _Work:
+    """What is left to do, and who is at what.
+
+    Parameters
+    ----------
+    tasks : mapping of int to int
+        See :func:`work_ranges`.
+    course : Course
+        Where it is noted how it goes.
+    """
+
+    def __init__(self, tasks: Mapping[int, int], course: Course) -> None:
+        self._tasks, self._course = tasks, course
+        self._queue = deque(tasks)
+        self._losses: Counter[int] = Counter()
+        self._failures: Counter[int] = Counter()
+        self._since: dict[Future[Any], float] = {}
+        self._aside: list[Member] = []
+        self.left = set(tasks)
+        self.running: dict[Future[Any], tuple[Member, int]] = {}
+
+    def hand_out(self, members: Sequence[Member]) -> None:
+        """Give every member that is free a range."""
+        busy = [member for member, _ in self.running.values()]
+        for member in members:
+            if any(member is other for other in busy) or self.is_aside(member):
+                continue
+            number = self._queue.popleft() if self._queue else self._late()
+            if number is None:
+                return
+            suspected = self._losses[number] >= LOSSES
+            future = member.call("fill", number, self._tasks[number], suspected)
+            self.running[future], self._since[future] = (member, number), time.monotonic()
+
+    def answered(self, future: "Future[Any]") -> tuple[Member, int]:
+        """Return whose answer it is, and about which range."""
+        self._since.pop(future)
+        return self.running.pop(future)
+
+    def done(self, found: RangeFilled) -> bool:
+        """Note a range; tell whether it is new."""
+        if found.number not in self.left:
+            return False
+        self.left.remove(found.number)
+        self._course.done.append(found)
+        return True
+
+    def lost(self, member: Member, number: int) -> None:
+        """Note that a member is lost, with the range it was at."""
+        self._course.lost.append(member.name)
+        self._losses[number] += 1
+        if self._is_open(number):
+            self._queue.appendleft(number)
+
+    def put_off(self, number: int) -> None:
+        """Do a range later."""
+        if self._is_open(number):
+            self._queue.append(number)
+
+    def failed(self, member: Member, number: int, error: Exception) -> bool:
+        """Give a member that cannot do its work (a full disk, another package) no more of it.
+
+        Tells whether another one could not do this range either: then the range is the reason.
+        """
+        self._course.aside.append(f"{member.name}: {error}")
+        self._aside.append(member)
+        self.put_off(number)
+        self._failures[number] += 1
+        return self._failures[number] > 1
+
+    def is_aside(self, member: Member) -> bool:
+        """Whether a member is given no more work."""
+        return any(member is other for other in self._aside)
+
+    def _is_open(self, number: int) -> bool:
+        """Whether a range is neither done nor with somebody else."""
+        return number in self.left and all(number != other for _, other in self.running.values())
+
+    def _late(self) -> int | None:
+        """Return a range that takes far longer than others did: its worker may hang."""
+        at_most = max((one.seconds for one in self._course.done), default=float("inf"))
+        at_most = max(_LATE_SECONDS, _LATE * at_most)
+        at = Counter(number for _, number in self.running.values())
+        now = time.monotonic()
+        for future, (_, number) in self.running.items():
+            if number in self.left and at[number] == 1 and now - self._since[future] > at_most:
+                return number
+        return None

@@ -97,3 +97,66 @@ def test_a_range_that_another_process_still_holds_is_tried_again():
     assert [one.number for one in course.done] == [0, 2, 1]
     assert not course.lost
     crew.close()
+
+
+def test_a_worker_that_cannot_do_its_work_gets_no_more_of_it():
+    """A node whose disk is full: others do what it had, and it ends nothing."""
+
+    class Full(Recording):
+        def fill(self, number, version, suspected):
+            if threading.current_thread().name.startswith("member 1"):
+                self.asked.append((number, suspected, "failed"))
+                raise OSError("no space left")
+            return super().fill(number, version, suspected)
+
+    asked, told = [], []
+    crew = ThreadCrew(3, lambda: Full(asked))
+    course = work_ranges(
+        crew, dict.fromkeys(range(20), 0), lambda course, one: told.append(one and one.number)
+    )
+    assert sorted(one.number for one in course.done) == list(range(20))
+    assert sorted(filter(lambda one: one is not None, told)) == list(range(20))
+    assert [name for *_, name in asked].count("failed") == 1
+    assert course.aside == ["member 1: no space left"]
+    crew.close()
+
+
+def test_a_range_whose_worker_hangs_is_given_to_another_one(monkeypatch):
+    """When all others are done: who comes first counts, and nobody waits for the other."""
+    monkeypatch.setattr(module, "_LATE_SECONDS", 0.2)
+    awake = threading.Event()
+
+    class Hanging(Recording):
+        def fill(self, number, version, suspected):
+            found = super().fill(number, version, suspected)
+            if number == 4 and [one for one, *_ in self.asked].count(4) == 1:
+                awake.wait(30)
+            return found
+
+    asked, told = [], []
+    crew = ThreadCrew(2, lambda: Hanging(asked))
+    course = work_ranges(
+        crew, dict.fromkeys(range(9), 0), lambda course, one: told.append(one and one.number)
+    )
+    assert not awake.is_set()
+    assert sorted(one.number for one in course.done) == list(range(9))
+    assert sorted(number for number, *_ in asked) == [0, 1, 2, 3, 4, 4, 5, 6, 7, 8]
+    assert len({name[:8] for number, _, name in asked if number == 4}) == 2
+    awake.set()
+    crew.close()
+
+
+def test_an_error_of_a_range_ends_no_more_than_two_workers():
+    class Missing(Recording):
+        def fill(self, number, version, suspected):
+            found = super().fill(number, version, suspected)
+            if number == 2:
+                raise FileNotFoundError("no part 2")
+            return found
+
+    asked = []
+    crew = ThreadCrew(4, lambda: Missing(asked))
+    with pytest.raises(FileNotFoundError, match="no part 2"):
+        work_ranges(crew, dict.fromkeys(range(12), 0), lambda *_: None)
+    assert [number for number, *_ in asked].count(2) == 2
+    crew.close()
