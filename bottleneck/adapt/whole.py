@@ -10,7 +10,8 @@ from bottleneck.errors import BackboneError, HeadError
 from bottleneck.extraction.run import rebuild_network
 from bottleneck.heads.dense import Answer, DenseForm, NetworkForm, head_form
 from bottleneck.images import PILLOW, Geometry
-from bottleneck.runtimes.outputs import keras_tensors, mixed, taken
+from bottleneck.runtimes.outputs import keras_tensors, taken
+from bottleneck.runtimes.precision import mixed
 
 if TYPE_CHECKING:
     from bottleneck.heads.head import Head

@@ -1,7 +1,8 @@
 """Batches in, filled slots out: in order, and never more of them on their way than fixed."""
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack
 from typing import Final, Literal, Protocol, get_args
 
 import numpy as np
@@ -120,7 +121,10 @@ class _Cautious:
 
 
 def decode_stream(
-    decoder: Decoder, job: Job, batches: Iterable[Batch]
+    decoder: Decoder,
+    job: Job,
+    batches: Iterable[Batch],
+    pin: Callable[[Slot], Callable[[], None]] = lambda slot: lambda: None,
 ) -> Generator[Slot, None, None]:
     """Decode batches in order, ahead of the consumer by a fixed number of them.
 
@@ -135,11 +139,18 @@ def decode_stream(
         What to decode to.
     batches : iterable of (rows, wanted)
         Rows of each batch, at most ``job.batch_size``, and the wants each of them has.
+    pin : callable
+        Prepares the memory of a slot for who computes on it; what it returns ends that.
     """
-    handed: HandedOn | None = None
-    try:
+    with ExitStack() as ending:
+        # Reached also when the consumer stops early.
+        ending.callback(decoder.close)
         handed = None if job.decoder == PILLOW else HandedOn(job)
+        if handed is not None:
+            ending.callback(handed.close)
         free = deque(decoder.begin(job))
+        for slot in free:
+            ending.callback(pin(slot))
         ahead: deque[Slot] = deque()
         drawing: deque[Slot] = deque()
         lent: deque[Slot] = deque()
@@ -172,8 +183,3 @@ def decode_stream(
                 yield from filled()
         while ahead or drawing:
             yield from filled()
-    finally:
-        # Reached also when the consumer stops early.
-        if handed is not None:
-            handed.close()
-        decoder.close()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bottleneck.decode.child import die_with_parent, load_shared, portable
 from bottleneck.errors import DeviceMemoryError
 from bottleneck.items import ItemInput
-from bottleneck.runtimes import CompiledBackbone, Overlapping, Padding
+from bottleneck.runtimes import Borrowing, CompiledBackbone, Overlapping, Padding
 
 _ALIGNMENT = 64
 
@@ -142,6 +142,8 @@ def _serve(connection: "Connection[Any, Any]", load: Load, memory_fd: int) -> No
                 continue
             if block.offset not in mapped:
                 mapped[block.offset] = block.map(memory_fd)
+                if isinstance(network, Borrowing):
+                    network.pin(mapped[block.offset][0])  # as long as this process lives
             images = mapped[block.offset][0][:count]
             begun.append((block.offset, count, _begin(network, images)))
         offset, count, result = begun.popleft()
@@ -169,5 +171,7 @@ def _begin(
     network: CompiledBackbone, images: NDArray[Any]
 ) -> Callable[[], dict[str, NDArray[np.float32]]]:
     if isinstance(network, Overlapping) and network.in_flight > 1:
-        return network.submit(images).result
+        # They stay as they are until their features were sent.
+        lent = network.borrow if isinstance(network, Borrowing) else network.submit
+        return lent(images).result
     return lambda: network(images)

@@ -6,7 +6,7 @@ Extraction, prediction, the transformer and the bench all go through :func:`infe
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -21,6 +21,7 @@ from bottleneck.decode.workers import Watch
 from bottleneck.extraction.embedder import EmbeddedBatch, Embedder
 from bottleneck.extraction.forward import Computed, Forward, lagging
 from bottleneck.extraction.reuse import FeatureCache, Features
+from bottleneck.runtimes import Borrowing
 from bottleneck.sources import Source
 from bottleneck.status import RowStatus
 
@@ -119,6 +120,11 @@ class Consumer:
     def expect(self, count: int) -> None:
         """Say how many images a batch has at most; see :meth:`Forward.expect`."""
         self._forward.expect(count)
+
+    def pin(self, memory: NDArray[Any]) -> Callable[[], None]:
+        """Prepare memory that batches lie in; what is returned ends that."""
+        network = self.embedder.network
+        return network.pin(memory) if isinstance(network, Borrowing) else lambda: None
 
     def begin(self, slot: Slot, want: int, given: int) -> _Begun:
         """Begin to get the features of a decoded batch: from older rows, or from the network.
@@ -229,8 +235,16 @@ def infer(
     for consumer in consumers:
         consumer.expect(largest)
     held = max(consumer.in_flight for consumer in consumers)
-    device = consumers[0].embedder.network.device
-    slots = decode_stream(decoder, Job(inputs, wants, largest, views, held, device), batches)
+    takers = dict(zip(places, consumers, strict=True))  # one for each input
+
+    def pin(slot: Slot) -> Callable[[], None]:
+        ending = ExitStack()
+        for given, taker in takers.items():
+            ending.callback(taker.pin(slot.pixels[given]))
+        return ending.close
+
+    job = Job(inputs, wants, largest, views, held, consumers[0].embedder.network.device)
+    slots = decode_stream(decoder, job, batches, pin)
 
     def begun() -> Iterator[tuple[int, _Begun, int]]:
         for slot in _timed(slots, seconds):

@@ -3,10 +3,11 @@
 What a convolution gives is scaled and shifted by numbers that are fixed once a network is trained,
 so its kernel and bias can be (Markuš, Fusing batch normalization and convolution in runtime, 2018).
 The function is the same but for rounding; the weights that a recipe names stay those of the
-network. In float32 only: weights rounded to half precision after they were scaled lose more than
-those rounded before (EfficientNet-Lite0 in bfloat16 had a least cosine of 0.985 so, for 0.998).
+network. Not in bfloat16, where kernels and shifts rounded after they were scaled lose more than
+those rounded before (EfficientNet-Lite0: docs/decisions/0005-runtimes.md).
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def folded(keras: Any, network: Any) -> Any:
+def folded(keras: Any, network: Any, *, largest: float = math.inf) -> Any:
     """Rewire a network so that no convolution or dense layer has its batch normalisation behind it.
 
     Only plain cases are folded: a layer without an activation whose values go to one normalisation
@@ -26,13 +27,15 @@ def folded(keras: Any, network: Any) -> Any:
     keras : module
     network : keras.Model
         Not changed; its other layers are shared with the result.
+    largest : float
+        A layer whose weights would become larger than this keeps its normalisation.
 
     Returns
     -------
     keras.Model
         The same function; ``network`` itself where there is nothing to fold.
     """
-    pairs = [pair for pair in _pairs(keras, network) if _weights(*pair) is not None]
+    pairs = [pair for pair in _pairs(keras, network) if _weights(*pair, largest) is not None]
     if not pairs:
         return network
     replaced: dict[int, Any] = {}
@@ -44,7 +47,7 @@ def folded(keras: Any, network: Any) -> Any:
         replaced[id(layer)] = type(layer).from_config(config)
     made = rewired(keras, network, replaced, [norm for _, norm in pairs])
     for layer, norm in pairs:
-        replaced[id(layer)].set_weights(_weights(layer, norm))
+        replaced[id(layer)].set_weights(_weights(layer, norm, largest))
     return made
 
 
@@ -116,6 +119,19 @@ class Graph:
             if len(node.output_tensors) == 1
         ]
 
+    def givers(self, layer: Any) -> list[Any]:
+        """List what gives each input of a layer that is called once.
+
+        None stands for what others take too, for inputs of the network, and for layers that are
+        called more than once.
+        """
+        made = {id(tensor): one for one, tensor in self.calls if self.uses(one) == 1}
+        (node,) = (node for node in self._nodes if node.operation is layer)
+        return [
+            made.get(id(tensor)) if self._takers[id(tensor)] == 1 else None
+            for tensor in node.input_tensors
+        ]
+
     def uses(self, layer: Any) -> int:
         """Return how often a layer is called."""
         return self._uses[id(layer)]
@@ -149,8 +165,8 @@ def _pairs(keras: Any, network: Any) -> list[tuple[Any, Any]]:
     ]
 
 
-def _weights(layer: Any, norm: Any) -> list[NDArray[np.float32]] | None:
-    """Return the weights of a layer that does what both did; None where they are no numbers."""
+def _weights(layer: Any, norm: Any, largest: float) -> list[NDArray[np.float32]] | None:
+    """Return the weights of a layer that does what both did; None where they are too large."""
     named: Mapping[str, NDArray[np.float64]] = {
         variable.name: np.asarray(value, np.float64)
         for variable, value in zip(norm.weights, norm.get_weights(), strict=True)
@@ -166,4 +182,5 @@ def _weights(layer: Any, norm: Any) -> list[NDArray[np.float32]] | None:
     kernel = last * (scale.reshape(last.shape[2:]) if depthwise else scale)
     shift = (bias - named["moving_mean"]) * scale + named.get("beta", 0.0)
     made = [*kernels, kernel.astype(np.float32), shift.astype(np.float32)]
-    return made if all(np.isfinite(one).all() for one in made) else None
+    fit = all(np.isfinite(one).all() and np.abs(one).max() <= largest for one in made)
+    return made if fit else None

@@ -11,8 +11,8 @@ import numpy as np
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.network import Form, Network, OutputSpec
 from bottleneck.location import cache_folder
-from bottleneck.runtimes.folding import folded
-from bottleneck.runtimes.outputs import HALF, keras_tensors, mixed, preprocessed, taken
+from bottleneck.runtimes.outputs import keras_tensors, preprocessed, taken
+from bottleneck.runtimes.precision import in_precision
 from bottleneck.runtimes.protocol import check_precision, gpu_index, no_such_gpu, require_gpu
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
 
@@ -64,8 +64,7 @@ def compile(
     products = "tensorfloat32" if precision == "tf32" else "highest"
     with isolated("jax") as keras:
         network = keras.Model(backbone.model.input, keras_tensors(backbone, take))
-        short = precision in HALF
-        network = mixed(keras, network, precision) if short else folded(keras, network)
+        network = in_precision(keras, network, precision)
     trainable = [variable.value for variable in network.trainable_variables]
     fixed = [variable.value for variable in network.non_trainable_variables]
     state = jax.device_put((trainable, fixed), place)

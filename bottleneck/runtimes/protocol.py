@@ -114,6 +114,14 @@ class Borrowing(Protocol):
         """
         ...
 
+    @property
+    def pin(self) -> Callable[[NDArray[Any]], Callable[[], None]]:
+        """Prepare memory that batches will lie in, whole pages, so that copies from it are fast.
+
+        What is returned ends that; to be called before the memory is given back.
+        """
+        ...
+
 
 @runtime_checkable
 class Padding(Protocol):

@@ -158,6 +158,8 @@ class CompiledStep:
     busy : callable, optional
         Returns how many seconds the device has computed so far, where that is known better than
         by who waits for results.
+    pin : callable
+        See :class:`bottleneck.runtimes.protocol.Borrowing`.
     """
 
     def __init__(
@@ -179,7 +181,9 @@ class CompiledStep:
         details: Mapping[str, Any] | None = None,
         forget: Callable[[], None] = lambda: None,
         busy: Callable[[], float] | None = None,
+        pin: Callable[[NDArray[Any]], Callable[[], None]] = lambda memory: lambda: None,
     ) -> None:
+        self.pin = pin
         self.runtime = runtime
         self.version = version
         self.device = device

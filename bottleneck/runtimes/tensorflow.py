@@ -23,8 +23,9 @@ from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.network import Form, Network, OutputSpec
 from bottleneck.cores import available_cores
 from bottleneck.runtimes.autotune import faster, memory_file
-from bottleneck.runtimes.folding import folded, rewired
-from bottleneck.runtimes.outputs import HALF, keras_tensors, mixed, preprocessed, taken
+from bottleneck.runtimes.folding import rewired
+from bottleneck.runtimes.outputs import keras_tensors, preprocessed, taken
+from bottleneck.runtimes.precision import in_precision
 from bottleneck.runtimes.protocol import check_precision, gpu_index, no_such_gpu, require_gpu
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep, Parts
 
@@ -140,8 +141,7 @@ def compile(
         network = keras.Model(backbone.model.input, keras_tensors(backbone, take))
         if place == "cpu":
             network = depthwise(keras, network)
-        short = precision in HALF
-        network = mixed(keras, network, precision) if short else folded(keras, network)
+        network = in_precision(keras, network, precision)
 
     def forward(images: Any) -> tuple[Any, ...]:
         found = network(preprocessed(keras.ops, images, backbone.spec.preprocess), training=False)

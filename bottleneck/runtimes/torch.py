@@ -6,7 +6,7 @@ any size cost the same per image; none is padded. Float32 means float32 on a GPU
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.network import Form, Network, OutputSpec
-from bottleneck.runtimes.folding import folded
-from bottleneck.runtimes.outputs import HALF, Taken, keras_tensors, mixed, preprocessed, taken
+from bottleneck.runtimes.outputs import Taken, keras_tensors, preprocessed, taken
+from bottleneck.runtimes.precision import HALF, in_precision
 from bottleneck.runtimes.protocol import check_precision, gpu_index, no_such_gpu, require_gpu
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep, out_of_memory
 from bottleneck.runtimes.torch_layers import native
@@ -79,9 +79,8 @@ def compile(
             backbone.model.to(place)
         else:
             model = keras.Model(backbone.model.input, keras_tensors(backbone, take))
-            short = precision in HALF
-            model = mixed(keras, model, precision) if short else folded(keras, model)
-            model = native(torch, keras, model)
+            model = in_precision(keras, model, precision)
+            model = native(torch, keras, model, fused=place != "cpu" and _has_cudnn(torch))
             network = partial(model.to(place).eval(), training=False)
 
     ops = _OnceMade(keras.ops)
@@ -107,6 +106,7 @@ def compile(
         in_flight=way.in_flight,
         buffer=way.buffer,
         release=way.release,
+        pin=way.pin,
     )
 
 
@@ -184,18 +184,22 @@ class _OnCpu:
     def release(self) -> None:
         """Nothing is kept."""
 
+    def pin(self, memory: NDArray[Any]) -> Callable[[], None]:
+        return lambda: None
+
 
 class _OnGpu:
     """The way of a batch through a GPU: copies in both directions run beside what is computed.
 
-    They need memory that the system does not move (pinned), and a stream of their own.
+    They need memory that the system does not move (pinned), and a stream of their own. What is
+    computed is launched as one recorded graph (:class:`_Recorded`).
     """
 
     in_flight = BATCHES_IN_FLIGHT
 
     def __init__(self, torch: Any, forward: Callable[[Any], tuple[Any, ...]], place: str) -> None:
         self._torch = torch
-        self._forward = forward
+        self._forward = _Recorded(torch, forward)
         self._place = place
         self._copies = torch.cuda.Stream(place)
 
@@ -212,8 +216,27 @@ class _OnGpu:
         return self._torch.empty(shape, dtype=dtype)
 
     def release(self) -> None:
-        """Give back what the framework keeps of the device's memory for later."""
+        """Give back what is kept of the device's memory for later."""
+        self._forward.forget()
         self._torch.cuda.empty_cache()
+
+    def pin(self, memory: NDArray[Any]) -> Callable[[], None]:
+        """Have the driver keep memory where it is; what is returned lets it go again."""
+        runtime, start = self._torch.cuda.cudart(), memory.ctypes.data
+        with self._torch.cuda.device(self._place):
+            refused = runtime.cudaHostRegister(start, memory.nbytes, 0)
+            if int(refused):
+                # Copies from it wait, that is all; but the error would be told at the next call.
+                with suppress(RuntimeError):
+                    self._torch.cuda.current_stream().synchronize()
+                return lambda: None
+
+        def let_go() -> None:
+            with self._torch.cuda.device(self._place):
+                self._torch.cuda.synchronize()  # nothing is on its way from there
+                runtime.cudaHostUnregister(start)
+
+        return let_go
 
     def transfer(self, batch: NDArray[Any]) -> Any:
         pixels = self._torch.from_numpy(batch if batch.flags.writeable else batch.copy())
@@ -222,22 +245,74 @@ class _OnGpu:
             return pixels.to(self._place, non_blocking=True)
 
     def compute(self, pixels: Any) -> Any:
-        stream = self._torch.cuda.current_stream(self._place)
-        stream.wait_stream(self._copies)
-        pixels.record_stream(stream)  # not to be used again before it is computed
-        found = []
-        for feature in self._forward(pixels):
-            host = self._pinned(feature.shape, feature.dtype)
-            found.append(host.copy_(feature, non_blocking=True))
-        # One that waits sleeps: the core it would spin on decodes images.
-        done = self._torch.cuda.Event(blocking=True)
-        done.record(stream)
-        return found, done
+        with self._torch.cuda.device(self._place):
+            stream = self._torch.cuda.current_stream()
+            stream.wait_stream(self._copies)
+            pixels.record_stream(stream)  # not to be used again before it is computed
+            found = []
+            for feature in self._forward(pixels):
+                host = self._pinned(feature.shape, feature.dtype)
+                found.append(host.copy_(feature, non_blocking=True))
+            # One that waits sleeps: the core it would spin on decodes images.
+            done = self._torch.cuda.Event(blocking=True)
+            done.record(stream)
+            return found, done
 
     def fetch(self, started: Any) -> list[NDArray[Any]]:
         found, done = started
         done.synchronize()
         return [feature.numpy() for feature in found]
+
+
+class _Recorded:
+    """A forward pass recorded as a CUDA graph: one launch for all of its kernels.
+
+    Keras needs longer to launch them one by one from Python than a large card to compute them.
+    A graph is of one batch shape: that of two batches, one behind the other, which no graph was
+    for. Batches that are up to a quarter smaller, for want of images that failed, are computed
+    with it too.
+    What cannot be recorded, or gives anything else than the pass itself, goes on as it is.
+    """
+
+    def __init__(self, torch: Any, forward: Callable[[Any], tuple[Any, ...]]) -> None:
+        self._torch = torch
+        self._forward = forward
+        self._graph: Any = None
+        self._given: Any = None
+        self._made: tuple[Any, ...] = ()
+        self._before: tuple[int, ...] = ()
+        self._records = True
+
+    def __call__(self, pixels: Any) -> tuple[Any, ...]:
+        """Compute; what is returned is overwritten by the next call, in the order of the stream."""
+        count = len(pixels)
+        if self._graph is not None and 0.75 * len(self._given) <= count <= len(self._given):
+            self._given[:count].copy_(pixels)
+            self._graph.replay()
+            return tuple(one[:count] for one in self._made)
+        found = self._forward(pixels)
+        again, self._before = self._before == pixels.shape, pixels.shape
+        if again and self._records:
+            self._record(pixels, found)
+        return found
+
+    def _record(self, pixels: Any, found: tuple[Any, ...]) -> None:
+        torch = self._torch
+        self.forget()
+        try:
+            given, graph = pixels.clone(), torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                made = self._forward(given)
+            graph.replay()
+            self._records = all(map(torch.equal, made, found))
+        except RuntimeError:  # an operation that waits for the device, or its memory is full
+            self._records = False
+        if self._records:
+            self._graph, self._given, self._made = graph, given, made
+
+    def forget(self) -> None:
+        """Let go of the graph and the memory it computes in."""
+        self._graph, self._given, self._made, self._before = None, None, (), ()
 
 
 def devices() -> list[str]:
@@ -255,6 +330,10 @@ def devices() -> list[str]:
     kind = ", ROCm" if getattr(torch.version, "hip", None) else ""
     gpus = range(torch.cuda.device_count())
     return ["cpu", *(f"gpu:{i} ({torch.cuda.get_device_name(i)}{kind})" for i in gpus)]
+
+
+def _has_cudnn(torch: Any) -> bool:
+    return bool(torch.version.cuda and torch.backends.cudnn.is_available())
 
 
 def _place(torch: Any, device: str | None) -> str:

@@ -2,16 +2,18 @@
 
 Keras's Torch layers permute a kernel for every batch, which makes PyTorch copy the layout of what
 goes in and comes out, and add the bias in a pass of its own. Here a kernel is laid out once, the
-bias belongs to the convolution, and a ReLU behind it works in place.
+bias belongs to the convolution, and a ReLU behind it works in place. On NVIDIA's GPUs bias, ReLU
+and the sum of a residual block before it are part of the convolution's kernel: reading and writing
+maps is most of the time there, and each of these was a pass over all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bottleneck.runtimes.folding import Graph, has_plain_weights, rewired
 
 
-def native(torch: Any, keras: Any, network: Any) -> Any:
+def native(torch: Any, keras: Any, network: Any, *, fused: bool = False) -> Any:
     """Replace the convolutions of a network.
 
     Parameters
@@ -19,6 +21,8 @@ def native(torch: Any, keras: Any, network: Any) -> Any:
     torch, keras : module
     network : keras.Model
         Built with ``backend="torch"``. Not changed; its other layers are shared with the result.
+    fused : bool
+        Whether cuDNN computes what comes behind a convolution with it.
 
     Returns
     -------
@@ -35,12 +39,42 @@ def native(torch: Any, keras: Any, network: Any) -> Any:
         if id(layer) in plain and (most := _relu(keras, relu)) is not None
     }
     kind = _kind(torch, keras)
+    sums = [*_sums(keras, graph, {*plain} - {*behind})] if fused else []
+    summed = {id(conv) for conv, *_ in sums}
     replaced = {
-        id(layer): kind(layer, made, behind[id(layer)][1] if id(layer) in behind else None)
+        id(layer): kind(layer, made, *behind.get(id(layer), (None, None))[1:], fused=fused)
         for layer, made in graph.calls
-        if id(layer) in plain
+        if id(layer) in plain and id(layer) not in summed
     }
-    return rewired(keras, network, replaced, [relu for relu, _ in behind.values()])
+    replaced |= {
+        id(add): kind(conv, made, _relu(keras, relu), at=at, fused=fused, name=add.name)
+        for conv, at, add, made, relu in sums
+    }
+    left_out = [relu for relu, _ in behind.values()]
+    left_out += [one for conv, _, _, _, relu in sums for one in (conv, relu)]
+    return rewired(keras, network, replaced, left_out)
+
+
+def _sums(keras: Any, graph: Graph, plain: set[int]) -> Iterator[tuple[Any, int, Any, Any, Any]]:
+    """Yield convolutions whose maps are added to others, with a ReLU behind the sum.
+
+    Each with its place among what is added, the sum, the tensor that gives, and the ReLU.
+    """
+    made = {id(layer): tensor for layer, tensor in graph.calls}
+    for add, relu in graph.pairs():
+        if type(add) is not keras.layers.Add or _relu(keras, relu) is None:
+            continue
+        givers = graph.givers(add)
+        for at in (1, 0) if len(givers) == 2 else ():
+            conv, whole = givers[at], made[id(add)]
+            if (
+                conv is not None
+                and id(conv) in plain
+                and made[id(conv)].shape == whole.shape
+                and conv.compute_dtype == add.compute_dtype
+            ):
+                yield conv, at, add, whole, relu
+                break
 
 
 def _is_plain(keras: Any, layer: Any, graph: Graph) -> bool:
@@ -67,8 +101,17 @@ def _kind(torch: Any, keras: Any) -> Any:
     functional = torch.nn.functional
 
     class Convolution(keras.layers.Layer):  # type: ignore[misc]
-        def __init__(self, layer: Any, made: Any, most: float | None) -> None:
-            super().__init__(name=layer.name, dtype=layer.dtype_policy, trainable=False)
+        def __init__(
+            self,
+            layer: Any,
+            made: Any,
+            most: float | None,
+            *,
+            fused: bool,
+            at: int | None = None,
+            name: str | None = None,
+        ) -> None:
+            super().__init__(name=name or layer.name, dtype=layer.dtype_policy, trainable=False)
             kernel, *bias = (
                 variable.value.detach().to(getattr(torch, layer.compute_dtype))
                 for variable in layer.weights
@@ -84,6 +127,8 @@ def _kind(torch: Any, keras: Any) -> Any:
             self._dilation = _both(layer.dilation_rate)
             self._same = layer.padding == "same"
             self._most = most
+            self._at = at
+            self._fused = fused and most is not None and self._groups == 1
             self._made = keras.KerasTensor(made.shape, layer.compute_dtype)
             self.built = True
 
@@ -92,7 +137,10 @@ def _kind(torch: Any, keras: Any) -> Any:
 
         def call(self, inputs: Any) -> Any:
             # Channels last in memory, which PyTorch takes as it is.
-            maps = inputs.permute(0, 3, 1, 2)
+            if self._at is None:
+                maps, other = inputs.permute(0, 3, 1, 2), None
+            else:
+                maps, other = (inputs[at].permute(0, 3, 1, 2) for at in (self._at, 1 - self._at))
             padding = (0, 0)
             if self._same:
                 (top, bottom), (left, right) = self._padding(maps.shape[2:])
@@ -100,13 +148,29 @@ def _kind(torch: Any, keras: Any) -> Any:
                     padding = top, left
                 else:
                     maps = functional.pad(maps, (left, right, top, bottom))
-            found = functional.conv2d(
-                maps, self.laid_out, self.added, self._strides, padding, self._dilation,
-                self._groups,
-            )  # fmt: skip
-            if self._most is not None:
-                found.clamp_(0.0, self._most)
-            return found.permute(0, 2, 3, 1)
+            return self._computed(maps, padding, other).permute(0, 2, 3, 1)
+
+        def _computed(self, maps: Any, padding: tuple[int, int], other: Any) -> Any:
+            how = self._strides, padding, self._dilation, self._groups
+            if self._fused:
+                try:
+                    found = self._in_one(maps, other, how)
+                    return found if self._most == float("inf") else found.clamp_(max=self._most)
+                except torch.cuda.OutOfMemoryError:
+                    raise
+                except RuntimeError:
+                    self._fused = False  # cuDNN has no such kernel for these shapes
+            found = functional.conv2d(maps, self.laid_out, self.added, *how)
+            if other is not None:
+                found += other
+            return found if self._most is None else found.clamp_(0.0, self._most)
+
+        def _in_one(self, maps: Any, other: Any, how: tuple[Any, ...]) -> Any:
+            if other is None:
+                return torch.cudnn_convolution_relu(maps, self.laid_out, self.added, *how)
+            return torch.cudnn_convolution_add_relu(
+                maps, self.laid_out, other, 1.0, self.added, *how
+            )
 
         def _padding(self, sides: Sequence[int]) -> list[tuple[int, int]]:
             """Pad as TensorFlow does: what is odd at the end."""

@@ -1,0 +1,185 @@
+"""What PyTorch does on a GPU only, as far as that can be seen without one.
+
+The kernels of cuDNN and CUDA graphs are stood in for by what they are said to do; that a card does
+so too is seen with ``benchmarks/gpu.py``.
+"""
+
+import subprocess
+import sys
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="run by `make test-torch`")
+
+from bottleneck.runtimes.torch import _Recorded  # noqa: E402
+
+FUSED = """
+import numpy as np
+from bottleneck.backbones.keras_scope import import_keras, isolated
+
+import_keras("torch")
+import torch
+from bottleneck.runtimes.folding import folded
+from bottleneck.runtimes.torch_layers import native
+
+calls = {"relu": 0, "add": 0}
+
+
+def conv_relu(maps, kernel, bias, strides, padding, dilation, groups):
+    calls["relu"] += 1
+    return torch.relu(torch.nn.functional.conv2d(
+        maps, kernel, bias, strides, padding, dilation, groups))
+
+
+def conv_add_relu(maps, kernel, other, alpha, bias, strides, padding, dilation, groups):
+    calls["add"] += 1
+    return torch.relu(torch.nn.functional.conv2d(
+        maps, kernel, bias, strides, padding, dilation, groups) + alpha * other)
+
+
+def missing(*given):
+    raise RuntimeError("GET was unable to find an engine to execute this computation")
+
+
+rng = np.random.default_rng(3)
+with isolated("torch") as keras:
+    layers = keras.layers
+
+    def shaken(model):
+        model.set_weights([
+            rng.uniform(0.5, 2.0, w.shape) if "variance" in v.path else rng.normal(0, 0.3, w.shape)
+            for v, w in zip(model.weights, model.get_weights(), strict=True)
+        ])
+        return model
+
+    def block(x, width, strides=1, behind=layers.ReLU, order=1):
+        norm = layers.BatchNormalization
+        short = norm()(layers.Conv2D(width, 1, strides=strides)(x)) if strides > 1 else x
+        x = layers.ReLU(6.0)(norm()(layers.Conv2D(4, 3, strides=strides, padding="same")(x)))
+        x = layers.ReLU()(norm()(layers.DepthwiseConv2D(3, padding="same")(x)))
+        x = norm()(layers.Conv2D(width, 1)(x))
+        x = layers.Add()([short, x][::order])
+        return behind()(x)
+
+    given = layers.Input((16, 16, 8))
+    x = block(given, 8)
+    x = block(x, 12, 2, order=-1)
+    x = block(x, 12, behind=lambda: layers.Activation("linear"))  # a sum without a ReLU
+    both = block(x, 12)
+    other = layers.Conv2D(12, 1)(both)
+    seen = layers.ReLU()(layers.Add()([both, other]))  # and what is added is taken elsewhere too
+    model = shaken(keras.Model(given, [seen, layers.MaxPooling2D()(other)]))
+
+    images = rng.normal(size=(3, 16, 16, 8)).astype(np.float32)
+    expected = [keras.ops.convert_to_numpy(one) for one in model(images, training=False)]
+    made = folded(keras, model)
+
+    def check(what, one, two, **counted):
+        torch.cudnn_convolution_relu, torch.cudnn_convolution_add_relu = one, two
+        calls.update(relu=0, add=0)
+        ours = native(torch, keras, made, fused=True).eval()
+        for _ in range(2):
+            found = ours(images, training=False)
+            for one, other in zip(found, expected):
+                worst = np.abs(keras.ops.convert_to_numpy(one) - other).max() / np.abs(other).max()
+                assert worst < 1e-5, (what, worst)
+        assert calls == counted, (what, calls)
+
+    # Per pass: the convolution of 3x3 of four blocks, and the sums of three.
+    check("fused", conv_relu, conv_add_relu, relu=8, add=6)
+    check("cuDNN has no kernel", missing, missing, relu=0, add=0)
+
+    from keras.applications import ResNet50
+
+    resnet = shaken(ResNet50(weights=None, include_top=False, input_shape=(64, 64, 3)))
+    resnet = folded(keras, resnet)
+    torch.cudnn_convolution_relu, torch.cudnn_convolution_add_relu = conv_relu, conv_add_relu
+    calls.update(relu=0, add=0)
+    images = rng.normal(size=(2, 64, 64, 3)).astype(np.float32)
+    ours = native(torch, keras, resnet, fused=True).eval()(images, training=False)
+    theirs = native(torch, keras, resnet).eval()(images, training=False)
+    assert calls == {"relu": 33, "add": 16}, calls
+    assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5 * float(theirs.abs().max()))
+print("all")
+"""
+
+
+def test_convolutions_with_what_comes_behind_them():
+    done = subprocess.run(
+        [sys.executable, "-c", FUSED], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.endswith("all\n")
+
+
+class Graphs:
+    """Stands in for ``torch`` with graphs: what was called while one is recorded is run again."""
+
+    def __init__(self, forward, *, fails=False, drifts=False):
+        self.forward, self.fails, self.drifts = forward, fails, drifts
+        self.equal = torch.equal
+        self.cuda = SimpleNamespace(CUDAGraph=SimpleNamespace, graph=self.graph)
+        self.recorded = self.replays = self.passes = 0
+
+    def __call__(self, pixels):
+        self.passes += 1
+        self.last = pixels, self.forward(pixels)
+        return self.last[1]
+
+    @contextmanager
+    def graph(self, graph, **options):
+        self.recorded += 1
+        yield
+        if self.fails:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        given, made = self.last
+
+        def replay():
+            self.replays += 1
+            for place, value in zip(made, self.forward(given), strict=True):
+                place.copy_(value + self.drifts)
+
+        graph.replay = replay
+
+
+def batch(seed, count):
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(count, 3)))
+
+
+def forward(pixels):
+    return pixels.sum(1), pixels * 2
+
+
+def test_a_graph_is_recorded_for_the_second_batch_of_a_shape_and_serves_smaller_ones():
+    fake = Graphs(forward)
+    way = _Recorded(fake, fake)
+    for number, count in enumerate([8, 8, 8, 7, 6, 5, 8, 9, 8, 9, 9, 9]):
+        pixels = batch(number, count)
+        kept = [one.clone() for one in way(pixels)]
+        for ours, theirs in zip(kept, forward(pixels), strict=True):
+            assert torch.equal(ours, theirs), number
+    # Of 8 and of 9; 5 is too few for the graph of 8.
+    assert fake.recorded == 2
+    assert fake.passes == 7  # 8, 8, as recorded, 5, 9, 9, as recorded
+
+
+def test_what_cannot_be_recorded_or_gives_something_else_is_computed_as_it_is():
+    for fake in (Graphs(forward, fails=True), Graphs(forward, drifts=True)):
+        way = _Recorded(fake, fake)
+        for number in range(6):
+            pixels = batch(number, 8)
+            assert all(map(torch.equal, way(pixels), forward(pixels)))
+        assert fake.recorded == 1
+
+
+def test_a_graph_is_forgotten_when_memory_is_short():
+    fake = Graphs(forward)
+    way = _Recorded(fake, fake)
+    way(batch(0, 8)), way(batch(1, 8))
+    way.forget()
+    passes = fake.passes
+    assert all(map(torch.equal, way(batch(2, 8)), forward(batch(2, 8))))
+    assert fake.passes == passes + 1
