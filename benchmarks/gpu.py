@@ -8,8 +8,9 @@ out of memory or time costs no other. What does not fit into --seconds any more 
 ``skipped``. The last line is one JSON document; rates are images per second.
 
   machine     what there is: cores, the GPU, what each framework sees of it, what ``auto`` takes
-  precision   per precision: cosine of the features to float32 on the CPU
-  forward     the network alone, by batch size, with as many batches on their way as in a run
+  networks    per network and precision: cosine of the features to float32 on the CPU, and the
+              network alone in batches of 256, with as many on their way as in a run; then by the
+              size of batches
   end_to_end  the engine to a feature file: from images that are decoded already, beside the network
               alone; and from JPEGs, beside the lesser of decoding and the network
   decode      how decoding grows with the workers
@@ -18,6 +19,8 @@ out of memory or time costs no other. What does not fit into --seconds any more 
   oom         a batch too large for the memory: it is halved, it is told, and every row is right
   heads       ``train --engine keras`` beside the NumPy engine: seconds, and the same strength
   processes   two processes on one GPU beside one
+  sweep       45 strengths of logistic regression at ImageNet's size (imagenet_sweep.py), every one
+              to scikit-learn's rule
 
 Weights are random, but for EfficientNet-Lite0 where its package is installed.
 """
@@ -31,22 +34,29 @@ import tempfile
 import time
 from collections import defaultdict
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
-STAGES = [  # most valuable first: name, backbones, seconds at most
-    ("machine", None, 30),
-    ("precision", ["resnet50", "efficientnet_lite0"], 40),
-    ("forward", ["resnet50", "efficientnet_lite0"], 50),
-    ("end_to_end", ["resnet50"], 60),
-    ("oom", ["resnet50"], 35),
-    ("decode", None, 30),
-    ("decoders", None, 80),
-    ("heads", [None], 40),
-    ("processes", ["resnet50"], 50),
+STAGES = [  # most valuable first: name, whether for each runtime, seconds at most
+    ("machine", False, 30),
+    ("networks", True, 90),
+    ("end_to_end", True, 50),
+    ("oom", True, 30),
+    ("heads", True, 40),
+    ("decode", False, 30),
+    ("decoders", False, 60),
+    ("sweep", False, 120),
+    ("processes", True, 40),
 ]
+NETWORKS = ("resnet50", "efficientnet_lite0", "timm:vit_small_patch16_224")
+BATCH = 256
+PRECISIONS = ("float16", "bfloat16", "tf32", "float32")
+GPU_ONLY = {True: ("tf32", "float16"), False: ()}
+FAST = {True: "float32", False: "float16"}
+"""What `end_to_end` computes in, in a dry run and not."""
 FRACTION = {"jax": ("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.025")}
 """How a framework is told before it starts to have little memory, for `oom`."""
 
@@ -58,7 +68,6 @@ def main():
     parser.add_argument("--only", default="", help="stages, with commas")
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, tiny sizes")
     parser.add_argument("--stage", help=argparse.SUPPRESS)
-    parser.add_argument("--backbone", help=argparse.SUPPRESS)
     parser.add_argument("--runtime", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.stage:
@@ -70,42 +79,33 @@ def main():
 def run_all(options):
     started, found, skipped = time.monotonic(), {}, []
     wanted = options.only.split(",") if options.only else [name for name, _, _ in STAGES]
-    for name, backbone, runtime, most in planned(options):
-        label = " ".join(one for one in (name, runtime, backbone) if one)
-        left = options.seconds - (time.monotonic() - started)
-        if name not in wanted:
-            continue
-        if left < 10:
-            skipped.append(label)
-            continue
-        found[label] = run_stage(options, name, backbone, runtime, min(most, left))
-        told = json.dumps(found[label])[:200]
-        print(f"{time.monotonic() - started:4.0f} s  {label}: {told}", file=sys.stderr)
+    for name, each, most in STAGES:
+        for runtime in options.runtimes.split(",") if each else [None]:
+            label = f"{name} {runtime}" if runtime else name
+            left = options.seconds - (time.monotonic() - started)
+            if name not in wanted:
+                continue
+            if left < 10:
+                skipped.append(label)
+                continue
+            limit = options.seconds if options.dry_run else most
+            found[label] = run_stage(options, name, runtime, min(limit, left))
+            told = json.dumps(found[label])[:200]
+            print(f"{time.monotonic() - started:4.0f} s  {label}: {told}", file=sys.stderr)
     took = round(time.monotonic() - started)
     print(json.dumps({"stages": found, "skipped": skipped, "seconds": took}))
 
 
-def planned(options):
-    """List stages with a backbone, a runtime and seconds each; a dry run has small networks."""
-    for name, backbones, most in STAGES:
-        if backbones is None:
-            yield name, None, None, most
-            continue
-        small = ["efficientnet_lite0" if one else one for one in backbones[:1]]
-        for backbone in small if options.dry_run else backbones:
-            for runtime in options.runtimes.split(","):
-                yield name, backbone, runtime, options.seconds if options.dry_run else most
-
-
-def run_stage(options, name, backbone, runtime, most):
+def run_stage(options, name, runtime, most):
     """Run a stage in a process; what it had found when its time was up counts."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     if runtime:
         environment["KERAS_BACKEND"] = runtime
     if name == "oom" and runtime in FRACTION:
         environment |= [FRACTION[runtime]]
-    arguments = ["--stage", name, "--seconds", str(most), "--backbone", str(backbone)]
-    arguments += ["--runtime", str(runtime)] + ["--dry-run"] * options.dry_run
+    arguments = ["--stage", name, "--seconds", str(most)]
+    arguments += ["--runtime", str(runtime), "--runtimes", options.runtimes]
+    arguments += ["--dry-run"] * options.dry_run
     program = subprocess.Popen(
         [sys.executable, __file__, *arguments],
         env=environment,
@@ -114,7 +114,7 @@ def run_stage(options, name, backbone, runtime, most):
         text=True,
     )
     try:
-        said, errors = program.communicate(timeout=most + 20)
+        said, errors = program.communicate(timeout=most + 5)
         ended = None if program.returncode == 0 else (errors.strip().splitlines() or ["?"])[-1]
     except subprocess.TimeoutExpired:
         program.kill()
@@ -131,15 +131,16 @@ def tell(**values):
     print(json.dumps(values))
 
 
-def embedder(options, precision="float32", devices=None, size=None):
+def embedder(options, backbone=None, precision="float32", devices=None):
     from bottleneck import backbones
     from bottleneck.extraction import build_embedder
 
-    spec = backbones.get(options.backbone)
+    name = backbone or ("efficientnet_lite0" if options.dry_run else NETWORKS[0])
+    bundled = ":" not in name and backbones.weights_at_hand(backbones.get(name)) == "bundled"
     return build_embedder(
-        backbone=spec.name,
-        weights=None if backbones.weights_at_hand(spec) == "bundled" else "none",
-        size=64 if options.dry_run else size,
+        backbone=name,
+        weights=None if bundled else "none",
+        size=64 if options.dry_run else None,
         precision=precision,
         runtime=options.runtime,
         devices=devices or ["cpu" if options.dry_run else "gpu:0"],
@@ -172,30 +173,36 @@ def machine(options):
         tell(gpu=subprocess.check_output(query, text=True).splitlines())
 
 
-def precision(options):
+def networks(options):
     from bottleneck import runtimes
-
-    pixels = noise(8, 64 if options.dry_run else 224)
-    exact = embedder(options, devices=["cpu"]).network(pixels)["avg"]
-    for name in runtimes.precisions(options.runtime):
-        if options.dry_run and name not in ("float32", "bfloat16"):
-            continue
-        found = embedder(options, name).network(pixels)["avg"]
-        tell(**{name: {"1 - cosine to float32 on the CPU": 1 - cosine(found, exact)}})
-
-
-def forward(options):
     from bottleneck.speed import forward_rate
 
-    sizes = (4, 8) if options.dry_run else (256, 32, 128, 512, 1024)
-    for name in ("float32",) if options.dry_run else ("bfloat16", "float32"):
-        built = embedder(options, name)
-        for size in sizes:
-            tell(**{f"{name}, batches of {size}": round(rate(forward_rate, built, size, options))})
+    few, batch = (2, 4) if options.dry_run else (8, BATCH)
+    pixels = noise(batch, 64 if options.dry_run else 224)
+    for backbone in NETWORKS[1:2] if options.dry_run else NETWORKS:
+        if ":" in backbone and options.runtime != "torch":
+            continue
+        exact = embedder(options, backbone, devices=["cpu"]).network(pixels[:few])["avg"]
+        for name in PRECISIONS:
+            if (
+                name not in runtimes.precisions(options.runtime)
+                or name in GPU_ONLY[options.dry_run]
+            ):
+                continue
+            built = embedder(options, backbone, name)
+            found = built.network(pixels)["avg"][:few]
+            tell(**{f"{backbone} {name}": {
+                "1 - cosine": float(f"{1 - cosine(found, exact):.1e}"),
+                "images/s": round(rate(forward_rate, built, batch, options)),
+            }})  # fmt: skip
+    built = embedder(options, precision=FAST[options.dry_run])
+    for size in (8,) if options.dry_run else (32, 64, 128, 512, 1024):
+        found = round(rate(forward_rate, built, size, options))
+        tell(**{f"{built.recipe.backbone} {FAST[options.dry_run]}, batches of {size}": found})
 
 
 def rate(measure, built, size, options):
-    return measure(built, size, 0.05 if options.dry_run else 2.0)
+    return measure(built, size, 0.05 if options.dry_run else 1.5)
 
 
 def end_to_end(options):
@@ -203,10 +210,10 @@ def end_to_end(options):
     from bottleneck.extraction import Silent, engine, fill_store
     from bottleneck.extraction.plan import MaxFailed
     from bottleneck.sources import PixelSource, open_source
-    from bottleneck.speed import decode_rate, draw_jpegs, forward_rate
+    from bottleneck.speed import decode_rate, forward_rate
 
-    batch = 8 if options.dry_run else 256
-    built = embedder(options, "float32" if options.dry_run else "bfloat16")
+    batch = 8 if options.dry_run else BATCH
+    built = embedder(options, precision=FAST[options.dry_run])
     alone = rate(forward_rate, built, batch, options)
     tell(alone=round(alone, 1), batch=batch)
     workers = available_cores()
@@ -228,13 +235,37 @@ def end_to_end(options):
         found, stages = extract(PixelSource([row] * count), folder, "threads")
         engine.open_decoder = opened
         tell(decoded={"rate": found, "of alone": found / alone, "us per image": stages})
-        count = 16 if options.dry_run else 4000
-        source = open_source([str(draw_jpegs(Path(folder) / "jpegs", count))])
+        source = open_source([str(jpegs(Path(folder), 16 if options.dry_run else 20_000))])
+        count = min(4000, len(source.manifest))
         decoding = decode_rate(built, source, count, 32, workers)
         found, stages = extract(source, folder, "processes")
         least = min(alone, decoding)
         tell(jpegs={"rate": found, "decoding": decoding, "of the lesser": found / least,
                     "us per image": stages})  # fmt: skip
+
+
+def jpegs(folder, count, drawn=64, of_many_sizes=False):
+    """Make many different files of few pictures: a comment makes the bytes of each its own.
+
+    They are of 500 x 375 pixels, or of 300 to 640 a side.
+    """
+    from PIL import Image
+
+    from bottleneck.speed import draw_jpegs
+
+    pictures, rng = [], np.random.default_rng(1)
+    for file in sorted(draw_jpegs(folder / "drawn", min(drawn, count)).iterdir()):
+        if of_many_sizes:
+            sides = tuple(rng.integers(300, 641, 2).tolist())
+            with Image.open(file) as image:
+                image.resize(sides, Image.Resampling.BILINEAR).save(file, "JPEG", quality=90)
+        pictures.append(file.read_bytes())
+    (folder / "jpegs").mkdir()
+    for i in range(count):
+        comment = b"\xff\xfe\x00\x0a" + f"{i:08d}".encode()
+        picture = pictures[i % len(pictures)]
+        (folder / "jpegs" / f"{i:06d}.jpg").write_bytes(picture[:2] + comment + picture[2:])
+    return folder / "jpegs"
 
 
 class Decoded:
@@ -272,7 +303,7 @@ def decode(options):
     from bottleneck.images import Geometry
     from bottleneck.recipe import Recipe
     from bottleneck.sources import open_source
-    from bottleneck.speed import decode_rate, draw_jpegs
+    from bottleneck.speed import decode_rate
 
     network = SimpleNamespace(dims={"avg": 1}, runtime="none", version="0", device="cpu")
     recipe = Recipe({"backbone": "none"}, {"dtype": "float32"})
@@ -280,7 +311,7 @@ def decode(options):
     cores = available_cores()
     with tempfile.TemporaryDirectory() as folder:
         count = 24 if options.dry_run else 2000
-        source = open_source([str(draw_jpegs(Path(folder) / "jpegs", count))])
+        source = open_source([str(jpegs(Path(folder), count))])
         for workers in sorted({1, 2, cores // 2, cores} - {0}, reverse=True):
             some = min(count, max(16, 250 * workers))
             tell(**{f"{workers} workers": round(decode_rate(built, source, some, 32, workers), 1)})
@@ -294,13 +325,13 @@ def decoders(options):
     from bottleneck.images.decoders.registry import NAMES
     from bottleneck.sources import open_source
 
-    options.runtime, options.backbone = "torch", "efficientnet_lite0"
-    distinct, count, batch = (8, 24, 8) if options.dry_run else (512, 8192, 256)
+    options.runtime = "torch"
+    count, batch = (24, 8) if options.dry_run else (8192, BATCH)
     with tempfile.TemporaryDirectory() as folder:
-        source = open_source([str(many_sizes(Path(folder) / "jpegs", distinct, count))])
+        source = open_source([str(jpegs(Path(folder), count, of_many_sizes=True))])
         built, exact = None, None
         try:
-            built = embedder(options, "float32" if options.dry_run else "bfloat16")
+            built = embedder(options, "efficientnet_lite0", FAST[options.dry_run])
             tell(device=built.network.device)
         except BottleneckError as error:
             tell(network=f"none: {error.message}")
@@ -326,27 +357,6 @@ def decoders(options):
                 )  # fmt: skip
                 found["end to end"] = result.images_per_second
             tell(**{name: found})
-
-
-def many_sizes(folder, distinct, count):
-    """Write JPEGs of 300 to 640 pixels a side; a comment makes each file another one."""
-    from PIL import Image
-
-    from bottleneck.speed import draw_jpegs
-
-    drawn = draw_jpegs(folder, distinct)
-    rng, files = np.random.default_rng(1), []
-    for path in sorted(drawn.iterdir()):
-        sides = tuple(rng.integers(300, 641, 2).tolist())
-        with Image.open(path) as image:
-            image.resize(sides, Image.Resampling.BILINEAR).save(path, "JPEG", quality=90)
-        files.append(path.read_bytes())
-        path.unlink()
-    for i in range(count):
-        data = files[i % distinct]
-        comment = b"\xff\xfe\x00\x06" + i.to_bytes(4, "big")
-        (folder / f"{i:06}.jpg").write_bytes(data[:2] + comment + data[2:])
-    return folder
 
 
 def decoding(built, name):
@@ -452,13 +462,31 @@ def heads(options):
     tell(same=best["keras"] == best["numpy"])
 
 
+def sweep(options):
+    """Run it as a user would, and pass on what it says."""
+    program = [sys.executable, "-m", "benchmarks.imagenet_sweep"]
+    shape = {"--rows": 3000, "--features": 32, "--classes": 5} if options.dry_run else {}
+    runtime = options.runtimes.split(",")[0]
+    run = partial(
+        subprocess.run, capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parents[1], env={**os.environ, "KERAS_BACKEND": runtime},
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [str(one) for pair in shape.items() for one in pair]
+        tell(made=run([*program, "make", folder, *arguments]).stdout.strip())
+        said = run([*program, "sweep", folder, "--engine", "keras"]).stdout.splitlines()
+        tell(sweep=said[-2:], device=said[-3], not_converged="NOT" in "".join(said))
+
+
 def processes(options):
     from bottleneck.speed import forward_rate
 
-    batch = 8 if options.dry_run else 256
+    batch = 8 if options.dry_run else BATCH
     device = "cpu" if options.dry_run else "gpu:0"
     for count in (1, 2):
-        built = embedder(options, devices=[device] * count)  # two are processes of their own
+        built = embedder(
+            options, precision=FAST[options.dry_run], devices=[device] * count
+        )  # two are processes of their own
         tell(**{f"{count} processes": round(rate(forward_rate, built, batch, options), 1)})
         built.close()
 

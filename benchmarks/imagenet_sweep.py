@@ -3,13 +3,15 @@
     python -m benchmarks.imagenet_sweep make FOLDER [--rows 1281167] [--features 1024]
     python -m benchmarks.imagenet_sweep passes FOLDER [--passes 2]
     python -m benchmarks.imagenet_sweep count FOLDER [--sample 25]
+    python -m benchmarks.imagenet_sweep sweep FOLDER --engine keras
 
 ``make`` writes synthetic float16 features of 1,000 classes as shards (2.6 GB). ``passes`` goes
 through all of them: what a sweep does over and over. ``count`` runs the whole sweep, every strength
 to scikit-learn's rule (no component of the gradient above 1e-4), on all rows of some classes only,
 so that there are as many rows of each as there are, and counts its passes. Those times the time of
 a pass of all rows is the extrapolation: how many passes a thousand classes take, or other features,
-is not known from these.
+is not known from these. ``sweep`` runs all strengths on all rows, which a GPU does in the time a
+CPU takes for a few passes (``--engine keras``, on the framework that ``KERAS_BACKEND`` names).
 
 Each step is a process of its own, so that memory is that step's. ``--on ray`` is the same work on
 more machines: time per pass falls with the cores that share it, passes do not.
@@ -26,6 +28,7 @@ import numpy as np
 from bottleneck.cores import available_cores
 from bottleneck.heads.rows import ArrayRows, FileRows, ShardedRows
 from bottleneck.heads.solver.engine import SOFTMAX
+from bottleneck.heads.solver.engines import engine_named, engine_note
 from bottleneck.heads.solver.lockstep import solve, with_curvature
 from bottleneck.heads.solver.objective import Problem, StackedObjective
 from bottleneck.heads.solver.row_pass import passes
@@ -101,14 +104,19 @@ def time_passes(folder, count):
     print(f"peak memory {peak():.0f} MB")
 
 
-def count_passes(folder, classes):
-    rows, y, _ = opened(folder)
-    scratch, blocks = {}, []
-    for start in range(0, rows.shape[0], 8192):
-        stop = min(start + 8192, rows.shape[0])
-        blocks.append(rows.read(start, stop, scratch)[y[start:stop] < classes].astype(np.float16))
-    X, y = np.concatenate(blocks), y[y < classes]
-    with passes(ArrayRows(X)) as run:
+def count_passes(folder, classes, engine):
+    """Sweep over the rows of so many classes; of all of them if None."""
+    rows, y, every = opened(folder)
+    if classes is None:
+        classes = every
+    else:
+        scratch, blocks = {}, []
+        for start in range(0, rows.shape[0], 8192):
+            stop = min(start + 8192, rows.shape[0])
+            block = rows.read(start, stop, scratch)[y[start:stop] < classes]
+            blocks.append(block.astype(np.float16))
+        rows, y = ArrayRows(np.concatenate(blocks)), y[y < classes]
+    with passes(rows, engine=engine_named(engine)) as run:
         stack, curvature = with_curvature(stacked(run, y, classes))
         total = float(stack.weighting.totals[0])
         path = [Problem(0, 1 / (float(value) * total)) for value in STRENGTHS]
@@ -123,11 +131,13 @@ def count_passes(folder, classes):
         )
         wall, cpu = time.perf_counter() - before, time.process_time() - cpu
         made = run.count - first
+        note = "".join(engine_note(run)) or "fitted with NumPy"
     for value, one in zip(STRENGTHS, found, strict=True):
         print(
             f"C={value:.3g}: {one.passes} passes, gradient {one.gradient_norm:.1e}, "
             f"objective {one.objective:.6f}{'' if one.converged else ', NOT CONVERGED'}"
         )
+    print(note)
     print(
         f"{len(STRENGTHS)} strengths on {len(y)} rows of {classes} classes: {made} passes, "
         f"{wall:.0f} s wall, {cpu:.0f} s CPU, {cpu / made:.2f} s a pass"
@@ -137,20 +147,21 @@ def count_passes(folder, classes):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=["make", "passes", "count"])
+    parser.add_argument("step", choices=["make", "passes", "count", "sweep"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=1_281_167)
     parser.add_argument("--features", type=int, default=1024)
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--passes", type=int, default=2)
     parser.add_argument("--sample", type=int, default=25)
+    parser.add_argument("--engine", choices=["numpy", "keras"], default="numpy")
     given = parser.parse_args()
     if given.step == "make":
         make(given.folder, given.rows, given.features, given.classes)
     elif given.step == "passes":
         time_passes(given.folder, given.passes)
     else:
-        count_passes(given.folder, given.sample)
+        count_passes(given.folder, given.sample if given.step == "count" else None, given.engine)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Blocks go to the backend's default device, where scores, losses and both products are computed
 in float32 (not in TensorFloat-32). Classes travel as one number per row; the sums of blocks are
 added there too, with what each addition rounds off, and come back once per pass. On a GPU the
-first blocks stay there for the next pass, as many as :data:`KEPT_BYTES` allow.
+first blocks stay there for the next pass, in up to :data:`KEPT_SHARE` of the memory that is free.
 """
 
 import contextlib
@@ -25,8 +25,11 @@ BLOCK_ROWS = 8192
 BLOCK_BYTES = 40 << 20
 """Bytes per block, at most: 8192 rows of 1280 float32, which keep a large device busy."""
 
-KEPT_BYTES = 4 << 30
-"""Bytes of features that may stay on a GPU between passes."""
+KEPT_SHARE = 0.6
+"""Share of a GPU's free memory in which features stay between passes; the rest is for scores."""
+
+KEPT_UNKNOWN = 4 << 30
+"""Bytes for them where the framework does not tell what is free."""
 
 _Kernel: TypeAlias = Callable[[Any, Any, Any], tuple[Any, Any]]
 """From ops, scores (k, p, rows) and targets (k, 1, rows) to losses (p, rows) and derivatives."""
@@ -56,7 +59,7 @@ class KerasEngine:
         self._steps: dict[str, Any] = {}
         self._kept: dict[int, Any] = {}
         self._kept_for: bytes | None = None
-        self._room = KEPT_BYTES if self.device == "GPU" else 0
+        self._room = int(KEPT_SHARE * _free_bytes(self.backend)) if self.device == "GPU" else 0
 
     def __repr__(self) -> str:
         return f"<KerasEngine {self.backend} on {self.device}, {len(self._kept)} blocks kept>"
@@ -208,6 +211,21 @@ def _on_gpu(backend: str) -> bool:
 
         return bool(torch.cuda.is_available())
     return False
+
+
+def _free_bytes(backend: str) -> float:
+    """Return how much of the default GPU's memory is free."""
+    if backend == "torch":
+        import torch
+
+        return float(torch.cuda.mem_get_info()[0])
+    if backend == "jax":
+        import jax
+
+        known = jax.devices()[0].memory_stats() or {}
+        if "bytes_limit" in known:
+            return float(known["bytes_limit"] - known.get("bytes_in_use", 0))
+    return KEPT_UNKNOWN / KEPT_SHARE
 
 
 def _compiled(step: Any, backend: str) -> Any:
