@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 # Names of files need not be UTF-8; this keeps their bytes and gives them back unchanged.
 _ERRORS = "surrogateescape"
 
+_PICKED_AT_ONCE = 1 << 16
+"""Row numbers that are plain numbers of Python at a time."""
+
 
 class PackedStrings(Sequence[str]):
     """An immutable sequence of strings.
@@ -79,6 +82,52 @@ class PackedStrings(Sequence[str]):
 
     def __repr__(self) -> str:
         return f"<PackedStrings {len(self)} strings, {self.blob.nbytes} bytes>"
+
+
+class PickedStrings(Sequence[str]):
+    """Some of many strings, each made when it is asked for.
+
+    Parameters
+    ----------
+    strings : sequence of str
+        The many.
+    rows : ndarray of int64, shape (n,)
+        Which of them.
+    """
+
+    def __init__(self, strings: Sequence[str], rows: NDArray[np.int64]) -> None:
+        self._strings: Sequence[str] = strings
+        self._rows: NDArray[np.int64] = rows
+        if isinstance(strings, PickedStrings):
+            self._strings, self._rows = strings._strings, strings._rows[rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> "PickedStrings": ...
+
+    def __getitem__(self, index: int | slice) -> "str | PickedStrings":
+        if isinstance(index, slice):
+            return PickedStrings(self._strings, self._rows[index])
+        return self._strings[int(self._rows[index])]
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self._rows), _PICKED_AT_ONCE):
+            for row in self._rows[start : start + _PICKED_AT_ONCE].tolist():
+                yield self._strings[row]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or isinstance(other, str):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<PickedStrings {len(self)} of {len(self._strings)}>"
 
 
 class PackedBuilder:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import HeadError, OptionError
+from bottleneck.packed import PickedStrings
 from bottleneck.progress import Progress
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def held_out(
         codes = store.labels[labelled].astype(np.int64)
     mask = np.zeros(len(store), bool)
     if len(labelled):
-        keys = [store.keys[int(row)] for row in labelled]
+        keys = PickedStrings(store.keys, labelled)
         mask[labelled] = holdout(keys, codes, store.manifest.groups[labelled], fraction, seed)
     return mask
 

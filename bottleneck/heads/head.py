@@ -22,6 +22,7 @@ from bottleneck.heads.registry import head_kind, head_names
 from bottleneck.heads.rows import FloatArray, Rows, as_feature_rows, block_rows
 from bottleneck.heads.solver.engine import EngineName
 from bottleneck.heads.solver.finite import require_finite
+from bottleneck.packed import PickedStrings
 from bottleneck.recipe import Recipe
 from bottleneck.store import FeatureStore
 
@@ -98,9 +99,10 @@ def _image_hashes(
 
 
 def _key_hashes(store: FeatureStore, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-    keys = (store.keys[int(row)].encode("utf-8", "surrogateescape") for row in rows)
-    digest = b"".join(blake2b(key, digest_size=_BYTES).digest() for key in keys)
-    return np.frombuffer(digest, "<u8").astype(np.uint64)
+    digests = bytearray()
+    for key in PickedStrings(store.keys, rows):
+        digests += blake2b(key.encode("utf-8", "surrogateescape"), digest_size=_BYTES).digest()
+    return np.frombuffer(digests, "<u8").astype(np.uint64)
 
 
 _SHOWN: Final = 12

@@ -92,17 +92,18 @@ def stacked(manifests: Sequence[Manifest], classes: tuple[str, ...]) -> Manifest
         ours = [codes.setdefault(name, len(codes)) for name in one.group_names] + [UNLABELLED]
         groups.append(np.array(ours, np.int32)[one.groups])
     return Manifest(
-        keys=_joined([one.keys for one in manifests]),
+        keys=joined_strings([one.keys for one in manifests]),
         labels=np.concatenate([one.labels for one in manifests]),
         classes=classes,
         splits=np.concatenate([one.splits for one in manifests]),
         groups=np.concatenate(groups),
         group_names=PackedStrings.pack(codes),
-        targets=join([one.targets for one in manifests], list(map(len, manifests))),
+        targets=join([one.targets for one in manifests], [len(one.labels) for one in manifests]),
     )
 
 
-def _joined(strings: Sequence[PackedStrings]) -> PackedStrings:
+def joined_strings(strings: Sequence[PackedStrings]) -> PackedStrings:
+    """Put strings one behind the other."""
     starts = np.cumsum([0, *(len(one.blob) for one in strings)]).astype(np.uint64)
     offsets = [one.offsets[:-1] + start for one, start in zip(strings, starts, strict=False)]
     return PackedStrings(

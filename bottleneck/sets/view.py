@@ -1,22 +1,27 @@
 """A set as one feature store: rows are found by their range, what nobody made yet is pending."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.manifest import Manifest
+from bottleneck.packed import PackedStrings
 from bottleneck.sets.description import read_info
+from bottleneck.sets.keys import SetKeys
 from bottleneck.sets.parts import stacked
 from bottleneck.sets.shards import Shards
 from bottleneck.status import RowStatus
 from bottleneck.store import FeatureStore
 from bottleneck.store.contents import Contents, LazyRows
 from bottleneck.store.format import DIGEST_BYTES, FEATURE_DTYPES
+
+_T = TypeVar("_T")
 
 _AT_ONCE: Final = 8
 """Shards that are asked for a column at the same time."""
@@ -55,10 +60,6 @@ def open_set(location: str) -> Contents:
             values[slice(*info.range(number))] = found
         return values
 
-    def manifest() -> Manifest:
-        with ThreadPoolExecutor(_AT_ONCE) as executor:
-            return stacked([*executor.map(shards.manifest, range(len(shards)))], info.classes)
-
     # A part's fingerprint ends with that of its targets, where it has any.
     targets = [part[64:] for part in info.parts]
     return Contents(
@@ -69,13 +70,23 @@ def open_set(location: str) -> Contents:
         manifest_sha256=info.manifest_sha256,
         features={name: SetRows(shards, name) for name in info.outputs},
         read_status=lambda: column(RowStatus.PENDING, np.uint8, (), lambda one: one.status),
-        read_manifest=manifest,
+        read_manifest=lambda: _manifest(shards),
         read_digests=lambda: column(0, np.uint8, (DIGEST_BYTES,), lambda one: one.digests),
         read_checksums=lambda name: column(0, np.uint32, (), lambda one: one.checksums(name)),
         layout=None,
         why_read_only="it is a set, whose shards are written once: extract --set adds to it",
         targets_sha256=fingerprint_parts(map(str.encode, targets)) if any(targets) else "",
     )
+
+
+def _manifest(shards: Shards) -> Manifest:
+    """Put the columns of all parts together, but for the keys, which are read when asked for."""
+
+    def without_keys(number: int) -> Manifest:
+        return replace(shards.manifest(number), keys=PackedStrings.pack(()))
+
+    parts = [one for _, one in _some_at_a_time(range(len(shards)), without_keys)]
+    return replace(stacked(parts, shards.info.classes), keys=SetKeys(shards))
 
 
 def _read_all(
@@ -88,11 +99,15 @@ def _read_all(
         assert store is not None
         return read(store)
 
-    numbers = sorted(shards.newest)
-    for start in range(0, len(numbers), _AT_ONCE):
-        some = numbers[start : start + _AT_ONCE]
-        with ThreadPoolExecutor(_AT_ONCE) as executor:
-            yield from zip(some, executor.map(one, some), strict=True)
+    return _some_at_a_time(sorted(shards.newest), one)
+
+
+def _some_at_a_time(numbers: Sequence[int], read: Callable[[int], _T]) -> Iterator[tuple[int, _T]]:
+    """Read something for every number, a few at the same time and no more in memory."""
+    with ThreadPoolExecutor(_AT_ONCE) as executor:
+        for start in range(0, len(numbers), _AT_ONCE):
+            some = numbers[start : start + _AT_ONCE]
+            yield from zip(some, executor.map(read, some), strict=True)
 
 
 class SetRows(LazyRows):

@@ -13,7 +13,7 @@ from bottleneck.errors import OptionError, StoreError
 from bottleneck.frames import PandasFrame, PolarsFrame, pandas_frame, polars_frame
 from bottleneck.location import is_set
 from bottleneck.manifest import SPLITS, UNLABELLED, Manifest, split_code
-from bottleneck.packed import PackedStrings
+from bottleneck.packed import PackedStrings, PickedStrings
 from bottleneck.recipe import Recipe
 from bottleneck.status import RowStatus
 from bottleneck.store.contents import Array2D, Contents, read_contents
@@ -69,8 +69,8 @@ class RowChoice:
         Index into the store's classes, or the targets that were asked for.
     rows : ndarray of int64, shape (n,)
         Row numbers, ascending.
-    keys : list of str
-        Keys, as in the manifest.
+    keys : sequence of str
+        Keys, as in the manifest, each read when it is asked for.
     groups : ndarray of int32, shape (n,)
         Group codes, -1 for none.
     failed, unlabelled, pending : int
@@ -79,7 +79,7 @@ class RowChoice:
 
     y: NDArray[Any]
     rows: NDArray[np.int64]
-    keys: list[str]
+    keys: Sequence[str]
     groups: NDArray[np.int32]
     failed: int
     unlabelled: int
@@ -92,7 +92,7 @@ class RowChoice:
             self,
             y=self.y[kept],
             rows=self.rows[kept],
-            keys=[self.keys[i] for i in kept],
+            keys=PickedStrings(self.keys, kept),
             groups=self.groups[kept],
         )
 
@@ -111,7 +111,8 @@ class LoadedRows(RowChoice):
 
     def take(self, mask: NDArray[np.bool_]) -> Self:
         """Keep the rows where ``mask`` (bool, shape (n,)) holds; the counts stay."""
-        return replace(super().take(mask), X=self.X[np.flatnonzero(mask)])
+        kept = super().take(mask)
+        return replace(kept, X=self.X[np.flatnonzero(mask)], keys=[*kept.keys])
 
 
 _T = TypeVar("_T")
@@ -424,11 +425,10 @@ class FeatureStore:
         y = self.manifest.targets.columns(targets) if targets else self.labels
         labelled = ~missing_rows(y) if targets else self.labels != UNLABELLED
         rows = np.flatnonzero(wanted & self.done & labelled)
-        keys = self.keys
         return RowChoice(
             y=y[rows],
             rows=rows,
-            keys=[keys[int(row)] for row in rows],
+            keys=PickedStrings(self.keys, rows),
             groups=self.manifest.groups[rows],
             failed=int(np.count_nonzero(wanted & (self.status > RowStatus.DONE))),
             unlabelled=int(np.count_nonzero(wanted & self.done & ~labelled)),
@@ -445,8 +445,9 @@ class FeatureStore:
         output : str, optional
             Which output; may be left out where there is only one.
         """
-        chosen = self.choose(split)
-        return LoadedRows(X=np.asarray(self.features(output)[chosen.rows]), **vars(chosen))
+        chosen = vars(self.choose(split))
+        X = np.asarray(self.features(output)[chosen["rows"]])
+        return LoadedRows(X=X, **{**chosen, "keys": [*chosen["keys"]]})
 
     def iter_batches(
         self, size: int, output: str | None = None

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bottleneck.heads.kind import TrainingData
 from bottleneck.heads.rows import FloatArray, Rows
 from bottleneck.heads.selection.splits import holdout
+from bottleneck.packed import PickedStrings
 
 VALIDATION = 0.1
 """Share of the training rows that tells when to stop."""
@@ -57,7 +58,7 @@ def held_out_by_key(
     at = np.flatnonzero(member)
     held = np.zeros(len(codes), bool)
     groups = None if data.groups is None else np.asarray(data.groups)[at]
-    keys = [data.keys[int(i)] for i in at]
+    keys = PickedStrings(data.keys, at)
     held[at] = holdout(keys, codes[at], groups, fraction=VALIDATION, seed=data.seed)
     return held
 

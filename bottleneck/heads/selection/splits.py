@@ -246,7 +246,7 @@ def _hashes(keys: Sequence[str], purpose: bytes, seed: int) -> NDArray[np.uint64
         digest = base.copy()
         digest.update(key.encode("utf-8", "surrogateescape"))
         digests += digest.digest()
-    return np.frombuffer(bytes(digests), ">u8").astype(np.uint64).reshape(-1, 2)
+    return np.frombuffer(digests, ">u8").astype(np.uint64).reshape(-1, 2)
 
 
 def _labels(labels: ArrayLike, n: int) -> NDArray[np.int64]:
