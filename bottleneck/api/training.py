@@ -167,7 +167,15 @@ def _rows_to_fit(
     try:
         if options.on:
             threads = None if options.jobs < 0 else options.jobs
-            with rows_on(options.on, store, output, rows, threads=threads, tell=tell) as held:
+            with rows_on(
+                options.on,
+                store,
+                output,
+                rows,
+                threads=threads,
+                engine=options.engine,
+                tell=tell,
+            ) as held:
                 yield held
             return
         watched = WatchedRows(rows_of(store, output, rows), tell)
@@ -214,11 +222,11 @@ def _what_to_fit(options: TrainOptions) -> "tuple[HeadKind, dict[str, Any]]":
         )
     if options.on:
         require_engine(options.on)
-        if not kind.by_shards or options.engine != "numpy":
+        if not kind.by_shards:
             many = [name for name in head_names() if head_kind(name).by_shards]
             raise OptionError(
-                f"expected the head {', '.join(many[:-1])} or {many[-1]} and the engine numpy for "
-                f"--on, got {options.head} and {options.engine}",
+                f"expected the head {', '.join(many[:-1])} or {many[-1]} for --on, got "
+                f"{options.head}",
                 hint="Others need the rows where they are fitted; leave --on out.",
             )
     if options.targets:

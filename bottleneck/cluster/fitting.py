@@ -6,12 +6,13 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cluster.holder import Holder
+from bottleneck.cluster.holder import HELD_BYTES, Holder
 from bottleneck.cluster.passes import ShardWorkers
 from bottleneck.cluster.ray_crew import ray_crew
 from bottleneck.errors import OptionError
 from bottleneck.heads.rows import Rows, SubsetRows
 from bottleneck.heads.set_rows import rows_of_set, sources_of_set
+from bottleneck.heads.solver.engine import EngineName
 from bottleneck.sets.view import SetRows
 from bottleneck.store import FeatureStore
 
@@ -24,6 +25,7 @@ def rows_on(
     rows: NDArray[np.int64],
     *,
     threads: int | None = None,
+    engine: EngineName = "numpy",
     tell: Callable[[str], None],
 ) -> Iterator[Rows]:
     """Have a cluster's nodes hold some rows of a set, each its shards.
@@ -40,6 +42,8 @@ def rows_on(
         Which rows, ascending.
     threads : int, optional
         Of each worker; by default one per core.
+    engine : {"numpy", "keras"}
+        What workers compute losses and gradients with.
     tell : callable
         Is told the passes, in words.
 
@@ -54,6 +58,6 @@ def rows_on(
             f"expected a set for --on {on}, got the feature file {store.path}",
             hint="One file is read by one machine: leave --on out.",
         )
-    with ray_crew(on, Holder, (threads,)) as crew:
+    with ray_crew(on, Holder, (threads, HELD_BYTES, engine)) as crew:
         workers = ShardWorkers(crew, sources_of_set(features), tell)
         yield SubsetRows(rows_of_set(features, workers), rows)

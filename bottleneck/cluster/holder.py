@@ -1,6 +1,6 @@
 """One worker of passes over shards: it holds some, and answers questions about them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +11,9 @@ from threadpoolctl import threadpool_limits
 from bottleneck.cores import available_cores
 from bottleneck.heads.rows import ArrayRows, FileRows, Rows, SubsetRows
 from bottleneck.heads.set_rows import ShardRows, StoredShard
-from bottleneck.heads.solver.question import Held, Node, Question, RowData
+from bottleneck.heads.solver.engine import EngineName, Sums, Work
+from bottleneck.heads.solver.engines import engine_named
+from bottleneck.heads.solver.question import Held, Node, Question, RowData, Tree
 from bottleneck.heads.solver.row_pass import BLOCK_ROWS, Pass
 
 HELD_BYTES = 8 << 30
@@ -57,13 +59,23 @@ class Holder:
         By default one per core.
     held_bytes : int
         Features kept in memory.
+    engine : {"numpy", "keras"}
+        What losses and gradients are computed with. Keras keeps features on a GPU besides, as
+        far as they find room there.
     """
 
-    def __init__(self, threads: int | None = None, held_bytes: int = HELD_BYTES) -> None:
+    def __init__(
+        self,
+        threads: int | None = None,
+        held_bytes: int = HELD_BYTES,
+        engine: EngineName = "numpy",
+    ) -> None:
         self._threads = threads or available_cores()
         self._room = held_bytes
         self._rows: dict[int, Rows] = {}
         self._pieces: dict[tuple[int, int], Any] = {}
+        self._engine: Any = engine_named(engine)
+        self._names: set[tuple[int, int | None]] = set()
 
     def ask(
         self,
@@ -92,6 +104,8 @@ class Holder:
         kept = set(alive)
         self._pieces = {at: piece for at, piece in self._pieces.items() if at[1] in kept}
         held = [self._held(asked) for asked in shards]
+        if self._engine is not None and isinstance(question, Work):
+            return self._on_device(question, shards, held, everyone, kept)
         with threadpool_limits(1, user_api="blas"):
             run = Pass(held[0].rows, BLOCK_ROWS, self._threads)
             try:
@@ -99,10 +113,33 @@ class Holder:
             finally:
                 run.close()
 
+    def _on_device(
+        self,
+        work: Work,
+        shards: Sequence[Asked],
+        held: Sequence[Held],
+        everyone: Sequence[int],
+        alive: Container[int],
+    ) -> Mapping[Node, Sums]:
+        """Answer by the engine, which knows the rows of a shard by its number and their token."""
+        tree: Tree[Sums] = Tree(everyone, work.merge)
+        names = {asked.number: (asked.number, asked.taken and asked.taken[0]) for asked in shards}
+        self._names |= set(names.values())
+        self._names = {name for name in self._names if name[1] is None or name[1] in alive}
+        self._engine.keep_only(self._names)
+        for one in held:
+            name = names[one.number]
+            found = self._engine.sums(one.rows, work, one.data, one.start, one.stop, name=name)
+            tree.put((0, one.number), found)
+        return tree.nodes
+
     def forget(self) -> None:
         """Let go of all shards."""
         self._rows.clear()
         self._pieces.clear()
+        self._names.clear()
+        if self._engine is not None:
+            self._engine.keep_only(())
 
     def _held(self, asked: Asked) -> Held:
         if asked.number not in self._rows:

@@ -64,7 +64,8 @@ def made(tmp_path_factory):
 @contextmanager
 def three_workers(on, make, given=()):
     # Each has room for two shards, and reads the others in every pass.
-    crew = ThreadCrew(3, lambda: make(1, 2 * 4 * ROWS * LENGTH), fails_at={1: 5})
+    _, _, engine = given
+    crew = ThreadCrew(3, lambda: make(1, 2 * 4 * ROWS * LENGTH, engine), fails_at={1: 5})
     yield crew
     crew.close()
     assert len(crew.losses) == 1
@@ -100,11 +101,7 @@ def test_a_head_of_a_set_is_that_of_the_merged_file(made, tmp_path, monkeypatch,
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            {"head": "knn"},
-            "and the engine numpy for --on, got knn and numpy",
-        ),
-        ({"engine": "keras"}, "numpy for --on, got logreg and keras"),
+        ({"head": "knn"}, "nearest_mean for --on, got knn"),
         ({"on": "dask"}, "expected ray or ray://HOST:PORT"),
     ],
 )

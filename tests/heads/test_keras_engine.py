@@ -6,14 +6,19 @@ On a CPU: what a GPU computes differently was not run here.
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from crews import ThreadCrew
+from numpy.typing import NDArray
 
 from bottleneck.backbones.keras_scope import import_training_keras
+from bottleneck.cluster.holder import Holder
+from bottleneck.cluster.passes import ShardWorkers
 from bottleneck.errors import OptionError
 from bottleneck.heads import Head, select
-from bottleneck.heads.rows import ArrayRows
+from bottleneck.heads.rows import ArrayRows, ShardedRows
 from bottleneck.heads.solver.engine import (
     LOGISTIC,
     LOGISTIC_EACH,
@@ -113,7 +118,8 @@ def test_blocks_of_long_rows_are_shorter(monkeypatch):
     monkeypatch.setattr("bottleneck.heads.solver.keras_engine.BLOCK_BYTES", 7 * 20 * 4 + 3)
     X, work, *_ = work_of(SOFTMAX, 10, 3, n=300, d=20)
     with passes(ArrayRows(X)) as run:
-        blocks = [(a, b, tuple(block.shape)) for a, b, block in KerasEngine()._blocks(run, work)]
+        found = KerasEngine()._blocks(run.rows, work, 0, 300, None)
+        blocks = [(a, b, tuple(block.shape)) for a, b, block in found]
     assert blocks[0] == (0, 7, (7, 20))
     assert (len(blocks), blocks[-1]) == (43, (294, 300, (7, 20)))
 
@@ -135,7 +141,7 @@ def test_blocks_stay_on_the_device_as_far_as_there_is_room():
     X, work, weighting = work_of(SOFTMAX, 10, 3, n=300, d=20)
     with passes(ArrayRows(X)) as run:
         first = engine(run, work, weighting)
-        assert sorted(engine._kept) == [0, 128]
+        assert sorted(engine._kept) == [(None, 0), (None, 128)]
         X[:] = 0  # blocks that were kept are not read again, the last one is
         second = engine(run, work, weighting)
     assert second[0] != pytest.approx(first[0])
@@ -196,6 +202,60 @@ def test_what_it_cannot_compute_is_refused(digits):
         KerasEngine()(run, work, weighting)
 
 
+@dataclass(frozen=True)
+class InMemory:
+    array: NDArray[np.float32]
+
+    def open(self):
+        return ArrayRows(self.array)
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("logreg", 0), ("logreg", 3), ("svm", 100)])
+def test_workers_that_hold_shards_compute_what_one_machine_does(digits, monkeypatch, kind, kept):
+    """Bit for bit, whoever holds them; blocks stay on their devices as far as there is room."""
+    monkeypatch.setattr("bottleneck.heads.solver.keras_engine._on_gpu", lambda backend: kept > 0)
+    block_bytes = 4 * 128 * digits.X.shape[1]
+    monkeypatch.setattr("bottleneck.heads.solver.keras_engine.KEPT_SHARE", 1)
+    monkeypatch.setattr(
+        "bottleneck.heads.solver.keras_engine._free_bytes", lambda backend: kept * block_bytes
+    )
+    shards = {i: digits.X[i * 250 : (i + 1) * 250] for i in range(-(-len(digits.X) // 250))}
+    about = {"classes": digits.classes, "keys": digits.keys, "head": kind}
+    about |= {"grid": (1e-3, 1e-1), "n_folds": 3}
+
+    def fit(workers=None, engine="keras"):
+        rows = ShardedRows({i: ArrayRows(part) for i, part in shards.items()}, workers)
+        found = select(rows, digits.y, **about, engine=engine)
+        scores = [entry["mean"] for entry in found.cv]
+        return found, (found.estimator.coef_, found.estimator.intercept_, np.array(scores))
+
+    here, learnt = fit()
+    ours, expected = fit(engine="numpy")
+    assert here.best == ours.best
+    assert here.estimator.objective_ == pytest.approx(ours.estimator.objective_, rel=1e-5)
+    np.testing.assert_allclose(learnt[2], expected[2], atol=1e-2 / 3)
+    for count, losses in [(1, {}), (2, {}), (3, {}), (3, {1: 4})]:
+        crew = ThreadCrew(count, lambda: Holder(1, engine="keras"), losses)
+        workers = ShardWorkers(crew, {i: InMemory(part) for i, part in shards.items()})
+        found, away = fit(workers)
+        assert len(crew.losses) == len(losses)
+        for mine, its in zip(away, learnt, strict=True):
+            np.testing.assert_array_equal(mine, its)
+        assert any("by the workers of a cluster" in note for note in found.notes)
+        engines = [member.worker._engine for member in crew.there]
+        blocks = [len(engine._kept) for engine in engines]
+        homes = workers._homes.items()
+        own = [
+            sum(-(-len(shards[i]) // 128) for i, home in homes if home is member)
+            for member in crew.there
+        ]
+        assert blocks == [min(kept, count) for count in own]
+        for member in crew.there:
+            member.worker.forget()
+        assert [len(engine._kept) for engine in engines] == [0] * len(engines)
+        crew.close()
+
+
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends_agree(backend):
     pytest.importorskip(backend, reason="a backend of Keras; not a dependency")
@@ -206,7 +266,8 @@ def test_other_backends_agree(backend):
         "print(engine.backend, 'tensorflow' in sys.modules)"
     )
     here = os.path.dirname(__file__)
-    path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+    given = filter(None, [os.environ.get("PYTHONPATH")])
+    path = os.pathsep.join([here, os.path.dirname(here), *given])
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": path},

@@ -38,5 +38,9 @@ def engine_named(name: EngineName) -> Engine | None:
 
 def engine_note(run: Pass) -> list[str]:
     """Say what another engine than NumPy computed with, and where."""
-    engine = run.engine
-    return [] if engine is None else [f"fitted through Keras: {engine.backend}, {engine.device}"]
+    engine, layout = run.engine, run.rows.layout
+    if engine is None:
+        return []
+    if layout is not None and layout.workers is not None:
+        return [f"fitted through Keras: {engine.backend}, by the workers of a cluster"]
+    return [f"fitted through Keras: {engine.backend}, {engine.device}"]

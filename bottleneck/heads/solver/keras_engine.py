@@ -4,18 +4,22 @@ Blocks go to the backend's default device, where scores, losses and both product
 in float32 (not in TensorFloat-32). Classes travel as one number per row; the sums of blocks are
 added there too, with what each addition rounds off, and come back once per pass. On a GPU the
 first blocks stay there for the next pass, in up to :data:`KEPT_SHARE` of the memory that is free.
+
+Shards are gone through one by one, and their sums added along the tree of their numbers, as with
+NumPy: on devices of one kind it does not matter who holds which of them.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from bottleneck.backbones.keras_scope import import_training_keras
 from bottleneck.errors import OptionError
-from bottleneck.heads.rows import FloatArray
+from bottleneck.heads.rows import FloatArray, Rows
 from bottleneck.heads.solver.engine import Loss, Sums, Work
+from bottleneck.heads.solver.question import Tree
 from bottleneck.heads.solver.row_pass import Pass
 from bottleneck.heads.solver.scaling import Weighting, shifted
 
@@ -36,7 +40,8 @@ _Kernel: TypeAlias = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
 class KerasEngine:
-    """Does the work of a pass on Keras's backend. An engine belongs to one matrix of rows.
+    """Does the work of a pass on Keras's backend. An engine belongs to one matrix of rows, or to
+    several that have names.
 
     Attributes
     ----------
@@ -57,8 +62,9 @@ class KerasEngine:
         self.backend: str = keras.backend.backend()
         self.device = "GPU" if _on_gpu(self.backend) else "CPU"
         self._steps: dict[str, Any] = {}
-        self._kept: dict[int, Any] = {}
+        self._kept: dict[tuple[Hashable, int], Any] = {}
         self._kept_for: bytes | None = None
+        self._used = 0
         self._room = int(KEPT_SHARE * _free_bytes(self.backend)) if self.device == "GPU" else 0
 
     def __repr__(self) -> str:
@@ -66,16 +72,53 @@ class KerasEngine:
 
     def __call__(self, run: Pass, work: Work, weighting: Weighting) -> Sums:
         """Go through all rows once; see :class:`~bottleneck.heads.solver.engine.Engine`."""
-        if run.rows.dtype != np.float32:
+        layout = run.rows.layout
+        if layout is not None and layout.workers is not None:
+            sums: Sums = run.ask(work, weighting)  # each by the engine of who holds the rows
+            return sums
+        run.count += 1
+        if layout is None or not layout.shards:
+            return self.sums(run.rows, work, weighting, 0, run.rows.shape[0])
+        tree: Tree[Sums] = Tree([shard.number for shard in layout.shards], work.merge)
+        for shard in layout.shards:
+            found = self.sums(run.rows, work, weighting, shard.start, shard.stop)
+            tree.put((0, shard.number), found)
+        return tree.root()
+
+    def sums(
+        self,
+        rows: Rows,
+        work: Work,
+        weighting: Weighting,
+        start: int,
+        stop: int,
+        *,
+        name: Hashable = None,
+    ) -> Sums:
+        """Go through some rows.
+
+        Parameters
+        ----------
+        rows : Rows
+            The matrix.
+        work : Work
+            What is summed up.
+        weighting : Weighting
+            Of the rows of the matrix.
+        start, stop : int
+            Which rows.
+        name : hashable
+            What tells the matrix from others of this engine.
+        """
+        if rows.dtype != np.float32:
             raise OptionError(
-                f"expected float32 or float16 features for the Keras engine, got {run.rows.dtype}",
+                f"expected float32 or float16 features for the Keras engine, got {rows.dtype}",
                 hint="The NumPy engine computes in float64.",
             )
         prepared = None if work.shift is None else work.shift.tobytes()
         if self._kept_for != prepared:
-            self._kept.clear()
+            self.keep_only(())
             self._kept_for = prepared
-        run.count += 1
         k, p, d = work.weights.shape
         # Programs are compiled for shapes: problems are padded to few different numbers.
         width = _padded(p)
@@ -89,36 +132,44 @@ class KerasEngine:
             step = self._step(work.loss)
             shapes = (width,), (k, width), (k * width, d)
             sums = [self._ops.zeros(shape, "float32") for shape in shapes for _ in range(2)]
-            for start, stop, X in self._blocks(run, work):
-                rows = np.zeros((width, int(X.shape[0])), np.float32)
-                rows[:p, : stop - start] = work.row_weights(weighting, slice(start, stop))
-                own = weighting.y[start:stop]
+            for begin, end, X in self._blocks(rows, work, start, stop, name):
+                counts = np.zeros((width, int(X.shape[0])), np.float32)
+                counts[:p, : end - begin] = work.row_weights(weighting, slice(begin, end))
+                own = weighting.y[begin:end]
                 # What is no class stands in the rows that are none.
-                classes = np.full((rows.shape[1], *own.shape[1:]), -1, np.int32)
-                classes[: stop - start] = own
-                given = map(self._ops.convert_to_tensor, (classes, rows))
+                classes = np.full((counts.shape[1], *own.shape[1:]), -1, np.int32)
+                classes[: end - begin] = own
+                given = map(self._ops.convert_to_tensor, (classes, counts))
                 sums = list(step(flat, added, X, *given, *sums))
             parts = [np.asarray(self._ops.convert_to_numpy(part), np.float64) for part in sums]
         loss, residual, raw = map(np.add, parts[::2], parts[1::2])
         raw = raw.reshape(k, width, d)[:, :p]
         return loss[:p], residual[:, :p], raw.reshape(k * p, d)
 
-    def _blocks(self, run: Pass, work: Work) -> Iterator[tuple[int, int, Any]]:
+    def keep_only(self, names: Container[Hashable]) -> None:
+        """Let go of blocks of matrices that have other names."""
+        self._kept = {at: block for at, block in self._kept.items() if at[0] in names}
+        self._used = sum(map(_bytes_of, self._kept.values()))
+
+    def _blocks(
+        self, rows: Rows, work: Work, start: int, stop: int, name: Hashable
+    ) -> Iterator[tuple[int, int, Any]]:
         """Yield runs of rows with their features on the device, padded to one length."""
-        n, d = run.rows.shape
-        size = min(n, BLOCK_ROWS, max(1, BLOCK_BYTES // (4 * d)))
+        d = rows.shape[1]
+        # Few different lengths, where shards are short.
+        size = min(_padded(stop - start), BLOCK_ROWS, max(1, BLOCK_BYTES // (4 * d)))
         scratch: dict[str, FloatArray] = {}
-        for start in range(0, n, size):
-            stop = min(start + size, n)
-            if start not in self._kept:
+        for begin in range(start, stop, size):
+            end = min(begin + size, stop)
+            kept = self._kept.get((name, begin))
+            if kept is None:
                 block = np.zeros((size, d), np.float32)
-                block[: stop - start] = shifted(run.rows.read(start, stop, scratch), work.shift)
-                tensor = self._ops.convert_to_tensor(block)
-                if (len(self._kept) + 1) * block.nbytes > self._room:
-                    yield start, stop, tensor
-                    continue
-                self._kept[start] = tensor
-            yield start, stop, self._kept[start]
+                block[: end - begin] = shifted(rows.read(begin, end, scratch), work.shift)
+                kept = self._ops.convert_to_tensor(block)
+                if self._used + block.nbytes <= self._room:
+                    self._kept[name, begin] = kept
+                    self._used += block.nbytes
+            yield begin, end, kept
 
     def _step(self, loss: Loss) -> Any:
         """Return the program of a block, compiled where the backend compiles."""
@@ -142,6 +193,11 @@ class KerasEngine:
 
             self._steps[loss.name] = _compiled(step, self.backend)
         return self._steps[loss.name]
+
+
+def _bytes_of(block: Any) -> int:
+    rows, length = block.shape
+    return 4 * int(rows) * int(length)
 
 
 def _added(total: Any, lost: Any, one: Any) -> tuple[Any, Any]:
