@@ -26,17 +26,27 @@ def photographs():
     return images
 
 
-def write_jpegs(folder, count, width, height, classes=2, quality=90):
+def commented(jpeg, number):
+    """Return the same picture as another file: a number stands in a comment at its head."""
+    return jpeg[:2] + b"\xff\xfe\x00\x06" + number.to_bytes(4, "big") + jpeg[2:]
+
+
+def write_jpegs(folder, count, width, height, classes=2, quality=90, distinct=None):
     """Write different JPEGs: random parts of the photographs, enlarged, with a little noise.
+
+    Where there are to be fewer ``distinct`` pictures than files, they come again and again, with
+    other bytes.
 
     Noise stands for a sensor's: without it an enlarged photograph would be all smooth, and far
     quicker to decode than one that was taken in that size.
     """
     rng = np.random.default_rng(count + width)
     originals = photographs()
-    for i in range(count):
-        path = Path(folder) / f"class_{i % classes}" / f"{i}.jpg"
+    paths = [Path(folder) / f"class_{i % classes}" / f"{i}.jpg" for i in range(count)]
+    distinct = min(distinct or count, count)
+    for path in paths[:classes]:
         path.parent.mkdir(parents=True, exist_ok=True)
+    for i, path in enumerate(paths[:distinct]):
         original = originals[i % len(originals)]
         share = rng.uniform(0.5, 1.0)
         # The largest part of the wanted shape, times the share.
@@ -53,3 +63,5 @@ def write_jpegs(folder, count, width, height, classes=2, quality=90):
         Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8)).save(
             path, quality=quality
         )
+    for i, path in enumerate(paths[distinct:], distinct):
+        path.write_bytes(commented(paths[i % distinct].read_bytes(), i))

@@ -32,6 +32,8 @@ SIZES = ((500, 375), (375, 500), (224, 224), (61, 43), (40, 300), (23, 23), (700
 class StandIn:
     """Decodes with Pillow, and gives up on what it is told to."""
 
+    threads = 1
+
     def __init__(self, refuses=lambda file: False):
         self.refuses, self.batches = refuses, []
 
@@ -153,9 +155,8 @@ def test_pixels_are_those_of_a_full_decoding_and_one_resize(decoder, tmp_path, r
     for row, file in enumerate(data):
         ours = pixels[row].astype(int)
         theirs = by_hand(file, 64, kind, rule=rule, ratio=given.crop_ratio)
-        # Pillow rounds after each of its two passes.
-        assert np.abs(ours - theirs).max() <= 2, row
-        assert np.abs(ours - theirs).mean() < 0.4, row
+        assert np.abs(ours - theirs).max() <= 1, row
+        assert np.mean(ours != theirs) < 0.25, row  # much only of high ones, where rows come first
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
@@ -211,6 +212,28 @@ def test_damaged_files_fail_as_they_do_with_pillow(decoder, tmp_path):
     assert found["messages"] == before["messages"]
     assert len(before["messages"]) > 30
     assert len(found["others"]) > 50
+
+
+@pytest.mark.parametrize("rule", ["crop", "squash", "pad"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_gpu_draws_what_a_cpu_draws(rule, interpolation):
+    """Its way, computed here: in floating-point numbers that are rounded in between.
+
+    Of high pictures Pillow resizes rows first; two steps have it as PyTorch has.
+    """
+    import torch
+
+    given = Geometry(64, resize=rule, interpolation=interpolation)
+    for i, size in enumerate(SIZES):
+        place = given.place(*size)
+        image = picture(*size, seed=i)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+        found = drawing.in_two_passes(pixels, given, place)[0].permute(1, 2, 0).numpy()
+        kind = Image.Resampling[interpolation.upper()]
+        columns = image.resize((place.drawn[0], image.height), kind)
+        exact = np.asarray(columns.resize(place.drawn, kind).crop(place.window))
+        assert np.abs(found.astype(int) - exact).max() <= 1
+        assert np.mean(found != exact) < 0.01
 
 
 def test_several_inputs_are_drawn_from_one_decoding(monkeypatch, tmp_path):

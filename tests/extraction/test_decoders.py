@@ -50,7 +50,7 @@ def test_another_decoder_is_another_identity(name):
     assert recipe == Geometry(224).recipe()
     assert about["name"] == name
     assert about["jpeg"] == DECODERS[name].jpeg
-    assert about["resize"] == "torch, antialias, float32"
+    assert about["resize"] == "torch, antialias, 8 bits between columns and rows"
     assert decoder_name(name).endswith(decoder_name())
 
 

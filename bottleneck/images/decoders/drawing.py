@@ -1,12 +1,17 @@
 """From the bytes of many JPEGs to inputs of networks: decoded by a library, drawn by PyTorch.
 
-All of a batch is done on one device, a GPU if there is one, beside what else that computes.
+All of a batch is done on one device, a GPU if there is one, beside what else that computes. Columns
+are resized before rows, and rounded to 8 bits in between, as Pillow does it but for high pictures:
+what the libraries decode alike is so drawn alike, on a CPU (where PyTorch has such a function) and
+on a GPU.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -23,9 +28,20 @@ itself; those are Pillow's."""
 _MOST_AT_ONCE: Final = 1 << 26
 """Pixels that are decoded at a time, which take three bytes each: twelve as they are drawn."""
 
+_SHARE: Final = 4
+"""Files that a thread takes at a time, where several decode."""
+
 
 class BatchDecoder(Protocol):
-    """Decodes JPEGs, many at a time."""
+    """Decodes JPEGs, many at a time.
+
+    Attributes
+    ----------
+    threads : int
+        How many threads may call it at once.
+    """
+
+    threads: int
 
     def __call__(self, files: Sequence[NDArray[np.uint8]]) -> list[Any]:
         """Decode files.
@@ -63,6 +79,7 @@ class Drawer:
         self._decode = decode
         self._place = place
         self._stream = _own_stream(place)
+        self._threads = ThreadPoolExecutor(decode.threads, thread_name_prefix="jpeg")
 
     def __repr__(self) -> str:
         return f"<Drawer {type(self._decode).__name__} {self._place}>"
@@ -90,9 +107,9 @@ class Drawer:
         """
         drawn = np.zeros(len(jpegs), bool)
         sizes = [one.plain.width * one.plain.height for one in jpegs]
-        with self._stream():
-            for part in _portions(sizes):
-                self._draw(part, jpegs, targets, at, drawn)
+        parts = _portions(sizes, len(sizes) if self._decode.threads == 1 else _SHARE)
+        draw = partial(self._draw, jpegs=jpegs, targets=targets, at=at, drawn=drawn)
+        list(self._threads.map(draw, parts))
         return drawn
 
     def _draw(
@@ -106,15 +123,16 @@ class Drawer:
         import torch
 
         try:
-            decoded = self._decode([jpegs[i].data for i in part])
-            upright = {
-                i: _turned(image, jpegs[i].plain.orientation)
-                for i, image in zip(part, decoded, strict=True)
-                if image is not None and _is_drawable(image, [g for g, _ in targets], jpegs[i])
-            }
-            places = np.array(list(upright), np.int64)
-            for geometry, target in targets if upright else ():
-                _put(self._drawn(list(upright.values()), geometry), target, at[places])
+            with self._stream():
+                decoded = self._decode([jpegs[i].data for i in part])
+                upright = {
+                    i: _turned(image, jpegs[i].plain.orientation)
+                    for i, image in zip(part, decoded, strict=True)
+                    if image is not None and _is_drawable(image, [g for g, _ in targets], jpegs[i])
+                }
+                places = np.array(list(upright), np.int64)
+                for geometry, target in targets if upright else ():
+                    _put(_drawn(list(upright.values()), geometry), target, at[places])
             drawn[places] = True
             return
         except torch.OutOfMemoryError:
@@ -126,30 +144,9 @@ class Drawer:
         for half in (part[:middle], part[middle:]):
             self._draw(half, jpegs, targets, at, drawn)
 
-    def _drawn(self, images: Sequence[Any], geometry: Geometry) -> Any:
-        """Draw upright pictures: a tensor of shape (n, height, width, 3), of the input's type."""
-        import torch
-
-        alike = defaultdict[tuple[int, int], list[int]](list)
-        for i, image in enumerate(images):
-            alike[tuple(image.shape[1:])].append(i)
-        order: list[int] = []
-        windows = []
-        for (height, width), members in alike.items():
-            place = geometry.place(width, height)
-            for some in _portions([height * width] * len(members)):
-                chosen = [members[i] for i in some]
-                windows.append(_window([images[i] for i in chosen], geometry, place))
-                order += chosen
-        found = windows[0] if len(windows) == 1 else torch.cat(windows)
-        if order != sorted(order):
-            found = found[torch.from_numpy(np.argsort(order)).to(found.device)]
-        if geometry.rounded:
-            found = found.round_().clamp_(0, 255).to(torch.uint8)
-        return found.permute(0, 2, 3, 1).contiguous()
-
     def close(self) -> None:
-        """End the decoder."""
+        """End the threads and the decoder."""
+        self._threads.shutdown()
         self._decode.close()
 
 
@@ -185,12 +182,12 @@ def _own_stream(place: str) -> Any:
     return lambda: torch.cuda.stream(stream)
 
 
-def _portions(sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Cut a list into runs of numbers whose sizes add up to little enough; one at least."""
+def _portions(sizes: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Cut a list into runs of ``most`` numbers whose sizes add up to little enough, or of one."""
     run: list[int] = []
     total = 0
     for i, size in enumerate(sizes):
-        if run and total + size > _MOST_AT_ONCE:
+        if run and (len(run) == most or total + size > _MOST_AT_ONCE):
             yield run
             run, total = [], 0
         run.append(i)
@@ -221,23 +218,42 @@ def _turned(image: Any, orientation: int) -> Any:
     return image.flip(mirrored) if mirrored else image
 
 
-def _window(images: Sequence[Any], geometry: Geometry, place: Placement) -> Any:
-    """Draw pictures of one size, float32 of shape (n, 3, height, width)."""
+def _drawn(images: Sequence[Any], geometry: Geometry) -> Any:
+    """Draw upright pictures: a tensor of shape (n, height, width, 3), of the input's type."""
     import torch
 
-    picture = torch.stack(list(images)).float() if len(images) > 1 else images[0][None].float()
+    alike = defaultdict[tuple[int, int], list[int]](list)
+    for i, image in enumerate(images):
+        alike[tuple(image.shape[1:])].append(i)
+    order: list[int] = []
+    windows = []
+    for (height, width), members in alike.items():
+        place = geometry.place(width, height)
+        for some in _portions([height * width] * len(members), len(members)):
+            chosen = [members[i] for i in some]
+            windows.append(_window([images[i] for i in chosen], geometry, place))
+            order += chosen
+    found = windows[0] if len(windows) == 1 else torch.cat(windows)
+    if order != sorted(order):
+        found = found[torch.from_numpy(np.argsort(order)).to(found.device)]
+    return found.permute(0, 2, 3, 1).contiguous()
+
+
+def _window(images: Sequence[Any], geometry: Geometry, place: Placement) -> Any:
+    """Draw pictures of one size, of the input's type: shape (n, 3, height, width)."""
+    import torch
+
+    picture = torch.stack(list(images)) if len(images) > 1 else images[0][None]
     if geometry.cuts_picture:
         left, top, right, bottom = geometry.cut_window(picture.shape[3], picture.shape[2])
         picture = picture[:, :, top:bottom, left:right]
-    drawn = torch.nn.functional.interpolate(
-        picture,
-        size=place.drawn[::-1],
-        mode=geometry.interpolation,
-        antialias=True,
-        align_corners=False,
-    )
     left, top, right, bottom = place.window
-    window = drawn[:, :, top:bottom, left:right]
+    if not geometry.rounded:
+        window = _resized(picture.float(), place.drawn, geometry)[:, :, top:bottom, left:right]
+    elif picture.device.type == "cpu":
+        window = _resized(picture, place.drawn, geometry)[:, :, top:bottom, left:right]
+    else:
+        window = in_two_passes(picture, geometry, place)
     height, width, _ = geometry.shape
     if tuple(window.shape[2:]) == (height, width):
         return window
@@ -246,6 +262,44 @@ def _window(images: Sequence[Any], geometry: Geometry, place: Placement) -> Any:
     across, down = place.at
     canvas[:, :, down : down + bottom - top, across : across + right - left] = window
     return canvas
+
+
+def _resized(picture: Any, size: tuple[int, int], geometry: Geometry) -> Any:
+    """Resize to a width and a height; uint8 stays uint8, on a CPU."""
+    import torch
+
+    return torch.nn.functional.interpolate(
+        picture, size=size[::-1], mode=geometry.interpolation, antialias=True, align_corners=False
+    )
+
+
+def in_two_passes(picture: Any, geometry: Geometry, place: Placement) -> Any:
+    """Draw the window that is kept as a CPU does it, where there is no function for 8 bits.
+
+    Parameters
+    ----------
+    picture : tensor of uint8, shape (n, 3, height, width)
+    geometry : Geometry
+        Its filter.
+    place : Placement
+        Where the picture goes.
+
+    Returns
+    -------
+    tensor of uint8, shape (n, 3, height of the window, width of the window)
+    """
+    import torch
+
+    left, top, right, bottom = place.window
+    across = _resized(picture.float(), (place.drawn[0], picture.shape[2]), geometry)
+    across = _rounded(across[:, :, :, left:right])
+    down = _resized(across, (right - left, place.drawn[1]), geometry)
+    return _rounded(down[:, :, top:bottom]).to(torch.uint8)
+
+
+def _rounded(numbers: Any) -> Any:
+    # Halves go up, as in Pillow.
+    return (numbers + 0.5).floor_().clamp_(0, 255)
 
 
 def _put(found: Any, target: NDArray[Any], at: NDArray[np.int64]) -> None:

@@ -42,6 +42,8 @@ class NvimgcodecDecoder:
         Which GPU; ``cpu`` computes on the CPU, for trials.
     """
 
+    threads = 1
+
     def __init__(self, place: str) -> None:
         library = self._library = _library()
         self._place = place

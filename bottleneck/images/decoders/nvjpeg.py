@@ -28,6 +28,8 @@ class NvjpegDecoder:
         Which GPU.
     """
 
+    threads = 1
+
     def __init__(self, place: str) -> None:
         self._place = place
 

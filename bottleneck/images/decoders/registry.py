@@ -99,7 +99,7 @@ def decoder_recipe(name: str) -> dict[str, Any]:
         "name": name,
         "version": RULES_VERSION,
         "jpeg": DECODERS[name].jpeg,
-        "resize": "torch, antialias, float32",
+        "resize": "torch, antialias, 8 bits between columns and rows",
         "at_most_bytes": LARGEST,
         "others": PILLOW,
     }

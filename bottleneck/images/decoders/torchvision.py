@@ -33,13 +33,13 @@ def problem(place: str) -> str | None:
     return None
 
 
-def open_decoder(place: str) -> "ThreadedDecoder":
+def open_decoder(place: str) -> "TorchvisionDecoder":
     """See :class:`~bottleneck.images.decoders.registry.Opener`."""
-    return ThreadedDecoder(place)
+    return TorchvisionDecoder(place)
 
 
-class ThreadedDecoder:
-    """Decodes one file after the other, in a thread for each core.
+class TorchvisionDecoder:
+    """Decodes with a thread for each core: several at a time for a GPU, else in those that draw.
 
     Parameters
     ----------
@@ -49,18 +49,19 @@ class ThreadedDecoder:
 
     def __init__(self, place: str) -> None:
         self._place = place
-        self._threads = ThreadPoolExecutor(available_cores(), thread_name_prefix="jpeg")
+        self._pool = ThreadPoolExecutor(available_cores(), thread_name_prefix="jpeg")
+        self.threads = available_cores() if place == "cpu" else 1
 
     def __call__(self, files: Sequence[NDArray[np.uint8]]) -> list[Any]:
         """See :class:`~bottleneck.images.decoders.drawing.BatchDecoder`."""
-        found = list(self._threads.map(_decoded, files))
         if self._place == "cpu":
-            return found
+            return [_decoded(file) for file in files]
+        found = self._pool.map(_decoded, files)
         return [one if one is None else one.to(self._place, non_blocking=True) for one in found]
 
     def close(self) -> None:
         """End the threads."""
-        self._threads.shutdown()
+        self._pool.shutdown()
 
 
 def _decoded(file: NDArray[np.uint8]) -> Any:
