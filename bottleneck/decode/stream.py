@@ -145,12 +145,12 @@ def decode_stream(
     with ExitStack() as ending:
         # Reached also when the consumer stops early.
         ending.callback(decoder.close)
-        handed = None if job.decoder == PILLOW else HandedOn(job)
-        if handed is not None:
-            ending.callback(handed.close)
         free = deque(decoder.begin(job))
         for slot in free:
             ending.callback(pin(slot))
+        handed = None if job.decoder == PILLOW else HandedOn(job)
+        if handed is not None:
+            ending.callback(handed.close)
         ahead: deque[Slot] = deque()
         drawing: deque[Slot] = deque()
         lent: deque[Slot] = deque()
