@@ -22,11 +22,13 @@ out of memory or time costs no other. What does not fit into --seconds any more 
   sweep       45 strengths of logistic regression at ImageNet's size (imagenet_sweep.py), every one
               to scikit-learn's rule
 
-Weights are random, but for EfficientNet-Lite0 where its package is installed.
+Weights are random, but for EfficientNet-Lite0 where its package is installed. The ViT is timm's,
+where that is installed.
 """
 
 import argparse
 import json
+import mmap
 import os
 import subprocess
 import sys
@@ -51,7 +53,8 @@ STAGES = [  # most valuable first: name, whether for each runtime, seconds at mo
     ("sweep", False, 120),
     ("processes", True, 40),
 ]
-NETWORKS = ("resnet50", "efficientnet_lite0", "timm:vit_small_patch16_224")
+VIT = "vit_small_patch16_224"
+NETWORKS = ("resnet50", "efficientnet_lite0", f"timm:{VIT}")
 BATCH = 256
 PRECISIONS = ("float16", "bfloat16", "tf32", "float32")
 GPU_ONLY = {True: ("tf32", "float16"), False: ()}
@@ -66,6 +69,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=400)
     parser.add_argument("--runtimes", default="torch,jax", help="first the most interesting one")
     parser.add_argument("--only", default="", help="stages, with commas")
+    parser.add_argument("--networks", default=",".join(NETWORKS), help="for the stage of that name")
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, tiny sizes")
     parser.add_argument("--stage", help=argparse.SUPPRESS)
     parser.add_argument("--runtime", help=argparse.SUPPRESS)
@@ -90,7 +94,7 @@ def run_all(options):
                 continue
             limit = options.seconds if options.dry_run else most
             found[label] = run_stage(options, name, runtime, min(limit, left))
-            told = json.dumps(found[label])[:200]
+            told = json.dumps(found[label])
             print(f"{time.monotonic() - started:4.0f} s  {label}: {told}", file=sys.stderr)
     took = round(time.monotonic() - started)
     print(json.dumps({"stages": found, "skipped": skipped, "seconds": took}))
@@ -105,41 +109,46 @@ def run_stage(options, name, runtime, most):
         environment |= [FRACTION[runtime]]
     arguments = ["--stage", name, "--seconds", str(most)]
     arguments += ["--runtime", str(runtime), "--runtimes", options.runtimes]
+    arguments += ["--networks", options.networks]
     arguments += ["--dry-run"] * options.dry_run
-    program = subprocess.Popen(
-        [sys.executable, __file__, *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        said, errors = program.communicate(timeout=most + 5)
-        ended = None if program.returncode == 0 else (errors.strip().splitlines() or ["?"])[-1]
-    except subprocess.TimeoutExpired:
-        program.kill()
-        said, errors = program.communicate()
-        ended = "its time was up"
+    # Into files: a pipe would be open as long as a process that the stage started.
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        program = subprocess.Popen(
+            [sys.executable, __file__, *arguments], env=environment, stdout=output, stderr=errors
+        )
+        try:
+            program.wait(timeout=most)
+            ended = None
+        except subprocess.TimeoutExpired:
+            program.kill()
+            program.wait()
+            ended = "its time was up"
+        output.seek(0)
+        errors.seek(0)
+        said = output.read()
+        if ended is None and program.returncode:
+            ended = " ".join(errors.read().strip().splitlines()[-3:]) or "?"
     found = {}
     for line in said.splitlines():
         with suppress(ValueError):
             found |= json.loads(line)
-    return found | ({"failed": ended[:300]} if ended else {})
+    return found | ({"failed": ended[-500:]} if ended else {})
 
 
 def tell(**values):
     print(json.dumps(values))
 
 
-def embedder(options, backbone=None, precision="float32", devices=None):
+def embedder(options, backbone=None, precision="float32", devices=None, weights="none"):
     from bottleneck import backbones
     from bottleneck.extraction import build_embedder
 
     name = backbone or ("efficientnet_lite0" if options.dry_run else NETWORKS[0])
-    bundled = ":" not in name and backbones.weights_at_hand(backbones.get(name)) == "bundled"
+    if ":" not in name and backbones.weights_at_hand(backbones.get(name)) == "bundled":
+        weights = None
     return build_embedder(
         backbone=name,
-        weights=None if bundled else "none",
+        weights=weights,
         size=64 if options.dry_run else None,
         precision=precision,
         runtime=options.runtime,
@@ -179,26 +188,39 @@ def networks(options):
 
     few, batch = (2, 4) if options.dry_run else (8, BATCH)
     pixels = noise(batch, 64 if options.dry_run else 224)
-    for backbone in NETWORKS[1:2] if options.dry_run else NETWORKS:
-        if ":" in backbone and options.runtime != "torch":
-            continue
-        exact = embedder(options, backbone, devices=["cpu"]).network(pixels[:few])["avg"]
-        for name in PRECISIONS:
-            if (
-                name not in runtimes.precisions(options.runtime)
-                or name in GPU_ONLY[options.dry_run]
-            ):
-                continue
-            built = embedder(options, backbone, name)
-            found = built.network(pixels)["avg"][:few]
-            tell(**{f"{backbone} {name}": {
-                "1 - cosine": float(f"{1 - cosine(found, exact):.1e}"),
-                "images/s": round(rate(forward_rate, built, batch, options)),
-            }})  # fmt: skip
-    built = embedder(options, precision=FAST[options.dry_run])
-    for size in (8,) if options.dry_run else (32, 64, 128, 512, 1024):
-        found = round(rate(forward_rate, built, size, options))
-        tell(**{f"{built.recipe.backbone} {FAST[options.dry_run]}, batches of {size}": found})
+    wanted = NETWORKS[1:2] if options.dry_run else options.networks.split(",")
+    known = [one for one in PRECISIONS if one in runtimes.precisions(options.runtime)]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in wanted:
+            weights = "none"
+            if ":" in name:
+                if options.runtime != "torch":
+                    continue
+                weights = vit_weights(Path(folder))
+            exact = embedder(options, name, devices=["cpu"], weights=weights)
+            expected = exact.network(pixels[:few])["avg"]
+            for one in known:
+                if one in GPU_ONLY[options.dry_run]:
+                    continue
+                built = embedder(options, name, one, weights=weights)
+                apart = 1 - cosine(built.network(pixels)["avg"][:few], expected)
+                found = round(rate(forward_rate, built, batch, options))
+                tell(**{f"{name} {one}": {"1 - cosine": float(f"{apart:.1e}"), "images/s": found}})
+    if options.dry_run or NETWORKS[0] in wanted:
+        built = embedder(options, precision=FAST[options.dry_run])
+        for size in (8,) if options.dry_run else (32, 64, 128, 512, 1024):
+            found = round(rate(forward_rate, built, size, options))
+            tell(**{f"{built.recipe.backbone} {FAST[options.dry_run]}, batches of {size}": found})
+
+
+def vit_weights(folder):
+    """Save random weights of a ViT: a network is admitted only if it is the same each time."""
+    import timm
+    from safetensors.torch import save_file
+
+    file = folder / "vit.safetensors"
+    save_file(timm.create_model(VIT, pretrained=False).state_dict(), file)
+    return file
 
 
 def rate(measure, built, size, options):
@@ -218,27 +240,37 @@ def end_to_end(options):
     tell(alone=round(alone, 1), batch=batch)
     workers = available_cores()
 
-    def extract(source, folder, kind):
-        path = Path(tempfile.mkdtemp(dir=folder)) / "x.h5"
-        result = fill_store(
-            source, path, built, batch_size=batch, workers=workers, worker_kind=kind,
-            max_failed=MaxFailed.parse("0"), progress=Silent(),
-        )  # fmt: skip
-        assert result.ok == result.rows
-        per_image = {stage: 1e6 * took / result.rows for stage, took in result.stages.items()}
-        return result.images_per_second, {stage: round(us, 1) for stage, us in per_image.items()}
+    def extract(source, count, kind):
+        """Return the rate without the start: of what a long run does beyond a short one."""
+        took = []
+        for rows in (count // 5 // batch * batch, count):
+            with tempfile.TemporaryDirectory() as folder:
+                started = time.perf_counter()
+                result = fill_store(
+                    source, Path(folder) / "x.h5", built, batch_size=batch, workers=workers,
+                    worker_kind=kind, limit=rows, max_failed=MaxFailed.parse("0"),
+                    progress=Silent(),
+                )  # fmt: skip
+                took.append((rows, time.perf_counter() - started))
+            assert result.ok == rows
+        (few, short), (many, long) = took
+        per_image = {stage: 1e6 * spent / many for stage, spent in result.stages.items()}
+        found = (many - few) / (long - short)
+        return found, {stage: round(us, 1) for stage, us in per_image.items()}
 
+    count = 80 if options.dry_run else int(min(5 * alone, 100_000)) // batch * batch
+    opened, made = engine.open_decoder, Decoded(built.input, batch)
+    engine.open_decoder = lambda *arguments, **more: made
+    row = noise(1, 1)[0]
+    found, stages = extract(PixelSource([row] * count), count, "threads")
+    engine.open_decoder = opened
+    tell(decoded={"rate": found, "of alone": found / alone, "us per image": stages})
     with tempfile.TemporaryDirectory() as folder:
-        count = 64 if options.dry_run else int(min(4 * alone, 60_000)) // batch * batch
-        opened, engine.open_decoder = engine.open_decoder, lambda *args, **more: Decoded()
-        row = noise(1, 1)[0]
-        found, stages = extract(PixelSource([row] * count), folder, "threads")
-        engine.open_decoder = opened
-        tell(decoded={"rate": found, "of alone": found / alone, "us per image": stages})
-        source = open_source([str(jpegs(Path(folder), 16 if options.dry_run else 20_000))])
-        count = min(4000, len(source.manifest))
-        decoding = decode_rate(built, source, count, 32, workers)
-        found, stages = extract(source, folder, "processes")
+        count = 40 if options.dry_run else 30_000
+        source = open_source([str(jpegs(Path(folder), count))])
+        few = min(4000, count)
+        decoding = decode_rate(built, source, few, 32, workers)
+        found, stages = extract(source, count, "processes")
         least = min(alone, decoding)
         tell(jpegs={"rate": found, "decoding": decoding, "of the lesser": found / least,
                     "us per image": stages})  # fmt: skip
@@ -273,15 +305,19 @@ class Decoded:
 
     kind, workers = "threads", 1
 
-    def begin(self, job):
+    def __init__(self, given, batch, count=8):
+        from bottleneck.decode import Job
         from bottleneck.decode.slot import Slot, slot_bytes
 
+        job = Job.simple(given, batch)
         size = slot_bytes(job)
-        memory = bytearray(8 * size)
-        slots = [Slot(memory, i * size, job) for i in range(8)]
-        for slot in slots:
-            slot.pixels[0][:] = noise(len(slot.pixels[0]), slot.pixels[0].shape[1])
-        return slots
+        memory = mmap.mmap(-1, count * size)
+        self.slots = [Slot(memory, i * size, job) for i in range(count)]
+        for slot in self.slots:
+            slot.pixels[0][:] = noise(batch, slot.pixels[0].shape[1])
+
+    def begin(self, job):
+        return self.slots
 
     def submit(self, slot):
         pass
@@ -326,7 +362,7 @@ def decoders(options):
     from bottleneck.sources import open_source
 
     options.runtime = "torch"
-    count, batch = (24, 8) if options.dry_run else (8192, BATCH)
+    count, batch = (24, 8) if options.dry_run else (4096, BATCH)
     with tempfile.TemporaryDirectory() as folder:
         source = open_source([str(jpegs(Path(folder), count, of_many_sizes=True))])
         built, exact = None, None
