@@ -510,6 +510,8 @@ def sweep(options):
     with tempfile.TemporaryDirectory() as folder:
         arguments = [str(one) for pair in shape.items() for one in pair]
         tell(made=run([*program, "make", folder, *arguments]).stdout.strip())
+        said = run([*program, "passes", folder, "--passes", "4", "--engine", "keras"]).stdout
+        tell(passes=said.splitlines())
         said = run([*program, "sweep", folder, "--engine", "keras"]).stdout.splitlines()
         tell(sweep=said[-2:], device=said[-3], not_converged="NOT" in "".join(said))
 

@@ -86,9 +86,9 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def time_passes(folder, count):
+def time_passes(folder, count, engine):
     rows, y, classes = opened(folder)
-    with passes(rows) as run:
+    with passes(rows, engine=engine_named(engine)) as run:
         stack = stacked(run, y, classes)
         rng = np.random.default_rng(1)
         weights = 1e-3 * rng.normal(size=(1, classes, rows.shape[1] + 1))
@@ -159,7 +159,7 @@ def main():
     if given.step == "make":
         make(given.folder, given.rows, given.features, given.classes)
     elif given.step == "passes":
-        time_passes(given.folder, given.passes)
+        time_passes(given.folder, given.passes, given.engine)
     else:
         count_passes(given.folder, given.sample if given.step == "count" else None, given.engine)
 
