@@ -31,7 +31,13 @@ class RangeWorker:
         self._filler.tidy()
 
     def fill(self, number: int, version: int, suspected: bool) -> RangeFilled:
-        """See :meth:`~bottleneck.extraction.ranges.RangeFiller.fill`."""
+        """See :meth:`~bottleneck.extraction.ranges.RangeFiller.fill`.
+
+        Unless its shard is there by now: of a worker that was lost before it could tell, or of
+        another run.
+        """
+        if published(self._filler.place, self._filler.info).get(number, 0) != version:
+            return self._filler.found(number)
         return self._filler.fill(number, version=version, suspected=suspected)
 
 

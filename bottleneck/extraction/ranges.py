@@ -203,12 +203,10 @@ class RangeFiller:
             return self._published(number, path, 1, computed, started)
 
     def _correct(self, number: int, version: int, suspected: bool, started: float) -> RangeFilled:
-        shard = Shards(self.place, self.info).store(number)
-        assert shard is not None
+        shard = self._shard(number)
         failed = np.flatnonzero(shard.status > RowStatus.DONE)
-        nothing = RangeFilled(number, len(shard) - len(failed), len(failed), 0, 0.0, False)
         if not len(failed):
-            return nothing
+            return self.found(number)
         path = self._prepare(number, version + 1)
         with _locked(path):
             if not path.exists():
@@ -219,14 +217,25 @@ class RangeFiller:
             corrected = len(failed) - _failed_in(path)
             if not corrected:
                 self._clean(path)
-                return nothing
+                return self.found(number)
             return self._published(number, path, version + 1, corrected, started)
+
+    def found(self, number: int) -> RangeFilled:
+        """Say what the newest shard of a range holds, where nothing is to be done."""
+        shard = self._shard(number)
+        failed = int(np.count_nonzero(shard.status > RowStatus.DONE))
+        return RangeFilled(number, len(shard) - failed, failed, 0, 0.0, False)
+
+    def _shard(self, number: int) -> FeatureStore:
+        shard = Shards(self.place, self.info).store(number)
+        assert shard is not None
+        return shard
 
     def _copy_with_pending(
         self, number: int, version: int, rows: NDArray[np.int64], path: Path
     ) -> None:
         """Copy a shard to the local disk, where some of its rows are pending again."""
-        temporary = path.with_suffix(".part")
+        temporary = _copied(path)
         with temporary.open("wb") as stream:
             for block in blocks(self.place, self.info.shard(number, version)):
                 stream.write(block)
@@ -311,17 +320,21 @@ class RangeFiller:
         return RangeFilled(number, ok, failed, computed, took, ours, not ours)
 
     def _clean(self, path: Path) -> None:
-        for one in (failures_path(path), runs_path(path), path):
+        for one in (failures_path(path), runs_path(path), _copied(path), path):
             one.unlink(missing_ok=True)
 
     def tidy(self) -> None:
         """Remove what killed workers left on this disk of ranges that others have published."""
+        try:
+            here = {path.name.partition(".")[0] for path in self.folder.iterdir()}
+        except FileNotFoundError:
+            return
         for number, newest in published(self.place, self.info).items():
-            for version in range(1, newest + 1):
-                path = self.folder / f"{self.info.stem(number, version)}.h5"
-                if path.exists():
-                    with suppress(RangeBusyError), _locked(path):
-                        self._clean(path)
+            stems = {self.info.stem(number, version) for version in range(1, newest + 1)}
+            for stem in stems & here:
+                path = self.folder / f"{stem}.h5"
+                with suppress(RangeBusyError), _locked(path):
+                    self._clean(path)
 
     def _fill_by_halves(self, number: int, path: Path, rows: int) -> None:
         """Compute in child processes; halve what ends one until it is a single row."""
@@ -354,6 +367,11 @@ class RangeFiller:
         with Writer(path, store.layout) as writer:
             writer.fail([FailedRow(row, store.keys[row], RowStatus.DECODER_CRASHED, message)])
         self.progress.note(f"{store.keys[row]} ends the process that computes it: it has failed")
+
+
+def _copied(path: Path) -> Path:
+    """Return where a shard is copied to before its rows are tried again."""
+    return path.with_suffix(".part")
 
 
 def _failed_in(path: Path) -> int:

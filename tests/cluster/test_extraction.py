@@ -113,6 +113,28 @@ def test_a_crew_fills_a_set_though_one_is_lost_and_one_joins(monkeypatch, planne
     assert told.rows == []
 
 
+def test_what_others_published_meanwhile_is_not_computed(monkeypatch, planned):
+    """Of a worker that was lost after it had published; or of another run on the same set."""
+    where = str(planned / "photos.set")
+    settings = FillSettings(FakeLoad(), planned / "elsewhere", 1, "threads")
+    worker = extraction.RangeWorker(where, settings)
+    told = worker.fill(1, 0, False)
+    assert (told.published, told.computed) == (True, RANGE)
+
+    class Late(extraction.RangeWorker):
+        def fill(self, number, version, suspected):
+            if number == 3:  # handed out, and then published by somebody else
+                assert worker.fill(3, 0, False).published
+            found = super().fill(number, version, suspected)
+            assert found.computed == (0 if number == 3 else RANGE if number < 7 else COUNT % RANGE)
+            return found
+
+    monkeypatch.setattr(extraction, "RangeWorker", Late)
+    run, told, _ = run_with(monkeypatch, planned, count=1)
+    assert (run.already_done, run.published, run.others, run.duplicates) == (1, 6, 1, 0)
+    assert np.sum(told.rows, axis=0).tolist() == [COUNT - RANGE, 1]
+
+
 def test_only_some_ranges(monkeypatch, planned):
     run, told, _ = run_with(monkeypatch, planned, count=1, ranges="2-4")
     assert (run.ranges, run.published, run.pending) == (2, 2, 0)

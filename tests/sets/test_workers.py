@@ -474,6 +474,9 @@ def test_files_of_killed_workers_go_when_others_have_published(small, tmp_path):
         work(tmp_path / "x.set", tmp_path / "elsewhere")
         filler.tidy()
         assert path.exists()  # somebody is at it
+    path.with_name(f"{path.name}.lock").touch()  # as who was killed leaves it
+    other = filler._prepare(0, 1)
+    other.with_name(f"{other.name}.lock").touch()
     filler.tidy()
     assert list(path.parent.iterdir()) == []
 
