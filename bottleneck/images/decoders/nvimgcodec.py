@@ -72,6 +72,8 @@ class NvimgcodecDecoder:
 
         streams = [self._stream(file) for file in files]
         sound = [stream for stream in streams if stream is not None]
+        if not sound:
+            return [None] * len(files)
         if self._place == "cpu":
             decoded = iter(self._decoder.decode(sound, params=self._params))
         else:

@@ -11,7 +11,7 @@ from bottleneck.images.decoders.torchvision import problem
 
 def missing() -> str | None:
     """See :class:`~bottleneck.images.decoders.registry.Opener`."""
-    return problem("cuda")
+    return problem("cuda:0")
 
 
 def open_decoder(place: str) -> "NvjpegDecoder":
