@@ -121,6 +121,10 @@ class StoreError(BottleneckError, OSError):
     """A feature file cannot be created, opened, read or written."""
 
 
+class DamagedStoreError(StoreError):
+    """The inside of a feature file does not hold together."""
+
+
 class StoreLockedError(StoreError, BlockingIOError):
     """Another process is writing the feature file."""
 

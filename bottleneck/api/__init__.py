@@ -117,6 +117,7 @@ def plan(options: PlanOptions) -> "Planned":
     """
     from bottleneck.extraction.sets import plan_set
 
+    require_kinds(options, "plan")
     return plan_set(options)
 
 

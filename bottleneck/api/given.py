@@ -4,13 +4,16 @@ from pathlib import Path
 
 from bottleneck.declare import Options, declared, listed
 from bottleneck.errors import OptionError
-from bottleneck.location import is_set
+from bottleneck.location import is_set, is_url
 from bottleneck.store.foreign import is_foreign
 from bottleneck.writing import kind_of
 
 _WANTED = {"head": "a head", "features": "a feature file", "images": "images"}
 
 _NAMED = {"head": "a head", "features": "features", "folder": "a folder"}
+
+_NO_FEATURES = ("extract", "plan", "race", "finetune")
+"""Commands whose images are not features that are there already."""
 
 _FROM = {
     "head": "A head is what `bottleneck train FEATURES.h5 -o HEAD` writes.",
@@ -39,6 +42,12 @@ def require_kinds(options: Options, command: str) -> None:
     for option in fields:
         wanted = option.about.holds
         for path in given[option.name]:
+            if wanted == "images" and command in _NO_FEATURES and _is_set_here(path):
+                raise OptionError(
+                    f"expected images, got the set {path}",
+                    hint=f"Its shards are filled by `bottleneck extract --set {path}`, and it is "
+                    "read as a feature file is.",
+                )
             found = _found(path)
             if found is None or (found == "head") == (wanted == "head"):
                 continue
@@ -51,6 +60,10 @@ def require_kinds(options: Options, command: str) -> None:
             raise OptionError(
                 f"expected {_WANTED[str(wanted)]}, got {_NAMED[found]}: {path}", hint=hint
             )
+
+
+def _is_set_here(path: str) -> bool:
+    return not is_url(path) and is_set(path)
 
 
 def _found(path: str) -> str | None:

@@ -26,7 +26,7 @@ from bottleneck.extraction.run import embedder_of, rebuild_embedder
 from bottleneck.options import ExtractSetOptions, PlanOptions
 from bottleneck.sets import SetInfo, place_of, published
 from bottleneck.sets.leases import SECONDS, Leases
-from bottleneck.sets.planning import write_set
+from bottleneck.sets.planning import require_room_for_set, write_set
 from bottleneck.sources.streaming import stream_blocks
 
 _POLL: Final = 12
@@ -96,6 +96,7 @@ def plan_set(options: PlanOptions) -> Planned:
         raise OptionError(f"expected one view per image in a set, got --views {options.views}")
     if not options.sources:
         raise OptionError("expected images to plan a set of, got none")
+    require_room_for_set(place)  # before the network is loaded
     (name,) = (
         backbones.name_with_width(one, options.alpha, options.depth_multiplier) for one in names
     )

@@ -25,6 +25,11 @@ PARTS: Final = "parts"
 FAILURES: Final = "failures"
 LEASES: Final = "leases"
 
+_RESTORE: Final = (
+    "Restore it from a copy; or remove it and plan the set again as it was: shards of the same "
+    "images and recipe stay."
+)
+
 _PAGE: Final = 960
 """Shards listed at a time: an object store gives a thousand names, corrections among them."""
 
@@ -151,11 +156,9 @@ class SetInfo:
         except (AttributeError, LookupError, TypeError, ValueError, ZeroDivisionError) as error:
             if isinstance(error, StoreError):
                 raise
-            raise StoreError(f"{name} is damaged: {error}", hint="Restore it.") from error
+            raise StoreError(f"{name} is damaged: {error}", hint=_RESTORE) from error
         if not sound:
-            raise StoreError(
-                f"{name} is not what its fingerprints say", hint="Restore it from a copy."
-            )
+            raise StoreError(f"{name} is not what its fingerprints say", hint=_RESTORE)
         return info
 
 

@@ -140,7 +140,7 @@ class FolderPlace:
         """See :meth:`Place.read`."""
         try:
             return (self.folder / name).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise StoreError(f"cannot read {self.folder / name}: {error.strerror}") from error
@@ -159,9 +159,12 @@ class FolderPlace:
 
     def read_range(self, name: str, offset: int, length: int) -> bytes:
         """See :meth:`Place.read_range`."""
-        with (self.folder / name).open("rb") as stream:
-            stream.seek(offset)
-            return stream.read(length)
+        try:
+            with (self.folder / name).open("rb") as stream:
+                stream.seek(offset)
+                return stream.read(length)
+        except OSError as error:
+            raise StoreError(f"cannot read {self.folder / name}: {error.strerror}") from error
 
     def create(self, name: str, data: bytes) -> bool:
         """See :meth:`Place.create`."""

@@ -17,7 +17,7 @@ from bottleneck.errors import ManifestError, OptionError, StoreError
 from bottleneck.location import SET_FILE
 from bottleneck.manifest import UNLABELLED, Manifest
 from bottleneck.recipe import Recipe
-from bottleneck.sets.description import PARTS, ROWS, SetInfo
+from bottleneck.sets.description import FAILURES, LEASES, PARTS, ROWS, SHARDS, SetInfo, read_info
 from bottleneck.sets.parts import pack_part, part_sha256, stacked, unpack_part
 from bottleneck.sets.place import Place
 from bottleneck.sources.streaming import Block, Segment, cut
@@ -74,6 +74,7 @@ def write_set(
     """
     if rows_per_shard < 1:
         raise OptionError(f"expected at least 1 row in a shard, got {rows_per_shard}")
+    require_room_for_set(place)
     there = place.read(SET_FILE)
     old = None if there is None else SetInfo.from_json(there, f"{place.name}/{SET_FILE}")
     kept = set() if old is None else {f"{PARTS}/{part}" for part in place.names(PARTS)}
@@ -115,13 +116,31 @@ def write_set(
             return sha256
 
         info = replace(info, parts=tuple(_in_order(write, n_parts)))
-    if old is not None:
-        return _same(info, old, place)
-    if not place.create(SET_FILE, info.to_json().encode()):
-        raise StoreError(
-            f"{place.name} was planned by another process meanwhile", hint="Run it again."
+    if old is None:
+        if place.create(SET_FILE, info.to_json().encode()):
+            return info
+        old = read_info(place.name)[1]  # another process was quicker
+    return _same(info, old, place)
+
+
+def require_room_for_set(place: Place) -> None:
+    """Refuse a folder of other things, which a set would hide: it is read as a set then.
+
+    Raises
+    ------
+    OptionError
+    """
+    file = place.local(SET_FILE)
+    if file is None or not file.parent.is_dir():
+        return
+    ours = {SET_FILE, PARTS, SHARDS, FAILURES, LEASES}
+    others = sorted(one.name for one in file.parent.iterdir() if one.name[0] != ".")
+    if not file.exists() and (strange := [name for name in others if name not in ours]):
+        raise OptionError(
+            f"expected a new folder for the set, got {place.name} with {', '.join(strange[:3])}"
+            f"{', ...' if len(strange) > 3 else ''}",
+            hint="A set is a folder of its own: -o PHOTOS.set",
         )
-    return info
 
 
 def _parts(

@@ -87,7 +87,8 @@ def verify_set(location: str | Path) -> VerifyReport:
     """Check every shard of a set as :func:`bottleneck.store.verify.verify` checks a file.
 
     And against its part of the manifest, and its checksum where the set is sealed. Row numbers are
-    those of the set. What is missing is not wrong, unless the set is sealed: then it was there.
+    those of the set. A shard that is missing is not wrong, unless the set is sealed: then it was
+    there. A part that is missing is, since its range cannot be computed.
     """
     shards = open_shards(location)
     info = shards.info
@@ -101,13 +102,19 @@ def verify_set(location: str | Path) -> VerifyReport:
             f"{name} is missing: it was there when the set was sealed"
             for name in sorted(info.sealed.keys() - there)
         ]
-    for number, version in sorted(shards.newest.items()):
-        name = info.shard(number, version)
-        if info.sealed and name not in info.sealed:
-            problems.append(f"{name} was published after the set was sealed: seal it again")
-        elif info.sealed and sha256_of(shards.place, name) != info.sealed[name]:
-            problems.append(f"{name} is not what it was when the set was sealed")
+    for number in range(len(shards)):
+        if number not in shards.newest:
+            try:
+                shards.manifest(number)
+            except BottleneckError as error:
+                problems.append(error.message)
+            continue
+        name = info.shard(number, shards.newest[number])
         try:
+            if info.sealed and name not in info.sealed:
+                problems.append(f"{name} was published after the set was sealed: seal it again")
+            elif info.sealed and sha256_of(shards.place, name) != info.sealed[name]:
+                problems.append(f"{name} is not what it was when the set was sealed")
             # Not by blocks that were fetched before: what lies there now is checked.
             with tempfile.TemporaryDirectory(prefix="bottleneck-verify-") as folder:
                 store = shards.fresh(number, BlockCache(Path(folder)))

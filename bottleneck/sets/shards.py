@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.errors import StoreError
+from bottleneck.errors import DamagedStoreError, StoreError
 from bottleneck.manifest import Manifest
 from bottleneck.recipe import Recipe
 from bottleneck.sets.blocks import CachedFile
@@ -29,6 +29,8 @@ from bottleneck.store.format import TARGETS_SHA256, Extent, read_layout
 
 _MOST_OPEN: Final = 128
 """Shards kept open: each costs a mapping of its file."""
+
+_MOVE_DAMAGED: Final = "Move it away and run extract --set again: its range is computed anew."
 
 _MOVE: Final = "It is no shard of this set: move it away, and run extract --set again."
 
@@ -104,11 +106,14 @@ class Shards:
         """
         name = self.info.shard(number, self.newest[number])
         path, url = self.place.local(name), f"{self.place.name}/{name}"
-        if path is not None:
-            opened = FeatureStore.open(path)
-        else:
-            file = CachedFile(self.place, name, cache, self.info.id)
-            opened = FeatureStore(_remote_contents(file, url), {}, url)
+        try:
+            if path is not None:
+                opened = FeatureStore.open(path)
+            else:
+                file = CachedFile(self.place, name, cache, self.info.id)
+                opened = FeatureStore(_remote_contents(file, url), {}, url)
+        except DamagedStoreError as error:
+            raise StoreError(error.message, hint=_MOVE_DAMAGED) from error
         require_of_set(opened, self.info, number)
         return opened
 

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.errors import BottleneckError, StoreError
+from bottleneck.errors import BottleneckError, DamagedStoreError, StoreError
 from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedStrings
 from bottleneck.recipe import Recipe
@@ -57,9 +57,9 @@ def damage_explained(path: Path) -> Iterator[None]:
         raise damaged(path, error) from error
 
 
-def damaged(path: Path, error: Exception) -> StoreError:
+def damaged(path: Path, error: Exception) -> DamagedStoreError:
     """Make the error for a file whose inside does not hold together."""
-    return StoreError(
+    return DamagedStoreError(
         f"{path} is damaged: {str(error) or type(error).__name__}",
         hint="`bottleneck rescue` saves its sound rows; or restore it from a copy.",
     )
@@ -388,7 +388,7 @@ def open_hdf5(path: Path) -> h5py.File:
             raise StoreError(f"cannot read {path}: {error.strerror}") from error
         if isinstance(error, BlockingIOError):
             raise StoreError(f"{path} is open for writing in another program") from error
-        raise StoreError(
+        raise DamagedStoreError(
             f"{path} is not a readable HDF5 file: {error}",
             hint="If it was a feature file, `bottleneck rescue` may save its rows.",
         ) from error
