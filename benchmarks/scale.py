@@ -1,11 +1,12 @@
 """The far end: plan, publish, resume and open sets of 10^8 rows and more, in an object store.
 
-    python benchmarks/scale.py [--rows 100000000] [--shards 8] [--stage plan ...]
+    python benchmarks/scale.py [--rows 100000000] [--shards 4] [--stage plan ...]
 
 The store is moto's, in a process of its own on loopback; images are not read and features are not
 computed (there are not so many here): keys are made up, rows are written as the engine writes them.
 Each stage runs in a process of its own, whose largest memory is printed, with the requests and
-bytes of the object store; behind it the same for 10^9 rows of 1024 float16, which is arithmetic.
+bytes of the object store; behind it the same for 10^9 rows of 1024 float16, which is arithmetic. A
+worker is run on a hundredth, a tenth and all of the rows: what it takes does not depend on them.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import numpy as np
 
 from bottleneck.extraction.ranges import FillSettings, RangeFiller
 from bottleneck.extraction.result import peak_rss_mb
+from bottleneck.heads import folds
 from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedStrings
 from bottleneck.recipe import Recipe
@@ -120,7 +122,7 @@ def work(url: str, shards: int) -> dict[str, Any]:
         place, info = filler.place, filler.info
         leases = Leases(place, info)
         seconds = []
-        for number in range(shards):
+        for number in range(min(shards, info.n_ranges)):
             started = time.monotonic()
             lease = leases.take(number)
             assert lease is not None
@@ -152,6 +154,13 @@ def resume(url: str) -> dict[str, Any]:
     there = published(place, info)
     left = [number for number in range(info.n_ranges) if number not in there]
     return {"left": len(left), "seconds": round(time.monotonic() - started, 3)}
+
+
+def dealt(url: str) -> dict[str, Any]:
+    """Deal all rows into folds by their keys, as training does: keys are read part by part."""
+    store = FeatureStore.open(url)
+    fold = folds(store.keys, store.labels, store.manifest.groups, 5)
+    return {"rows": len(store), "rows of a fold": np.bincount(fold).tolist()}
 
 
 def opened(url: str) -> dict[str, Any]:
@@ -198,11 +207,15 @@ def stage(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         found = work(url, arguments.shards)
     elif name == "resume":
         found = resume(url)
-    elif name == "worker of a small set":
-        small = "s3://scale/small.set"
-        plan(small, arguments.shards * arguments.per_shard, arguments.dim, arguments.per_shard)
-        before = peak_rss_mb()
-        found = {**work(small, arguments.shards), "MB after planning it": before}
+    elif name == "folds of 1/10":
+        found = dealt("s3://scale/10.set")
+    elif name in SMALLER:
+        smaller = f"s3://scale/{SMALLER[name]}.set"
+        if name.startswith("plan"):
+            rows = arguments.rows // SMALLER[name]
+            found = plan(smaller, rows, arguments.dim, arguments.per_shard)
+        else:
+            found = work(smaller, arguments.shards)
     elif name == "names":
         found = complete_listing("s3://scale/names.set")
     elif name == "open":
@@ -220,7 +233,10 @@ def stage(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-STAGES = (*("plan", "worker", "resume", "worker of a small set", "names", "open", "open a folder"),)
+SMALLER = {f"{what} of 1/{of}": of for of in (100, 10) for what in ("plan", "worker")}
+"""Stages with fewer rows, by how many times."""
+
+STAGES = ("plan", "worker", *SMALLER, "folds of 1/10", "resume", "names", "open", "open a folder")
 
 
 def model() -> dict[str, Any]:

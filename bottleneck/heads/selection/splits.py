@@ -6,6 +6,7 @@ out (an image that failed) moves only rows at the border of a fold.
 """
 
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bottleneck.errors import HeadError, OptionError
+
+_HASHED_AT_ONCE = 1 << 16
+"""Keys whose digests are bytes of Python at a time: there may be a hundred million."""
 
 NO_GROUP = -1
 """Group code of a row that belongs to no group."""
@@ -241,12 +245,17 @@ def first_of_each_class(
 def _hashes(keys: Sequence[str], purpose: bytes, seed: int) -> NDArray[np.uint64]:
     """Hash keys to 128 bits, shape (n, 2); purpose and seed are part of the hash."""
     base = hashlib.blake2b(digest_size=16, person=purpose, key=str(seed).encode())
-    digests = bytearray()
-    for key in keys:
-        digest = base.copy()
-        digest.update(key.encode("utf-8", "surrogateescape"))
-        digests += digest.digest()
-    return np.frombuffer(digests, ">u8").astype(np.uint64).reshape(-1, 2)
+    hashes = np.empty((len(keys), 2), np.uint64)
+    walk = iter(keys)
+    for start in range(0, len(keys), _HASHED_AT_ONCE):
+        digests = bytearray()
+        for key in itertools.islice(walk, _HASHED_AT_ONCE):
+            digest = base.copy()
+            digest.update(key.encode("utf-8", "surrogateescape"))
+            digests += digest.digest()
+        block = np.frombuffer(digests, ">u8").reshape(-1, 2)
+        hashes[start : start + len(block)] = block
+    return hashes
 
 
 def _labels(labels: ArrayLike, n: int) -> NDArray[np.int64]:
@@ -270,6 +279,8 @@ def _units(groups: ArrayLike | None, n: int) -> NDArray[np.intp] | None:
     if codes.shape != (n,):
         raise HeadError(f"expected one group for each of {n} keys, got shape {codes.shape}")
     alone = codes < 0
+    if alone.all():
+        return None
     own = np.where(alone, codes.max(initial=0) + 1 + np.arange(n), codes)
     names, units = np.unique(own, return_inverse=True)
     return None if len(names) == n else units
