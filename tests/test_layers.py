@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 # From the ground up. A module may import from rows below its own, and from its own package.
 LAYERS = (
     {"status", "progress"},
-    {"cores", "errors", "fingerprint", "packed"},
+    {"cores", "errors", "fingerprint", "memory", "packed"},
     {"location", "targets", "declare", "frames"},
     {"writing"},
     {"manifest", "recipe"},

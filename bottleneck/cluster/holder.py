@@ -15,9 +15,14 @@ from bottleneck.heads.solver.engine import EngineName, Sums, Work
 from bottleneck.heads.solver.engines import engine_named
 from bottleneck.heads.solver.question import Held, Node, Question, RowData, Tree
 from bottleneck.heads.solver.row_pass import BLOCK_ROWS, Pass
+from bottleneck.memory import available_memory
 
 HELD_BYTES = 8 << 30
 """Features a worker keeps in memory; what is beyond is read from its file in every pass."""
+
+HELD_SHARE = 0.5
+"""Share of the memory that can still be had which a shard may take of it, too: workers share a
+machine, and what a pass computes takes memory as well."""
 
 
 class Source(Protocol):
@@ -58,7 +63,7 @@ class Holder:
     threads : int, optional
         By default one per core.
     held_bytes : int
-        Features kept in memory.
+        Features kept in memory, at most.
     engine : {"numpy", "keras"}
         What losses and gradients are computed with. Keras keeps features on a GPU besides, as
         far as they find room there.
@@ -161,9 +166,11 @@ class Holder:
 
     def _opened(self, source: Source) -> Rows:
         rows = source.open()
-        if isinstance(rows, ArrayRows | FileRows) and rows.stored_bytes <= self._room:
-            self._room -= rows.stored_bytes
-            return rows.in_memory()
+        if isinstance(rows, ArrayRows | FileRows):
+            size = rows.stored_bytes
+            if size <= self._room and size <= HELD_SHARE * available_memory():
+                self._room -= size
+                return rows.in_memory()
         if isinstance(source, StoredShard):  # a worker may have more shards than descriptors
             return ShardRows(source, rows.shape, rows.dtype)
         return rows

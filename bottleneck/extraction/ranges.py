@@ -236,9 +236,17 @@ class RangeFiller:
     ) -> None:
         """Copy a shard to the local disk, where some of its rows are pending again."""
         temporary = _copied(path)
-        with temporary.open("wb") as stream:
-            for block in blocks(self.place, self.info.shard(number, version)):
-                stream.write(block)
+        try:
+            with temporary.open("wb") as stream:
+                for block in blocks(self.place, self.info.shard(number, version)):
+                    stream.write(block)
+        except OSError as error:
+            if isinstance(error, BottleneckError):
+                raise
+            raise StoreError(
+                f"cannot write {temporary}: {error.strerror}",
+                hint="Free some space, or name another folder: --scratch FOLDER",
+            ) from error
         with Writer(temporary, FeatureStore.open(temporary).layout) as writer:
             writer.unflag(rows)
         temporary.rename(path)

@@ -264,3 +264,26 @@ def test_subsets_of_sharded_rows_are_shards_of_subsets(rng):
 def test_shards_of_different_lengths_are_refused():
     with pytest.raises(HeadError, match="one length"):
         ShardedRows({0: ArrayRows(np.zeros((2, 3))), 1: ArrayRows(np.zeros((2, 4)))})
+
+
+@pytest.mark.parametrize(("room", "left", "held"), [(9000, 1e9, 3), (1e9, 6000, 7), (1e9, 5000, 0)])
+def test_what_a_worker_holds_is_bounded_by_its_machine_too(monkeypatch, room, left, held):
+    """A shard of 30 rows x 24 float32 is 2,880 bytes: less than half of 6,000, not of 5,000."""
+    monkeypatch.setattr("bottleneck.cluster.holder.available_memory", lambda: left)
+    X, _ = made(210, 24, 3)
+    opened = []
+
+    @dataclass(frozen=True)
+    class Source:
+        number: int
+
+        def open(self):
+            opened.append(self.number)
+            return ArrayRows(X[self.number * 30 : self.number * 30 + 30][:, ::-1][:, ::-1])
+
+    holder = Holder(1, int(room))
+    rows = [holder._opened(Source(number)) for number in range(7)]
+    assert sum(one._array.base is None for one in rows) == held
+    assert opened == list(range(7))
+    for number, one in enumerate(rows):
+        np.testing.assert_array_equal(one.read(0, 30, {}), X[number * 30 : number * 30 + 30])

@@ -84,7 +84,7 @@ def test_what_skops_does_not_trust_is_not_saved(digits, recipe, tmp_path):
 
 
 def test_rows_that_do_not_fit_in_memory_are_refused(digits, monkeypatch):
-    monkeypatch.setattr("bottleneck.heads.kinds.imported._available_memory", lambda: 200_000.0)
+    monkeypatch.setattr("bottleneck.heads.kinds.imported.available_memory", lambda: 200_000.0)
     with pytest.raises(HeadError, match=r"sklearn\.svm\.SVC needs all rows in memory: 300 x 64"):
         fit(digits, "sklearn.svm.SVC")
 

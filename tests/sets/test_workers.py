@@ -1,5 +1,6 @@
 """Workers without an engine: each range is published once, whoever is killed, and when."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -462,6 +463,21 @@ def test_a_worker_that_was_suspended_goes_on_behind_another(small, where, tmp_pa
     assert list(tmp_path.rglob("scratch*/**/*.h5")) == []
     require_once(where, s3)
     require_right(where, small)
+
+
+def test_a_disk_that_is_full_when_rows_are_tried_again_is_said(small, tmp_path, monkeypatch):
+    (small / "c0/4.png").write_bytes(b"no image")
+    plan_fake(small, tmp_path / "x.set", rows=30)
+    work(tmp_path / "x.set", tmp_path)
+
+    def full(place, name):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("bottleneck.extraction.ranges.blocks", full)
+    with pytest.raises(StoreError, match="cannot write .*@2.part: No space left") as caught:
+        work(tmp_path / "x.set", tmp_path, retry_failed=True)
+    assert "--scratch FOLDER" in caught.value.hint
+    assert read_info(tmp_path / "x.set")[0].names("leases") == []
 
 
 def test_files_of_killed_workers_go_when_others_have_published(small, tmp_path):

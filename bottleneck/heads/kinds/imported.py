@@ -5,13 +5,11 @@ its parameters are given, and cross-validation says what they are worth.
 """
 
 import inspect
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -23,6 +21,7 @@ from bottleneck.heads.kind import DamagedWeightsError, Learned, Params, Task, Tr
 from bottleneck.heads.kinds.estimator import columns_of
 from bottleneck.heads.selection.targets import score_of
 from bottleneck.heads.solver.engine import EngineName
+from bottleneck.memory import available_memory
 
 
 def dump(estimator: Any) -> bytes:
@@ -316,22 +315,10 @@ def _pipeline(kind: type, path: str, settings: Mapping[str, Any], seed: int) -> 
 
 def _require_memory(rows: int, features: int, head: str) -> None:
     needed = _COPIES * 4 * rows * features
-    available = _available_memory()
+    available = available_memory()
     if needed > available:
         raise HeadError(
             f"{head} needs all rows in memory: {rows} x {features} features take "
             f"about {needed / 1e9:.1f} GB with copies, {available / 1e9:.1f} GB are available",
             hint="The heads that go by a name of their own stream their rows; or use fewer rows.",
         )
-
-
-def _available_memory() -> float:
-    """Return the bytes that can be had without swapping; no limit where that is not told."""
-    try:
-        # Free pages alone would leave out the page cache, which gives way.
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return float(line.split()[1]) * 1024
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (OSError, ValueError, AttributeError):
-        return float("inf")
