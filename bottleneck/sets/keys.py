@@ -52,7 +52,7 @@ class SetKeys(PackedStrings):
 
     def __getitem__(self, index: int | slice) -> str | PackedStrings:
         size = self._shards.info.rows_per_shard
-        if isinstance(index, int):
+        if not isinstance(index, slice):  # also numbers of NumPy
             number, row = divmod(range(len(self))[index], size)
             return self._part(number)[row]
         start, stop, step = index.indices(len(self))

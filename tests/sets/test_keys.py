@@ -30,6 +30,7 @@ def test_they_are_those_of_the_list(photos, listed, where):
     slices = [slice(a, b) for a in (0, 3, 4, 22, -5) for b in (0, 4, 5, 16, 23, None)]
     for some in [*slices, slice(None, None, 3), slice(20, 2, -4)]:
         assert [*keys[some]] == whole[some]
+    assert [keys[row] for row in np.arange(-23, 23)] == [whole[row] for row in range(-23, 23)]
     with pytest.raises(IndexError):
         keys[23]
     again = pickle.loads(pickle.dumps(keys))
