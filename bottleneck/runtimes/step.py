@@ -9,6 +9,7 @@ the next batch begin before the last one of this has ended.
 
 import re
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -47,6 +48,23 @@ def out_of_memory(error: BaseException) -> bool:
         or type(error).__name__ in _KINDS
         or _WORDS.search(str(error)) is not None
     )
+
+
+def let_go(error: BaseException) -> None:
+    """Empty the frames of an error: they keep what a failed pass has computed on the device.
+
+    Those of the errors behind it too: Keras raises another one, with more words, and frames that
+    hold their own traceback would live until the garbage collector comes.
+    """
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            traceback.clear_frames(one.__traceback__)
+            one.__traceback__ = None
+            waiting += [one.__cause__, one.__context__]
 
 
 Compute = Callable[[NDArray[Any]], Sequence[NDArray[Any]]]
@@ -317,5 +335,5 @@ class CompiledStep:
                 hint="--batch-size auto finds what fits; a smaller --size takes less.",
             )
             full.images = count
-            # Its frames would keep what the failed pass had computed on the device.
-            raise full from error.with_traceback(None)
+            let_go(error)
+            raise full from error

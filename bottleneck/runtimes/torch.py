@@ -18,7 +18,7 @@ from bottleneck.backbones.network import Form, Network, OutputSpec
 from bottleneck.runtimes.outputs import Taken, keras_tensors, preprocessed, taken
 from bottleneck.runtimes.precision import HALF, in_precision
 from bottleneck.runtimes.protocol import check_precision, gpu_index, no_such_gpu, require_gpu
-from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep, out_of_memory
+from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep, let_go, out_of_memory
 from bottleneck.runtimes.torch_layers import native
 
 FORMS: Final[tuple[Form, ...]] = ("keras", "torch")
@@ -305,7 +305,8 @@ class _Recorded:
                 made = self._forward(given)
             graph.replay()
             self._records = all(map(torch.equal, made, found))
-        except RuntimeError:  # an operation that waits for the device, or its memory is full
+        except RuntimeError as error:  # an operation that waits, or the memory is full
+            let_go(error)
             self._records = False
         if self._records:
             self._graph, self._given, self._made = graph, given, made

@@ -183,3 +183,64 @@ def test_a_graph_is_forgotten_when_memory_is_short():
     passes = fake.passes
     assert all(map(torch.equal, way(batch(2, 8)), forward(batch(2, 8))))
     assert fake.passes == passes + 1
+
+
+FULL = """
+import gc
+import weakref
+
+import numpy as np
+from bottleneck.backbones.keras_scope import import_keras, isolated
+
+import_keras("torch")
+import torch
+from bottleneck.errors import DeviceMemoryError
+from bottleneck.images import Geometry
+from bottleneck.runtimes.step import CompiledStep
+
+made = []
+with isolated("torch") as keras:
+    class Full(keras.layers.Layer):
+        def call(self, maps):
+            kept = maps * 2
+            made.append(weakref.ref(kept))
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+        def compute_output_spec(self, maps):
+            return keras.KerasTensor(maps.shape, maps.dtype)
+
+    given = keras.layers.Input((8, 8, 3))
+    network = keras.Model(given, Full()(keras.layers.Conv2D(4, 3)(given)))
+
+
+def compute(images):
+    with torch.inference_mode():
+        return network(images, training=False)
+
+
+step = CompiledStep(
+    compute, runtime="torch", version="0", device="gpu:0", dims={"avg": 4},
+    given=Geometry(size=8), transfer=lambda batch: torch.from_numpy(batch.copy()).float(),
+)
+images = np.zeros((2, 8, 8, 3), np.uint8)
+gc.collect()
+gc.disable()  # a device is full long before this process is
+for way in (step, lambda images: step.submit(images).result()):
+    made.clear()
+    try:
+        way(images)
+    except DeviceMemoryError as error:
+        assert isinstance(error.__cause__, RuntimeError), error.__cause__
+        assert [one() for one in made] == [None], "a map of the failed pass is kept"
+    else:
+        raise AssertionError("memory was to be full")
+print("all")
+"""
+
+
+def test_a_pass_that_did_not_fit_leaves_nothing_on_the_device():
+    done = subprocess.run(
+        [sys.executable, "-c", FULL], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.endswith("all\n")
