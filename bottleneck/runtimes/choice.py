@@ -24,8 +24,8 @@ compiles networks of Keras."""
 FASTEST_ON_CPU: Final = ("openvino", "onnxruntime", "tensorflow", "torch", "jax")
 """By the rates in ``benchmarks/RESULTS.md``."""
 
-FIRST_ON_GPU: Final = ("tensorflow", "jax", "torch", "onnxruntime")
-"""Not by rates: no GPU was measured. TensorFlow is what the ``gpu`` extra brings."""
+FIRST_ON_GPU: Final = ("torch", "jax", "tensorflow", "onnxruntime")
+"""By the rates in ``benchmarks/RESULTS.md``; of the last two there are none on a GPU."""
 
 _NO_GPU: Final = 7
 """The exit code of a framework that sees none; one that cannot be imported has another."""
@@ -91,7 +91,8 @@ def choose(
     # Asked only now, one by one, as each answer takes seconds.
     wishes: tuple[str, ...] = FIRST_ON_GPU if wants_gpu else FASTEST_ON_CPU
     if seen:
-        asked: tuple[str, ...] = FIRST_ON_GPU
+        # XLA makes one kernel of a layer and its changes of type; PyTorch runs each by itself.
+        asked = ("jax", *FIRST_ON_GPU) if precision == "bfloat16" else FIRST_ON_GPU
         wishes = (*islice(filter(sees_gpu, (n for n in asked if n in able)), 1), *wishes)
     for name in wishes:
         if name in able:

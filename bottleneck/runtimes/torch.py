@@ -231,12 +231,12 @@ class _OnGpu:
                     self._torch.cuda.current_stream().synchronize()
                 return lambda: None
 
-        def let_go() -> None:
+        def unpin() -> None:
             with self._torch.cuda.device(self._place):
                 self._torch.cuda.synchronize()  # nothing is on its way from there
                 runtime.cudaHostUnregister(start)
 
-        return let_go
+        return unpin
 
     def transfer(self, batch: NDArray[Any]) -> Any:
         pixels = self._torch.from_numpy(batch if batch.flags.writeable else batch.copy())
