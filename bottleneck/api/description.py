@@ -109,11 +109,12 @@ def _features(file: Path) -> dict[str, Any]:
 
 
 def _set(location: str) -> dict[str, Any]:
-    """Describe a set part by part: no more than one part is in memory."""
+    """Describe a set part by part: no more than a few parts are in memory."""
     from collections import Counter
 
-    from bottleneck.manifest import SPLITS
+    from bottleneck.manifest import SPLITS, Manifest
     from bottleneck.sets import open_shards
+    from bottleneck.sets.view import some_at_a_time
     from bottleneck.status import RowStatus
     from bottleneck.store.reader import count_status
 
@@ -124,17 +125,20 @@ def _set(location: str) -> dict[str, Any]:
     splits = np.zeros(len(SPLITS), np.int64)
     groups: set[int] = set()
     targets: dict[str, None] = {}
-    for number in range(len(shards)):
+
+    def look(number: int) -> tuple[Manifest, dict[RowStatus, int]]:
         manifest, store = shards.manifest(number), shards.store(number)
+        if store is None:
+            return manifest, {RowStatus.PENDING: len(manifest)}
+        return manifest, count_status(store.status, store.location)
+
+    for _, (manifest, found) in some_at_a_time(range(len(shards)), look):
         # Rows without a class are counted in front.
         labels += np.bincount(manifest.labels + 1, minlength=len(labels))
         splits += np.bincount(manifest.splits, minlength=len(splits))
         groups.update(map(hash, manifest.group_names))  # one may go on in the next part
         targets |= dict.fromkeys(manifest.targets.names)
-        if store is None:
-            counts[RowStatus.PENDING] += len(manifest)
-        else:
-            counts.update(count_status(store.status, store.location))
+        counts.update(found)
     size = info.rows * sum(info.outputs.values()) * np.dtype(info.dtype).itemsize
     return {
         "kind": "features",
@@ -166,7 +170,9 @@ def _set(location: str) -> dict[str, Any]:
             "all": info.n_ranges,
             "published": len(shards.newest),
             "corrected": sum(version > 1 for version in shards.newest.values()),
-            "sealed": bool(info.sealed),
+            # What was corrected since is not.
+            "sealed": bool(info.sealed)
+            and all(info.shard(*one) in info.sealed for one in shards.newest.items()),
         },
     }
 

@@ -1,5 +1,6 @@
 """``bottleneck plan``."""
 
+import shlex
 from typing import Any
 
 import click
@@ -31,5 +32,5 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
         f"{planned['set']}: {planned['rows']} images, {planned['classes']} classes, "
         f"{planned['backbone']} {dims}",
         f"{planned['shards']} shards of {planned['rows_per_shard']} rows; on every machine: "
-        f"bottleneck extract --set {planned['set']}",
+        f"bottleneck extract --set {shlex.quote(planned['set'])}",
     )

@@ -255,7 +255,7 @@ class ObjectPlace:
                 "list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter="/", **more
             )
             found += (posixpath.basename(one["Key"]) for one in page.get("Contents", ()))
-            if not page["IsTruncated"] or (high and found and found[-1] > high):
+            if not page.get("IsTruncated") or (high and found and found[-1] > high):
                 return [name for name in found if name and (not high or name <= high)]
             more = {"ContinuationToken": page["NextContinuationToken"]}
 

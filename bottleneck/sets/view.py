@@ -85,7 +85,7 @@ def _manifest(shards: Shards) -> Manifest:
     def without_keys(number: int) -> Manifest:
         return replace(shards.manifest(number), keys=PackedStrings.pack(()))
 
-    parts = [one for _, one in _some_at_a_time(range(len(shards)), without_keys)]
+    parts = [one for _, one in some_at_a_time(range(len(shards)), without_keys)]
     return replace(stacked(parts, shards.info.classes), keys=SetKeys(shards))
 
 
@@ -99,11 +99,19 @@ def _read_all(
         assert store is not None
         return read(store)
 
-    return _some_at_a_time(sorted(shards.newest), one)
+    return some_at_a_time(sorted(shards.newest), one)
 
 
-def _some_at_a_time(numbers: Sequence[int], read: Callable[[int], _T]) -> Iterator[tuple[int, _T]]:
-    """Read something for every number, a few at the same time and no more in memory."""
+def some_at_a_time(numbers: Sequence[int], read: Callable[[int], _T]) -> Iterator[tuple[int, _T]]:
+    """Read something for every number, a few at the same time and no more in memory.
+
+    Yields
+    ------
+    number : int
+        In the order given.
+    found : object
+        What was read for it.
+    """
     with ThreadPoolExecutor(_AT_ONCE) as executor:
         for start in range(0, len(numbers), _AT_ONCE):
             some = numbers[start : start + _AT_ONCE]

@@ -129,6 +129,28 @@ def test_a_stranger_among_the_shards(whole, tmp_path):
         values(whole)
 
 
+def test_a_correction_after_the_seal_is_not_sealed(photos, where, tmp_path):
+    info = plan_fake(photos, where)
+    fill(where, tmp_path, range(5), failed=(12,))
+    bottleneck.seal(where)
+    assert bottleneck.info(where).to_json()["shards"]["sealed"]
+    fill(where, tmp_path, [2], version=2)
+    told = bottleneck.info(where).to_json()
+    assert told["status"] == {"done": 23}
+    assert (told["shards"]["corrected"], told["shards"]["sealed"]) == (1, False)
+    assert verify_set(where).problems == (
+        f"{info.shard(2, 2)} was published after the set was sealed: seal it again",
+    )
+    assert bottleneck.seal(where).corrections == 1
+    assert verify_set(where).ok
+    assert bottleneck.info(where).to_json()["shards"]["sealed"]
+    # A correction that is moved away leaves what was before, which the seal does not know.
+    place, _ = read_info(where)
+    place.remove(info.shard(2, 2))
+    assert not bottleneck.info(where).to_json()["shards"]["sealed"]
+    assert not verify_set(where).ok
+
+
 def test_a_folder_where_a_shard_should_be(photos, tmp_path):
     where = tmp_path / "x.set"
     info = plan_fake(photos, where)
@@ -225,3 +247,14 @@ def test_names_that_are_no_text_are_kept(tmp_path):
     ]  # fmt: skip
     bottleneck.merge([tmp_path / "x.set"], tmp_path / "x.h5")
     assert [*FeatureStore.open(tmp_path / "x.h5").keys] == [*store.keys]
+
+
+def test_urls_of_odd_names(photos, tmp_path, s3):
+    s3.mkdir("odd")
+    where = "s3://odd/a b/ünï ✓+&%41=.set"
+    plan_fake(photos, where)
+    fill(where, tmp_path, range(5))
+    assert len(values(where)) == 23
+    assert verify_set(f"{where}/").ok
+    assert published(*read_info(where)) == dict.fromkeys(range(5), 1)
+    assert bottleneck.seal(where).shards == 5
