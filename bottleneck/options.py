@@ -19,6 +19,7 @@ from bottleneck.declare import Option, Options
 from bottleneck.extract_options import (
     BATCH_OR_AUTO,
     CHOSEN_BACKBONE,
+    DECODER,
     DEVICES,
     MAX_FAILED,
     PASS_SIZE,
@@ -62,6 +63,7 @@ from bottleneck.file_options import RemoveBackboneOptions as RemoveBackboneOptio
 from bottleneck.file_options import RescueOptions as RescueOptions
 from bottleneck.file_options import VerifyOptions as VerifyOptions
 from bottleneck.file_options import ViewOptions as ViewOptions
+from bottleneck.images import DecoderName
 from bottleneck.sources.layout import SourceOptions
 
 _HEAD_FILE = Option("The head's file.", metavar="HEAD", role="reads", holds="head", argument=True)
@@ -367,6 +369,7 @@ class BenchOptions(SourceOptions):
     precision: Annotated[Precision, PRECISION] = "float32"
     runtime: Annotated[Runtime, RUNTIME] = "auto"
     devices: Annotated[Names, DEVICES] = ()
+    decoder: Annotated[DecoderName, DECODER] = "pillow"
     batch_sizes: Annotated[
         int | Sequence[int] | None,
         Option(

@@ -1,6 +1,7 @@
 """How fast a backbone is on this machine: alone, and with everything around it."""
 
 import tempfile
+import time
 from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +19,7 @@ from bottleneck.errors import OptionError
 from bottleneck.extraction import Embedder, build_embedder, embed, extract_many
 from bottleneck.extraction.forward import pass_seconds
 from bottleneck.extraction.run import calibration_images
-from bottleneck.images import Geometry, ImageSize, parse_size
+from bottleneck.images import PILLOW, Geometry, ImageSize, parse_size
 from bottleneck.items import KINDS
 from bottleneck.options import BenchOptions, ExtractOptions
 from bottleneck.runtimes import Padding
@@ -114,6 +115,7 @@ def measure(options: BenchOptions) -> BenchResult:
             "precision": options.precision,
             "runtime": options.runtime,
             "devices": listed(options.devices),
+            "decoder": options.decoder,
         }
         tell(f"loading {options.backbone}")
         embedder = build_embedder(**network, calibration=partial(calibration_images, source))
@@ -178,8 +180,14 @@ def decode_rate(
     batches = [rows[start : start + batch_size] for start in range(0, count, batch_size)]
     idle = replace(embedder, network=_Idle(embedder.network))
     seconds: defaultdict[str, float] = defaultdict(float)
-    for _ in embed(idle, source, batches, workers=workers, worker_kind="auto", seconds=seconds):
-        pass
+    ends = [
+        time.perf_counter()
+        for _ in embed(idle, source, batches, workers=workers, worker_kind="auto", seconds=seconds)
+    ]
+    given = embedder.input
+    if isinstance(given, Geometry) and given.decoder != PILLOW and len(ends) > 1:
+        # One thread, or the device, draws for all of them.
+        return (count - len(batches[0])) / (ends[-1] - ends[0])
     # What all of them were busy for, so that the start of processes does not count.
     return count * workers / (seconds["read"] + seconds["decode"])
 

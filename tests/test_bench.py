@@ -1,5 +1,8 @@
 """The bench measures what it says; how fast anything is, is not tested."""
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fakes import MeanBackbone, fake_embedder
@@ -64,3 +67,31 @@ def test_drawn_pictures_differ_and_are_like_photographs(tmp_path):
             assert image.size == (500, 375)
     assert len({file.read_bytes() for file in files}) == 3
     assert all(30_000 < file.stat().st_size < 300_000 for file in files)
+
+
+def test_another_decoder_is_that_of_the_run_and_is_measured_by_the_clock(monkeypatch, tmp_path):
+    asked = []
+
+    def build(**options):
+        asked.append(options["decoder"])
+        made = fake_embedder(MeanBackbone())
+        return replace(made, input=replace(made.input, decoder=options["decoder"]))
+
+    def drawn_by_one_thread(embedder, source, batches, *, seconds, **options):
+        seconds["read"] = 1e-6  # what workers did for it says nothing
+        for batch in batches:
+            time.sleep(0.05)
+            yield batch
+
+    monkeypatch.setattr(module, "build_embedder", build)
+    monkeypatch.setattr(module, "embed", drawn_by_one_thread)
+    monkeypatch.setattr(module, "extract_many", lambda options: [ran.append(options) or Result()])
+    ran = []
+    result = bench(decoder="torchvision", batch_sizes=(2,), images=8, seconds=0.01)
+    assert asked == ["torchvision"]
+    assert [options.decoder for options in ran] == ["torchvision"]
+    assert 0 < result.decoding <= 2 / 0.05
+
+
+class Result:
+    images_per_second = 1.0
