@@ -117,7 +117,7 @@ def count_passes(folder, classes, engine):
             blocks.append(block.astype(np.float16))
         rows, y = ArrayRows(np.concatenate(blocks)), y[y < classes]
     with passes(rows, engine=engine_named(engine)) as run:
-        stack, curvature = with_curvature(stacked(run, y, classes))
+        stack, curvature = with_curvature(stacked(run, y, classes), len(STRENGTHS))
         total = float(stack.weighting.totals[0])
         path = [Problem(0, 1 / (float(value) * total)) for value in STRENGTHS]
         before, cpu, first = time.perf_counter(), time.process_time(), run.count

@@ -124,9 +124,11 @@ def test_the_curvature_only_changes_the_way(kind, standardize, monkeypatch):
     for classes in (2, 10):
         X_, y = few(classes)
         options = {"tol": 1e-7, "standardize": standardize, "C": 3.0}
-        plain = kind(**options).fit(X_, y)
         with monkeypatch.context() as patch:
-            patch.setattr("bottleneck.heads.solver.lockstep.CURVATURE_MIN_ROWS", 0)
+            pays = "bottleneck.heads.solver.lockstep.curvature_pays"
+            patch.setattr(pays, lambda *about: "never")
+            plain = kind(**options).fit(X_, y)
+            patch.setattr(pays, lambda *about: "always")
             guided = kind(**options).fit(X_, y)
             patch.setattr("bottleneck.heads.solver.curvature._MAX_COUPLED", 0)
             uncoupled = kind(**options).fit(X_, y)

@@ -65,11 +65,13 @@ def test_two_threads_give_the_same(digits):
 
 @pytest.mark.parametrize("kind", ["logreg", "svm"])
 def test_strengths_along_a_path_end_where_each_alone_does(digits, kind, monkeypatch):
-    """Also where curvature is estimated, which is for many rows only."""
+    """With an estimate of the curvature and without."""
     values = np.logspace(-4, 1, 6)
     everyone = np.ones((1, len(digits.y)), bool)
-    for least in (10**9, 0):
-        monkeypatch.setattr("bottleneck.heads.solver.lockstep.CURVATURE_MIN_ROWS", least)
+    for pays in ("never", "always"):
+        monkeypatch.setattr(
+            "bottleneck.heads.solver.lockstep.curvature_pays", lambda *about, said=pays: said
+        )
         sweep, about = head_kind(kind).sweep, {"gap": 1e-7}
         with passes(ArrayRows(digits.X)) as opened:
             path = sweep(opened, digits.y, 10, everyone, values=values, **about)

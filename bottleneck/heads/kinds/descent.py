@@ -68,7 +68,7 @@ class Descent:
                 fit_intercept=self.fit_intercept,
             )
             problem = Problem(0, 1 / (self.C * float(weighting.totals[0])))
-            stack, curvature = with_curvature(stack)
+            stack, curvature = with_curvature(stack, 1)
             ((found,),) = solve(
                 stack,
                 [[problem]],

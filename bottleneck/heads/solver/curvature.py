@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bottleneck.heads.rows import FloatArray
 from bottleneck.heads.solver.engine import Loss, shares
-from bottleneck.heads.solver.question import Columns, ListOfRows, SumOfArrays
+from bottleneck.heads.solver.question import PARTS, Columns, ListOfRows, SumOfArrays
 from bottleneck.heads.solver.row_pass import Pass
 from bottleneck.heads.solver.scaling import Weighting, require_range
 
@@ -25,14 +25,58 @@ Inverse: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 Local: TypeAlias = Callable[[float], Inverse]
 """From a penalty to the inverse Hessian, near some weights."""
 
-SAMPLE = 8000
-"""Rows looked at. Three times as many saved no steps (Fashion-MNIST, 1280 features)."""
+_SAMPLE = 8000
+"""Rows looked at, at most. Three times as many saved no steps (Fashion-MNIST, 1280 features)."""
 
-CURVATURE_MIN_ROWS = 16000
-"""With fewer rows, passes are too cheap for an eigendecomposition to pay."""
+_SAMPLE_OF_FEW = 2000
+"""And at least, where a quarter of the rows is fewer: the estimate must stay cheap beside passes."""
+
+_CENTRED = 0.3
+"""Means, in deviations, up to which features count as centred."""
 
 _MAX_COUPLED = 32
 """Columns up to which blocks are kept; above, their diagonals."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Some rows, scaled.
+
+    Parameters
+    ----------
+    taken : ndarray of int64, shape (m,)
+        Which rows.
+    pieces : list of ndarray, shape (m / 8, d)
+        Their features, cut the same way whatever the number of threads.
+    """
+
+    taken: NDArray[np.int64]
+    pieces: list[FloatArray]
+
+    @classmethod
+    def of(cls, run: Pass, mean: NDArray[np.float64], scale: NDArray[np.float64]) -> "Sample":
+        """Take every n-th row of a pass; features less ``mean``, divided by ``scale``."""
+        n = run.rows.shape[0]
+        most = min(n, max(_SAMPLE_OF_FEW, min(_SAMPLE, n // 4)))
+        taken = np.unique(np.linspace(0, n - 1, most).astype(np.int64))
+        mask = np.zeros(n, bool)
+        mask[taken] = True
+        rows = np.concatenate(run.ask(_Sample(), Columns({"taken": mask})))
+        cut = np.array_split(rows, PARTS)
+        return cls(taken, run.each(lambda part: _scaled(part, mean, scale), cut))
+
+    def centred(self) -> bool:
+        """Tell whether means are near zero, so that the intercept is all but apart from weights."""
+        rows = np.concatenate(self.pieces)
+        mean, deviation = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
+        return bool((np.abs(mean) <= _CENTRED * deviation).all())
+
+
+def _scaled(
+    rows: FloatArray, mean: NDArray[np.float64], scale: NDArray[np.float64]
+) -> FloatArray:
+    scaled: FloatArray = (rows - mean.astype(rows.dtype)) / scale.astype(rows.dtype)
+    return scaled
 
 
 class Curvature:
@@ -41,13 +85,13 @@ class Curvature:
     Parameters
     ----------
     run : Pass
-        All rows; every n-th is taken.
+        All rows.
+    sample : Sample
+        Some of them.
     y : ndarray of int64, shape (n,)
         Codes.
     loss : Loss
         The loss.
-    mean, scale : ndarray of float64, shape (d,)
-        Standardisation.
     fit_intercept : bool
         Whether there is an intercept.
 
@@ -60,29 +104,26 @@ class Curvature:
     def __init__(
         self,
         run: Pass,
+        sample: Sample,
         y: NDArray[np.int64],
         loss: Loss,
         *,
-        mean: NDArray[np.float64],
-        scale: NDArray[np.float64],
         fit_intercept: bool = True,
     ) -> None:
-        n = run.rows.shape[0]
-        taken = np.unique(np.linspace(0, n - 1, SAMPLE).astype(np.int64))
-        mask = np.zeros(n, bool)
-        mask[taken] = True
-        sample = np.concatenate(run.ask(_Sample(), Columns({"taken": mask})))
-        sample = (sample - mean.astype(sample.dtype)) / scale.astype(sample.dtype)
-        _, vectors = np.linalg.eigh((sample.T @ sample).astype(np.float64) / len(sample))
+        first, *others = run.each(_products, sample.pieces)
+        _, vectors = np.linalg.eigh(sum(others, first) / len(sample.taken))
         self.rotation: NDArray[np.float64] = vectors
-        self._turned = sample @ vectors.astype(sample.dtype)
+        turn = vectors.astype(sample.pieces[0].dtype)
+        self._turned = np.concatenate(run.each(lambda rows: rows @ turn, sample.pieces))
         self._squares = self._turned**2
-        self._y = y[taken]
-        self._loss = loss
+        self._y = y[sample.taken]
+        self._run, self._loss = run, loss
         self._fit_intercept = fit_intercept
 
     def at(self, weights: NDArray[np.float64]) -> Local:
         """Return a function from a penalty to the inverse Hessian near some weights.
+
+        The threads of the pass share the work: not to be called from one of them.
 
         Parameters
         ----------
@@ -91,20 +132,8 @@ class Curvature:
         """
         d = self._turned.shape[1]
         k = len(weights)
-        Z = (weights[:, :-1].astype(self._turned.dtype) @ self._turned.T) + weights[:, -1:]
         coupled = self._loss.coupled and k <= _MAX_COUPLED
-        diagonal = self._loss.curvature(Z, self._y)
-        blocks = np.zeros((d + 1, k, k) if coupled else (d + 1, k))
-        if coupled:
-            p = shares(Z)
-            for a in range(k):
-                pairs = -p[a] * p[a:]
-                pairs[0] = diagonal[a]
-                found = self._sums(pairs)
-                blocks[:, a, a:] = found
-                blocks[:, a:, a] = found
-        else:
-            blocks[:] = self._sums(diagonal)
+        blocks = self._coupled(weights) if coupled else self._apart(weights)
         small = 1e-6 * float(blocks[d].max(initial=1e-12))  # the intercepts' common shift is free
 
         def inverse(penalty: float) -> Inverse:
@@ -130,11 +159,52 @@ class Curvature:
 
         return inverse
 
-    def _sums(self, curvature: FloatArray) -> NDArray[np.float64]:
-        """Mean over rows of curvatures times squared features: (d + 1, columns)."""
-        m = len(self._turned)
-        by_feature = (curvature.astype(self._squares.dtype) @ self._squares).T / m
-        return np.concatenate([by_feature, curvature.mean(axis=1)[None]]).astype(np.float64)
+    def _scores(self, weights: NDArray[np.float64], rows: slice) -> FloatArray:
+        """Return scores (columns, rows) of some rows of the sample."""
+        narrow = weights.astype(self._turned.dtype)
+        scores: FloatArray = narrow[:, :-1] @ self._turned[rows].T
+        scores += narrow[:, -1:]
+        return scores
+
+    def _coupled(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a block of columns by columns for every feature: shape (d + 1, k, k)."""
+        everyone = slice(None)
+        Z = self._scores(weights, everyone)
+        k, d = len(Z), self._turned.shape[1]
+        diagonal, p = self._loss.curvature(Z, self._y), shares(Z)
+        blocks = np.zeros((d + 1, k, k))
+
+        def couple(a: int) -> None:
+            pairs = -p[a] * p[a:]
+            pairs[0] = diagonal[a]
+            found = self._sums(pairs, everyone)
+            blocks[:, a, a:] = found
+            blocks[:, a:, a] = found
+
+        self._run.each(couple, list(range(k)))
+        return blocks / len(self._y)
+
+    def _apart(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the blocks' diagonals, shape (d + 1, k); scores of few rows are held at a time."""
+        cuts = np.linspace(0, len(self._y), PARTS + 1).astype(int)
+
+        def look(part: int) -> NDArray[np.float64]:
+            rows = slice(cuts[part], cuts[part + 1])
+            return self._sums(
+                self._loss.curvature(self._scores(weights, rows), self._y[rows]), rows
+            )
+
+        first, *others = self._run.each(look, list(range(PARTS)))
+        return np.asarray(sum(others, first) / len(self._y))
+
+    def _sums(self, curvature: FloatArray, rows: slice) -> NDArray[np.float64]:
+        """Sum over rows of curvatures times squared features: (d + 1, columns)."""
+        by_feature = (curvature.astype(self._squares.dtype) @ self._squares[rows]).T
+        return np.concatenate([by_feature, curvature.sum(axis=1)[None]]).astype(np.float64)
+
+
+def _products(rows: FloatArray) -> NDArray[np.float64]:
+    return (rows.T @ rows).astype(np.float64)
 
 
 def diagonal(run: Pass, weighting: Weighting, loss: Loss, columns: int) -> Local:

@@ -9,14 +9,18 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.heads.solver.curvature import CURVATURE_MIN_ROWS, Curvature, Inverse, Local
+from bottleneck.heads.solver.curvature import Curvature, Inverse, Local, Sample
 from bottleneck.heads.solver.lbfgs import MEMORY, Lbfgs, Vector
 from bottleneck.heads.solver.newton import finish, newton_pays
 from bottleneck.heads.solver.objective import Problem, Solution, StackedObjective
+
+CURVATURE_MIN_ROWS = 16000
+"""Rows from which the curvature is always estimated."""
 
 GAP = 1e-7
 """Share of the objective the quadratic model may still expect to gain at the end. The model
@@ -46,19 +50,47 @@ _MAX_AHEAD = 2.0
 """Steps of the path (in log penalty) up to which it is extrapolated by one more."""
 
 
-def with_curvature(stack: StackedObjective) -> tuple[StackedObjective, Curvature | None]:
-    """Turn a stack's features to where its Hessians are nearly diagonal, if rows are many."""
-    if stack.run.rows.shape[0] < CURVATURE_MIN_ROWS:
+def with_curvature(
+    stack: StackedObjective, problems: int
+) -> tuple[StackedObjective, Curvature | None]:
+    """Turn a stack's features to where its Hessians are nearly diagonal, if that pays.
+
+    Parameters
+    ----------
+    stack : StackedObjective
+        Its features as they are.
+    problems : int
+        How many will be solved.
+    """
+    worth = curvature_pays(stack, problems)
+    if worth == "never":
+        return stack, None
+    sample = Sample.of(stack.run, stack.scaling.mean[0], stack.scaling.scale[0])
+    if worth == "if centred" and not sample.centred():
         return stack, None
     curvature = Curvature(
         stack.run,
+        sample,
         stack.weighting.y,
         stack.loss,
-        mean=stack.scaling.mean[0],
-        scale=stack.scaling.scale[0],
         fit_intercept=stack.fit_intercept,
     )
     return replace(stack, scaling=replace(stack.scaling, rotation=curvature.rotation)), curvature
+
+
+def curvature_pays(
+    stack: StackedObjective, problems: int
+) -> Literal["always", "never", "if centred"]:
+    """Tell whether an estimate of the curvature costs less than the passes it saves.
+
+    An eigendecomposition takes about as long as ``d^2 / 8`` rows times columns in the dozens of
+    passes that it saves each problem. Features that are not centred couple with the intercept,
+    which the estimate does not see: with few rows, a diagonal does better.
+    """
+    n, d = stack.run.rows.shape
+    if n >= CURVATURE_MIN_ROWS:
+        return "always"
+    return "if centred" if n * stack.columns * problems >= d**2 / 8 else "never"
 
 
 @dataclass(frozen=True)
@@ -133,12 +165,9 @@ class _Guide:
             )
         }
 
-        def renew(at: float) -> None:
+        for at, rounds in due.items():
             mean = np.mean([walk.solver.trial for walk in groups[at]], axis=0)
-            local = self._curvature.at(mean.reshape(self._stack.columns, -1))
-            self._known[at] = due[at], local
-
-        self._stack.run.each(renew, list(due))
+            self._known[at] = rounds, self._curvature.at(mean.reshape(self._stack.columns, -1))
         for at, group in groups.items():
             for walk in group:
                 if at in due or walk.rounds == 0:

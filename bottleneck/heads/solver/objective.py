@@ -18,6 +18,9 @@ from bottleneck.heads.solver.lbfgs import Vector
 from bottleneck.heads.solver.row_pass import Pass
 from bottleneck.heads.solver.scaling import Scaling, Weighting
 
+_TURNS = 4
+"""Products that turning all problems is cut into: large ones are faster, but threads share them."""
+
 Coefficients: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Of features as they are: weights (columns, d) and intercepts (columns,)."""
 
@@ -153,7 +156,7 @@ class StackedObjective:
         total = self.weighting.totals[subset]
         scale, offset = self.scaling.scale[subset], self.scaling.offset[subset]
         d = weights.shape[2] - 1
-        straight = np.stack(self.run.each(self.scaling.turn_back, list(weights[:, :, :d])))
+        straight = self._each(self.scaling.turn_back, weights[:, :, :d])
         stacked, intercepts = self._fold(straight, weights[:, :, d], scale, offset)
         k, p, _ = stacked.shape
         work = Work(
@@ -179,8 +182,15 @@ class StackedObjective:
         gradients[:, :, d:] += free
         gradients[:, :, :d] += penalty[:, None, None] * straight
         sizes: NDArray[np.float64] = np.abs(gradients).max(axis=(1, 2))
-        gradients[:, :, :d] = np.stack(self.run.each(self.scaling.turn, list(gradients[:, :, :d])))
+        gradients[:, :, :d] = self._each(self.scaling.turn, gradients[:, :, :d])
         return values, gradients, sizes
+
+    def _each(
+        self, turn: Callable[[NDArray[np.float64]], NDArray[np.float64]], of: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Apply a turn to all problems, some at once, cut the same way for any threads."""
+        pieces = np.array_split(of, min(_TURNS, len(of)))
+        return np.concatenate(self.run.each(turn, pieces))
 
     def _fold(
         self,

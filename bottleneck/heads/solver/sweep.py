@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.heads.rows import FloatArray
-from bottleneck.heads.solver.curvature import CURVATURE_MIN_ROWS
 from bottleneck.heads.solver.engine import Loss
 from bottleneck.heads.solver.lockstep import solve, with_curvature
 from bottleneck.heads.solver.moments import Moments, gram_moments
@@ -33,8 +32,10 @@ TOLERANCE = 1e-4
 """Largest component of the gradient to end at, as scikit-learn's default."""
 
 SCORING_GAP = 1e-5
-"""Share of the objective that heads which are only scored may leave to gain, where rows are few.
-With many rows :data:`TOLERANCE` decides alone, as in scikit-learn."""
+"""Share of the objective that heads which are only scored may leave to gain, where rows are few."""
+
+_FEW_ROWS = 16000
+"""With as many rows :data:`TOLERANCE` decides alone, as in scikit-learn."""
 
 MAX_ITER = 5000
 
@@ -129,9 +130,9 @@ def sweep(
         [Problem(subset, 1 / (value * total)) for value in values]
         for subset, total in enumerate(weighting.totals)
     ]
-    stack, curvature = with_curvature(stack)
+    stack, curvature = with_curvature(stack, len(values) * len(members))
     if gap is None:
-        gap = SCORING_GAP if run.rows.shape[0] < CURVATURE_MIN_ROWS else np.inf
+        gap = SCORING_GAP if run.rows.shape[0] < _FEW_ROWS else np.inf
     found = solve(
         stack,
         paths,
