@@ -187,7 +187,7 @@ def sweep(data, options, *, tol=1e-4, screen=False):
             keys=keys,
             grid=grid,
             jobs=options.threads or -1,
-            **({"screen": True} if screen else {}),
+            screen=screen,
         )
 
     def theirs():
@@ -215,8 +215,10 @@ def sweep(data, options, *, tol=1e-4, screen=False):
         f"no final fit) on {measured} of 5 folds {timed.seconds('peer')}"
     )
     for i, entry in enumerate(found.cv):
-        mean = "ruled out" if entry["mean"] is None else f"{entry['mean']:.5f}"
-        print(f"  C={entry['params']['C']:g}: ours {mean}, peer on its folds {scores[i]:.5f}")
+        print(
+            f"  C={entry['params']['C']:g}: ours {entry['mean']:.5f}, "
+            f"peer on its folds {scores[i]:.5f}"
+        )
     print(f"  chosen: {found.best}, peer C={grid[int(scores.argmax())]:g}; notes: {found.notes}")
     alone = timed.ratio("peer", "folds and strengths", times=scaled)
     print(f"{what}: peer scaled to 5 folds / ours without the final fit = {alone}")

@@ -33,7 +33,8 @@ from bottleneck.heads.solver.lockstep import solve, with_curvature
 from bottleneck.heads.solver.objective import Problem, StackedObjective
 from bottleneck.heads.solver.row_pass import passes
 from bottleneck.heads.solver.scaling import Weighting, standardise
-from bottleneck.heads.solver.sweep import MAX_ITER, TOLERANCE
+from bottleneck.heads.solver.sweep import MAX_ITER
+from bottleneck.heads.solver.swept import TOLERANCE
 
 STRENGTHS = np.logspace(-6, 5, 45)
 """A quarter of a decade apart."""

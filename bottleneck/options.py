@@ -83,6 +83,11 @@ class SurveyOptions(SourceOptions):
     targets: Annotated[Names, TARGETS] = ()
 
 
+SCREEN = Option(
+    "Of logreg, svm: solve a C only as far as shows that it is not chosen; the same C is chosen."
+)
+
+
 @dataclass(frozen=True)
 class TrainOptions(Options):
     """Features to a head."""
@@ -128,6 +133,7 @@ class TrainOptions(Options):
     one_se: Annotated[
         bool, Option("Take the smallest C within one standard error of the best.")
     ] = False
+    screen: Annotated[bool, SCREEN] = False
     nested: Annotated[bool, Option("Also estimate the accuracy with the choice of C included.")] = (
         False
     )
@@ -262,6 +268,7 @@ class CompareOptions(Options):
         int,
         Option("Folds that choose strengths, and judge without a test split.", metavar="K"),
     ] = 5
+    screen: Annotated[bool, SCREEN] = False
     seed: Annotated[int, Option("Decides folds and draws.", least=0)] = 0
     resamples: Annotated[int, Option("Draws of the bootstrap.", metavar="N")] = 2000
     near: Annotated[float | None, NEAR] = None

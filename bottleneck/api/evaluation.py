@@ -218,6 +218,7 @@ def compare_files(options: CompareOptions) -> Comparison:
         images=listed(options.images),
         path_column=options.path_column,
         cv=options.cv,
+        screen=options.screen,
         seed=options.seed,
         resamples=options.resamples,
         near=options.near,

@@ -231,9 +231,9 @@ def _what_to_fit(options: TrainOptions) -> "tuple[HeadKind, dict[str, Any]]":
             )
     if options.targets:
         require_targets(kind)
-        _refuse(options, ("nested", "curve", "shots", "calibrate"), "with --target")
+        _refuse(options, ("screen", "nested", "curve", "shots", "calibrate"), "with --target")
     if not kind.parameter:
-        _refuse(options, ("C", "one_se", "nested"), f"for {kind.name}")
+        _refuse(options, ("C", "one_se", "screen", "nested"), f"for {kind.name}")
     if not kind.few_rows:
         _refuse(options, ("curve", "shots", "calibrate"), f"for {kind.name}")
     grid = parse_grid(str(options.C)) if options.C else None
@@ -248,6 +248,7 @@ def _what_to_fit(options: TrainOptions) -> "tuple[HeadKind, dict[str, Any]]":
         "seed": options.seed,
         "jobs": options.jobs,
         "one_se": options.one_se,
+        "screen": options.screen,
         "nested": options.nested,
         "curve": parse_grid(str(options.curve)) if options.curve else (),
         "shots": parse_counts(str(options.shots)) if options.shots else (),

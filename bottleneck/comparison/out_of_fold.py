@@ -47,6 +47,8 @@ class Protocol:
     groups : ndarray of int32, shape (all rows,)
         Which rows no fold tears apart, -1 for rows that are alone: groups, and images that
         occur more than once.
+    screen : bool
+        Whether the selection rules strengths out, see :func:`bottleneck.heads.select`.
     """
 
     kind: str
@@ -56,6 +58,7 @@ class Protocol:
     n_folds: int
     seed: int
     groups: NDArray[np.int32]
+    screen: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +95,7 @@ def make_protocol(
     n_folds: int = 5,
     seed: int = 0,
     groups: NDArray[np.int32] | None = None,
+    screen: bool = False,
 ) -> Protocol:
     """Decide who learns and who judges.
 
@@ -103,6 +107,8 @@ def make_protocol(
     n_folds, seed : int
     groups : ndarray of int32, shape (n,), optional
         Which rows no fold tears apart; by default the groups of the files.
+    screen : bool
+        Whether the selection rules strengths out.
 
     Raises
     ------
@@ -119,11 +125,11 @@ def make_protocol(
         )
     groups = aligned.groups if groups is None else groups
     if len(test):
-        return Protocol("test split", train, test, None, n_folds, seed, groups)
+        return Protocol("test split", train, test, None, n_folds, seed, groups, screen)
     keys = [aligned.keys[i] for i in train]
     # Not the folds of the inner selection: those are dealt again among the rows that are left.
     outer = folds(keys, aligned.y[train], groups[train], n_folds, seed + 1)
-    return Protocol("nested cross-validation", train, train, outer, n_folds, seed, groups)
+    return Protocol("nested cross-validation", train, train, outer, n_folds, seed, groups, screen)
 
 
 def predict_outer(
@@ -177,6 +183,7 @@ def select_on(
         n_folds=0 if alone else protocol.n_folds,  # nothing to choose
         seed=protocol.seed,
         grid=grid,
+        screen=protocol.screen,
     )
 
 

@@ -155,6 +155,7 @@ def compare(
     images: Sequence[str] = (),
     path_column: str | None = None,
     cv: int = 5,
+    screen: bool = False,
     seed: int = 0,
     resamples: int = RESAMPLES,
     near: float | None = None,
@@ -179,6 +180,8 @@ def compare(
         The column of a table of images that names them.
     cv : int
         Folds of the inner selection, and of the outer estimate where there is no test split.
+    screen : bool
+        Rule strengths out where that is cheaper, see :func:`bottleneck.heads.select`.
     seed : int
         Decides folds and draws.
     resamples : int
@@ -213,7 +216,8 @@ def compare(
             head_kind(head).require_size(len(aligned.keys), one.store.outputs[one.output])
     progress.stage("images that occur more than once")
     twins = find_twins(aligned, near)
-    protocol = make_protocol(aligned, n_folds=cv, seed=seed, groups=twins.groups(aligned, cv))
+    together = twins.groups(aligned, cv)
+    protocol = make_protocol(aligned, n_folds=cv, seed=seed, groups=together, screen=screen)
     contenders: list[Contender] = []
     grower = next((head for head in heads if head_kind(head).few_rows), None)
     curves: list[dict[str, Any]] = []
@@ -245,7 +249,7 @@ def compare(
     document = {
         "bottleneck": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": _command(features, heads, outputs, exclude, cv=cv, seed=seed, near=near),
+        "command": _command(features, heads, outputs, exclude, screen, cv=cv, seed=seed, near=near),
         "level": LEVEL,
         "alpha": ALPHA,
         "resamples": resamples,
@@ -353,6 +357,7 @@ def _command(
     heads: Sequence[str],
     outputs: Sequence[str],
     exclude: Sequence[str],
+    screen: bool,
     **options: Any,
 ) -> str:
     parts = ["bottleneck", "compare", *map(str, features), "--heads", ",".join(heads)]
@@ -360,6 +365,8 @@ def _command(
         parts += ["--feature", output]
     for table in exclude:
         parts += ["--exclude", table]
+    if screen:
+        parts.append("--screen")
     for name, value in options.items():
         if value is not None:
             parts += [f"--{name}", f"{value:g}"]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bottleneck.heads.rows import Rows, SubsetRows
 from bottleneck.heads.solver.engine import EngineName
+from bottleneck.heads.solver.screening import Rule
 
 Task: TypeAlias = Literal["classes", "labels", "numbers"]
 """What a head predicts: one class, labels of which any may hold, or numbers."""
@@ -61,6 +62,9 @@ class TrainingData:
         Threads or processes, -1 for all cores.
     engine : {"numpy", "keras"}
         Of kinds that offer both.
+    screen : Rule, optional
+        What the parameter will be chosen by, where those that cannot be chosen need not be
+        solved to the end.
     """
 
     rows: Rows
@@ -72,6 +76,7 @@ class TrainingData:
     seed: int = 0
     jobs: int = -1
     engine: EngineName = "numpy"
+    screen: Rule | None = None
 
     @property
     def threads(self) -> int | None:

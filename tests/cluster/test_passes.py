@@ -200,8 +200,9 @@ def test_features_are_sent_to_nobody_and_labels_once():
     workers = ShardWorkers(crew, {i: InMemory(part) for i, part in shards.items()})
     fit(ShardedRows({i: Unread(p) for i, p in shards.items()}, workers), X, y, "logreg")
     assert len(sent) > 60
-    # Finite, the weighting of the folds, who is right, the weighting of all rows.
-    assert sum(any(new) for new in sent) == 2 * 3
+    # The weighting of the folds, who is right, the weighting of all rows; and twice which rows the
+    # curvature is estimated from.
+    assert sum(any(new) for new in sent) == 2 * 5
     crew.close()
 
 

@@ -8,8 +8,8 @@ from bottleneck.errors import OptionError
 from bottleneck.heads import Head, head_kind, select
 from bottleneck.heads.rows import ArrayRows
 from bottleneck.heads.selection.model_selection import fit_temperature, two_columns
+from bottleneck.heads.solver.held_out import out_of_fold_scores
 from bottleneck.heads.solver.row_pass import passes
-from bottleneck.heads.solver.sweep import out_of_fold_scores
 from bottleneck.judge import judge_head
 
 

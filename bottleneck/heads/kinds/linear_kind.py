@@ -18,15 +18,12 @@ from bottleneck.heads.selection.grid import check_grid
 from bottleneck.heads.selection.targets import score_of
 from bottleneck.heads.solver.engine import EngineName
 from bottleneck.heads.solver.engines import engine_named, engine_note
+from bottleneck.heads.solver.held_out import held_out_accuracy, out_of_fold_scores
 from bottleneck.heads.solver.lockstep import GAP
 from bottleneck.heads.solver.row_pass import Pass, passes
 from bottleneck.heads.solver.scaling import scaled_targets
-from bottleneck.heads.solver.sweep import (
-    Swept,
-    held_out_accuracy,
-    out_of_fold_scores,
-    unmoved_note,
-)
+from bottleneck.heads.solver.screening import Rule
+from bottleneck.heads.solver.swept import Swept, ruled_out_note, unmoved_note
 
 
 class Sweep(Protocol):
@@ -43,6 +40,7 @@ class Sweep(Protocol):
         gap: float | None = None,
         parts: NDArray[np.int32] | None = None,
         start: Sequence[NDArray[np.float64]] | None = None,
+        screen: Rule | None = None,
     ) -> Swept:
         """As :func:`bottleneck.heads.solver.sweep.sweep`."""
 
@@ -197,7 +195,9 @@ class LockstepTrainer:
     ) -> "LockstepScored":
         """Fit every strength on every subset in lock-step, and score the rows left out."""
         values = [float(candidate["C"]) for candidate in candidates]
-        swept = self._sweep(members, values=values, parts=parts)
+        several = self.data.task == "classes" and len(values) > 1
+        screen = self.data.screen if several else None
+        swept = self._sweep(members, values=values, parts=parts, screen=screen)
         return LockstepScored(self, swept, members, parts, values)
 
     def final(
@@ -238,6 +238,7 @@ class LockstepScored:
     ) -> None:
         self.swept = swept
         self.notes = swept.notes(values, "cross-validation") + unmoved_note(swept, values)
+        self.notes += ruled_out_note(swept, values)
         self._run, self._members = trainer.run, members
         if trainer.data.task == "classes":
             self.metric = held_out_accuracy(trainer.run, trainer.y, members, parts, swept)

@@ -18,7 +18,8 @@ from bottleneck.heads.solver.engine import LOGISTIC, LOGISTIC_EACH, SOFTMAX, Los
 from bottleneck.heads.solver.lockstep import GAP
 from bottleneck.heads.solver.row_pass import Pass
 from bottleneck.heads.solver.scaling import Weighting
-from bottleneck.heads.solver.sweep import Swept, sweep
+from bottleneck.heads.solver.sweep import sweep
+from bottleneck.heads.solver.swept import Swept
 
 
 class LogisticRegression(DescentClassifier):

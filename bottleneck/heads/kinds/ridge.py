@@ -14,7 +14,9 @@ from bottleneck.heads.solver.moments import gram_moments
 from bottleneck.heads.solver.ridge_path import LeaveOneOut, RidgePath
 from bottleneck.heads.solver.row_pass import Pass, passes
 from bottleneck.heads.solver.scaling import Weighting, scaled_targets, standardise
-from bottleneck.heads.solver.sweep import Swept, sweep_ridge
+from bottleneck.heads.solver.screening import Rule
+from bottleneck.heads.solver.sweep import sweep_ridge
+from bottleneck.heads.solver.swept import Swept
 
 
 class RidgeClassifier(LinearClassifier):
@@ -257,6 +259,7 @@ def _sweep(
     gap: float | None = None,
     parts: NDArray[np.int32] | None = None,
     start: Sequence[NDArray[np.float64]] | None = None,
+    screen: Rule | None = None,
 ) -> Swept:
     alphas = [c_and_alpha(value)["alpha"] for value in values]
     return sweep_ridge(run, y, n_classes, members, alphas=alphas, parts=parts)

@@ -10,7 +10,8 @@ from bottleneck.heads.kinds.descent import DescentClassifier
 from bottleneck.heads.kinds.linear_kind import LinearKind
 from bottleneck.heads.solver.engine import SQUARED_HINGE, Loss
 from bottleneck.heads.solver.row_pass import Pass
-from bottleneck.heads.solver.sweep import Swept, sweep
+from bottleneck.heads.solver.sweep import sweep
+from bottleneck.heads.solver.swept import Swept
 
 
 class LinearSVC(DescentClassifier):

@@ -32,6 +32,7 @@ from bottleneck.heads.selection.targets import METRICS, checked_targets, strata,
 from bottleneck.heads.solver.engine import EngineName
 from bottleneck.heads.solver.engines import require_engine
 from bottleneck.heads.solver.finite import require_finite
+from bottleneck.heads.solver.screening import Rule
 
 _WIDEST = 12.0
 """Natural logarithm of the largest factor between scores and logits."""
@@ -165,6 +166,7 @@ def select(
     seed: int = 0,
     jobs: int = -1,
     one_se: bool = False,
+    screen: bool = False,
     nested: bool = False,
     curve: Sequence[float] = (),
     shots: Sequence[int] = (),
@@ -211,6 +213,10 @@ def select(
         Take the simplest head whose mean is within one standard error (the folds' standard
         deviation by the root of their number) of the best (L. Breiman et al., Classification
         and Regression Trees, 1984, section 3.4.3).
+    screen : bool
+        Of logreg and svm for classes: solve strengths that cannot be chosen only as far as shows
+        that, see :mod:`bottleneck.heads.solver.screening`. The choice is the same, and a note says
+        which strengths have approximate scores. Other heads are fitted as ever.
     nested : bool
         Also estimate the accuracy of the whole procedure, the choice included, on folds that
         took no part in it. About three times the work.
@@ -247,7 +253,7 @@ def select(
     kind = head_kind(head)
     candidates = kind.candidates(grid, settings or {})
     check_protocol(len(candidates), kind.parameter, n_folds, jobs)
-    _check_extras(n_folds, curve or shots, calibrate, nested)
+    _check_extras(n_folds, curve or shots, calibrate, nested, screen)
     require_parts(curve, shots, kind.few_rows, kind.name)
     if nested and not kind.parameter:
         raise OptionError(
@@ -274,6 +280,7 @@ def select(
         seed=seed,
         jobs=jobs,
         engine=own,
+        screen=Rule(one_se) if screen else None,
     )
     cv: list[dict[str, Any]] = []
     chosen = 0
@@ -364,7 +371,12 @@ def select(
     )
 
 
-def _check_extras(n_folds: int, curves: Any, calibrate: bool, nested: bool) -> None:
+def _check_extras(n_folds: int, curves: Any, calibrate: bool, nested: bool, screen: bool) -> None:
+    if nested and screen:
+        raise OptionError(
+            "expected a nested estimate or screening, got both",
+            hint="The nested estimate needs every strength's scores exactly; leave screening out.",
+        )
     if curves and not n_folds:
         raise OptionError("expected 2 or more folds for a learning curve or few shots, got 0")
     if calibrate and not n_folds:

@@ -29,7 +29,7 @@ _SAMPLE = 8000
 """Rows looked at, at most. Three times as many saved no steps (Fashion-MNIST, 1280 features)."""
 
 _SAMPLE_OF_FEW = 2000
-"""And at least, where a quarter of the rows is fewer: the estimate must stay cheap beside passes."""
+"""And at least, where a quarter of the rows is fewer: it must stay cheap beside passes."""
 
 _CENTRED = 0.3
 """Means, in deviations, up to which features count as centred."""
@@ -68,13 +68,14 @@ class Sample:
     def centred(self) -> bool:
         """Tell whether means are near zero, so that the intercept is all but apart from weights."""
         rows = np.concatenate(self.pieces)
-        mean, deviation = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
-        return bool((np.abs(mean) <= _CENTRED * deviation).all())
+        with np.errstate(over="ignore", invalid="ignore"):  # squares beyond numbers are not near
+            mean = rows.mean(axis=0, dtype=np.float64)
+            deviation = rows.std(axis=0, dtype=np.float64)
+        near = np.isfinite(deviation) & (np.abs(mean) <= _CENTRED * deviation)
+        return bool(near.all())
 
 
-def _scaled(
-    rows: FloatArray, mean: NDArray[np.float64], scale: NDArray[np.float64]
-) -> FloatArray:
+def _scaled(rows: FloatArray, mean: NDArray[np.float64], scale: NDArray[np.float64]) -> FloatArray:
     scaled: FloatArray = (rows - mean.astype(rows.dtype)) / scale.astype(rows.dtype)
     return scaled
 

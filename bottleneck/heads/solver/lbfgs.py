@@ -65,6 +65,8 @@ class Lbfgs:
         Where the function is to be evaluated next.
     x, value, gradient, size
         The best point so far, and what was told of the function there.
+    direction : ndarray
+        The way from there to the minimum, by the quadratic model.
     expected : float
         Decrease to be expected from there, by the quadratic model.
     done : bool
@@ -98,7 +100,7 @@ class Lbfgs:
         self.scale = scale
         self.tolerance, self._gap, self._convexity = tolerance, gap, convexity
         self.pairs: deque[tuple[Vector, Vector, float]] = deque(maxlen=memory)
-        self._direction = np.zeros_like(x)
+        self.direction = np.zeros_like(x)
         self._slope = 0.0
         self._low, self._high, self._step = 0.0, np.inf, 1.0
         self._trials = 0
@@ -127,7 +129,7 @@ class Lbfgs:
         if np.isinf(self.value):
             self._arrive(value, gradient, size)
             return
-        slope = float(gradient @ self._direction)
+        slope = float(gradient @ self.direction)
         decrease = value <= self.value + _DECREASE * self._step * self._slope
         flat = value <= self.value + _ROUNDING * abs(self.value)
         level = slope <= (2 * _DECREASE - 1) * self._slope  # not beyond the far side
@@ -155,7 +157,7 @@ class Lbfgs:
             self.pairs.append((s, y, sy))
 
     def _try(self, step: float) -> None:
-        if self._trials >= _MAX_TRIALS or step * float(np.abs(self._direction).max()) == 0:
+        if self._trials >= _MAX_TRIALS or step * float(np.abs(self.direction).max()) == 0:
             # Restart without memory, unless the last restart gained no more than rounding.
             gained = self.value < self._restarted_at - _ROUNDING * abs(self.value)
             if self.pairs and gained:
@@ -166,12 +168,12 @@ class Lbfgs:
                 self.done = self.stuck = True
             return
         self._step = step
-        self.trial = self.x + step * self._direction
+        self.trial = self.x + step * self.direction
 
     def _arrive(self, value: float, gradient: Vector, size: float) -> None:
         self.value, self.gradient, self.size = value, gradient, size
-        self._direction = -self._inverse_hessian(gradient)
-        self._slope = float(gradient @ self._direction)
+        self.direction = -self._inverse_hessian(gradient)
+        self._slope = float(gradient @ self.direction)
         self.expected = -self._slope / 2
         # Without pairs or a scale the model knows no curvature, and expects what it likes.
         known = bool(self.pairs) or self.scale is not None or size == 0

@@ -6,7 +6,8 @@ curvature: the Hessians differ by the change of the penalty, which is known.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
@@ -103,6 +104,8 @@ class _Terms:
     max_iter: int
     memory: int
     penalised: Vector
+    certain: bool
+    look_ahead: bool
 
     def begin(
         self,
@@ -115,7 +118,7 @@ class _Terms:
             x,
             tolerance=self.reach,
             gap=self.gap,
-            convexity=problem.penalty * self.penalised,
+            convexity=problem.penalty * self.penalised if self.certain else None,
             scale=scale,
             pairs=pairs,
             memory=self.memory,
@@ -139,6 +142,20 @@ class _Walk:
     def problem(self) -> Problem:
         return self.problems[len(self.found)]
 
+    def rests(self, until: int | None) -> bool:
+        """Whether so many problems are solved, by default all."""
+        most = len(self.problems)
+        return len(self.found) >= (most if until is None else min(until, most))
+
+    def branch(self, terms: _Terms, found: list[Solution]) -> "_Walk":
+        """Return a walk on other terms from the same place; ``found`` is a copy of what was."""
+        other = replace(self, found=found, past=deque(self.past, _PAST))
+        if not self.rests(None):
+            pairs = [(s, y) for s, y, _ in self.solver.pairs]
+            other.fallback = None
+            other.solver = terms.begin(self.solver.trial, self.problem, self.solver.scale, pairs)
+        return other
+
 
 class _Guide:
     """Inverse Hessians for all paths: one estimate serves every subset at a penalty."""
@@ -150,6 +167,12 @@ class _Guide:
     def strength(self, problem: Problem) -> float:
         """Return penalty times weight: 1 / C, the same for subsets of any size."""
         return float(f"{problem.penalty * self._stack.weighting.totals[problem.subset]:.9g}")
+
+    def copy(self) -> "_Guide":
+        """Return one that knows the same, and learns by itself."""
+        other = _Guide(self._stack, self._curvature)
+        other._known = dict(self._known)
+        return other
 
     def look(self, walks: Sequence[_Walk]) -> None:
         """Give solvers the estimate at their penalty, estimated again where it is due."""
@@ -212,66 +235,159 @@ def solve(
     list of list of Solution
         As ``paths``.
     """
-    width = stack.columns * (stack.run.rows.shape[1] + 1)
-    guide = None if curvature is None else _Guide(stack, curvature)
-    on_paths = any(len(path) > 1 for path in paths)
-    terms = _Terms(
+    walks = Walks(
+        stack,
+        paths,
         tolerance=tolerance,
-        reach=tolerance * (_MARGIN if on_paths else 1),
         gap=gap,
         max_iter=max_iter,
-        memory=max(10, min(MEMORY, _PAIR_BYTES // (16 * width * len(paths)))),
-        penalised=stack.penalised(np.ones(width)),
+        start=start,
+        curvature=curvature,
+        nearby=nearby,
     )
+    return walks.to_the_end()
 
-    def walk_of(path: int) -> _Walk:
+
+class Walks:
+    """All paths of :func:`solve`, which can be gone along for a while.
+
+    Parameters
+    ----------
+    stack, paths, tolerance, gap, max_iter, start, curvature, nearby
+        As of :func:`solve`.
+    look_ahead : bool
+        Keep where the solvers' models expect the minima, see :attr:`Solution.ahead`.
+
+    Attributes
+    ----------
+    found : list of list of Solution
+        By path, those of its first problems.
+    """
+
+    def __init__(
+        self,
+        stack: StackedObjective,
+        paths: Sequence[Sequence[Problem]],
+        *,
+        tolerance: float,
+        gap: float,
+        max_iter: int,
+        start: Sequence[NDArray[np.float64]] | None = None,
+        curvature: Curvature | None = None,
+        nearby: Local | None = None,
+        look_ahead: bool = False,
+    ) -> None:
+        width = stack.columns * (stack.run.rows.shape[1] + 1)
+        on_paths = any(len(path) > 1 for path in paths)
+        self._terms = _Terms(
+            tolerance=tolerance,
+            reach=tolerance * (_MARGIN if on_paths else 1),
+            gap=gap,
+            max_iter=max_iter,
+            memory=max(10, min(MEMORY, _PAIR_BYTES // (16 * width * len(paths)))),
+            penalised=stack.penalised(np.ones(width)),
+            certain=True,
+            look_ahead=look_ahead,
+        )
+        self._stack, self._paths, self._start, self._nearby = stack, paths, start, nearby
+        self._guide = None if curvature is None else _Guide(stack, curvature)
+        self._resting: dict[int, _Walk] = {}
+        self.found: list[list[Solution]] = [[] for _ in paths]
+
+    def branch(self, *, tolerance: float, gap: float) -> "Walks":
+        """Return the same walks, to be gone on with by looser terms; these stay where they are."""
+        terms = replace(self._terms, tolerance=tolerance, reach=tolerance, gap=gap, certain=False)
+        other = copy(self)
+        other._terms = terms
+        other._guide = None if self._guide is None else self._guide.copy()
+        other.found = [list(solutions) for solutions in self.found]
+        other._resting = {
+            path: walk.branch(terms, other.found[path]) for path, walk in self._resting.items()
+        }
+        return other
+
+    @property
+    def together(self) -> bool:
+        """Whether all paths are gone along at once; else their solvers take too much memory."""
+        return len(self._paths) <= _at_once(self._stack)
+
+    def to_the_end(self) -> list[list[Solution]]:
+        """Solve all problems; return the solutions.
+
+        Paths that are gone along together wait for each other at every problem: what one learns
+        of the curvature does then not depend on how many problems follow.
+        """
+        if self.together:
+            for until in range(1, max(map(len, self._paths), default=0)):
+                self.go(until)
+        self.go()
+        return self.found
+
+    def go(self, until: int | None = None) -> None:
+        """Go on until so many problems of every path are solved; by default all."""
+        # Walks are made when their turn comes, and go when they end: a solver remembers many
+        # times its weights.
+        stack, terms = self._stack, self._terms
+        ahead = iter(range(len(self._paths)))
+        at_once = _at_once(stack)
+        walking: list[_Walk] = []
+        while now := walking + list(islice(self._due(ahead, until), at_once - len(walking))):
+            if self._guide is not None:
+                self._guide.look(now)
+            trials = np.stack([walk.solver.trial for walk in now])
+            values, gradients, sizes = stack.evaluate(
+                [walk.problem for walk in now], trials.reshape(len(now), stack.columns, -1)
+            )
+
+            def tell(at: int) -> None:
+                walk = now[at]
+                walk.rounds += 1
+                walk.solver.tell(float(values[at]), gradients[at].ravel(), float(sizes[at]))  # noqa: B023
+                if walk.fallback is not None and walk.solver.value > walk.fallback.value:
+                    walk.solver = walk.fallback
+                walk.fallback = None
+                if walk.solver.done or walk.solver.iterations >= terms.max_iter:
+                    _advance(walk, stack, terms)
+
+            stack.run.each(tell, list(range(len(now))))
+            for walk in now:
+                undone = len(walk.found) < len(walk.problems) and walk.finishable
+                if undone and newton_pays(stack, walk.rounds):
+                    _finish(walk, stack, terms)
+            walking = [walk for walk in now if not walk.rests(until)]
+
+    def _due(self, paths: Iterator[int], until: int | None) -> Iterator[_Walk]:
+        """Take up the walks that have not got so far."""
+        for path in paths:
+            walk = self._resting.pop(path, None) or self._begin(path)
+            if until is not None:
+                self._resting[path] = walk
+            if not walk.rests(until):
+                yield walk
+
+    def _begin(self, path: int) -> _Walk:
+        stack, first = self._stack, self._paths[path][0]
         x = (
-            np.zeros(width)
-            if start is None
-            else stack.turned(start[path].ravel(), stack.scaling.turn).ravel()
+            np.zeros(stack.columns * (stack.run.rows.shape[1] + 1))
+            if self._start is None
+            else stack.turned(self._start[path].ravel(), stack.scaling.turn).ravel()
         )
-        first = paths[path][0]
-        scale = None if nearby is None else nearby(first.penalty)
-        return _Walk(paths[path], terms.begin(x, first, scale), nearby=nearby, found=found[path])
+        scale = None if self._nearby is None else self._nearby(first.penalty)
+        solver = self._terms.begin(x, first, scale)
+        return _Walk(self._paths[path], solver, nearby=self._nearby, found=self.found[path])
 
-    # Walks are made when their turn comes, and go when they end: a solver remembers many times
-    # its weights.
-    found: list[list[Solution]] = [[] for _ in paths]
-    ahead = iter(range(len(paths)))
-    at_once = max(1, _MAX_COLUMNS // stack.columns)
-    walking: list[_Walk] = []
-    while now := walking + [walk_of(path) for path in islice(ahead, at_once - len(walking))]:
-        if guide is not None:
-            guide.look(now)
-        trials = np.stack([walk.solver.trial for walk in now])
-        values, gradients, sizes = stack.evaluate(
-            [walk.problem for walk in now], trials.reshape(len(now), stack.columns, -1)
-        )
 
-        def tell(at: int) -> None:
-            walk = now[at]
-            walk.rounds += 1
-            walk.solver.tell(float(values[at]), gradients[at].ravel(), float(sizes[at]))  # noqa: B023
-            if walk.fallback is not None and walk.solver.value > walk.fallback.value:
-                walk.solver = walk.fallback
-            walk.fallback = None
-            if walk.solver.done or walk.solver.iterations >= max_iter:
-                _advance(walk, stack, terms)
-
-        stack.run.each(tell, list(range(len(now))))
-        for walk in now:
-            undone = len(walk.found) < len(walk.problems) and walk.finishable
-            if undone and newton_pays(stack, walk.rounds):
-                _finish(walk, stack, terms)
-        walking = [walk for walk in now if len(walk.found) < len(walk.problems)]
-    return found
+def _at_once(stack: StackedObjective) -> int:
+    return max(1, _MAX_COLUMNS // stack.columns)
 
 
 def _advance(walk: _Walk, stack: StackedObjective, terms: _Terms) -> None:
     """Note the solution, and turn to the first problem that it does not also solve."""
     while True:
         solver, last = walk.solver, walk.problem
-        walk.found.append(stack.solution(last, solver, solver.converged))
+        walk.found.append(
+            stack.solution(last, solver, solver.converged, look_ahead=terms.look_ahead)
+        )
         walk.past.append((float(np.log(last.penalty)), solver.x))
         if len(walk.found) == len(walk.problems):
             return
@@ -310,7 +426,9 @@ def _finish(walk: _Walk, stack: StackedObjective, terms: _Terms) -> None:
             if problem is not walk.problems[first]:
                 walk.solver, walk.rounds = terms.begin(x, problem), 0
             return
-        walk.found.append(stack.solution(problem, ended, ended.converged))
+        walk.found.append(
+            stack.solution(problem, ended, ended.converged, look_ahead=terms.look_ahead)
+        )
         x, penalty, spent = ended.x, problem.penalty, (0, 0)
 
 

@@ -51,8 +51,8 @@ class Finished:
 
     Parameters
     ----------
-    x, value, gradient
-        The point, and the objective there.
+    x, value, gradient, direction
+        The point, the objective there, and the step from there to the minimum.
     expected : float
         Decrease that one more step would bring.
     iterations, evaluations : int
@@ -64,6 +64,7 @@ class Finished:
     x: Matrix
     value: float
     gradient: Matrix
+    direction: Matrix
     expected: float
     iterations: int
     evaluations: int
@@ -123,6 +124,7 @@ def finish(
         x=stack.turned(weights.ravel(), stack.scaling.turn).ravel(),
         value=value,
         gradient=stack.turned(gradient.ravel(), stack.scaling.turn).ravel(),
+        direction=stack.turned(direction.ravel(), stack.scaling.turn).ravel(),
         expected=expected,
         iterations=spent[0] + steps,
         evaluations=spent[1] + work.passes,

@@ -66,6 +66,8 @@ class Solution:
         Steps of the solver, and passes over the rows.
     converged : bool
         Whether the tolerance was reached.
+    ahead : ndarray of float64, shape (columns, d + 1), optional
+        How far away the solver's model expects the minimum; kept where that is asked for.
     """
 
     weights: NDArray[np.float64]
@@ -79,15 +81,22 @@ class Solution:
     iterations: int
     passes: int
     converged: bool
+    ahead: NDArray[np.float64] | None = None
 
-    def head(self) -> Coefficients:
+    def head(self, beyond: float = 0.0) -> Coefficients:
         """Return the same head on the features as they are.
 
         Made when it is asked for: a sweep over folds and strengths holds many solutions, and
         weights of a thousand classes are large.
+
+        Parameters
+        ----------
+        beyond : float
+            Go on so many times the way that is :attr:`ahead`.
         """
-        coef = self.weights[:, :-1] / self.scale
-        return coef, self.weights[:, -1] * self.intercept_scale - coef @ self.mean
+        weights = self.weights if self.ahead is None else self.weights + beyond * self.ahead
+        coef = weights[:, :-1] / self.scale
+        return coef, weights[:, -1] * self.intercept_scale - coef @ self.mean
 
 
 class Ended(Protocol):
@@ -96,6 +105,7 @@ class Ended(Protocol):
     x: Vector
     value: float
     gradient: Vector
+    direction: Vector
     expected: float
     iterations: int
     evaluations: int
@@ -224,7 +234,9 @@ class StackedObjective:
         weights = flat.reshape(self.columns, -1)
         return np.concatenate([turn(weights[:, :-1]), weights[:, -1:]], axis=1)
 
-    def solution(self, problem: Problem, solver: Ended, converged: bool) -> Solution:
+    def solution(
+        self, problem: Problem, solver: Ended, converged: bool, *, look_ahead: bool = False
+    ) -> Solution:
         """Describe where a solver ended."""
         weights = self.turned(solver.x, self.scaling.turn_back)
         if self.loss.coupled:  # adding a constant to all intercepts changes nothing
@@ -242,4 +254,5 @@ class StackedObjective:
             iterations=solver.iterations,
             passes=solver.evaluations,
             converged=converged,
+            ahead=self.turned(solver.direction, self.scaling.turn_back) if look_ahead else None,
         )
