@@ -1,6 +1,7 @@
 """Workers without an engine: each range is published once, whoever is killed, and when."""
 
 import errno
+import itertools
 import json
 import multiprocessing
 import os
@@ -221,14 +222,21 @@ def test_what_a_killed_worker_finished_is_not_computed_again(small, tmp_path):
     require_right(tmp_path / "x.set", small)
 
 
-def run_worker(where, tmp_path, scratch="scratch", **more):
+def run_worker(where, tmp_path, scratch="scratch", lease_seconds=2.0, **more):
     """Start a worker whose program is loaded already: it is at work at once."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["set_worker", "s3fs"])
     environment = {name: text for name, text in os.environ.items() if name.startswith("AWS_")}
     worker = context.Process(
         target=set_worker.run,
-        args=(tmp_path / "errors.txt", environment, str(where), str(tmp_path / scratch), 2.0, more),
+        args=(
+            tmp_path / "errors.txt",
+            environment,
+            str(where),
+            str(tmp_path / scratch),
+            lease_seconds,
+            more,
+        ),
     )
     worker.start()
     return worker
@@ -326,6 +334,64 @@ def test_ten_workers_are_killed_at_random(where, tmp_path, s3, seed):
     killed = storm(where, tmp_path, workers=10, kills=120, seed=seed)
     print(f"{killed} workers were killed")
     assert killed >= 100
+    require_once(where, s3)
+    assert require_right(where, tmp_path / "small").done.all()
+
+
+@pytest.mark.heavy
+def test_workers_are_suspended_at_random(where, tmp_path, s3):
+    """Past their leases, while others do their ranges; then they go on, or are killed."""
+    rng = np.random.default_rng(11)
+    for number in range(240):
+        pixels = rng.integers(0, 256, (16, 16, 3))
+        write_png(tmp_path / "small" / f"c{number % 5}" / f"{number}.png", pixels)
+    if is_url(where):
+        keep_versions(where, s3)
+    plan_fake(tmp_path / "small", where, rows=4)
+    place, info = read_info(where)
+    draw = random.Random(11)
+    names = itertools.count()
+
+    def start():
+        return run_worker(where, tmp_path, f"scratch-{next(names)}", lease_seconds=0.3)
+
+    def send(one, what):
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(one.pid, what)
+
+    working, asleep, suspended = [], [], 0
+    deadline = time.monotonic() + 200
+    try:
+        while len(published(place, info)) < info.n_ranges:
+            assert time.monotonic() < deadline
+            for one in [one for one in working if one.exitcode is not None]:
+                working.remove(one)
+                assert one.exitcode == 0, (tmp_path / "errors.txt").read_text()
+            while len(working) < 4:
+                working.append(start())
+            time.sleep(draw.uniform(0, 0.15))
+            one = working.pop(draw.randrange(4))
+            send(one, signal.SIGSTOP)
+            suspended += 1
+            asleep.append((time.monotonic() + draw.uniform(0.2, 2.5), one))
+            for until, one in [pair for pair in asleep if pair[0] < time.monotonic()]:
+                asleep.remove((until, one))
+                if draw.random() < 0.3:
+                    one.kill()
+                    one.join()
+                else:
+                    send(one, signal.SIGCONT)
+                    working.append(one)
+        before = shards_now(place)
+    finally:
+        for _, one in asleep:
+            send(one, signal.SIGCONT)
+    for one in [*working, *(one for _, one in asleep)]:
+        one.join(60)
+        assert one.exitcode in (0, -signal.SIGKILL), (tmp_path / "errors.txt").read_text()
+    print(f"workers were suspended {suspended} times")
+    assert suspended >= 40
+    assert shards_now(place) == before
     require_once(where, s3)
     assert require_right(where, tmp_path / "small").done.all()
 
