@@ -125,7 +125,7 @@ def work_ranges(
                 work.lost(member, number)
             except RangeBusyError:
                 # What is left of a worker that was lost may live on for a moment.
-                work.put_off(number)
+                work.busy(member, number)
                 time.sleep(_SECONDS)
             except Exception as error:
                 again = work.failed(member, number, error)
@@ -155,6 +155,7 @@ class _Work:
         self._failures: Counter[int] = Counter()
         self._since: dict[Future[Any], float] = {}
         self._aside: list[Member] = []
+        self._busy: list[tuple[Member, int]] = []
         self.left = set(tasks)
         self.running: dict[Future[Any], tuple[Member, int]] = {}
 
@@ -164,9 +165,9 @@ class _Work:
         for member in members:
             if any(member is other for other in busy) or self.is_aside(member):
                 continue
-            number = self._queue.popleft() if self._queue else self._late()
+            number = self._queue.popleft() if self._queue else self._late(member)
             if number is None:
-                return
+                continue
             suspected = self._losses[number] >= LOSSES
             future = member.call("fill", number, self._tasks[number], suspected)
             self.running[future], self._since[future] = (member, number), time.monotonic()
@@ -191,10 +192,12 @@ class _Work:
         if self._is_open(number):
             self._queue.appendleft(number)
 
-    def put_off(self, number: int) -> None:
-        """Do a range later."""
+    def busy(self, member: Member, number: int) -> None:
+        """Note that somebody else on a member's machine is at a range."""
         if self._is_open(number):
             self._queue.append(number)
+        else:  # who hangs: it is for another machine
+            self._busy.append((member, number))
 
     def failed(self, member: Member, number: int, error: Exception) -> bool:
         """Give a member that cannot do its work (a full disk, another package) no more of it.
@@ -203,7 +206,8 @@ class _Work:
         """
         self._course.aside.append(f"{member.name}: {error}")
         self._aside.append(member)
-        self.put_off(number)
+        if self._is_open(number):
+            self._queue.append(number)
         self._failures[number] += 1
         return self._failures[number] > 1
 
@@ -215,11 +219,12 @@ class _Work:
         """Whether a range is neither done nor with somebody else."""
         return number in self.left and all(number != other for _, other in self.running.values())
 
-    def _late(self) -> int | None:
+    def _late(self, member: Member) -> int | None:
         """Return a range that takes far longer than others did: its worker may hang."""
         at_most = max((one.seconds for one in self._course.done), default=float("inf"))
         at_most = max(_LATE_SECONDS, _LATE * at_most)
         at = Counter(number for _, number in self.running.values())
+        at.update(number for one, number in self._busy if one is member)
         now = time.monotonic()
         for future, (_, number) in self.running.items():
             if number in self.left and at[number] == 1 and now - self._since[future] > at_most:

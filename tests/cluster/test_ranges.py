@@ -146,6 +146,34 @@ def test_a_range_whose_worker_hangs_is_given_to_another_one(monkeypatch):
     crew.close()
 
 
+def test_a_range_whose_worker_hangs_is_not_for_its_own_machine(monkeypatch):
+    """Where the file that is being filled is held by the one that hangs."""
+    monkeypatch.setattr(module, "_LATE_SECONDS", 0.2)
+    awake = threading.Event()
+
+    class Hanging(Recording):
+        def fill(self, number, version, suspected):
+            me = threading.current_thread().name[:8]
+            if number == 0 and me == "member 1":  # on the machine of member 0
+                self.asked.append((number, suspected, me))
+                raise RangeBusyError("another process fills it")
+            found = super().fill(number, version, suspected)
+            if number == 0 and me == "member 0":
+                awake.wait(30)
+            return found
+
+    asked = []
+    crew = ThreadCrew(3, lambda: Hanging(asked))
+    course = work_ranges(crew, dict.fromkeys(range(9), 0), lambda *_: None)
+    assert not awake.is_set()
+    assert sorted(one.number for one in course.done) == list(range(9))
+    at = [name[:8] for number, _, name in asked if number == 0]
+    assert (at[0], at[-1]) == ("member 0", "member 2")
+    assert at.count("member 1") <= 1
+    awake.set()
+    crew.close()
+
+
 def test_an_error_of_a_range_ends_no_more_than_two_workers():
     class Missing(Recording):
         def fill(self, number, version, suspected):
