@@ -119,8 +119,8 @@ class Graph:
             if len(node.output_tensors) == 1
         ]
 
-    def givers(self, layer: Any) -> list[Any]:
-        """List what gives each input of a layer that is called once.
+    def givers(self, layer: Any) -> list[tuple[Any, Any]]:
+        """List what gives each input of a layer that is called once, with the tensor it is.
 
         None stands for what others take too, for inputs of the network, and for layers that are
         called more than once.
@@ -128,7 +128,7 @@ class Graph:
         made = {id(tensor): one for one, tensor in self.calls if self.uses(one) == 1}
         (node,) = (node for node in self._nodes if node.operation is layer)
         return [
-            made.get(id(tensor)) if self._takers[id(tensor)] == 1 else None
+            (made.get(id(tensor)) if self._takers[id(tensor)] == 1 else None, tensor)
             for tensor in node.input_tensors
         ]
 

@@ -5,6 +5,7 @@ calls ``channels_last``, so nothing is copied (:mod:`bottleneck.runtimes.torch_l
 any size cost the same per image; none is padded. Float32 means float32 on a GPU too, not TF32.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
@@ -271,7 +272,8 @@ class _Recorded:
     A graph is of one batch shape: that of two batches, one behind the other, which no graph was
     for. Batches that are up to a quarter smaller, for want of images that failed, are computed
     with it too.
-    What cannot be recorded, or gives anything else than the pass itself, goes on as it is.
+    What cannot be recorded, or gives anything else than the pass itself, goes on as it is; so do
+    batches as large as one for whose graph the memory did not suffice.
     """
 
     def __init__(self, torch: Any, forward: Callable[[Any], tuple[Any, ...]]) -> None:
@@ -281,7 +283,7 @@ class _Recorded:
         self._given: Any = None
         self._made: tuple[Any, ...] = ()
         self._before: tuple[int, ...] = ()
-        self._records = True
+        self._fits = math.inf  # images, fewer than which a graph may be of
 
     def __call__(self, pixels: Any) -> tuple[Any, ...]:
         """Compute; what is returned is overwritten by the next call, in the order of the stream."""
@@ -292,7 +294,7 @@ class _Recorded:
             return tuple(one[:count] for one in self._made)
         found = self._forward(pixels)
         again, self._before = self._before == pixels.shape, pixels.shape
-        if again and self._records:
+        if again and count < self._fits:
             self._record(pixels, found)
         return found
 
@@ -304,12 +306,15 @@ class _Recorded:
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 made = self._forward(given)
             graph.replay()
-            self._records = all(map(torch.equal, made, found))
+            alike = all(map(torch.equal, made, found))
         except RuntimeError as error:  # an operation that waits, or the memory is full
             let_go(error)
-            self._records = False
-        if self._records:
+            self._fits = len(pixels) if out_of_memory(error) else 0
+            return
+        if alike:
             self._graph, self._given, self._made = graph, given, made
+        else:
+            self._fits = 0
 
     def forget(self) -> None:
         """Let go of the graph and the memory it computes in."""

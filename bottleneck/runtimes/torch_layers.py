@@ -64,15 +64,13 @@ def _sums(keras: Any, graph: Graph, plain: set[int]) -> Iterator[tuple[Any, int,
     for add, relu in graph.pairs():
         if type(add) is not keras.layers.Add or _relu(keras, relu) is None:
             continue
-        givers = graph.givers(add)
-        for at in (1, 0) if len(givers) == 2 else ():
-            conv, whole = givers[at], made[id(add)]
-            if (
-                conv is not None
-                and id(conv) in plain
-                and made[id(conv)].shape == whole.shape
-                and conv.compute_dtype == add.compute_dtype
-            ):
+        givers, whole = graph.givers(add), made[id(add)]
+        # What is spread over a map (one number per channel, say) is none itself.
+        if len(givers) != 2 or any(given.shape != whole.shape for _, given in givers):
+            continue
+        for at in (1, 0):
+            conv, _ = givers[at]
+            if conv is not None and id(conv) in plain and conv.compute_dtype == add.compute_dtype:
                 yield conv, at, add, whole, relu
                 break
 
@@ -129,6 +127,7 @@ def _kind(torch: Any, keras: Any) -> Any:
             self._most = most
             self._at = at
             self._fused = fused and most is not None and self._groups == 1
+            self._tried = layer.compute_dtype != "float16"
             self._made = keras.KerasTensor(made.shape, layer.compute_dtype)
             self.built = True
 
@@ -152,6 +151,8 @@ def _kind(torch: Any, keras: Any) -> Any:
 
         def _computed(self, maps: Any, padding: tuple[int, int], other: Any) -> Any:
             how = self._strides, padding, self._dilation, self._groups
+            if self._fused and not self._tried:
+                self._tried, self._fused = True, self._keeps_nan(maps, other, how)
             if self._fused:
                 try:
                     found = self._in_one(maps, other, how)
@@ -164,6 +165,20 @@ def _kind(torch: Any, keras: Any) -> Any:
             if other is not None:
                 found += other
             return found if self._most is None else found.clamp_(0.0, self._most)
+
+        def _keeps_nan(self, maps: Any, other: Any, how: tuple[Any, ...]) -> bool:
+            """Whether what does not fit into float16 is still seen behind the kernel's ReLU.
+
+            Those of cuDNN may make 0 of what is no number, and an image whose maps overflow would
+            get features like any other.
+            """
+            try:
+                found = self._in_one(torch.full_like(maps, float("nan")), other, how)
+            except torch.cuda.OutOfMemoryError:
+                raise
+            except RuntimeError:
+                return False  # cuDNN has no such kernel for these shapes
+            return bool(found.isnan().all())
 
         def _in_one(self, maps: Any, other: Any, how: tuple[Any, ...]) -> Any:
             if other is None:

@@ -5,6 +5,7 @@ decoder that works here.
 """
 
 import io
+import sys
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -314,6 +315,22 @@ def test_a_full_memory_halves_what_is_drawn_at_once(monkeypatch, tmp_path):
     stand_in(monkeypatch, one)
     _, (exact,) = run(source, [Geometry(32, decoder=name)])
     assert all(np.array_equal(pixels[row], exact[row]) for row in range(7))
+
+
+def test_a_full_memory_is_no_damaged_file_for_nvjpeg(monkeypatch):
+    """It would be Pillow's, with other pixels; those who ask take fewer files at a time."""
+    import torch
+
+    from bottleneck.images.decoders.nvjpeg import NvjpegDecoder
+
+    def full(files, mode, device):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    found = SimpleNamespace(decode_jpeg=full, ImageReadMode=SimpleNamespace(RGB=3))
+    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(io=found))
+    monkeypatch.setitem(sys.modules, "torchvision.io", found)
+    with pytest.raises(torch.OutOfMemoryError):
+        NvjpegDecoder("cuda:0")([np.zeros(8, np.uint8)] * 2)
 
 
 def test_what_breaks_in_a_decoder_ends_the_run(monkeypatch, tmp_path):

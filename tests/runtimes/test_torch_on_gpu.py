@@ -71,7 +71,10 @@ with isolated("torch") as keras:
     both = block(x, 12)
     other = layers.Conv2D(12, 1)(both)
     seen = layers.ReLU()(layers.Add()([both, other]))  # and what is added is taken elsewhere too
-    model = shaken(keras.Model(given, [seen, layers.MaxPooling2D()(other)]))
+    # One number per channel is no map, though it can be added to one.
+    mean = layers.GlobalAveragePooling2D(keepdims=True)(both)
+    spread = layers.ReLU()(layers.Add()([mean, layers.Conv2D(12, 1)(both)]))
+    model = shaken(keras.Model(given, [seen, layers.MaxPooling2D()(other), spread]))
 
     images = rng.normal(size=(3, 16, 16, 8)).astype(np.float32)
     expected = [keras.ops.convert_to_numpy(one) for one in model(images, training=False)]
@@ -106,6 +109,47 @@ with isolated("torch") as keras:
 print("all")
 """
 
+OVERFLOW = (
+    FUSED.partition("rng =")[0]
+    + """
+from bottleneck.runtimes.precision import mixed
+
+
+def without_nan(*given):
+    return conv_relu(*given).nan_to_num(nan=0.0, posinf=float("inf"))
+
+
+with isolated("torch") as keras:
+    layers = keras.layers
+    given = layers.Input((4, 4, 2))
+    x = layers.ReLU()(layers.Conv2D(2, 1, use_bias=False)(given))
+    model = keras.Model(given, layers.ReLU()(layers.Conv2D(1, 1, use_bias=False)(x)))
+    # What float16 does not hold, and then the difference of two such.
+    model.set_weights([np.full((1, 1, 2, 2), 3e4), np.array([1.0, -1.0]).reshape(1, 1, 2, 1)])
+    short = mixed(keras, model, "float16")
+    large, small = np.full((1, 4, 4, 2), 255.0, "float32"), np.full((1, 4, 4, 2), 0.5, "float32")
+    for fuse, counted in ((without_nan, 2), (conv_relu, 2 + 4)):
+        torch.cudnn_convolution_relu = fuse
+        calls["relu"] = 0
+        ours = native(torch, keras, short, fused=True).eval()
+        assert (ours(small, training=False) == 0).all()
+        assert ours(large, training=False).isnan().all(), "an overflow that nobody sees"
+        assert calls["relu"] == counted, calls  # asked once, and used only if it keeps them
+    calls["relu"] = 0
+    native(torch, keras, model, fused=True).eval()(small, training=False)
+    assert calls["relu"] == 2, calls  # float32 holds them
+print("all")
+"""
+)
+
+
+def test_images_that_overflow_in_float16_are_seen_behind_fused_kernels():
+    done = subprocess.run(
+        [sys.executable, "-c", OVERFLOW], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.endswith("all\n")
+
 
 def test_convolutions_with_what_comes_behind_them():
     done = subprocess.run(
@@ -118,8 +162,8 @@ def test_convolutions_with_what_comes_behind_them():
 class Graphs:
     """Stands in for ``torch`` with graphs: what was called while one is recorded is run again."""
 
-    def __init__(self, forward, *, fails=False, drifts=False):
-        self.forward, self.fails, self.drifts = forward, fails, drifts
+    def __init__(self, forward, *, fails="", drifts=False, room=100):
+        self.forward, self.fails, self.drifts, self.room = forward, fails, drifts, room
         self.equal = torch.equal
         self.cuda = SimpleNamespace(CUDAGraph=SimpleNamespace, graph=self.graph)
         self.recorded = self.replays = self.passes = 0
@@ -134,8 +178,10 @@ class Graphs:
         self.recorded += 1
         yield
         if self.fails:
-            raise RuntimeError("operation not permitted when stream is capturing")
+            raise RuntimeError(self.fails)
         given, made = self.last
+        if len(given) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
 
         def replay():
             self.replays += 1
@@ -167,7 +213,8 @@ def test_a_graph_is_recorded_for_the_second_batch_of_a_shape_and_serves_smaller_
 
 
 def test_what_cannot_be_recorded_or_gives_something_else_is_computed_as_it_is():
-    for fake in (Graphs(forward, fails=True), Graphs(forward, drifts=True)):
+    refused = "operation not permitted when stream is capturing"
+    for fake in (Graphs(forward, fails=refused), Graphs(forward, drifts=True)):
         way = _Recorded(fake, fake)
         for number in range(6):
             pixels = batch(number, 8)
@@ -183,6 +230,16 @@ def test_a_graph_is_forgotten_when_memory_is_short():
     passes = fake.passes
     assert all(map(torch.equal, way(batch(2, 8)), forward(batch(2, 8))))
     assert fake.passes == passes + 1
+
+
+def test_a_graph_that_does_not_fit_is_tried_for_smaller_batches_only():
+    fake = Graphs(forward, room=8)
+    way = _Recorded(fake, fake)
+    for number, count in enumerate([16, 16, 16, 17, 17, 8, 8, 8]):
+        pixels = batch(number, count)
+        assert all(map(torch.equal, way(pixels), forward(pixels)))
+    assert fake.recorded == 2  # of 16, which did not fit, and of 8
+    assert fake.replays == 2
 
 
 FULL = """

@@ -43,6 +43,8 @@ class NvjpegDecoder:
                 [torch.from_numpy(file) for file in files], ImageReadMode.RGB, device=self._place
             )
             return found
+        except torch.OutOfMemoryError:
+            raise  # of no file: who asked takes fewer, with what is kept given back
         except RuntimeError:
             # It gives nothing of a batch in which one file fails. Halves find which one it is.
             if len(files) == 1:
