@@ -6,7 +6,7 @@ so too is seen with ``benchmarks/gpu.py``.
 
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +14,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="run by `make test-torch`")
 
-from bottleneck.runtimes.torch import _Recorded  # noqa: E402
+from bottleneck.runtimes.torch import _OnGpu, _Recorded  # noqa: E402
 
 FUSED = """
 import numpy as np
@@ -230,6 +230,40 @@ def test_a_graph_is_forgotten_when_memory_is_short():
     passes = fake.passes
     assert all(map(torch.equal, way(batch(2, 8)), forward(batch(2, 8))))
     assert fake.passes == passes + 1
+
+
+def test_an_image_that_overflows_does_not_end_graphs():
+    fake = Graphs(forward)
+    way = _Recorded(fake, fake)
+    for number in range(4):
+        pixels = batch(number, 8)
+        pixels[number] = float("nan")
+        for ours, theirs in zip(way(pixels), forward(pixels), strict=True):
+            assert np.array_equal(ours.numpy(), theirs.numpy(), equal_nan=True)
+    assert (fake.recorded, fake.passes) == (1, 3)
+
+
+@pytest.mark.parametrize("waiting", [None, KeyboardInterrupt])
+def test_memory_is_let_go_also_where_who_waits_is_interrupted(waiting):
+    calls = []
+
+    def synchronize():
+        calls.append("wait")
+        if waiting is not None:
+            raise waiting
+
+    driver = SimpleNamespace(
+        cudaHostRegister=lambda start, size, flags: calls.append((start, size)) or 0,
+        cudaHostUnregister=calls.append,
+    )
+    cuda = SimpleNamespace(
+        cudart=lambda: driver, device=nullcontext, synchronize=synchronize, Stream=str
+    )
+    memory = np.zeros(4096, np.uint8)
+    unpin = _OnGpu(SimpleNamespace(cuda=cuda), forward, "cuda:0").pin(memory)
+    with nullcontext() if waiting is None else pytest.raises(waiting):
+        unpin()
+    assert calls == [(memory.ctypes.data, 4096), "wait", memory.ctypes.data]
 
 
 def test_a_graph_that_does_not_fit_is_tried_for_smaller_batches_only():
