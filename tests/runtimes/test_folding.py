@@ -1,5 +1,6 @@
 """Batch normalisation folded into weights, and PyTorch's own convolutions: the same functions."""
 
+import math
 import os
 import subprocess
 import sys
@@ -181,8 +182,11 @@ def test_numbers_that_are_none_are_left_to_the_layer():
             return [np.ones((2, 3), np.float32)]
 
     norm = {"moving_mean": [0, 1, 2], "moving_variance": [1, 4, 16]}
-    kernel, bias = _weights(Dense(), weights(**norm))
+    kernel, bias = _weights(Dense(), weights(**norm), math.inf)
     np.testing.assert_allclose(kernel, [[1, 0.5, 0.25]] * 2)
     np.testing.assert_allclose(bias, [0, -0.5, -0.5])
+    assert _weights(Dense(), weights(**norm), 1.0) is not None
+    assert _weights(Dense(), weights(**norm), 0.9) is None  # its largest is 1
     for variance in (0, -1, np.nan):
-        assert _weights(Dense(), weights(**{**norm, "moving_variance": [1, variance, 1]})) is None
+        without = weights(**{**norm, "moving_variance": [1, variance, 1]})
+        assert _weights(Dense(), without, math.inf) is None
