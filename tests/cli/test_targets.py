@@ -240,6 +240,7 @@ def test_labels_of_several_lists_keep_their_lists_name():
             "expected a head of labels",
         ),
         (["--target", "tags", "--nested"], "expected no --nested with --target"),
+        (["--target", "tags", "--screen"], "expected no --screen with --target"),
         (["--target", "tags", "--calibrate"], "expected no --calibrate with --target"),
         (["--target", "tags", "--set", "a=1"], "expected no --set for the head logreg"),
     ],

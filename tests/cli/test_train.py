@@ -24,6 +24,17 @@ def test_train_json_has_the_fixed_keys(cli, features, tmp_path):
     assert document["seconds"] > 0
 
 
+def test_screening_trains_the_same_head(cli, features, tmp_path):
+    options = ("--C", "1e-4:1e1:6", "--cv", "3", "--json")
+    whole = cli("train", features, "-o", tmp_path / "a", *options).json
+    screened = cli("train", features, "-o", tmp_path / "b", *options, "--screen").json
+    assert screened["best"] == whole["best"]
+    assert screened["test"] == whole["test"]
+    refused = cli("train", features, "-o", tmp_path / "c", *options, "--screen", "--nested")
+    assert refused.code == 2
+    assert "nested estimate or screening" in refused.err
+
+
 @pytest.mark.parametrize("head", ["logreg", "svm", "ridge"])
 def test_evaluate_agrees_with_train(cli, features, tmp_path, head):
     trained = cli("train", features, "-o", tmp_path / "h", "--head", head, "--json").json

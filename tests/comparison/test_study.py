@@ -165,6 +165,19 @@ def test_flipped_labels_come_first(blobs):
     assert len(likely) <= 24
 
 
+def test_screening_compares_the_same_heads(blobs):
+    path = blobs("x.h5", keys=[f"{i}.png" for i in range(240)], noise=1.5)
+    whole, screened = (
+        compare([path], heads=("logreg",), map="pca", screen=flag).to_json()
+        for flag in (False, True)
+    )
+    assert screened["command"] == whole["command"].replace(
+        "--heads logreg", "--heads logreg --screen"
+    )
+    for one, other in zip(screened["leaderboard"], whole["leaderboard"], strict=True):
+        assert one["accuracy"] == other["accuracy"]
+
+
 def test_duplicates_across_training_and_test_are_leaks(blobs):
     digests = np.random.default_rng(5).integers(0, 256, (240, 16), np.uint8)
     # Row 0 is a test row, row 6 a training row of the same class: first equal bytes ...
