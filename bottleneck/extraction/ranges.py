@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -251,6 +251,10 @@ class RangeFiller:
             writer.unflag(rows)
         temporary.rename(path)
 
+    def make_ready(self) -> None:
+        """Load what computes."""
+        self._embedder()
+
     def fill_rows(self, number: int, path: Path, first: int, stop: int) -> None:
         """Compute rows of a range into its file, which somebody else has locked."""
         self._fill_rows(number, path, Part(ranges=((first, stop),)))
@@ -350,22 +354,25 @@ class RangeFiller:
         while waiting:
             first, stop = waiting.pop()
             self.progress.stage(f"range {number} is suspected: rows {first} to {stop - 1} apart")
-            if survives(_Rows(self.location, self.settings, number, path, first, stop)):
+            rows_of = _Rows(self.location, self.settings, number, path, first, stop)
+            if survives(rows_of):
                 continue
             left = np.arange(first, stop)
             if path.exists():
                 # What the child finished before is done.
                 left = first + np.flatnonzero(FeatureStore.open(path).status[first:stop] == 0)
-            if len(left) == 1 and path.exists():
-                self._blame(path, int(left[0]))
-            elif len(left):
-                first, stop = int(left[0]), int(left[-1]) + 1
-                if stop - first == 1:
+            if len(left) == 1:
+                first = int(left[0])
+                # Only where one without any image lives is the image what ends it.
+                if not path.exists() or not survives(replace(rows_of, first=first, stop=first)):
                     raise BottleneckError(
                         f"a process that is to compute range {number} of {self.place.name} ends "
                         "before it has begun",
                         hint="Look at the memory of this machine, and at `bottleneck doctor`.",
                     )
+                self._blame(path, first)
+            elif len(left):
+                first, stop = int(left[0]), int(left[-1]) + 1
                 middle = (first + stop) // 2
                 waiting += [(middle, stop), (first, middle)]
 
@@ -423,7 +430,7 @@ def require_computes(embedder: Embedder, info: SetInfo) -> None:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of a range that a process of their own computes."""
+    """Rows of a range that a process of their own computes; none: it is only made ready."""
 
     location: str
     settings: FillSettings
@@ -434,7 +441,10 @@ class _Rows:
 
     def __call__(self) -> None:
         with RangeFiller(self.location, self.settings) as filler:
-            filler.fill_rows(self.number, self.path, self.first, self.stop)
+            if self.first == self.stop:
+                filler.make_ready()
+            else:
+                filler.fill_rows(self.number, self.path, self.first, self.stop)
 
 
 def numbers_of(info: SetInfo, part: str | None, ranges: str | None) -> Sequence[int]:

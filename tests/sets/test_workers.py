@@ -184,6 +184,20 @@ def test_an_error_is_no_death_of_a_process(small, tmp_path):
     assert published(*read_info(tmp_path / "x.set")) == {}
 
 
+def test_no_image_is_blamed_where_processes_end_without_any(small, tmp_path):
+    """For want of memory, say: a worker that was killed had computed some rows already."""
+    plan_fake(small, tmp_path / "x.set", rows=26)
+    settings = FillSettings(set_worker.load, tmp_path / "scratch", workers=1, worker_kind="threads")
+    filler = RangeFiller(str(tmp_path / "x.set"), settings)
+    path = filler._prepare(0, 1)
+    filler.fill_rows(0, path, 0, 22)
+    ends = replace(settings, load=set_worker.load_and_end)
+    with pytest.raises(BottleneckError, match="ends before it has begun"):
+        RangeFiller(str(tmp_path / "x.set"), ends).fill(0, suspected=True)
+    assert FeatureStore.open(path).status.tolist() == [1] * 22 + [0] * 4
+    assert RangeFiller(str(tmp_path / "x.set"), settings).fill(0, suspected=True).published
+
+
 def test_damage_on_the_local_disk_is_computed_again(small, tmp_path):
     """A file of a worker that was killed, of which a bit flipped since."""
     info = plan_fake(small, tmp_path / "x.set")
