@@ -1,5 +1,6 @@
 """Units of a batch: what a worker takes at a time, and where its images lie."""
 
+import mmap
 import threading
 
 import numpy as np
@@ -63,6 +64,29 @@ def test_a_slot_is_the_consumers_until_it_has_asked_for_as_many_as_it_holds(fold
             assert one.rows[: one.count].tolist() == rows
             for position, row in enumerate(rows):
                 np.testing.assert_array_equal(one.pixels[0][position], expected[row])
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3, 10])
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_memory_that_is_pinned_is_whole_pages_and_is_let_go_however_it_ends(folder, kind, taken):
+    decoder = open_decoder(open_source([str(folder)]), workers=2, kind=kind)
+    job = Job((Geometry(16),), Job.simple(Geometry(16), 4).wants, 4, held=2)
+    calls, close = [], decoder.close
+
+    def pin(one):
+        calls.append(("pin", id(one)))
+        assert one.pixels[0].ctypes.data % mmap.PAGESIZE == 0
+        return lambda: calls.append(("end", id(one)))
+
+    decoder.close = lambda: (calls.append(("close", 0)), close())
+    slots = decode_stream(decoder, job, batches(), pin)
+    next(slots)
+    pinned = [one for what, one in calls if what == "pin"]
+    assert len(pinned) == len({*pinned}) == job.slots(2)
+    for _ in range(taken):
+        next(slots, None)
+    slots.close()
+    assert calls[len(pinned) :] == [*(("end", one) for one in reversed(pinned)), ("close", 0)]
 
 
 def test_all_workers_have_a_part_in_one_batch(trapped, monkeypatch):
