@@ -21,19 +21,29 @@ OBJECT_STORE_BYTES = 100 << 20
 
 
 class _Actor:
-    """What runs in the process of an actor: a worker, made there, with some of the node's cores."""
+    """What runs in the process of an actor: a worker, made there, with some of the node's cores.
+
+    Where it cannot be made (a folder that the node does not see) calls say why: an actor whose
+    making fails is to Ray one that was lost, and would be made again and again.
+    """
 
     def __init__(self, make: Callable[..., Any], given: Sequence[Any], cores: int) -> None:
         if cores:  # what `available_cores` asks
             os.environ["LOKY_MAX_CPU_COUNT"] = str(cores)
-        self._worker = make(*given)
+        self._worker, self._error = None, None
+        try:
+            self._worker = make(*given)
+        except Exception as error:  # noqa: BLE001  # whatever it is
+            self._error = error
 
     def ready(self) -> bool:
-        """Return when the worker is made."""
+        """Return when the worker is made, or cannot be."""
         return True
 
     def call(self, method: str, *given: Any) -> Any:
-        """Call a method of the worker."""
+        """Call a method of the worker, or say why there is none."""
+        if self._error is not None:
+            raise self._error
         return getattr(self._worker, method)(*given)
 
 

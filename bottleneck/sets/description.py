@@ -33,6 +33,9 @@ _RESTORE: Final = (
 _PAGE: Final = 960
 """Shards listed at a time: an object store gives a thousand names, corrections among them."""
 
+_ID = re.compile(r"[0-9a-f]{32}")
+"""It names folders on the disks of those who read the set: of a stranger's, it must be no path."""
+
 _SHARD = re.compile(r"(\d{12})-(\d{12})(?:@([1-9]\d*))?\.h5")
 
 
@@ -152,6 +155,7 @@ class SetInfo:
                 value["manifest_sha256"] == info.manifest_sha256
                 and value["identity_sha256"] == info.recipe.identity_sha256
                 and len(info.parts) == info.n_ranges
+                and _ID.fullmatch(info.id) is not None
             )
         except (AttributeError, LookupError, TypeError, ValueError, ZeroDivisionError) as error:
             if isinstance(error, StoreError):

@@ -13,7 +13,9 @@ from made_sets import plan_fake
 
 from bottleneck.cli.main import cli
 from bottleneck.cluster import extraction
-from bottleneck.errors import OptionError
+from bottleneck.cluster.extraction import RangeWorker
+from bottleneck.cluster.ray_crew import _Actor
+from bottleneck.errors import OptionError, StoreError
 from bottleneck.extract_options import ExtractSetOptions
 from bottleneck.extraction import fill_store
 from bottleneck.extraction.plan import MaxFailed
@@ -133,6 +135,14 @@ def test_what_others_published_meanwhile_is_not_computed(monkeypatch, planned):
     run, told, _ = run_with(monkeypatch, planned, count=1)
     assert (run.already_done, run.published, run.others, run.duplicates) == (1, 6, 1, 0)
     assert np.sum(told.rows, axis=0).tolist() == [COUNT - RANGE, 1]
+
+
+def test_a_worker_that_cannot_be_made_says_why(tmp_path):
+    """A node that does not see the set's folder: to Ray its actor would be one that was lost."""
+    actor = _Actor(RangeWorker, (str(tmp_path / "p.set"), FillSettings(FakeLoad())), 0)
+    assert actor.ready()
+    with pytest.raises(StoreError, match="there is no set at"):
+        actor.call("fill", 0, 0, False)
 
 
 def test_only_some_ranges(monkeypatch, planned):
