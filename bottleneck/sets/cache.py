@@ -97,7 +97,7 @@ class BlockCache:
         return f"<BlockCache {self.folder} {self.limit or 'half of the disk'}>"
 
     def read(self, name: str, whole: int, start: int, length: int) -> bytes | None:
-        """Read a piece of a block; None where it is not here.
+        """Read a piece of a block; None where it is not here, or cannot be read.
 
         Parameters
         ----------
@@ -118,7 +118,7 @@ class BlockCache:
                         os.utime(stream.fileno())
                 stream.seek(start)
                 return stream.read(length)
-        except FileNotFoundError:
+        except OSError:  # not there, of another user, a bad sector: it can be fetched
             return None
 
     def keep(self, name: str, data: bytes) -> None:

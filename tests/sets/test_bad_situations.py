@@ -41,6 +41,7 @@ def values(where):
         lambda text: text.replace(b'"rows": 23', b'"rows": "many"'),
         lambda text: text.replace(b'"size": 16', b'"size": 17'),
         lambda text: text.replace(b'"parts": [', b'"parts": ["ab", '),
+        lambda text: text.replace(b'"id": "', b'"id": "/somebody/else/'),
     ],
 )
 def test_what_says_what_a_set_is_is_checked(photos, where, spoil):

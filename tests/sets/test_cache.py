@@ -109,6 +109,15 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     assert sorted(one.name for one in (tmp_path / "set").iterdir()) == [".3.7.8.tmp", "1"]
 
 
+def test_a_block_that_cannot_be_read_is_none(tmp_path):
+    cache = BlockCache(tmp_path, 9000)
+    cache.keep("set/1", content(1))
+    assert cache.read("set/1", 1000, 10, 20) == content(1)[10:30]
+    (tmp_path / "set/1").unlink()
+    (tmp_path / "set/1").mkdir()  # nor can its permissions, or the disk, be right
+    assert cache.read("set/1", 1000, 10, 20) is None
+
+
 def test_a_full_disk_makes_old_blocks_go(tmp_path, monkeypatch):
     cache = BlockCache(tmp_path, 10**6)
     for number in range(6):
