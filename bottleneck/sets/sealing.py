@@ -2,8 +2,10 @@
 
 import json
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +22,9 @@ from bottleneck.sets.view import open_shards
 from bottleneck.store.verify import VerifyReport, check
 
 _AT_ONCE: Final = 4
+
+_LEFT_SECONDS: Final = 3600
+"""A copy of a shard that was half-written so long ago is of a worker that was killed."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,9 @@ class Sealed:
 
 
 def seal(location: str | Path) -> Sealed:
-    """Write the SHA-256 of every shard into ``set.json``, and remove leases that were left.
+    """Write the SHA-256 of every shard into ``set.json``, and remove what killed workers left.
+
+    Their leases; and in a folder the copies of shards that they were publishing.
 
     Raises
     ------
@@ -74,6 +81,11 @@ def seal(location: str | Path) -> Sealed:
     place.replace(SET_FILE, replace(info, sealed=sums).to_json().encode())
     for name in place.names(LEASES):
         place.remove(f"{LEASES}/{name}")
+    folder = place.local(SHARDS)
+    for copy in () if folder is None else folder.glob(".*.tmp"):
+        with suppress(OSError):  # gone, or of another user
+            if time.time() - copy.stat().st_mtime > _LEFT_SECONDS:
+                copy.unlink()
     corrections = sum(version > 1 for version in newest.values())
     return Sealed(place.name, len(names), corrections, failed)
 

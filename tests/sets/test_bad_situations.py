@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -259,3 +260,18 @@ def test_urls_of_odd_names(photos, tmp_path, s3):
     assert verify_set(f"{where}/").ok
     assert published(*read_info(where)) == dict.fromkeys(range(5), 1)
     assert bottleneck.seal(where).shards == 5
+
+
+def test_seal_removes_what_was_half_published(photos, tmp_path):
+    """Of a worker that was killed as it copied its shard; but not what is being copied now."""
+    where = tmp_path / "x.set"
+    plan_fake(photos, where)
+    fill(where, tmp_path, range(5))
+    shards = {path.name for path in (where / "shards").iterdir()}
+    assert len(shards) == 5
+    for name, age in ((".old.h5.1.tmp", 4000), (".new.h5.1.tmp", 10)):
+        (where / "shards" / name).write_bytes(b"half")
+        os.utime(where / "shards" / name, (time.time() - age,) * 2)
+    bottleneck.seal(where)
+    found = {path.name for path in (where / "shards").iterdir()}
+    assert found == {*shards, ".new.h5.1.tmp"}
