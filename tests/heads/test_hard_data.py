@@ -471,3 +471,27 @@ def test_rows_fitted_exactly_say_nothing_of_being_left_out(kind: Any, dtype: Any
     of_numbers = np.mean(errors) / 4 / np.var(y)  # targets divided by their deviation
     expected = np.mean(errors) if kind is RidgeClassifier else of_numbers
     assert ours.leave_one_out_.mse[1] == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("large", [300.0, 1e4])
+def test_large_centred_features_take_hardly_more_passes(large: float) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(400) % 10
+    X = rng.normal(size=(400, 20)) + 0.5 * rng.normal(size=(10, 20))[y]
+    X = (X - X.mean(axis=0)).astype(np.float32)
+    plain, scaled = (
+        LogisticRegression(C=10.0, threads=1).fit(X * np.float32(by), y) for by in (1.0, large)
+    )
+    assert plain.converged_
+    assert scaled.converged_
+    assert scaled.n_passes_ < 3 * plain.n_passes_
+
+
+@pytest.mark.parametrize("rows", [60, 20000])
+@pytest.mark.parametrize("kind", [LogisticRegression(), LinearSVC()], ids=str)
+def test_centred_features_whose_squares_overflow_are_refused_by_name(kind: Any, rows: int) -> None:
+    y = np.arange(rows) % 3
+    X = np.random.default_rng(0).normal(size=(rows, 5))
+    X = 1e25 * (X - X.mean(axis=0))
+    with pytest.raises(HeadError, match="squares can be summed up"):
+        clone(kind).fit(X.astype(np.float32), y)

@@ -120,3 +120,29 @@ def test_heads_too_large_to_go_along_together_are_solved_in_full(monkeypatch, rn
     whole, screened = (chosen(X, y, screen=flag) for flag in (False, True))
     assert screened.cv == whole.cv
     assert not ruled_out_by(screened)
+
+
+def test_the_border_of_the_standard_error_is_that_of_the_choice():
+    """Means may lie at the error to the last bit: of few folds, of few rows each."""
+    rng = np.random.default_rng(0)
+    for _ in range(4000):
+        folds, rows = int(rng.choice([2, 4])), int(rng.choice([5, 10, 20]))
+        share = rng.integers(rows // 2, rows + 1, (folds, 3)) / rows
+        cv = [{"mean": float(one.mean()), "std": float(one.std())} for one in share.T]
+        assert choose(cv, "smallest", folds) in Rule(True).left(share, np.zeros_like(share))
+
+
+def test_heads_that_are_all_right_are_certain_within_the_standard_error():
+    share = np.ones((5, 3))
+    assert Rule(True).left(share, np.zeros_like(share)).tolist() == [0]
+
+
+def test_what_was_ruled_out_is_not_said_to_meet_the_tolerance(rng):
+    X, y = made(rng, 300, 30, 3)
+    head = chosen(X, y, grid=np.logspace(-4, 5, 19), screen=True)
+    named = ruled_out_by(head)
+    assert len(named) > 5
+    unmoved = [note for note in head.notes if "scores are equal" in note]
+    named_too = [note.removeprefix("C=").split(":")[0].split(",") for note in unmoved]
+    listed = [float(c) for cs in named_too for c in cs]
+    assert all(c < 0.99 * min(named) for c in listed)

@@ -34,6 +34,10 @@ _SAMPLE_OF_FEW = 2000
 _CENTRED = 0.3
 """Means, in deviations, up to which features count as centred."""
 
+_LARGE = 30.0
+"""Largest deviation at which rounding of float32 rows is small beside penalties: at 300 a softmax
+took hundreds of passes, with its diagonal 20."""
+
 _MAX_COUPLED = 32
 """Columns up to which blocks are kept; above, their diagonals."""
 
@@ -65,13 +69,16 @@ class Sample:
         cut = np.array_split(rows, PARTS)
         return cls(taken, run.each(lambda part: _scaled(part, mean, scale), cut))
 
-    def centred(self) -> bool:
-        """Tell whether means are near zero, so that the intercept is all but apart from weights."""
+    def suits(self) -> bool:
+        """Tell whether the estimate suits the features: centred, and not large.
+
+        With means near zero the intercept is all but apart from weights, see also :data:`_LARGE`.
+        """
         rows = np.concatenate(self.pieces)
         with np.errstate(over="ignore", invalid="ignore"):  # squares beyond numbers are not near
             mean = rows.mean(axis=0, dtype=np.float64)
             deviation = rows.std(axis=0, dtype=np.float64)
-        near = np.isfinite(deviation) & (np.abs(mean) <= _CENTRED * deviation)
+        near = (deviation <= _LARGE) & (np.abs(mean) <= _CENTRED * deviation)
         return bool(near.all())
 
 
@@ -112,7 +119,10 @@ class Curvature:
         fit_intercept: bool = True,
     ) -> None:
         first, *others = run.each(_products, sample.pieces)
-        _, vectors = np.linalg.eigh(sum(others, first) / len(sample.taken))
+        with np.errstate(invalid="ignore"):  # named below
+            products = sum(others, first) / len(sample.taken)
+        require_range(run.rows.shape[0] * float(products.diagonal().max()), run.rows.dtype)
+        _, vectors = np.linalg.eigh(products)
         self.rotation: NDArray[np.float64] = vectors
         turn = vectors.astype(sample.pieces[0].dtype)
         self._turned = np.concatenate(run.each(lambda rows: rows @ turn, sample.pieces))
@@ -205,7 +215,8 @@ class Curvature:
 
 
 def _products(rows: FloatArray) -> NDArray[np.float64]:
-    return (rows.T @ rows).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):  # named by require_range; of each thread
+        return (rows.T @ rows).astype(np.float64)
 
 
 def diagonal(run: Pass, weighting: Weighting, loss: Loss, columns: int) -> Local:

@@ -67,7 +67,7 @@ def with_curvature(
     if worth == "never":
         return stack, None
     sample = Sample.of(stack.run, stack.scaling.mean[0], stack.scaling.scale[0])
-    if worth == "if centred" and not sample.centred():
+    if worth == "if it suits" and not sample.suits():
         return stack, None
     curvature = Curvature(
         stack.run,
@@ -81,17 +81,17 @@ def with_curvature(
 
 def curvature_pays(
     stack: StackedObjective, problems: int
-) -> Literal["always", "never", "if centred"]:
+) -> Literal["always", "never", "if it suits"]:
     """Tell whether an estimate of the curvature costs less than the passes it saves.
 
     An eigendecomposition takes about as long as ``d^2 / 8`` rows times columns in the dozens of
     passes that it saves each problem. Features that are not centred couple with the intercept,
-    which the estimate does not see: with few rows, a diagonal does better.
+    which the estimate does not see, and large ones round: with few rows, a diagonal does better.
     """
     n, d = stack.run.rows.shape
     if n >= CURVATURE_MIN_ROWS:
         return "always"
-    return "if centred" if n * stack.columns * problems >= d**2 / 8 else "never"
+    return "if it suits" if n * stack.columns * problems >= d**2 / 8 else "never"
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class Rule:
         root = len(share) ** 0.5
         error, error_off = share.std(axis=0) / root, (unsure**2).mean(axis=0) ** 0.5 / root
         may = high >= (low - error - error_off)[tops].min() - _SAME
-        must = low >= (high - error + error_off)[tops].max() - _SAME
+        must = (low >= high.max()) | (low >= (high - error + error_off)[tops].max() + _SAME)
         # Nothing beyond the first that is within the error for certain can be chosen.
         within = np.arange(len(mean)) <= (int(must.argmax()) if must.any() else len(mean))
         if (may & within).sum() == 1:

@@ -62,7 +62,8 @@ def unmoved_note(swept: Swept, values: Sequence[float]) -> list[str]:
     same = [
         at
         for at in range(1, len(values))
-        if all(path[at].passes == 0 and path[at].iterations == 0 for path in swept.solutions)
+        if at not in swept.ruled_out  # those end at another tolerance
+        and all(path[at].passes == 0 and path[at].iterations == 0 for path in swept.solutions)
     ]
     if not same:
         return []
