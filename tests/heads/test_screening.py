@@ -146,3 +146,26 @@ def test_what_was_ruled_out_is_not_said_to_meet_the_tolerance(rng):
     named_too = [note.removeprefix("C=").split(":")[0].split(",") for note in unmoved]
     listed = [float(c) for cs in named_too for c in cs]
     assert all(c < 0.99 * min(named) for c in listed)
+
+
+def test_heads_of_more_features_than_rows_are_not_thought_better_known_than_they_are():
+    """A strength was ruled out that is better by one row: the gradient is small early."""
+    rng = np.random.default_rng([5037, 77])  # drawn as the problem was found
+    rows, features = int(rng.integers(40, 260)), int(rng.choice([200, 400, 800]))
+    classes = int(rng.choice([2, 2, 3, 5]))
+    y = np.arange(rows) % classes
+    spread = np.arange(1, features + 1) ** -rng.choice([0.0, 0.5, 1.0])
+    X = rng.choice([0.05, 0.1, 0.2, 0.4]) * rng.normal(size=(classes, features))[y]
+    X = (X + rng.normal(size=X.shape)) * spread
+    if rng.random() < 0.5:
+        X = np.maximum(X, 0)
+    if rng.random() < 0.5:
+        X = X @ (rng.normal(size=(features, features)) / features**0.5)
+    wrong = rng.random(rows) < rng.choice([0, 0.1, 0.3])
+    y = np.where(wrong, rng.integers(classes, size=rows), y)
+    y[: classes * 6] = np.arange(classes * 6) % classes
+    _ = rng.choice(2), rng.random(), rng.integers(3), rng.integers(2, 7), rng.random()
+    groups = rng.integers(-1, rows // 4, size=rows)
+    about = {"head": "svm", "grid": np.logspace(-3, 2, 8), "n_folds": 4, "groups": groups}
+    whole, screened = (chosen(X.astype(np.float32), y, **about, screen=on) for on in (False, True))
+    assert screened.best == whole.best

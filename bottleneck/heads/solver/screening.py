@@ -43,7 +43,7 @@ BEYOND = 4.0
 """A row whose margin is at most so many times its change on the way to the expected minimum is
 unsure."""
 
-AROUND = 1.0
+AROUND = 2.0
 """And one whose margin is at most so many times the root mean square of its neighbours' changes."""
 
 _SAME = 1e-12
