@@ -198,7 +198,10 @@ class LockstepTrainer:
         several = self.data.task == "classes" and len(values) > 1
         screen = self.data.screen if several else None
         swept = self._sweep(members, values=values, parts=parts, screen=screen)
-        return LockstepScored(self, swept, members, parts, values)
+        scored = LockstepScored(self, swept, members, parts, values)
+        if screen is not None:
+            scored.notes += ruled_out_note(swept, values)
+        return scored
 
     def final(
         self, candidate: Params, scored: "LockstepScored | Any", at: int
@@ -238,7 +241,6 @@ class LockstepScored:
     ) -> None:
         self.swept = swept
         self.notes = swept.notes(values, "cross-validation") + unmoved_note(swept, values)
-        self.notes += ruled_out_note(swept, values)
         self._run, self._members = trainer.run, members
         if trainer.data.task == "classes":
             self.metric = held_out_accuracy(trainer.run, trainer.y, members, parts, swept)

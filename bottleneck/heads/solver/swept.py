@@ -73,8 +73,8 @@ def unmoved_note(swept: Swept, values: Sequence[float]) -> list[str]:
 
 
 def ruled_out_note(swept: Swept, values: Sequence[float]) -> list[str]:
-    """Note the strengths that screening ruled out."""
+    """Note the strengths that screening ruled out; for where it was asked for."""
     if not len(swept.ruled_out):
-        return []
+        return ["screening ruled out no strength: all scores are exact"]
     listed = ", ".join(f"{values[at]:g}" for at in swept.ruled_out)
     return [f"C={listed}: ruled out by screening, their scores are approximate"]
