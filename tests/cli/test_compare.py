@@ -132,7 +132,10 @@ def test_the_cheapest_of_those_that_cannot_be_told_apart():
     def taken(board, *machines):
         costs = [SimpleNamespace(machine=one, device="cpu") for one in machines]
         store = SimpleNamespace(
-            recipe=SimpleNamespace(identity={}, execution={}), path=Path("a.h5"), outputs=["avg"]
+            recipe=SimpleNamespace(identity={}, execution={}),
+            path=Path("a.h5"),
+            location="a.h5",
+            outputs=["avg"],
         )
         features = [SimpleNamespace(store=store, output="avg") for _ in machines]
         found = choose(board, features, costs, 0)

@@ -71,7 +71,7 @@ def test_max_failed_refuses_nonsense(text):
 
 
 class Store:
-    path = "x.h5"
+    path = location = "x.h5"
     recipe = fake_recipe({"size": 8}, {"device": "gpu"})
 
 

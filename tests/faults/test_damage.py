@@ -78,5 +78,6 @@ def test_a_file_of_another_program_is_refused_and_left_alone(lab, kind):
             path.write_bytes(content[kind])
         before = path.read_bytes()
         outcome = lab.run("extract", folder)
-        assert (outcome["exit"], outcome["error"]) == (1, "StoreError")
+        expected = "StoreError" if kind == "hdf5" else "DamagedStoreError"
+        assert (outcome["exit"], outcome["error"]) == (1, expected)
         assert path.read_bytes() == before

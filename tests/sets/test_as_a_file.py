@@ -120,7 +120,8 @@ def test_drift_is_that_of_the_file(made, merged, tmp_path):
 def test_neighbors_are_those_of_the_file(made, merged, tmp_path, monkeypatch):
     """Of an image that is computed as the set was; here by the backbone of the fakes."""
     monkeypatch.setattr(
-        "bottleneck.extraction.rebuild_embedder", lambda *a, **k: fake_embedder(MeanBackbone())
+        "bottleneck.comparison.neighbors.rebuild_embedder",
+        lambda *a, **k: fake_embedder(MeanBackbone()),
     )
     write_png(tmp_path / "new.png", np.full((8, 8, 3), 90))
     ours, theirs = (
