@@ -26,7 +26,8 @@ from PIL import Image, ImageFile
 
 from bottleneck.images.declared import AS_DECODED, ByteStream, DeclaredPixels, unsupported
 
-_STANDALONE = {0x01, *range(0xD0, 0xD9)}
+STANDALONE = {0x01, *range(0xD0, 0xD9)}
+"""Markers that no length follows."""
 _FRAMES = {
     0xC3: "lossless JPEG", 0xC5: "hierarchical JPEG", 0xC6: "hierarchical JPEG",
     0xC7: "hierarchical JPEG", 0xCB: "lossless JPEG", 0xCD: "hierarchical JPEG",
@@ -43,7 +44,7 @@ def read_jpeg_header(data: bytes) -> DeclaredPixels:
         if marker == 0xFF:
             at += 1
             continue
-        if marker in _STANDALONE:
+        if marker in STANDALONE:
             at += 2
             continue
         if marker in _FRAMES:

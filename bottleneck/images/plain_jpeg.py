@@ -19,12 +19,12 @@ from bottleneck.images.containers import open_container
 from bottleneck.images.decoder import MAX_PIXELS, upright_orientation
 from bottleneck.images.decoders.registry import LARGEST
 from bottleneck.images.failures import quiet_pillow
+from bottleneck.images.jpeg import STANDALONE
 
 _MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 """What ends a scan: 0xFF within one is followed by 0, by a restart's number, or by another one."""
 
 _END, _SCAN = 0xD9, 0xDA
-_STANDALONE: Final = {0x01, *range(0xD0, 0xD9)}
 _YCBCR: Final = 1
 """Adobe's name of the colour transform that JFIF files have."""
 
@@ -96,7 +96,7 @@ def _is_whole(data: bytes) -> bool:
         marker = data[at + 1]
         if marker == 0xFF:
             at += 1
-        elif marker in _STANDALONE:
+        elif marker in STANDALONE:
             at += 2
         else:
             at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")

@@ -143,20 +143,21 @@ print("all")
 )
 
 
-def test_images_that_overflow_in_float16_are_seen_behind_fused_kernels():
+def run_to_the_end(program):
+    """Run a program in a process of its own, as a process has one Keras."""
     done = subprocess.run(
-        [sys.executable, "-c", OVERFLOW], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.endswith("all\n")
+
+
+def test_images_that_overflow_in_float16_are_seen_behind_fused_kernels():
+    run_to_the_end(OVERFLOW)
 
 
 def test_convolutions_with_what_comes_behind_them():
-    done = subprocess.run(
-        [sys.executable, "-c", FUSED], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.endswith("all\n")
+    run_to_the_end(FUSED)
 
 
 class Graphs:
@@ -330,8 +331,4 @@ print("all")
 
 
 def test_a_pass_that_did_not_fit_leaves_nothing_on_the_device():
-    done = subprocess.run(
-        [sys.executable, "-c", FULL], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.endswith("all\n")
+    run_to_the_end(FULL)

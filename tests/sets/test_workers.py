@@ -184,13 +184,19 @@ def test_an_error_is_no_death_of_a_process(small, tmp_path):
     assert published(*read_info(tmp_path / "x.set")) == {}
 
 
-def test_no_image_is_blamed_where_processes_end_without_any(small, tmp_path):
-    """For want of memory, say: a worker that was killed had computed some rows already."""
+def left_by_a_killed_worker(small, tmp_path, rows):
+    """Plan a set of one range, and compute some of its rows; return the shard and the settings."""
     plan_fake(small, tmp_path / "x.set", rows=26)
     settings = FillSettings(set_worker.load, tmp_path / "scratch", workers=1, worker_kind="threads")
     filler = RangeFiller(str(tmp_path / "x.set"), settings)
     path = filler._prepare(0, 1)
-    filler.fill_rows(0, path, 0, 22)
+    filler.fill_rows(0, path, 0, rows)
+    return path, settings
+
+
+def test_no_image_is_blamed_where_processes_end_without_any(small, tmp_path):
+    """For want of memory, say: a worker that was killed had computed some rows already."""
+    path, settings = left_by_a_killed_worker(small, tmp_path, 22)
     ends = replace(settings, load=set_worker.load_and_end)
     with pytest.raises(BottleneckError, match="ends before it has begun"):
         RangeFiller(str(tmp_path / "x.set"), ends).fill(0, suspected=True)
@@ -225,11 +231,7 @@ def test_features_of_another_recipe_are_not_computed(small, tmp_path):
 
 
 def test_what_a_killed_worker_finished_is_not_computed_again(small, tmp_path):
-    plan_fake(small, tmp_path / "x.set", rows=26)
-    settings = FillSettings(set_worker.load, tmp_path / "scratch", workers=1, worker_kind="threads")
-    filler = RangeFiller(str(tmp_path / "x.set"), settings)
-    path = filler._prepare(0, 1)
-    filler.fill_rows(0, path, 0, 11)
+    _, settings = left_by_a_killed_worker(small, tmp_path, 11)
     assert work(tmp_path / "x.set", tmp_path).published == 1
     filled = RangeFiller(str(tmp_path / "x.set"), settings).fill(0)
     assert not filled.published  # everybody may try; one file counts

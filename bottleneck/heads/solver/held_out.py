@@ -78,13 +78,11 @@ class _Right(SumOfArrays):
         block: FloatArray,
         scratch: object,
     ) -> None:
-        for (subset, some), (coef, intercept) in zip(self.now, self.heads, strict=True):
+        for (subset, some), head in zip(self.now, self.heads, strict=True):
             left_out = np.flatnonzero(data["left_out"][subset, here])
             if not len(left_out):
                 continue
-            scores = block[left_out].astype(np.float64) @ coef.T
-            scores += intercept
-            codes = predicted_codes(scores.reshape(len(left_out), len(some), self.columns))
+            codes = predicted_codes(scores_of(block[left_out], head, self.columns))
             correct = codes == data["y"][here][left_out, None]
             part = data["parts"][here][left_out]
             for i, at in enumerate(some):
@@ -105,6 +103,14 @@ def _held_at_once(swept: Swept) -> list[list[tuple[int, range]]]:
 def _stacked(heads: Sequence[Coefficients]) -> Coefficients:
     """Put heads one below the other."""
     return np.concatenate([coef for coef, _ in heads]), np.concatenate([b for _, b in heads])
+
+
+def scores_of(rows: FloatArray, heads: Coefficients, columns: int) -> NDArray[np.float64]:
+    """Return the scores of rows by heads that are stacked: (rows, heads, columns)."""
+    coef, intercept = heads
+    scores = rows.astype(np.float64) @ coef.T
+    scores += intercept
+    return scores.reshape(len(rows), len(coef) // columns, columns)
 
 
 def predicted_codes(scores: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.heads.rows import FloatArray
+from bottleneck.heads.solver.held_out import scores_of
 from bottleneck.heads.solver.lockstep import Walks
 from bottleneck.heads.solver.objective import (
     Coefficients,
@@ -195,11 +196,8 @@ class _Sure(SumOfArrays):
             left_out = np.flatnonzero(data["left_out"][subset, here])
             if not len(left_out):
                 continue
-            coef, intercept = self.heads[subset]
-            scores = block[left_out].astype(np.float64) @ coef.T
-            scores += intercept
-            own = data["y"][here][left_out]
-            margins = _margins(scores.reshape(len(left_out), -1, self.columns), own)
+            scores = scores_of(block[left_out], self.heads[subset], self.columns)
+            margins = _margins(scores, data["y"][here][left_out])
             now, ahead = margins[:, : len(some)], margins[:, len(some) :]
             change = np.abs(ahead - now)
             around = AROUND * np.sqrt((change**2).mean(axis=0))
