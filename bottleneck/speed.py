@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bottleneck import backbones
 from bottleneck.cores import available_cores
 from bottleneck.declare import listed
-from bottleneck.errors import OptionError
+from bottleneck.errors import DeviceMemoryError, OptionError
 from bottleneck.extraction import Embedder, build_embedder, embed, extract_many
 from bottleneck.extraction.forward import pass_seconds
 from bottleneck.extraction.run import calibration_images
@@ -125,9 +125,16 @@ def measure(options: BenchOptions) -> BenchResult:
             tell(idle)
         larger = () if embedder.network.device == "cpu" else LARGER
         forward = {}
-        for batch_size in sizes or (*BATCH_SIZES, *larger):
-            forward[batch_size] = forward_rate(embedder, batch_size, seconds)
+        for batch_size in sorted(sizes or (*BATCH_SIZES, *larger)):
+            try:
+                forward[batch_size] = forward_rate(embedder, batch_size, seconds)
+            except DeviceMemoryError as error:
+                if not forward:
+                    raise
+                tell(error.message)
+                break
             tell(f"network alone, batches of {batch_size}: {forward[batch_size]:.1f} images/s")
+        _forget_shapes(embedder)  # with the memory that the largest has taken
         best = max(forward.values())
         chosen = min(count for count, rate in forward.items() if rate >= 0.97 * best)
         count = min(images, len(source.manifest))
@@ -167,9 +174,13 @@ def forward_rate(embedder: Embedder, batch_size: int, seconds: float) -> float:
     """Return the images per second of the network alone, fed as a run feeds it."""
     given = embedder.input
     batch = np.resize(KINDS[given.item].trial(given), (batch_size, *given.shape))
+    _forget_shapes(embedder)
+    return batch_size / pass_seconds(embedder.network, batch, seconds=seconds)
+
+
+def _forget_shapes(embedder: Embedder) -> None:
     if isinstance(embedder.network, Padding):
         embedder.network.forget_shapes()
-    return batch_size / pass_seconds(embedder.network, batch, seconds=seconds)
 
 
 def decode_rate(

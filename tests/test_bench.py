@@ -9,7 +9,8 @@ from fakes import MeanBackbone, fake_embedder
 
 from bottleneck import bench
 from bottleneck import speed as module
-from bottleneck.errors import OptionError
+from bottleneck.errors import DeviceMemoryError, OptionError
+from bottleneck.progress import Silent
 
 
 @pytest.fixture
@@ -34,6 +35,27 @@ def test_everything_is_measured(network):
     assert network.batches[-3:] == [4, 4, 4]  # extraction came last, decoding called no network
     slower = min(result.forward["4"], result.decoding)
     assert result.limit == ("network" if slower == result.forward["4"] else "decoding")
+
+
+def test_a_batch_that_does_not_fit_ends_what_is_tried_and_not_the_bench(network, monkeypatch):
+    notes, computed = [], MeanBackbone.__call__
+
+    def small(self, batch):
+        if len(batch) > 8:
+            raise DeviceMemoryError(f"gpu:0 has not enough memory for {len(batch)} images")
+        return computed(self, batch)
+
+    monkeypatch.setattr(MeanBackbone, "__call__", small)
+    result = bench(batch_sizes=(16, 4, 8, 32), images=8, seconds=0.01, progress=Told(notes))
+    assert list(result.forward) == ["4", "8"]
+    assert "gpu:0 has not enough memory for 16 images" in notes
+    with pytest.raises(DeviceMemoryError, match="for 16 images"):
+        bench(batch_sizes=(16, 32), images=8, seconds=0.01)
+
+
+class Told(Silent):
+    def __init__(self, notes):
+        self.note = notes.append
 
 
 def test_given_images_are_left_alone(network, colours_folder):

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -239,17 +239,25 @@ def on_devices(
     return processes, processes.loaded.given, processes.loaded.facts
 
 
+_VISIBLE: Final = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+"""What hides GPUs from a process. AMD's libraries heed the second, and the first where that is not
+set."""
+
+
 def _environment(gpu: int | None) -> dict[str, str]:
     environment = dict(os.environ)
     if gpu is None:
         return environment
-    listed = environment.get("CUDA_VISIBLE_DEVICES")
-    if listed is None:
+    chosen = [name for name in _VISIBLE if name in environment]
+    if not chosen:
         return {**environment, "CUDA_VISIBLE_DEVICES": str(gpu)}
-    # Numbers count what this process sees, which is a choice already.
-    visible = [one for one in listed.split(",") if one]
-    if gpu >= len(visible):
-        raise RuntimeUnavailableError(
-            f"expected the device gpu:{gpu}, but CUDA_VISIBLE_DEVICES={listed} shows {len(visible)}"
-        )
-    return {**environment, "CUDA_VISIBLE_DEVICES": visible[gpu]}
+    for name in chosen:
+        # Numbers count what this process sees, which is a choice already.
+        listed = environment[name]
+        visible = [one for one in listed.split(",") if one]
+        if gpu >= len(visible):
+            raise RuntimeUnavailableError(
+                f"expected the device gpu:{gpu}, but {name}={listed} shows {len(visible)}"
+            )
+        environment[name] = visible[gpu]
+    return environment

@@ -118,7 +118,9 @@ def gpu_makers() -> tuple[str, ...]:
     if sys.platform != "linux":
         return ()
     hidden = ("", "-1")
-    nvidia = any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
+    # Windows shows any maker's GPU as dxg, and NVIDIA's driver its library beside.
+    windows = Path("/dev/dxg").exists() and Path("/usr/lib/wsl/lib/libcuda.so.1").exists()
+    nvidia = any(Path("/dev").glob("nvidia[0-9]*")) or windows
     shown = {
         "NVIDIA": nvidia and os.environ.get("CUDA_VISIBLE_DEVICES") not in hidden,
         "AMD": Path("/dev/kfd").exists() and os.environ.get("HIP_VISIBLE_DEVICES") not in hidden,

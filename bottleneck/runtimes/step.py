@@ -28,13 +28,21 @@ _KINDS: Final = frozenset({"ResourceExhaustedError", "OutOfMemoryError"})
 """TensorFlow's and PyTorch's own types."""
 
 _WORDS: Final = re.compile(
-    r"RESOURCE_EXHAUSTED|out of memory|OUT_OF_MEMORY|OutOfMemory|OOM when"
-    r"|ALLOC_FAILED|MemoryAllocation"  # cuDNN and cuBLAS; CUDA's runtime
-    r"|(?:failed|unable) to alloc|can(?:no|')t allocate memory|bad_alloc"  # hosts, pinned memory
-    # What both say when no algorithm's workspace fits.
-    r"|No algorithm worked|unable to find (?:a valid cuDNN algorithm|an engine)",
+    r"RESOURCE_EXHAUSTED|(?:out of|not enough|insufficient) memory|OUT_OF_MEMORY|OutOfMemory"
+    r"|OOM when|ALLOC(?:ATION)?_?FAILED|MemoryAllocation"  # cuDNN, cuBLAS, MIOpen; CUDA's runtime
+    r"|(?:failed to|unable to|could not) alloc|can(?:no|')t allocate memory"
+    r"|bad[_ ]alloc|smaller than requested bytes",  # hosts, pinned memory; ONNX Runtime's limit
     re.IGNORECASE,
 )
+
+_NO_ROOM_FOR_WORK: Final = re.compile(
+    r"No algorithm worked|unable to find (?:a valid cuDNN algorithm|an engine)"
+    r"|Failed to (?:get convolution|determine best cudnn convolution) algorithm"
+    r"|(?:CUDNN|CUBLAS)_STATUS_NOT_INITIALIZED",
+    re.IGNORECASE,
+)
+"""What is said where no algorithm's workspace fits, or a library's own handle: full memory is why,
+mostly. Where it is not, one image fails as well, and the hint has the framework's words."""
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -46,8 +54,17 @@ def out_of_memory(error: BaseException) -> bool:
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ in _KINDS
-        or _WORDS.search(str(error)) is not None
+        or (_WORDS.search(str(error)) or _NO_ROOM_FOR_WORK.search(str(error))) is not None
     )
+
+
+def surely_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception says so by itself, not only by that no way to compute was found."""
+    return out_of_memory(error) and not _NO_ROOM_FOR_WORK.search(str(error))
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
 def let_go(error: BaseException) -> None:
@@ -332,7 +349,8 @@ class CompiledStep:
             full = DeviceMemoryError(
                 f"{self.device} has not enough memory for {count} {self._given.item}s of "
                 f"{self._given.shape[0]} x {self._given.shape[1]}",
-                hint="--batch-size auto finds what fits; a smaller --size takes less.",
+                hint="--batch-size auto finds what fits; a smaller --size takes less. "
+                f"{self.runtime} says: {_first_line(error)}",
             )
             full.images = count
             let_go(error)

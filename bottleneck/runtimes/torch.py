@@ -107,6 +107,7 @@ def compile(
         in_flight=way.in_flight,
         buffer=way.buffer,
         release=way.release,
+        forget=way.release,
         pin=way.pin,
     )
 
@@ -149,7 +150,8 @@ def _tf32(torch: Any, wanted: bool) -> Iterator[None]:
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     convolution = getattr(cudnn, "conv", None)
     if hasattr(matmul, "fp32_precision") and hasattr(convolution, "fp32_precision"):
-        switches = [(matmul, "fp32_precision"), (convolution, "fp32_precision")]
+        kinds = (matmul, convolution, getattr(cudnn, "rnn", None))
+        switches = [(kind, "fp32_precision") for kind in kinds if hasattr(kind, "fp32_precision")]
         value: str | bool = "tf32" if wanted else "ieee"
     else:
         switches = [(matmul, "allow_tf32"), (cudnn, "allow_tf32")]
@@ -227,9 +229,10 @@ class _OnGpu:
         with self._torch.cuda.device(self._place):
             refused = runtime.cudaHostRegister(start, memory.nbytes, 0)
             if int(refused):
-                # Copies from it wait, that is all; but the error would be told at the next call.
+                # Copies from it wait, that is all. But whatever is launched next tells the error,
+                # as its own; to wait for a stream does not.
                 with suppress(RuntimeError):
-                    self._torch.cuda.current_stream().synchronize()
+                    self._torch.ones(1, device=self._place)
                 return lambda: None
 
         def unpin() -> None:
@@ -253,7 +256,6 @@ class _OnGpu:
         with self._torch.cuda.device(self._place):
             stream = self._torch.cuda.current_stream()
             stream.wait_stream(self._copies)
-            pixels.record_stream(stream)  # not to be used again before it is computed
             found = []
             for feature in self._forward(pixels):
                 host = self._pinned(feature.shape, feature.dtype)
@@ -261,11 +263,13 @@ class _OnGpu:
             # One that waits sleeps: the core it would spin on decodes images.
             done = self._torch.cuda.Event(blocking=True)
             done.record(stream)
-            return found, done
+            # The pixels are kept until then: their memory is that of the stream that copies.
+            return [found, done, pixels]
 
     def fetch(self, started: Any) -> list[NDArray[Any]]:
-        found, done = started
+        found, done, _ = started
         done.synchronize()
+        started.clear()
         return [feature.numpy() for feature in found]
 
 
@@ -296,26 +300,44 @@ class _Recorded:
             self._given[:count].copy_(pixels)
             self._graph.replay()
             return tuple(one[:count] for one in self._made)
-        found = self._forward(pixels)
+        found = self._without_graph(pixels)
         again, self._before = self._before == pixels.shape, pixels.shape
         if again and count < self._fits:
             self._record(pixels, found)
         return found
 
+    def _without_graph(self, pixels: Any) -> tuple[Any, ...]:
+        """Compute as it is; a graph whose memory is in the way is let go of."""
+        try:
+            return self._forward(pixels)
+        except Exception as error:
+            if self._graph is None or not out_of_memory(error):
+                raise
+            let_go(error)
+        self.forget()
+        self._torch.cuda.empty_cache()
+        return self._forward(pixels)
+
     def _record(self, pixels: Any, found: tuple[Any, ...]) -> None:
         torch = self._torch
         self.forget()
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         try:
-            given, graph = pixels.clone(), torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            given = pixels.clone()
+            # A recording that fails leaves its own stream as the current one: it is put back here.
+            with (
+                torch.cuda.stream(torch.cuda.current_stream()),
+                torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"),
+            ):
                 made = self._forward(given)
             graph.replay()
             # An image that overflows, in both, is no difference.
             numbers = zip(made, found, strict=True)
             alike = all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in numbers)
-        except RuntimeError as error:  # an operation that waits, or the memory is full
+        except Exception as error:  # noqa: BLE001  # one that waits, memory is full; we have `found`
             let_go(error)
             self._fits = len(pixels) if out_of_memory(error) else 0
+            _end_recording(torch, graph, pool)
             return
         if alike:
             self._graph, self._given, self._made = graph, given, made
@@ -325,6 +347,23 @@ class _Recorded:
     def forget(self) -> None:
         """Let go of the graph and the memory it computes in."""
         self._graph, self._given, self._made, self._before = None, None, (), ()
+
+
+_UNENDED: Final[list[Any]] = []
+"""Graphs that PyTorch's allocators still ask whether a stream is theirs."""
+
+
+def _end_recording(torch: Any, graph: Any, pool: Any) -> None:
+    """Tell the allocator that a recording has ended, where it failed so that PyTorch does not.
+
+    Otherwise memory that two streams have used is never given back, and ``empty_cache`` fails, for
+    as long as the process lives (``CUDAGraph::capture_end``). There is no public way.
+    """
+    with suppress(RuntimeError, AttributeError):
+        # Raises where it was ended already, and then the graph gives its pool back by itself.
+        torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
+        _UNENDED.append(graph)
+        torch._C._cuda_releasePool(torch.cuda.current_device(), pool)
 
 
 def devices() -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bottleneck.runtimes.folding import Graph, has_plain_weights, rewired
+from bottleneck.runtimes.step import surely_out_of_memory
 
 
 def native(torch: Any, keras: Any, network: Any, *, fused: bool = False) -> Any:
@@ -127,7 +128,8 @@ def _kind(torch: Any, keras: Any) -> Any:
             self._most = most
             self._at = at
             self._fused = fused and most is not None and self._groups == 1
-            self._tried = layer.compute_dtype != "float16"
+            self._overflows = layer.compute_dtype == "float16"
+            self._tried: set[Any] = set()
             self._made = keras.KerasTensor(made.shape, layer.compute_dtype)
             self.built = True
 
@@ -151,15 +153,17 @@ def _kind(torch: Any, keras: Any) -> Any:
 
         def _computed(self, maps: Any, padding: tuple[int, int], other: Any) -> Any:
             how = self._strides, padding, self._dilation, self._groups
-            if self._fused and not self._tried:
-                self._tried, self._fused = True, self._keeps_nan(maps, other, how)
+            if self._fused and self._overflows and maps.shape not in self._tried:
+                # cuDNN may take another kernel for each.
+                self._tried.add(maps.shape)
+                self._fused = self._keeps_nan(maps, other, how)
             if self._fused:
                 try:
                     found = self._in_one(maps, other, how)
                     return found if self._most == float("inf") else found.clamp_(max=self._most)
-                except torch.cuda.OutOfMemoryError:
-                    raise
-                except RuntimeError:
+                except RuntimeError as error:
+                    if surely_out_of_memory(error):
+                        raise
                     self._fused = False  # cuDNN has no such kernel for these shapes
             found = functional.conv2d(maps, self.laid_out, self.added, *how)
             if other is not None:
@@ -174,9 +178,9 @@ def _kind(torch: Any, keras: Any) -> Any:
             """
             try:
                 found = self._in_one(torch.full_like(maps, float("nan")), other, how)
-            except torch.cuda.OutOfMemoryError:
-                raise
-            except RuntimeError:
+            except RuntimeError as error:
+                if surely_out_of_memory(error):
+                    raise
                 return False  # cuDNN has no such kernel for these shapes
             return bool(found.isnan().all())
 

@@ -202,6 +202,7 @@ def test_devices_that_make_no_sense():
 def test_a_gpu_is_alone_in_its_process(monkeypatch):
     from bottleneck.extraction.embedder import _environment
 
+    monkeypatch.delenv("HIP_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert _environment(1)["CUDA_VISIBLE_DEVICES"] == "1"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
@@ -209,6 +210,10 @@ def test_a_gpu_is_alone_in_its_process(monkeypatch):
     assert _environment(None)["CUDA_VISIBLE_DEVICES"] == "4,7"
     with pytest.raises(RuntimeUnavailableError, match="gpu:2.*CUDA_VISIBLE_DEVICES=4,7"):
         _environment(2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "2,5")  # AMD's libraries look at no other then
+    alone = _environment(1)
+    assert (alone["HIP_VISIBLE_DEVICES"], alone.get("CUDA_VISIBLE_DEVICES")) == ("5", None)
 
 
 def test_a_gpu_is_refused_by_its_own_number_where_the_runtime_has_none():

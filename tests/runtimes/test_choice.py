@@ -147,6 +147,12 @@ def test_gpus_of_the_system(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "dev").mkdir()
     monkeypatch.setattr(choice, "Path", lambda path: tmp_path / path.lstrip("/"))
+    (tmp_path / "dev/dxg").touch()  # any GPU, under Windows
+    assert runtimes.gpu_makers() == ()
+    (tmp_path / "usr/lib/wsl/lib").mkdir(parents=True)
+    (tmp_path / "usr/lib/wsl/lib/libcuda.so.1").touch()
+    assert runtimes.gpu_makers() == ("NVIDIA",)
+    (tmp_path / "dev/dxg").unlink()
     assert runtimes.gpu_makers() == ()
     (tmp_path / "dev/nvidia0").touch()
     assert runtimes.gpu_makers() == ("NVIDIA",)

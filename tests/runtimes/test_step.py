@@ -9,7 +9,7 @@ from bottleneck.errors import DeviceMemoryError
 from bottleneck.extraction.forward import Forward, best_batch_size
 from bottleneck.images import Geometry
 from bottleneck.runtimes import Overlapping
-from bottleneck.runtimes.step import CompiledStep, out_of_memory
+from bottleneck.runtimes.step import CompiledStep, out_of_memory, surely_out_of_memory
 
 
 def step(compute, **options):
@@ -117,6 +117,14 @@ def test_what_a_framework_keeps_is_given_back_before_the_next_try():
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
         (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
         (RuntimeError("No algorithm worked! Error messages: ..."), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
+        (RuntimeError("CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("MIOpen Error: miopenStatusAllocFailed"), True),
+        (RuntimeError("Available memory of 9 is smaller than requested bytes of 10"), True),
+        (RuntimeError("BFCArena: Failed to allocate memory for requested buffer of size 9"), True),
+        (RuntimeError("Could not allocate bytes object!"), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9"), True),
+        (RuntimeError("std::bad_alloc"), True),
         (RuntimeError("HIP out of memory. Tried to allocate 2 GiB"), True),
         (RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: failed to allocate 2.00GiB"), True),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
@@ -129,6 +137,23 @@ def test_what_a_framework_keeps_is_given_back_before_the_next_try():
 )
 def test_kinds_of_full_memory(error, expected):
     assert out_of_memory(error) is expected
+
+
+def test_that_no_way_to_compute_is_found_is_no_sure_sign():
+    assert surely_out_of_memory(RuntimeError("CUDA error: out of memory"))
+    assert not surely_out_of_memory(RuntimeError("GET was unable to find an engine to execute"))
+    assert not surely_out_of_memory(RuntimeError("an illegal memory access was encountered"))
+
+
+def test_the_framework_has_a_word_in_the_hint():
+    """Should it be something else than memory, after all, that is how one finds out."""
+
+    def compute(batch):
+        raise RuntimeError("No algorithm worked! Error messages:\n  Profiling failure")
+
+    with pytest.raises(DeviceMemoryError) as caught:
+        step(compute)(pixels(1))
+    assert caught.value.hint.endswith("fake says: No algorithm worked! Error messages:")
 
 
 def test_any_shape():

@@ -95,6 +95,19 @@ with isolated("torch") as keras:
     check("fused", conv_relu, conv_add_relu, relu=8, add=6)
     check("cuDNN has no kernel", missing, missing, relu=0, add=0)
 
+    def full(*given):
+        raise RuntimeError("CUDA error: out of memory")  # AcceleratorError is such a one
+
+    torch.cudnn_convolution_relu = full
+    ours = native(torch, keras, made, fused=True).eval()
+    try:
+        ours(images, training=False)
+    except RuntimeError as error:
+        assert "out of memory" in str(error)
+    else:
+        raise AssertionError("full memory is no want of a kernel: the next layers have none either")
+    check("memory was full once", conv_relu, conv_add_relu, relu=8, add=6)
+
     from keras.applications import ResNet50
 
     resnet = shaken(ResNet50(weights=None, include_top=False, input_shape=(64, 64, 3)))
@@ -135,6 +148,15 @@ with isolated("torch") as keras:
         assert (ours(small, training=False) == 0).all()
         assert ours(large, training=False).isnan().all(), "an overflow that nobody sees"
         assert calls["relu"] == counted, calls  # asked once, and used only if it keeps them
+
+    # Another shape may have another kernel, which is asked for itself.
+    def by_shape(maps, *given):
+        return (without_nan if len(maps) > 1 else conv_relu)(maps, *given)
+
+    torch.cudnn_convolution_relu = by_shape
+    ours = native(torch, keras, short, fused=True).eval()
+    assert ours(large, training=False).isnan().all()
+    assert ours(np.concatenate([large] * 2), training=False).isnan().all(), "by another kernel"
     calls["relu"] = 0
     native(torch, keras, model, fused=True).eval()(small, training=False)
     assert calls["relu"] == 2, calls  # float32 holds them
@@ -166,8 +188,20 @@ class Graphs:
     def __init__(self, forward, *, fails="", drifts=False, room=100):
         self.forward, self.fails, self.drifts, self.room = forward, fails, drifts, room
         self.equal = torch.equal
-        self.cuda = SimpleNamespace(CUDAGraph=SimpleNamespace, graph=self.graph)
         self.recorded = self.replays = self.passes = 0
+        self.current, self.underway, self.released = "ours", [], []
+        self.cuda = SimpleNamespace(
+            CUDAGraph=SimpleNamespace,
+            graph=self.graph,
+            graph_pool_handle=lambda: f"pool {self.recorded}",
+            stream=self.stream,
+            current_stream=lambda: self.current,
+            current_device=lambda: 0,
+        )
+        self._C = SimpleNamespace(
+            _cuda_endAllocateToPool=self.end,
+            _cuda_releasePool=lambda device, pool: self.released.append(pool),
+        )
 
     def __call__(self, pixels):
         self.passes += 1
@@ -175,11 +209,29 @@ class Graphs:
         return self.last[1]
 
     @contextmanager
-    def graph(self, graph, **options):
+    def stream(self, chosen):
+        before, self.current = self.current, chosen
+        try:
+            yield
+        finally:
+            self.current = before
+
+    def end(self, device, pool):
+        if pool not in self.underway:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.underway.remove(pool)
+
+    @contextmanager
+    def graph(self, graph, *, pool, capture_error_mode):
+        """As ``torch.cuda.graph``: what ends it puts nothing back where the recording is broken."""
         self.recorded += 1
+        before, self.current = self.current, "recorded"
+        self.underway.append(pool)
         yield
         if self.fails:
             raise RuntimeError(self.fails)
+        self.end(0, pool)
+        self.current = before
         given, made = self.last
         if len(given) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -223,6 +275,46 @@ def test_what_cannot_be_recorded_or_gives_something_else_is_computed_as_it_is():
         assert fake.recorded == 1
 
 
+def test_a_recording_that_fails_leaves_nothing_behind():
+    """Features would be copied by a stream that nobody waits for; and memory never given back."""
+    fake = Graphs(forward, fails="operation failed due to a previous error during capture")
+    way = _Recorded(fake, fake)
+    for number in range(3):
+        way(batch(number, 8))
+        assert (fake.current, fake.underway) == ("ours", [])
+    assert fake.released == ["pool 0"]
+    full = Graphs(forward, room=4)  # that one was ended, and its graph gives the pool back
+    way = _Recorded(full, full)
+    way(batch(0, 8)), way(batch(1, 8))
+    assert (full.recorded, full.current, full.underway, full.released) == (1, "ours", [], [])
+
+
+def test_a_graph_gives_way_to_a_batch_that_it_is_not_for():
+    """Otherwise a rest would not fit, and all batches behind it were halved for it."""
+    fake = Graphs(forward)
+    fake.cuda.empty_cache = lambda: None
+    way = _Recorded(fake, fake)
+
+    def crowded(pixels):
+        if way._graph is not None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(pixels)
+
+    for number in range(2):
+        way(batch(number, 8))
+    assert way._graph is not None
+    fake.forward = crowded
+    assert all(map(torch.equal, way(batch(2, 5)), forward(batch(2, 5))))
+    assert way._graph is None
+    with pytest.raises(torch.OutOfMemoryError):  # where no graph is in the way
+        fake.forward = full
+        way(batch(3, 5))
+
+
+def full(pixels):
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
 def test_a_graph_is_forgotten_when_memory_is_short():
     fake = Graphs(forward)
     way = _Recorded(fake, fake)
@@ -242,6 +334,31 @@ def test_an_image_that_overflows_does_not_end_graphs():
         for ours, theirs in zip(way(pixels), forward(pixels), strict=True):
             assert np.array_equal(ours.numpy(), theirs.numpy(), equal_nan=True)
     assert (fake.recorded, fake.passes) == (1, 3)
+
+
+def test_memory_that_cannot_be_registered_spoils_no_later_pass():
+    """The driver's last error stays until a launch has told it."""
+    told, last = [], []
+
+    def register(start, size, flags):
+        last.append("operation not supported")
+        return 801
+
+    def launch(*shape, device):
+        if last:
+            told.append(last.pop())
+            raise RuntimeError(f"CUDA error: {told[-1]}")
+
+    waits = SimpleNamespace(synchronize=lambda: None)
+    cuda = SimpleNamespace(
+        cudart=lambda: SimpleNamespace(cudaHostRegister=register),
+        device=nullcontext, Stream=str, current_stream=lambda: waits,
+    )  # fmt: skip
+    way = _OnGpu(SimpleNamespace(cuda=cuda, ones=launch), forward, "cuda:0")
+    unpin = way.pin(np.zeros(4096, np.uint8))
+    assert told == ["operation not supported"]
+    launch(1, device="cuda:0")
+    unpin()
 
 
 @pytest.mark.parametrize("waiting", [None, KeyboardInterrupt])
