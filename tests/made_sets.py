@@ -1,11 +1,17 @@
-"""Sets for the NumPy backbone of the fakes, and shards of them made by hand."""
+"""Sets for the NumPy backbone of the fakes, worked on, and shards of them made by hand."""
+
+from pathlib import Path
 
 import numpy as np
-from fakes import fake_recipe
+import set_worker
+from fakes import MeanBackbone, fake_recipe
 
+from bottleneck.extraction.sets import work_on_set
+from bottleneck.images import Drawing, Geometry, decode_all
 from bottleneck.sets import open_shards, place_of
 from bottleneck.sets.planning import write_set
 from bottleneck.sets.publishing import publish
+from bottleneck.sources import open_source
 from bottleneck.sources.streaming import stream_blocks
 from bottleneck.status import RowStatus
 from bottleneck.store import FailedRow, Writer, create, writer_lock
@@ -59,3 +65,27 @@ def fill(where, folder, numbers, failed=(), version=1):
         path = folder / f"made-{number}@{version}.h5"
         make_shard(path, shards, number, failed)
         assert publish(shards.place, shards.info, number, path, version)
+
+
+def work(where, tmp_path, **more):
+    """Be a worker with a disk of its own, and do what is to be done."""
+    return work_on_set(
+        set_worker.options(str(where), str(tmp_path / "scratch"), **more),
+        load=set_worker.load,
+        lease_seconds=2,
+    )
+
+
+def require_right(where, sources):
+    """Compare every row with what the images' own pixels say."""
+    store = FeatureStore.open(where)
+    assert store.complete
+    keys = list(store.keys)
+    assert keys == list(open_source([str(sources)]).manifest.keys)
+    network = MeanBackbone()
+    for row in np.flatnonzero(store.done):
+        (pixels,) = decode_all((Path(sources) / keys[row]).read_bytes(), [Drawing(Geometry(16))])
+        expected = network(pixels[None])
+        for name, features in expected.items():
+            np.testing.assert_allclose(store.features(name)[int(row)], features[0], atol=1e-4)
+    return store

@@ -1,5 +1,6 @@
 """A worker on a set as a process of its own, with the NumPy backbone."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -49,3 +50,23 @@ def run(errors, environment, location, scratch, lease_seconds, more):
         os.dup2(stream.fileno(), sys.stderr.fileno())
     done = work_on_set(options(location, scratch, **more), load=load, lease_seconds=lease_seconds)
     sys.exit(1 if done.interrupted or done.pending else 0)
+
+
+def start(where, tmp_path, scratch="scratch", lease_seconds=2.0, **more):
+    """Start a worker whose program is loaded already: it is at work at once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["set_worker", "s3fs"])
+    environment = {name: text for name, text in os.environ.items() if name.startswith("AWS_")}
+    worker = context.Process(
+        target=run,
+        args=(
+            tmp_path / "errors.txt",
+            environment,
+            str(where),
+            str(tmp_path / scratch),
+            lease_seconds,
+            more,
+        ),
+    )
+    worker.start()
+    return worker

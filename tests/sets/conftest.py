@@ -29,3 +29,13 @@ def where(request, tmp_path):
     bucket = f"b{uuid.uuid4().hex}"
     store.mkdir(bucket)
     return f"s3://{bucket}/some/photos.set"
+
+
+@pytest.fixture
+def small(tmp_path):
+    """26 images of 16 pixels."""
+    rng = np.random.default_rng(3)
+    for number in range(26):
+        pixels = rng.integers(0, 256, (16, 16, 3))
+        write_png(tmp_path / "small" / f"c{number % 2}" / f"{number}.png", pixels)
+    return tmp_path / "small"
