@@ -252,7 +252,8 @@ def compare(name, size, folder, ours, keras, options, runs):
     cores = available_cores()
     print(
         f"{name} {size}, {count} images, medians of {runs}; "
-        f"reading, hashing and decoding take {1e3 * statistics.median(decoding) / count:.1f} ms of CPU each"
+        f"reading, hashing and decoding take {1e3 * statistics.median(decoding) / count:.1f} ms "
+        "of CPU each"
     )
     script, found = times["keras", "script"], {}
     for side, took in times.items():
