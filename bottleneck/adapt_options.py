@@ -4,6 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Literal
 
 from bottleneck.declare import Option, Options
+from bottleneck.extract_options import DEVICES, Names
 from bottleneck.file_options import One, Paths, checked_size
 from bottleneck.runtimes.choice import RuntimeName
 from bottleneck.sources.layout import SourceOptions
@@ -212,4 +213,5 @@ class DriftOptions(SourceOptions):
         Literal["auto", RuntimeName],
         Option("How the network is compiled."),
     ] = "auto"
+    devices: Annotated[Names, DEVICES] = ()
     max_failed: Annotated[str | int, _MAX_FAILED] = "10%"

@@ -20,7 +20,8 @@ Precision: TypeAlias = Literal["float32", "tf32", "bfloat16", "float16", "int8"]
 Runtime: TypeAlias = Literal["auto", RuntimeName]
 
 BATCH_SIZE = 32
-"""Images per forward pass: on a CPU more brings nothing, and 32 of 224x224 are 5 MB."""
+"""Images per forward pass: on a CPU more brings nothing, and 32 of 224x224 are 5 MB. On a GPU by
+default so many at least; see :func:`bottleneck.extraction.forward.batch_size_for`."""
 
 RUNTIME = Option("How the network is compiled.")
 DEVICES = Option(
@@ -30,7 +31,8 @@ DEVICES = Option(
     "NAME",
 )
 CHOSEN_BACKBONE = Option("See `bottleneck backbones`.", ("-b", "--backbone"), "NAME")
-PASS_SIZE = Option("Images per forward pass.", metavar="N", least=1)
+_PASS = "Images per forward pass; 32 on a CPU, up to 256 on a GPU"
+PASS_SIZE = Option(f"{_PASS}.", metavar="N", least=1)
 PRECISION = Option("Arithmetic of the network.")
 SIZE = Option(
     "Side of the input in pixels, or width x height; its own.", metavar="N|WxH", check=checked_size
@@ -60,7 +62,7 @@ WORKER_KIND = Option("auto: processes, and threads where those cannot be had.")
 TIMEOUT = Option("An image that takes longer in a process has failed.", metavar="SECONDS")
 PREALLOCATE = Option("Reserve the disk space at once.")
 RETRY_FAILED = Option("Try images again that failed before.")
-BATCH_OR_AUTO = Option("Images per forward pass; auto measures.", metavar="N|auto", least=1)
+BATCH_OR_AUTO = Option(f"{_PASS}; auto measures.", metavar="N|auto", least=1)
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ class ExtractOptions(RecipeOptions):
         ),
     ] = None
     _: KW_ONLY
-    batch_size: Annotated[int | Literal["auto"], BATCH_OR_AUTO] = BATCH_SIZE
+    batch_size: Annotated[int | Literal["auto"] | None, BATCH_OR_AUTO] = None
     workers: Annotated[int | None, WORKERS] = None
     worker_kind: Annotated[WorkerKind, WORKER_KIND] = "auto"
     timeout: Annotated[float, TIMEOUT] = TIMEOUT_SECONDS
@@ -211,7 +213,7 @@ class ExtractSetOptions(Options):
     weights: Annotated[
         One | None, Option("Where the backbone's weights are now.", metavar="PATH")
     ] = None
-    batch_size: Annotated[int | Literal["auto"], BATCH_OR_AUTO] = BATCH_SIZE
+    batch_size: Annotated[int | Literal["auto"] | None, BATCH_OR_AUTO] = None
     workers: Annotated[int | None, WORKERS] = None
     worker_kind: Annotated[WorkerKind, WORKER_KIND] = "auto"
     timeout: Annotated[float, TIMEOUT] = TIMEOUT_SECONDS

@@ -34,7 +34,6 @@ from bottleneck.extract_options import (
     Precision,
     Runtime,
 )
-from bottleneck.extract_options import BATCH_SIZE as BATCH_SIZE
 from bottleneck.extract_options import ExtractOptions as ExtractOptions
 from bottleneck.extract_options import ExtractSetOptions as ExtractSetOptions
 from bottleneck.extract_options import PlanOptions as PlanOptions
@@ -216,7 +215,7 @@ class PredictOptions(SourceOptions):
     weights: Annotated[
         One | None, Option("Where the backbone's weights are now.", metavar="PATH")
     ] = None
-    batch_size: Annotated[int, PASS_SIZE] = BATCH_SIZE
+    batch_size: Annotated[int | None, PASS_SIZE] = None
     workers: Annotated[int | None, WORKERS] = None
     runtime: Annotated[Runtime, RUNTIME] = "auto"
     devices: Annotated[Names, DEVICES] = ()
@@ -321,7 +320,7 @@ class RaceOptions(SourceOptions):
         Names, Option("As for extract, of all, or BACKBONE=N of one; repeatable.", metavar="N")
     ] = ()
     pool: Annotated[Pool | None, Option("As for extract, of all.")] = None
-    batch_size: Annotated[int | Literal["auto"], BATCH_OR_AUTO] = BATCH_SIZE
+    batch_size: Annotated[int | Literal["auto"] | None, BATCH_OR_AUTO] = None
     workers: Annotated[int | None, WORKERS] = None
     precision: Annotated[Precision, PRECISION] = "float32"
     dtype: Annotated[Literal["float32", "float16"], Option("Type of the features on disk.")] = (
@@ -345,7 +344,7 @@ class TagOptions(SourceOptions):
         int | Literal["all"], Option("The likeliest tags, or all.", metavar="N|all", least=1)
     ] = 5
     views: Annotated[int, Option("Windows a song, averaged.", metavar="K", least=1)] = 1
-    batch_size: Annotated[int, PASS_SIZE] = BATCH_SIZE
+    batch_size: Annotated[int | None, PASS_SIZE] = None
     workers: Annotated[int | None, WORKERS] = None
     runtime: Annotated[Runtime, RUNTIME] = "auto"
     devices: Annotated[Names, DEVICES] = ()

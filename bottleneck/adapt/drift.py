@@ -341,7 +341,11 @@ def _new_images(head: "Head", options: DriftOptions) -> _New:
         owner=str(options.head),
         weights=None if options.weights is None else str(options.weights),
         runtime=options.runtime,
+        devices=listed(options.devices),
     )
+    idle = embedder.unused_gpu(listed(options.devices))
+    if idle:
+        progress.note(idle)
     workers = options.workers or available_cores()
     rows: list[NDArray[np.int64]] = []
     parts: list[Matrix] = []

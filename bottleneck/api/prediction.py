@@ -14,6 +14,7 @@ from bottleneck.api.records import Labelling, RecordBlock, RecordList, Records, 
 from bottleneck.cores import available_cores
 from bottleneck.declare import listed
 from bottleneck.errors import OptionError
+from bottleneck.extraction.forward import batch_size_for
 from bottleneck.extraction.plan import MaxFailed, Plan
 from bottleneck.fingerprint import fingerprint
 from bottleneck.frames import PandasFrame, PolarsFrame, pandas_frame, polars_frame, records_of
@@ -191,6 +192,7 @@ def _images(head: "Head", options: PredictOptions, seconds: defaultdict[str, flo
     for note in head.require_features(embedder.recipe, head.output, embedder.dims[head.output]):
         progress.note(note)
     workers = options.workers or available_cores()
+    size = batch_size_for(options.batch_size, embedder.network, embedder.input)
 
     def blocks(start: int) -> Iterator[RecordBlock]:
         status = np.full(len(source.manifest), RowStatus.PENDING, np.uint8)
@@ -199,7 +201,7 @@ def _images(head: "Head", options: PredictOptions, seconds: defaultdict[str, flo
             for batch in embed(
                 embedder,
                 source,
-                Plan(status).batches(options.batch_size, workers),
+                Plan(status).batches(size, workers),
                 workers=workers,
                 worker_kind="auto",
                 seconds=seconds,

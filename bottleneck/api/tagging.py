@@ -14,6 +14,7 @@ from bottleneck.declare import listed
 from bottleneck.decode.workers import Watch
 from bottleneck.errors import BackboneError
 from bottleneck.extraction import embed
+from bottleneck.extraction.forward import batch_size_for
 from bottleneck.extraction.plan import MaxFailed, Plan
 from bottleneck.extraction.run import build_embedder
 from bottleneck.location import readable
@@ -78,13 +79,14 @@ def tag_items(options: TagOptions) -> Tagging:
         runtime=options.runtime,
         devices=listed(options.devices),
     )
+    size = batch_size_for(options.batch_size, embedder.network, embedder.input)
     sums = np.zeros((len(keys), len(top.names)))
     errors: dict[int, str] = {}
     with closing(embedder):
         for batch in embed(
             embedder,
             source,
-            Plan(np.zeros(len(keys) * views, np.uint8)).batches(options.batch_size, workers),
+            Plan(np.zeros(len(keys) * views, np.uint8)).batches(size, workers),
             workers=workers,
             worker_kind="auto",
             views=views,

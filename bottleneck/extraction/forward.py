@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import DeviceMemoryError
+from bottleneck.extract_options import BATCH_SIZE
 from bottleneck.items import KINDS, ItemInput
 from bottleneck.runtimes import Borrowing, CompiledBackbone, Overlapping, Padding, Pending
 
 _LEAST_BATCH, _LEAST_ON_GPU, _MOST_BATCH = 8, 32, 1024
+_MOST_BY_DEFAULT, _USUAL_SIDE = 256, 224
 _PASSES = 5
 _LONGEST_PASS = 2.0
 _LEAST_GAIN = 1.03
@@ -213,6 +215,33 @@ def lagging(items: Iterable[_Item], behind: int) -> Iterator[_Item]:
         if len(waiting) > behind:
             yield waiting.popleft()
     yield from waiting
+
+
+def batch_size_for(
+    asked: int | str | None,
+    network: CompiledBackbone,
+    given: ItemInput,
+    note: Callable[[str], None] = lambda message: None,
+) -> int:
+    """Return how many images a forward pass takes.
+
+    Parameters
+    ----------
+    asked : int, "auto" or None
+        As many; measured; or by the device: on a GPU 256 of 224 x 224, which keep a large one
+        busy, of larger images as many as have so many pixels, a power of two.
+    network, given, note
+        As for :func:`best_batch_size`.
+    """
+    if isinstance(asked, int):
+        return asked
+    if asked == "auto":
+        return best_batch_size(network, given, note)
+    if network.device == "cpu":
+        return BATCH_SIZE
+    height, width = given.shape[:2]
+    as_large = _MOST_BY_DEFAULT * _USUAL_SIDE**2 // (height * width)
+    return min(max(1 << as_large.bit_length() - 1, BATCH_SIZE), _MOST_BY_DEFAULT)
 
 
 def best_batch_size(

@@ -285,7 +285,7 @@ def peak_rss_mb() -> float:
     return round(kibibytes * 1.024e-3, 1)
 
 
-def log_run(options: ExtractOptions, result: ExtractResult) -> None:
+def log_run(options: ExtractOptions, result: ExtractResult, batch_size: int) -> None:
     """Remember how fast and where a run was, and where the images are, if it did anything.
 
     Parameters
@@ -294,6 +294,8 @@ def log_run(options: ExtractOptions, result: ExtractResult) -> None:
         What was asked for.
     result : ExtractResult
         What one file got of it.
+    batch_size : int
+        Images per forward pass.
     """
     images = result.ok + result.failed
     if not images:
@@ -311,7 +313,7 @@ def log_run(options: ExtractOptions, result: ExtractResult) -> None:
             "stages": result.stages,
             "device": execution.get("device"),
             "runtime": execution.get("runtime"),
-            "batch_size": options.batch_size,
+            "batch_size": batch_size,
             "workers": options.workers,
             "sources": [_absolute(source) for source in listed(options.sources)],
             "choice": asdict(options.choice()),

@@ -103,7 +103,7 @@ class Rounds:
             progress=self._progress,
         )
         for i, result in zip(chosen, results, strict=True):
-            log_run(self.options[i], result)
+            log_run(self.options[i], result, self._loaded[i][1])
         return results
 
 

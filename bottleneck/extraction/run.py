@@ -20,7 +20,7 @@ from bottleneck.decode.workers import Watch
 from bottleneck.errors import ManifestError, OptionError, RuntimeUnavailableError
 from bottleneck.extraction.embedder import Embedder, NetworkOrder, on_devices
 from bottleneck.extraction.engine import fill_stores
-from bottleneck.extraction.forward import best_batch_size
+from bottleneck.extraction.forward import batch_size_for
 from bottleneck.extraction.plan import MaxFailed, Part
 from bottleneck.extraction.result import ExtractResult, log_run
 from bottleneck.images import (
@@ -452,6 +452,7 @@ def extract_many(options: ExtractOptions) -> list[ExtractResult]:
         progress.stage(line)
     for warning in survey.warnings:
         progress.note(warning)
+    sizes: list[int] = []
     with ExitStack() as stack:
         for path in sorted(paths):
             stack.enter_context(writer_lock(path))
@@ -461,7 +462,8 @@ def extract_many(options: ExtractOptions) -> list[ExtractResult]:
             for name in names:
                 embedder = embedder_of(options, name, begun or olds, source)
                 stack.callback(embedder.close)
-                loaded.append((embedder, batch_size_of(options, embedder, progress)))
+                sizes.append(batch_size_of(options, embedder, progress))
+                loaded.append((embedder, sizes[-1]))
             idle = loaded[0][0].unused_gpu(listed(options.devices))
             if idle:
                 progress.note(idle)
@@ -485,8 +487,8 @@ def extract_many(options: ExtractOptions) -> list[ExtractResult]:
             max_failed=allowed,
             progress=progress,
         )
-    for result in results:
-        log_run(options, result)
+    for result, size in zip(results, sizes, strict=True):
+        log_run(options, result, size)
     return results
 
 
@@ -576,9 +578,8 @@ def embedder_of(
 
 def batch_size_of(options: ExtractOptions, embedder: Embedder, progress: Progress) -> int:
     """Say how many images a pass takes; measures where that is asked for."""
-    if options.batch_size != "auto":
-        return options.batch_size
-    return best_batch_size(
+    return batch_size_for(
+        options.batch_size,
         embedder.network,
         embedder.input,
         lambda message: progress.note(f"{embedder.recipe.backbone}: {message}"),

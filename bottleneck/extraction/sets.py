@@ -11,7 +11,7 @@ from bottleneck import backbones
 from bottleneck.declare import listed
 from bottleneck.errors import OptionError
 from bottleneck.extraction.embedder import Embedder
-from bottleneck.extraction.forward import best_batch_size
+from bottleneck.extraction.forward import batch_size_for
 from bottleneck.extraction.plan import MaxFailed
 from bottleneck.extraction.ranges import (
     FillSettings,
@@ -249,14 +249,14 @@ class Rebuild:
         Where the weights are on this machine.
     runtime : str
     devices : tuple of str
-    batch_size : int or "auto"
+    batch_size : int, "auto" or None
         See :func:`bottleneck.extract`.
     """
 
     weights: str | None
     runtime: str
     devices: tuple[str, ...]
-    batch_size: int | str
+    batch_size: int | str | None
 
     def __call__(self, info: SetInfo) -> tuple[Embedder, int]:
         """Load it, and say how many images a pass takes."""
@@ -267,9 +267,7 @@ class Rebuild:
             runtime=self.runtime,
             devices=self.devices,
         )
-        if isinstance(self.batch_size, int):
-            return embedder, self.batch_size
-        return embedder, best_batch_size(embedder.network, embedder.input, lambda message: None)
+        return embedder, batch_size_for(self.batch_size, embedder.network, embedder.input)
 
 
 def settings_of(options: ExtractSetOptions) -> FillSettings:

@@ -14,6 +14,7 @@ from bottleneck import backbones
 from bottleneck.backbones.network import Pool
 from bottleneck.cores import available_cores
 from bottleneck.errors import ImageError
+from bottleneck.extraction.forward import batch_size_for
 from bottleneck.extraction.inference import embed
 from bottleneck.extraction.plan import Plan
 from bottleneck.extraction.run import build_embedder
@@ -21,7 +22,6 @@ from bottleneck.frames import numbered
 from bottleneck.images import ResizeRule, parse_size
 from bottleneck.images.colour import to_eight_bit
 from bottleneck.manifest import Manifest
-from bottleneck.options import BATCH_SIZE
 from bottleneck.sources import FileSource, PixelSource, Source
 
 
@@ -47,8 +47,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         How images are brought to that size; the backbone's own rule by default.
     preprocess : str, optional
         What the network wants of its input, where its file does not say.
-    batch_size : int
-        Images per forward pass.
+    batch_size : int, optional
+        Images per forward pass; 32 on a CPU, up to 256 on a GPU.
     workers : int, optional
         Threads that decode; one per CPU core by default.
     on_error : {"raise", "nan"}
@@ -70,7 +70,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         size: int | str | None = None,
         resize: ResizeRule | None = None,
         preprocess: str | None = None,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         workers: int | None = None,
         on_error: Literal["raise", "nan"] = "raise",
     ) -> None:
@@ -143,11 +143,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         source = _as_source(X)
         (dim,) = self._embedder.dims.values()
         plan, workers = Plan(np.zeros(len(X), np.uint8)), self.workers or available_cores()
+        size = batch_size_for(self.batch_size, self._embedder.network, self._embedder.input)
         features = np.full((len(X), dim), np.nan, np.float32)
         for batch in embed(
             self._embedder,
             source,
-            plan.batches(self.batch_size, workers),
+            plan.batches(size, workers),
             workers=workers,
         ):
             (features[batch.rows],) = batch.features.values()

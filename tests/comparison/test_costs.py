@@ -116,7 +116,7 @@ def test_two_networks_cost_the_same_in_one_pass_alone_and_with_rows_taken_over(p
             **options,
         )
         for result in results:
-            log_run(ExtractOptions((str(photos),), output=result.output), result)
+            log_run(ExtractOptions((str(photos),), output=result.output), result, 32)
         return [
             cost_of(align([result.output], ["mean"]).features[0]).images_per_second
             for result in results

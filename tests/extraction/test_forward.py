@@ -6,7 +6,13 @@ import pytest
 from fakes import MeanBackbone
 
 from bottleneck.errors import DeviceMemoryError
-from bottleneck.extraction.forward import Forward, best_batch_size, lagging, pass_seconds
+from bottleneck.extraction.forward import (
+    Forward,
+    batch_size_for,
+    best_batch_size,
+    lagging,
+    pass_seconds,
+)
 from bottleneck.images import Geometry
 from bottleneck.runtimes import Pending
 
@@ -151,6 +157,25 @@ def test_the_batch_size_is_the_smallest_of_the_fastest(monkeypatch, seconds, bes
     chosen, notes = timed(monkeypatch, seconds)
     assert chosen == best
     assert notes[0].startswith(f"batch size {best} (measured")
+
+
+@pytest.mark.parametrize(
+    ("device", "side", "expected"),
+    [
+        ("cpu", 224, 32),
+        ("gpu:0", 224, 256),
+        ("gpu:0,gpu:1", 224, 256),
+        ("gpu:0", 32, 256),
+        ("gpu:0", 299, 128),  # 143 have the pixels of 256 of 224
+        ("gpu:0", 384, 64),
+        ("gpu:0", 600, 32),
+        ("gpu:0", 1024, 32),
+    ],
+)
+def test_the_batch_size_by_default_fits_the_device(device, side, expected):
+    network = MeanBackbone(device=device)
+    assert batch_size_for(None, network, Geometry(side)) == expected
+    assert batch_size_for(7, network, Geometry(side)) == 7
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 from bottleneck.errors import DeviceMemoryError
 from bottleneck.extraction.forward import Forward, lagging
 from bottleneck.images import Geometry
-from bottleneck.runtimes.protocol import Pending
 from bottleneck.runtimes.step import CompiledStep, Parts
 
 TRIALS = 400
@@ -18,13 +17,12 @@ TRIALS = 400
 class EagerStep(CompiledStep):
     """Gives a buffer back as soon as its pass cannot begin: wrong rows, which the fuzz must see."""
 
-    def submit(self, batch):
-        if len(batch) == 0:
-            return super().submit(batch)
-        free = list(self._free)
-        pending = super().submit(batch)
-        self._free = [*free, pending.batch.base]
-        return Pending(pending.batch, pending.result)
+    def _begun(self, images, padded, free):
+        given = []
+        pending = super()._begun(images, padded, lambda: given or free())
+        if self._was_full:
+            given.append(free())
+        return pending
 
 
 class Device:
