@@ -31,6 +31,13 @@ OTHER_FUNCTION = {
 ONLY_PYTHON = {"run": ["each"], "demo": ["each"]}  # a command prints instead
 
 
+def test_what_computes_a_network_can_be_told_by_what_and_where():
+    fields = {name: {option.name for option in declared(OPTIONS[name])} for name in OPTIONS}
+    computing = {name for name, found in fields.items() if "runtime" in found}
+    assert computing >= {"bench", "drift", "extract", "plan", "predict", "race", "tag"}
+    assert [name for name in sorted(computing) if "devices" not in fields[name]] == []
+
+
 def test_every_command_is_a_function_with_options_and_the_other_way_round():
     assert set(OPTIONS) == set(COMMANDS)
     assert set(api.__all__) >= set(COMMANDS)
