@@ -29,7 +29,7 @@ from bottleneck.cores import available_cores
 from bottleneck.heads.rows import ArrayRows, FileRows, ShardedRows
 from bottleneck.heads.solver.engine import SOFTMAX
 from bottleneck.heads.solver.engines import engine_named, engine_note
-from bottleneck.heads.solver.lockstep import solve, with_curvature
+from bottleneck.heads.solver.lockstep import estimated_curvature, solve
 from bottleneck.heads.solver.objective import Problem, StackedObjective
 from bottleneck.heads.solver.row_pass import passes
 from bottleneck.heads.solver.scaling import Weighting, standardise
@@ -118,7 +118,8 @@ def count_passes(folder, classes, engine):
             blocks.append(block.astype(np.float16))
         rows, y = ArrayRows(np.concatenate(blocks)), y[y < classes]
     with passes(rows, engine=engine_named(engine)) as run:
-        stack, curvature = with_curvature(stacked(run, y, classes), len(STRENGTHS))
+        stack = stacked(run, y, classes)
+        curvature = estimated_curvature(stack)
         total = float(stack.weighting.totals[0])
         path = [Problem(0, 1 / (float(value) * total)) for value in STRENGTHS]
         before, cpu, first = time.perf_counter(), time.process_time(), run.count

@@ -12,7 +12,7 @@ from bottleneck.heads.kinds.estimator import LinearClassifier
 from bottleneck.heads.rows import Rows
 from bottleneck.heads.solver.curvature import diagonal
 from bottleneck.heads.solver.engine import Loss
-from bottleneck.heads.solver.lockstep import GAP, solve, with_curvature
+from bottleneck.heads.solver.lockstep import GAP, estimated_curvature, solve
 from bottleneck.heads.solver.objective import Problem, Solution, StackedObjective
 from bottleneck.heads.solver.row_pass import passes
 from bottleneck.heads.solver.scaling import Weighting, no_scaling, standardise
@@ -68,7 +68,7 @@ class Descent:
                 fit_intercept=self.fit_intercept,
             )
             problem = Problem(0, 1 / (self.C * float(weighting.totals[0])))
-            stack, curvature = with_curvature(stack, 1)
+            curvature = estimated_curvature(stack)
             ((found,),) = solve(
                 stack,
                 [[problem]],

@@ -1,19 +1,13 @@
 """L-BFGS as a machine that is told values: many of them advance in lock-step, one pass each.
 
-Formulas: J. Nocedal and S. J. Wright, Numerical Optimization, 2nd ed., algorithm 7.4 (the
-two-loop recursion) and section 3.1 (sufficient decrease); the test that accepts a step once
-values differ by rounding only is W. W. Hager's and H. Zhang's approximate Wolfe condition
-(SIAM J. Optim. 16, 2005, eq. 4.1).
+Formulas: J. Nocedal and S. J. Wright, Numerical Optimization, 2nd ed., section 3.1 (sufficient
+decrease); the test that accepts a step once values differ by rounding only is W. W. Hager's and
+H. Zhang's approximate Wolfe condition (SIAM J. Optim. 16, 2005, eq. 4.1).
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 
-Vector: TypeAlias = NDArray[np.float64]
+from bottleneck.heads.solver.pairs import Inverse, Pairs, Vector
 
 MEMORY = 50
 """Pairs of steps and gradient changes remembered. 10, as in SciPy, take a fifth more steps for
@@ -45,7 +39,7 @@ class Lbfgs:
     x : ndarray of float64, shape (n,)
         Where to begin.
     tolerance : float
-        Done when the size of the gradient is at most this; may be changed while it runs.
+        Done when no component of the gradient is larger than this; may be changed while it runs.
     gap : float
         And when the decrease to be expected is at most this share of the value.
     convexity : ndarray of float64, shape (n,), optional
@@ -54,17 +48,16 @@ class Lbfgs:
     scale : callable, optional
         Applies an estimate of the inverse Hessian to a vector; by default a multiple of
         the identity, from the last step. May be replaced while it runs.
-    pairs : iterable of (step, gradient change)
-        What is known of the curvature, oldest first.
-    memory : int
-        Pairs remembered at most.
+    pairs : Pairs
+        What is known of the curvature, added to; none at first.
 
     Attributes
     ----------
     trial : ndarray of float64, shape (n,)
         Where the function is to be evaluated next.
     x, value, gradient, size
-        The best point so far, and what was told of the function there.
+        The best point so far, the function's value and gradient there, and the largest component of
+        that.
     direction : ndarray
         The way from there to the minimum, by the quadratic model.
     expected : float
@@ -76,7 +69,7 @@ class Lbfgs:
         tolerance may then be missed.
     iterations, evaluations : int
         Steps taken and values told.
-    pairs : deque of (step, gradient change, their product)
+    pairs : Pairs
         The memory.
     """
 
@@ -87,9 +80,8 @@ class Lbfgs:
         tolerance: float,
         gap: float = np.inf,
         convexity: Vector | None = None,
-        scale: Callable[[Vector], Vector] | None = None,
-        pairs: Iterable[tuple[Vector, Vector]] = (),
-        memory: int = MEMORY,
+        scale: Inverse | None = None,
+        pairs: Pairs | None = None,
     ) -> None:
         self.trial = self.x = x
         self.value = np.inf
@@ -99,14 +91,12 @@ class Lbfgs:
         self.iterations = self.evaluations = 0
         self.scale = scale
         self.tolerance, self._gap, self._convexity = tolerance, gap, convexity
-        self.pairs: deque[tuple[Vector, Vector, float]] = deque(maxlen=memory)
+        self.pairs = Pairs(MEMORY, len(x), x.dtype) if pairs is None else pairs
         self.direction = np.zeros_like(x)
         self._slope = 0.0
         self._low, self._high, self._step = 0.0, np.inf, 1.0
         self._trials = 0
         self._restarted_at = np.inf
-        for s, y in pairs:
-            self._remember(s, y)
 
     @property
     def converged(self) -> bool:
@@ -123,11 +113,11 @@ class Lbfgs:
         below = (self.gradient[bounded] ** 2 / self._convexity[bounded]).sum() / 2
         return bool(below <= _CERTAIN * abs(self.value))
 
-    def tell(self, value: float, gradient: Vector, size: float) -> None:
-        """Take the function's value and gradient at :attr:`trial`, and how large that counts."""
+    def tell(self, value: float, gradient: Vector) -> None:
+        """Take the function's value and gradient at :attr:`trial`."""
         self.evaluations += 1
         if np.isinf(self.value):
-            self._arrive(value, gradient, size)
+            self._arrive(value, gradient)
             return
         slope = float(gradient @ self.direction)
         decrease = value <= self.value + _DECREASE * self._step * self._slope
@@ -146,15 +136,10 @@ class Lbfgs:
             high = self._high
             self._try(4 * self._step if np.isinf(high) else (self._low + high) / 2)
         else:
-            self._remember(self.trial - self.x, gradient - self.gradient)
+            self.pairs.add(self.trial - self.x, gradient - self.gradient)
             self.iterations += 1
             self.x = self.trial
-            self._arrive(value, gradient, size)
-
-    def _remember(self, s: Vector, y: Vector) -> None:
-        sy = float(s @ y)
-        if sy > 1e-14 * float(np.sqrt((s @ s) * (y @ y))):
-            self.pairs.append((s, y, sy))
+            self._arrive(value, gradient)
 
     def _try(self, step: float) -> None:
         if self._trials >= _MAX_TRIALS or step * float(np.abs(self.direction).max()) == 0:
@@ -162,21 +147,26 @@ class Lbfgs:
             gained = self.value < self._restarted_at - _ROUNDING * abs(self.value)
             if self.pairs and gained:
                 self._restarted_at = self.value
-                self.pairs.clear()
-                self._arrive(self.value, self.gradient, self.size)
+                self.pairs = self.pairs.none()
+                self._arrive(self.value, self.gradient)
             else:
                 self.done = self.stuck = True
             return
         self._step = step
         self.trial = self.x + step * self.direction
 
-    def _arrive(self, value: float, gradient: Vector, size: float) -> None:
-        self.value, self.gradient, self.size = value, gradient, size
-        self.direction = -self._inverse_hessian(gradient)
+    def _arrive(self, value: float, gradient: Vector) -> None:
+        self.value, self.gradient = value, gradient
+        self.size = float(np.abs(gradient).max())
+        self.direction = -self.pairs.inverse(gradient, self.scale)
         self._slope = float(gradient @ self.direction)
+        if self._slope >= 0 and self.pairs:  # nothing but rounding leads up
+            self.pairs = self.pairs.none()
+            self.direction = -self.pairs.inverse(gradient, self.scale)
+            self._slope = float(gradient @ self.direction)
         self.expected = -self._slope / 2
         # Without pairs or a scale the model knows no curvature, and expects what it likes.
-        known = bool(self.pairs) or self.scale is not None or size == 0
+        known = bool(self.pairs) or self.scale is not None or self.size == 0
         little = self.expected <= self._gap * abs(value) or abs(value) <= _NOTHING
         if known and self._near() and little:
             self.done = True
@@ -185,19 +175,3 @@ class Lbfgs:
         first = not self.pairs and self.scale is None
         self._step = 1.0
         self._try(min(1.0, 1.0 / float(np.linalg.norm(gradient))) if first else 1.0)
-
-    def _inverse_hessian(self, gradient: Vector) -> Vector:
-        q = gradient.copy()
-        alphas = []
-        for s, y, sy in reversed(self.pairs):
-            alpha = float(s @ q) / sy
-            q -= alpha * y
-            alphas.append(alpha)
-        if self.scale is not None:
-            q = self.scale(q)
-        if self.pairs:
-            _, y, sy = self.pairs[-1]
-            q *= sy / float(y @ (y if self.scale is None else self.scale(y)))
-        for (s, y, sy), alpha in zip(self.pairs, reversed(alphas), strict=True):
-            q += (alpha - float(y @ q) / sy) * s
-        return q

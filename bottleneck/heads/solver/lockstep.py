@@ -10,15 +10,15 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.heads.solver.curvature import Curvature, Inverse, Local, Sample
-from bottleneck.heads.solver.lbfgs import MEMORY, Lbfgs, Vector
+from bottleneck.heads.solver.curvature import Curvature, Local, Sample
+from bottleneck.heads.solver.lbfgs import MEMORY, Lbfgs
 from bottleneck.heads.solver.newton import finish, newton_pays
 from bottleneck.heads.solver.objective import Problem, Solution, StackedObjective
+from bottleneck.heads.solver.pairs import Inverse, Pairs, Vector
 
 CURVATURE_MIN_ROWS = 16000
 """Rows from which the curvature is always estimated."""
@@ -51,47 +51,27 @@ _MAX_AHEAD = 2.0
 """Steps of the path (in log penalty) up to which it is extrapolated by one more."""
 
 
-def with_curvature(
-    stack: StackedObjective, problems: int
-) -> tuple[StackedObjective, Curvature | None]:
-    """Turn a stack's features to where its Hessians are nearly diagonal, if that pays.
-
-    Parameters
-    ----------
-    stack : StackedObjective
-        Its features as they are.
-    problems : int
-        How many will be solved.
-    """
-    worth = curvature_pays(stack, problems)
-    if worth == "never":
-        return stack, None
+def estimated_curvature(stack: StackedObjective) -> Curvature | None:
+    """Prepare estimates of a stack's Hessians, if those suit its features."""
     sample = Sample.of(stack.run, stack.scaling.mean[0], stack.scaling.scale[0])
-    if worth == "if it suits" and not sample.suits():
-        return stack, None
-    curvature = Curvature(
+    if not curvature_suits(stack, sample):
+        return None
+    return Curvature(
         stack.run,
         sample,
         stack.weighting.y,
         stack.loss,
         fit_intercept=stack.fit_intercept,
     )
-    return replace(stack, scaling=replace(stack.scaling, rotation=curvature.rotation)), curvature
 
 
-def curvature_pays(
-    stack: StackedObjective, problems: int
-) -> Literal["always", "never", "if it suits"]:
-    """Tell whether an estimate of the curvature costs less than the passes it saves.
+def curvature_suits(stack: StackedObjective, sample: Sample) -> bool:
+    """Tell whether estimates of the curvature beat a diagonal.
 
-    An eigendecomposition takes about as long as ``d^2 / 8`` rows times columns in the dozens of
-    passes that it saves each problem. Features that are not centred couple with the intercept,
-    which the estimate does not see, and large ones round: with few rows, a diagonal does better.
+    Features that are not centred couple with the intercept, which the estimates do not see, and
+    large ones round: with few rows, a diagonal does better.
     """
-    n, d = stack.run.rows.shape
-    if n >= CURVATURE_MIN_ROWS:
-        return "always"
-    return "if it suits" if n * stack.columns * problems >= d**2 / 8 else "never"
+    return stack.run.rows.shape[0] >= CURVATURE_MIN_ROWS or sample.suits()
 
 
 @dataclass(frozen=True)
@@ -103,6 +83,7 @@ class _Terms:
     gap: float
     max_iter: int
     memory: int
+    dtype: np.dtype[np.floating]
     penalised: Vector
     certain: bool
     look_ahead: bool
@@ -112,7 +93,7 @@ class _Terms:
         x: Vector,
         problem: Problem,
         scale: Inverse | None = None,
-        pairs: Sequence[tuple[Vector, Vector]] = (),
+        pairs: Pairs | None = None,
     ) -> Lbfgs:
         return Lbfgs(
             x,
@@ -120,8 +101,7 @@ class _Terms:
             gap=self.gap,
             convexity=problem.penalty * self.penalised if self.certain else None,
             scale=scale,
-            pairs=pairs,
-            memory=self.memory,
+            pairs=Pairs(self.memory, len(x), self.dtype) if pairs is None else pairs,
         )
 
 
@@ -151,7 +131,7 @@ class _Walk:
         """Return a walk on other terms from the same place; ``found`` is a copy of what was."""
         other = replace(self, found=found, past=deque(self.past, _PAST))
         if not self.rests(None):
-            pairs = [(s, y) for s, y, _ in self.solver.pairs]
+            pairs = self.solver.pairs.copy()
             other.fallback = None
             other.solver = terms.begin(self.solver.trial, self.problem, self.solver.scale, pairs)
         return other
@@ -226,7 +206,7 @@ def solve(
     start : sequence of ndarray of float64, shape (columns, d + 1), optional
         Where each path begins; zero by default.
     curvature : Curvature, optional
-        Estimates the solvers' inverse Hessians; made of the stack's scaling and rotation.
+        Estimates the solvers' inverse Hessians.
     nearby : callable, optional
         Without one: from a penalty to the solvers' inverse Hessian, the same throughout.
 
@@ -279,12 +259,15 @@ class Walks:
     ) -> None:
         width = stack.columns * (stack.run.rows.shape[1] + 1)
         on_paths = any(len(path) > 1 for path in paths)
+        dtype = stack.run.rows.dtype
+        pair = 4 * width * dtype.itemsize  # twice, since a branch has a copy
         self._terms = _Terms(
             tolerance=tolerance,
             reach=tolerance * (_MARGIN if on_paths else 1),
             gap=gap,
             max_iter=max_iter,
-            memory=max(10, min(MEMORY, _PAIR_BYTES // (16 * width * len(paths)))),
+            memory=max(10, min(MEMORY, _PAIR_BYTES // (pair * len(paths)))),
+            dtype=dtype,
             penalised=stack.penalised(np.ones(width)),
             certain=True,
             look_ahead=look_ahead,
@@ -335,14 +318,14 @@ class Walks:
             if self._guide is not None:
                 self._guide.look(now)
             trials = np.stack([walk.solver.trial for walk in now])
-            values, gradients, sizes = stack.evaluate(
+            values, gradients = stack.evaluate(
                 [walk.problem for walk in now], trials.reshape(len(now), stack.columns, -1)
             )
 
             def tell(at: int) -> None:
                 walk = now[at]
                 walk.rounds += 1
-                walk.solver.tell(float(values[at]), gradients[at].ravel(), float(sizes[at]))  # noqa: B023
+                walk.solver.tell(float(values[at]), gradients[at].ravel())  # noqa: B023
                 if walk.fallback is not None and walk.solver.value > walk.fallback.value:
                     walk.solver = walk.fallback
                 walk.fallback = None
@@ -370,7 +353,7 @@ class Walks:
         x = (
             np.zeros(stack.columns * (stack.run.rows.shape[1] + 1))
             if self._start is None
-            else stack.turned(self._start[path].ravel(), stack.scaling.turn).ravel()
+            else self._start[path].ravel()
         )
         scale = None if self._nearby is None else self._nearby(first.penalty)
         solver = self._terms.begin(x, first, scale)
@@ -392,16 +375,14 @@ def _advance(walk: _Walk, stack: StackedObjective, terms: _Terms) -> None:
         if len(walk.found) == len(walk.problems):
             return
         problem, change = walk.problem, walk.problem.penalty - last.penalty
-        pairs = [(s, y + change * stack.penalised(s)) for s, y, _ in solver.pairs]
+        pairs = solver.pairs
+        pairs.bend(change * terms.penalised)
         scale = None if walk.nearby is None else walk.nearby(problem.penalty)
         # Value and gradient of the new problem at the old solution need no pass.
-        pull = stack.penalised(solver.x)
+        pull = terms.penalised * solver.x
         here = terms.begin(solver.x, problem, scale, pairs)
         here.tolerance = terms.tolerance
-        gradient = solver.gradient + change * pull
-        here.tell(
-            solver.value + change / 2 * float(solver.x @ pull), gradient, stack.size(gradient)
-        )
+        here.tell(solver.value + change / 2 * float(solver.x @ pull), solver.gradient + change * pull)
         here.evaluations = 0
         here.tolerance = terms.reach
         walk.solver, walk.rounds, walk.fallback = here, 0, None

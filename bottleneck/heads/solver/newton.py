@@ -88,7 +88,7 @@ def finish(
     problem : Problem
         Which one.
     x : ndarray of float64, shape (columns * (d + 1),)
-        Where to begin, by the turned features.
+        Where to begin.
     penalty : float, optional
         For which that is the minimum; by default it is not one. The problem's own is gone down to
         by tens: from the minimum for a much larger one, the steps would be many and short.
@@ -101,7 +101,7 @@ def finish(
         None where the regression has no solution in float64.
     """
     work = _Columns(stack, problem.subset)
-    weights = stack.turned(x, stack.scaling.turn_back)
+    weights = x.reshape(stack.columns, -1)
     scores = work.scores(weights)
     steps = 0
     for stage in _falling(work.easy_penalty() if penalty is None else penalty, problem.penalty):
@@ -121,10 +121,10 @@ def finish(
             scores += lengths[:, None] * along
             steps += 1
     return Finished(
-        x=stack.turned(weights.ravel(), stack.scaling.turn).ravel(),
+        x=weights.ravel(),
         value=value,
-        gradient=stack.turned(gradient.ravel(), stack.scaling.turn).ravel(),
-        direction=stack.turned(direction.ravel(), stack.scaling.turn).ravel(),
+        gradient=gradient.ravel(),
+        direction=direction.ravel(),
         expected=expected,
         iterations=spent[0] + steps,
         evaluations=spent[1] + work.passes,

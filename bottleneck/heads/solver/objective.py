@@ -5,7 +5,7 @@ A problem minimises the mean weighted loss of a subset of the rows plus
 objective ``C * sum of losses + |w|^2 / 2``, divided by ``C * sum of weights``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -14,12 +14,9 @@ from numpy.typing import NDArray
 
 from bottleneck.heads.rows import FloatArray
 from bottleneck.heads.solver.engine import Engine, Loss, Work, numpy_engine
-from bottleneck.heads.solver.lbfgs import Vector
+from bottleneck.heads.solver.pairs import Vector
 from bottleneck.heads.solver.row_pass import Pass
 from bottleneck.heads.solver.scaling import Scaling, Weighting
-
-_TURNS = 4
-"""Products that turning all problems is cut into: large ones are faster, but threads share them."""
 
 Coefficients: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Of features as they are: weights (columns, d) and intercepts (columns,)."""
@@ -100,7 +97,7 @@ class Solution:
 
 
 class Ended(Protocol):
-    """Where a solver ended, by the turned features, and what that took."""
+    """Where a solver ended, and what that took."""
 
     x: Vector
     value: float
@@ -143,7 +140,7 @@ class StackedObjective:
 
     def evaluate(
         self, problems: Sequence[Problem], weights: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Compute objectives and gradients of all problems in one pass.
 
         Parameters
@@ -157,8 +154,6 @@ class StackedObjective:
         -------
         values : ndarray of float64, shape (p,)
         gradients : ndarray of float64, shape (p, columns, d + 1)
-        sizes : ndarray of float64, shape (p,)
-            Largest component of each gradient, by the weights of the scaled features.
         """
         subset = np.array([problem.subset for problem in problems])
         penalty = np.array([problem.penalty for problem in problems])
@@ -166,8 +161,7 @@ class StackedObjective:
         total = self.weighting.totals[subset]
         scale, offset = self.scaling.scale[subset], self.scaling.offset[subset]
         d = weights.shape[2] - 1
-        straight = self._each(self.scaling.turn_back, weights[:, :, :d])
-        stacked, intercepts = self._fold(straight, weights[:, :, d], scale, offset)
+        stacked, intercepts = self._fold(weights, scale, offset)
         k, p, _ = stacked.shape
         work = Work(
             loss=self.loss,
@@ -190,29 +184,19 @@ class StackedObjective:
         values = loss / total + 0.5 * penalty * np.einsum("pkd,pkd->p", penalised, penalised)
         free = weights[:, :, d:] * (penalty[:, None, None] if self.loss.penalise_intercept else 0)
         gradients[:, :, d:] += free
-        gradients[:, :, :d] += penalty[:, None, None] * straight
-        sizes: NDArray[np.float64] = np.abs(gradients).max(axis=(1, 2))
-        gradients[:, :, :d] = self._each(self.scaling.turn, gradients[:, :, :d])
-        return values, gradients, sizes
-
-    def _each(
-        self, turn: Callable[[NDArray[np.float64]], NDArray[np.float64]], of: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Apply a turn to all problems, some at once, cut the same way for any threads."""
-        pieces = np.array_split(of, min(_TURNS, len(of)))
-        return np.concatenate(self.run.each(turn, pieces))
+        gradients[:, :, :d] += penalty[:, None, None] * weights[:, :, :d]
+        return values, gradients
 
     def _fold(
         self,
-        straight: NDArray[np.float64],
-        free: NDArray[np.float64],
+        weights: NDArray[np.float64],
         scale: NDArray[np.float64],
         offset: NDArray[np.float64],
     ) -> tuple[FloatArray, FloatArray]:
         """Return weights (columns, p, d) and intercepts (columns, p) for prepared blocks."""
         dtype = self.run.rows.dtype
-        raw = straight / scale[:, None, :]
-        intercepts = free * self.intercept_scale - np.einsum("pkd,pd->pk", raw, offset)
+        raw = weights[:, :, :-1] / scale[:, None, :]
+        intercepts = weights[:, :, -1] * self.intercept_scale - np.einsum("pkd,pd->pk", raw, offset)
         return np.ascontiguousarray(raw.transpose(1, 0, 2), dtype), intercepts.astype(dtype).T
 
     def penalised(self, flat: Vector) -> Vector:
@@ -223,25 +207,15 @@ class StackedObjective:
         weights[:, -1] = 0
         return weights.ravel()
 
-    def size(self, flat: Vector) -> float:
-        """Return the largest component of a flat gradient, by the scaled features."""
-        return float(np.abs(self.turned(flat, self.scaling.turn_back)).max())
-
-    def turned(
-        self, flat: Vector, turn: Callable[[NDArray[np.float64]], NDArray[np.float64]]
-    ) -> NDArray[np.float64]:
-        """Apply a turn to flat weights, leaving intercepts: shape (columns, d + 1)."""
-        weights = flat.reshape(self.columns, -1)
-        return np.concatenate([turn(weights[:, :-1]), weights[:, -1:]], axis=1)
-
     def solution(
         self, problem: Problem, solver: Ended, converged: bool, *, look_ahead: bool = False
     ) -> Solution:
         """Describe where a solver ended."""
-        weights = self.turned(solver.x, self.scaling.turn_back)
+        weights = solver.x.reshape(self.columns, -1)
         if self.loss.coupled:  # adding a constant to all intercepts changes nothing
+            weights = weights.copy()
             weights[:, -1] -= weights[:, -1].mean()
-        gradient = self.turned(solver.gradient, self.scaling.turn_back)
+        gradient = solver.gradient
         return Solution(
             weights=weights,
             mean=self.scaling.mean[problem.subset],
@@ -254,5 +228,5 @@ class StackedObjective:
             iterations=solver.iterations,
             passes=solver.evaluations,
             converged=converged,
-            ahead=self.turned(solver.direction, self.scaling.turn_back) if look_ahead else None,
+            ahead=solver.direction.reshape(self.columns, -1) if look_ahead else None,
         )

@@ -118,33 +118,16 @@ class Scaling:
     shift : ndarray of float64, shape (d,), or None
         Subtracted from every block first, where means are so far from zero that float32
         products would cancel; ``mean`` is that of the features as they are.
-    rotation : ndarray of float64, shape (d, d), or None
-        Orthogonal; solvers work with ``w @ rotation``. The penalty does not see it.
     """
 
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
     shift: NDArray[np.float64] | None = None
-    rotation: NDArray[np.float64] | None = None
-
-    def turn(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return solvers' weights or gradients (..., d) of weights of scaled features."""
-        return weights if self.rotation is None else _product(weights, self.rotation)
-
-    def turn_back(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return weights of scaled features (..., d) of solvers' weights."""
-        return weights if self.rotation is None else _product(weights, self.rotation.T)
 
     @property
     def offset(self) -> NDArray[np.float64]:
         """Means of the prepared blocks, shape (subsets, d)."""
         return self.mean if self.shift is None else self.mean - self.shift
-
-
-def _product(weights: NDArray[np.float64], rotation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Multiply as one matrix, whatever the axes before the last."""
-    flat = np.ascontiguousarray(weights).reshape(-1, weights.shape[-1])
-    return (flat @ rotation).reshape(weights.shape)
 
 
 def shifted(block: FloatArray, shift: NDArray[np.float64] | None) -> FloatArray:

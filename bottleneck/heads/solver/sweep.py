@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.heads.solver.engine import Loss
-from bottleneck.heads.solver.lockstep import Walks, with_curvature
+from bottleneck.heads.solver.lockstep import Walks, estimated_curvature
 from bottleneck.heads.solver.moments import Moments, gram_moments
 from bottleneck.heads.solver.objective import Problem, StackedObjective
 from bottleneck.heads.solver.ridge_path import RidgePath
@@ -82,7 +82,7 @@ def sweep(
         [Problem(subset, 1 / (value * total)) for value in values]
         for subset, total in enumerate(weighting.totals)
     ]
-    stack, curvature = with_curvature(stack, len(values) * len(members))
+    curvature = estimated_curvature(stack)
     if gap is None:
         gap = SCORING_GAP if run.rows.shape[0] < _FEW_ROWS else np.inf
     walks = Walks(
