@@ -125,10 +125,10 @@ def test_the_curvature_only_changes_the_way(kind, standardize, monkeypatch):
         X_, y = few(classes)
         options = {"tol": 1e-7, "standardize": standardize, "C": 3.0}
         with monkeypatch.context() as patch:
-            pays = "bottleneck.heads.solver.lockstep.curvature_pays"
-            patch.setattr(pays, lambda *about: "never")
+            suits = "bottleneck.heads.solver.lockstep.curvature_suits"
+            patch.setattr(suits, lambda *about: False)
             plain = kind(**options).fit(X_, y)
-            patch.setattr(pays, lambda *about: "always")
+            patch.setattr(suits, lambda *about: True)
             guided = kind(**options).fit(X_, y)
             patch.setattr("bottleneck.heads.solver.curvature._MAX_COUPLED", 0)
             uncoupled = kind(**options).fit(X_, y)

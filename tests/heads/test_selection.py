@@ -68,9 +68,9 @@ def test_strengths_along_a_path_end_where_each_alone_does(digits, kind, monkeypa
     """With an estimate of the curvature and without."""
     values = np.logspace(-4, 1, 6)
     everyone = np.ones((1, len(digits.y)), bool)
-    for pays in ("never", "always"):
+    for suits in (False, True):
         monkeypatch.setattr(
-            "bottleneck.heads.solver.lockstep.curvature_pays", lambda *about, said=pays: said
+            "bottleneck.heads.solver.lockstep.curvature_suits", lambda *about, said=suits: said
         )
         sweep, about = head_kind(kind).sweep, {"gap": 1e-7}
         with passes(ArrayRows(digits.X)) as opened:
