@@ -3,12 +3,13 @@
 The Hessian of a row's loss is the outer product of the row with a small matrix over the
 columns: ``diag(p) - p p'`` for the softmax. In the eigenvectors of the features' covariance
 the sum over rows is nearly diagonal in the features, so that one (columns x columns) block per
-eigenvector is kept: it couples the classes and carries the penalty exactly.
+eigenvector is kept: it couples the classes and carries the penalty exactly. Of few rows only the
+largest eigenvectors have blocks of their own; the directions beside them share one.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from scipy.linalg import eigh
 from bottleneck.heads.rows import FloatArray
 from bottleneck.heads.solver.engine import Loss, shares
 from bottleneck.heads.solver.pairs import Inverse
-from bottleneck.heads.solver.question import PARTS, Columns, ListOfRows, SumOfArrays
+from bottleneck.heads.solver.question import PARTS, Columns, ListOfRows, SumOfArrays, fold
 from bottleneck.heads.solver.row_pass import Pass
 from bottleneck.heads.solver.scaling import Weighting, require_range
 
@@ -37,21 +38,26 @@ _LARGE = 30.0
 """Largest deviation at which rounding of float32 rows is small beside penalties: at 300 a softmax
 took hundreds of passes, with its diagonal 20."""
 
-_SAME_PENALTY = 0.05
-"""Difference of log penalties that counts as none: folds differ by a few rows."""
-
 _ROWS_PER_VECTOR = 32
-"""Rows for each eigenvector of its own: applying the estimate then costs a sixteenth of the products
-of a pass at most. At 2,000 x 512 that is 62 of 512, and 6% more passes than with all."""
+"""Rows per eigenvector that has a block of its own: applying the estimate then costs a sixteenth of
+the products of a pass. 64 of 512 took 6% more passes than all at 2,000 rows, 16% at 20,000."""
 
-_FEWEST_VECTORS = 16
+_FEWEST_VECTORS = 64
 
-_ALL_AT_ONCE = 3
-"""Share, as a divisor, of all eigenvectors from which a whole decomposition is faster."""
+_NEARLY_ALL = 3
+"""With every third eigenvector or more, all of them at once are faster."""
 
-_ITERATIONS = 2
-_MORE = 8
-"""Vectors beyond those wanted, in a subspace iteration."""
+_ITERATIONS, _MORE = 2, 8
+"""Of subspaces, with so many vectors more than are wanted."""
+
+_SAME_PENALTY = 0.05
+"""Difference of log penalties up to which one inverse serves: folds differ by a few rows."""
+
+_DIGITS = 1e-2
+"""Relative error of the smallest inverse, by rounding, that does no harm."""
+
+_AT_ONCE = 1 << 16
+"""Components of blocks that are inverted at once: they fit a core's cache."""
 
 _MAX_COUPLED = 32
 """Columns up to which blocks are kept; above, their diagonals."""
@@ -65,41 +71,52 @@ class Sample:
     ----------
     taken : ndarray of int64, shape (m,)
         Which rows.
-    pieces : list of ndarray, shape (m / 8, d)
-        Their features, cut the same way whatever the number of threads.
+    rows : ndarray, shape (m, d)
+        Their features.
+    weights : ndarray, shape (m,)
+        What they count, one on average.
     """
 
     taken: NDArray[np.int64]
-    pieces: list[FloatArray]
+    rows: FloatArray
+    weights: FloatArray
 
     @classmethod
-    def of(cls, run: Pass, mean: NDArray[np.float64], scale: NDArray[np.float64]) -> "Sample":
+    def of(
+        cls,
+        run: Pass,
+        weighting: Weighting,
+        mean: NDArray[np.float64],
+        scale: NDArray[np.float64],
+    ) -> "Sample":
         """Take every n-th row of a pass; features less ``mean``, divided by ``scale``."""
         n = run.rows.shape[0]
         most = min(n, max(_SAMPLE_OF_FEW, min(_SAMPLE, n // 4)))
         taken = np.unique(np.linspace(0, n - 1, most).astype(np.int64))
         mask = np.zeros(n, bool)
         mask[taken] = True
-        rows = np.concatenate(run.ask(_Sample(), Columns({"taken": mask})))
-        cut = np.array_split(rows, PARTS)
-        return cls(taken, run.each(lambda part: _scaled(part, mean, scale), cut))
+        rows: FloatArray = np.concatenate(run.ask(_Sample(), Columns({"taken": mask})))
+        rows -= mean.astype(rows.dtype)
+        rows /= scale.astype(rows.dtype)
+        counts = weighting.counts(taken)
+        counts = counts / counts.mean() if counts.any() else np.ones_like(counts)
+        return cls(taken, rows, counts.astype(rows.dtype))
 
     def suits(self) -> bool:
         """Tell whether the estimate suits the features: centred, and not large.
 
         With means near zero the intercept is all but apart from weights, see also :data:`_LARGE`.
         """
-        rows = np.concatenate(self.pieces)
+        mean, square = np.zeros((2, self.rows.shape[1]))
+        shares = np.array_split(self.weights / self.weights.sum(dtype=np.float64), PARTS)
         with np.errstate(over="ignore", invalid="ignore"):  # squares beyond numbers are not near
-            mean = rows.mean(axis=0, dtype=np.float64)
-            deviation = rows.std(axis=0, dtype=np.float64)
+            for rows, share in zip(np.array_split(self.rows, PARTS), shares, strict=True):
+                wide = rows.astype(np.float64)
+                mean += share @ wide
+                square += share @ np.square(wide, out=wide)
+            deviation = np.sqrt(np.maximum(square - mean**2, 0))
         near = (deviation <= _LARGE) & (np.abs(mean) <= _CENTRED * deviation)
         return bool(near.all())
-
-
-def _scaled(rows: FloatArray, mean: NDArray[np.float64], scale: NDArray[np.float64]) -> FloatArray:
-    scaled: FloatArray = (rows - mean.astype(rows.dtype)) / scale.astype(rows.dtype)
-    return scaled
 
 
 class Curvature:
@@ -128,18 +145,21 @@ class Curvature:
         *,
         fit_intercept: bool = True,
     ) -> None:
-        self._rows = np.concatenate(sample.pieces)
+        self._rows = sample.rows
         n, d = run.rows.shape
+        # Cut the same way whatever the number of threads.
+        pieces = np.array_split(sample.rows * np.sqrt(sample.weights)[:, None], PARTS)
         with np.errstate(over="ignore"):  # named
-            squares = np.einsum("ij,ij->j", self._rows, self._rows) / len(self._rows)
-        require_range(n * float(squares.max()), run.rows.dtype)
+            largest = max(float(np.einsum("ij,ij->j", rows, rows).max()) for rows in pieces)
+        require_range(largest * PARTS / len(sample.rows) * n, run.rows.dtype)
         rank = min(d, max(_FEWEST_VECTORS, n // _ROWS_PER_VECTOR))
-        self._basis = _eigenvectors(run, sample.pieces, rank)
-        turned = np.concatenate(run.each(lambda rows: rows @ self._basis, sample.pieces))
-        self._squares = np.ones((len(turned), rank + 2), turned.dtype)
-        np.square(turned, out=self._squares[:, :rank])
-        rest = np.einsum("ij,ij->i", self._rows, self._rows) - self._squares[:, :rank].sum(axis=1)
-        self._squares[:, rank] = np.maximum(rest, 0) / max(d - rank, 1)
+        self._basis = _eigenvectors(run, pieces, rank)
+        turned = np.concatenate(run.each(lambda rows: rows @ self._basis, pieces))
+        lengths = np.concatenate([np.einsum("ij,ij->i", rows, rows) for rows in pieces])
+        self._squares = np.empty((len(turned), rank + 2), turned.dtype)
+        inside = np.square(turned, out=self._squares[:, :rank]).sum(axis=1)
+        self._squares[:, rank] = np.maximum(lengths - inside, 0) / max(d - rank, 1)
+        self._squares[:, rank + 1] = sample.weights
         self._y = y[sample.taken]
         self._run, self._loss = run, loss
         self._fit_intercept = fit_intercept
@@ -157,14 +177,18 @@ class Curvature:
         k, rank = len(weights), self._basis.shape[1]
         coupled = self._loss.coupled and k <= _MAX_COUPLED
         blocks = self._coupled(weights) if coupled else self._apart(weights)
-        small = 1e-6 * float(blocks[..., -1].max(initial=1e-12))  # the intercepts' common shift is free
+        diagonals = np.einsum("iif->if", blocks) if coupled else blocks
+        # The intercepts' common shift is free. And what is left of the features is subtracted from
+        # those inside again, which takes digits.
+        small = 1e-6 * float(diagonals[:, -1].max(initial=1e-12))
+        least = float(np.finfo(self._basis.dtype).eps) / _DIGITS * float(diagonals[:, :rank].max())
         known: dict[float, Inverse] = {}
 
         def inverse(penalty: float) -> Inverse:
-            # Penalties within some percent share one: folds differ by a few rows.
             about = float(np.exp(round(np.log(penalty) / _SAME_PENALTY) * _SAME_PENALTY))
             if about not in known:
                 added = np.full(rank + 2, about)
+                added[-2] = max(about, least)
                 added[-1] = about if self._loss.penalise_intercept else small
                 if coupled:
                     inverses = _inverted(blocks + np.eye(k)[:, :, None] * added)
@@ -178,29 +202,32 @@ class Curvature:
         return inverse
 
     def _applied(self, inverses: NDArray[np.float64], coupled: bool) -> Inverse:
-        """Return what applies inverses of blocks (columns, columns, rank + 2), or diagonals."""
+        """Return what applies inverses of blocks (columns, columns, rank + 2), or of diagonals."""
         basis, dtype = self._basis, self._basis.dtype
-        (d, rank), k = basis.shape, inverses.shape[0]
-        inverses = inverses.astype(dtype)
-        inside, rest, free = inverses[..., :rank], inverses[..., rank], inverses[..., rank + 1]
-        inside = np.ascontiguousarray(inside)
-        sums = "ijf,mjf->mif" if coupled else "jf,mjf->mjf"
-        if d == rank:
-            rest = np.zeros_like(rest)
+        (d, rank), k = basis.shape, len(inverses)
+        inside, rest, free = (
+            np.ascontiguousarray(part, dtype)
+            for part in (inverses[..., :rank], inverses[..., rank], inverses[..., rank + 1])
+        )
+        if d > rank:
+            inside -= rest[..., None]
         else:
-            inside = inside - rest[..., None]
+            rest[...] = 0
+        sums = "ijf,mjf->mif" if coupled else "jf,mjf->mjf"
 
-        def mix(by: NDArray[Any], of: NDArray[Any]) -> NDArray[Any]:
-            return by @ of if coupled else by[:, None] * of
+        def mix(by: FloatArray, of: FloatArray) -> FloatArray:
+            mixed: FloatArray = by @ of if coupled else by[:, None] * of
+            return mixed
 
-        def apply(vectors: NDArray[Any]) -> NDArray[Any]:
+        def apply(vectors: FloatArray) -> FloatArray:
             given = vectors.astype(dtype).reshape(-1, k, d + 1)
             weights = np.ascontiguousarray(given[:, :, :d])
             turned = (weights.reshape(-1, d) @ basis).reshape(-1, k, rank)
             turned = np.einsum(sums, inside, turned)
             found = np.empty_like(given)
             found[:, :, :d] = (turned.reshape(-1, rank) @ basis.T).reshape(-1, k, d)
-            found[:, :, :d] += mix(rest, weights)
+            if d > rank:
+                found[:, :, :d] += mix(rest, weights)
             found[:, :, d:] = mix(free, given[:, :, d:])
             return found.reshape(vectors.shape)
 
@@ -230,7 +257,7 @@ class Curvature:
         return blocks / len(self._y)
 
     def _apart(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the blocks' diagonals, shape (k, rank + 2), holding scores of few rows at a time."""
+        """Return the diagonals of those, shape (k, rank + 2); scores of few rows are held."""
         cuts = np.linspace(0, len(self._y), PARTS + 1).astype(int)
 
         def look(part: int) -> NDArray[np.float64]:
@@ -248,16 +275,20 @@ class Curvature:
 
 
 def _inverted(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Invert positive definite matrices (k, k, count), all at once, by Gauss-Jordan elimination."""
-    inverse = blocks.copy()
-    for i in range(len(inverse)):
-        pivot, row, column = inverse[i, i].copy(), inverse[i].copy(), inverse[:, i].copy()
-        row /= pivot
-        inverse -= column[:, None] * row
-        inverse[i] = row
-        inverse[:, i] = -column / pivot
-        inverse[i, i] = 1 / pivot
-    return inverse
+    """Invert positive definite matrices (k, k, count) by Gauss-Jordan elimination, many at once."""
+    k, _, count = blocks.shape
+    found, step = np.empty_like(blocks), max(1, _AT_ONCE // k**2)
+    for start in range(0, count, step):
+        some = blocks[:, :, start : start + step].copy()
+        for i in range(k):
+            pivot, row, column = some[i, i].copy(), some[i].copy(), some[:, i].copy()
+            row /= pivot
+            some -= column[:, None] * row
+            some[i] = row
+            some[:, i] = -column / pivot
+            some[i, i] = 1 / pivot
+        found[:, :, start : start + step] = some
+    return found
 
 
 def _eigenvectors(run: Pass, pieces: Sequence[FloatArray], count: int) -> FloatArray:
@@ -268,11 +299,10 @@ def _eigenvectors(run: Pass, pieces: Sequence[FloatArray], count: int) -> FloatA
     """
 
     def summed(product: Callable[[FloatArray], FloatArray]) -> FloatArray:
-        first, *others = run.each(product, list(pieces))
-        return sum(others, first)
+        return fold(run.each(product, list(pieces)), np.add)
 
     d = pieces[0].shape[1]
-    if count * _ALL_AT_ONCE >= d:
+    if count * _NEARLY_ALL >= d:
         _, vectors = eigh(summed(lambda rows: rows.T @ rows), driver="evd", check_finite=False)
         return np.ascontiguousarray(vectors[:, d - count :])
     drawn = np.random.default_rng(0).standard_normal((d, min(count + _MORE, d)))
@@ -281,7 +311,8 @@ def _eigenvectors(run: Pass, pieces: Sequence[FloatArray], count: int) -> FloatA
         spanned, _ = np.linalg.qr(summed(lambda rows: rows.T @ (rows @ spanned)))  # noqa: B023
     inside = summed(lambda rows: (turned := rows @ spanned).T @ turned)
     _, vectors = eigh(inside, driver="evd", check_finite=False)
-    return spanned @ vectors[:, len(inside) - count :]
+    found: FloatArray = spanned @ vectors[:, len(inside) - count :]
+    return found
 
 
 def diagonal(run: Pass, weighting: Weighting, loss: Loss, columns: int) -> Local:

@@ -31,11 +31,16 @@ where `tol=1e-4` alone left 8%."""
 _MAX_COLUMNS = 1024
 """Columns multiplied at once: their float64 sums take 10 MiB per 1280 features and shard."""
 
+_LEAST_MEMORY, _ROWS_PER_PAIR = 25, 80
+"""Pairs that are remembered at least, and rows for each one more: where rows are few, pairs cost as
+much as passes. 25 for 50 took no more passes at 2,000 x 512, but 18% more at 10,000 x 256."""
+
 _PAIR_BYTES = 256 << 20
 """Memory of all solvers together, unless that is less than ten pairs each."""
 
-_CURVATURE_ROUNDS = frozenset({0, 8, 20, 50, 100, 200, 400, 800})
-"""Rounds of a problem at which the curvature is estimated again: often while weights move far."""
+_CURVATURE_ROUNDS = frozenset({4, 20, 50, 100, 200, 400, 800})
+"""Rounds of a problem at which the curvature is estimated again: often while weights move far.
+At first it is that of the problem before on the path."""
 
 _WARM_START_TOLERANCES = 2.0
 """Gradients, in tolerances, up to which a problem is warm-started by the last solution."""
@@ -53,7 +58,8 @@ _MAX_AHEAD = 2.0
 
 def estimated_curvature(stack: StackedObjective) -> Curvature | None:
     """Prepare estimates of a stack's Hessians, if those suit its features."""
-    sample = Sample.of(stack.run, stack.scaling.mean[0], stack.scaling.scale[0])
+    scaling = stack.scaling
+    sample = Sample.of(stack.run, stack.weighting, scaling.mean[0], scaling.scale[0])
     if not curvature_suits(stack, sample):
         return None
     return Curvature(
@@ -159,22 +165,24 @@ class _Guide:
         groups: dict[float, list[_Walk]] = {}
         for walk in walks:
             groups.setdefault(self.strength(walk.problem), []).append(walk)
+        known = self._known
         due = {
             at: max(walk.rounds for walk in group)
             for at, group in groups.items()
             if any(
-                walk.rounds in _CURVATURE_ROUNDS and walk.rounds > self._known.get(at, (-1,))[0]
+                walk.rounds in _CURVATURE_ROUNDS and walk.rounds > known.get(at, (0,))[0]
                 for walk in group
             )
+            or (at not in known and any(walk.nearby is None for walk in group))
         }
 
         for at, rounds in due.items():
             mean = np.mean([walk.solver.trial for walk in groups[at]], axis=0)
-            self._known[at] = rounds, self._curvature.at(mean.reshape(self._stack.columns, -1))
+            known[at] = rounds, self._curvature.at(mean.reshape(self._stack.columns, -1))
         for at, group in groups.items():
             for walk in group:
-                if at in due or walk.rounds == 0:
-                    walk.nearby = self._known[at][1]
+                if at in due or (walk.rounds == 0 and at in known):
+                    walk.nearby = known[at][1]
                     walk.solver.scale = walk.nearby(walk.problem.penalty)
 
 
@@ -260,13 +268,12 @@ class Walks:
         width = stack.columns * (stack.run.rows.shape[1] + 1)
         on_paths = any(len(path) > 1 for path in paths)
         dtype = stack.run.rows.dtype
-        pair = 4 * width * dtype.itemsize  # twice, since a branch has a copy
         self._terms = _Terms(
             tolerance=tolerance,
             reach=tolerance * (_MARGIN if on_paths else 1),
             gap=gap,
             max_iter=max_iter,
-            memory=max(10, min(MEMORY, _PAIR_BYTES // (pair * len(paths)))),
+            memory=_memory(stack, len(paths)),
             dtype=dtype,
             penalised=stack.penalised(np.ones(width)),
             certain=True,
@@ -360,6 +367,14 @@ class Walks:
         return _Walk(self._paths[path], solver, nearby=self._nearby, found=self.found[path])
 
 
+def _memory(stack: StackedObjective, paths: int) -> int:
+    """Return how many pairs each solver remembers."""
+    n, d = stack.run.rows.shape
+    pair = 4 * stack.columns * (d + 1) * stack.run.rows.dtype.itemsize  # a branch has a copy
+    worth = max(_LEAST_MEMORY, n // _ROWS_PER_PAIR)
+    return max(10, min(MEMORY, worth, _PAIR_BYTES // (pair * paths)))
+
+
 def _at_once(stack: StackedObjective) -> int:
     return max(1, _MAX_COLUMNS // stack.columns)
 
@@ -382,7 +397,9 @@ def _advance(walk: _Walk, stack: StackedObjective, terms: _Terms) -> None:
         pull = terms.penalised * solver.x
         here = terms.begin(solver.x, problem, scale, pairs)
         here.tolerance = terms.tolerance
-        here.tell(solver.value + change / 2 * float(solver.x @ pull), solver.gradient + change * pull)
+        here.tell(
+            solver.value + change / 2 * float(solver.x @ pull), solver.gradient + change * pull
+        )
         here.evaluations = 0
         here.tolerance = terms.reach
         walk.solver, walk.rounds, walk.fallback = here, 0, None

@@ -73,6 +73,13 @@ class Weighting(RowData):
             None if self.class_weights is None else self.class_weights[one],
         )
 
+    def counts(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return what some rows count in the first subset, were they all members of it."""
+        weights = self.weights_of_rows()[rows]
+        if self.class_weights is not None:
+            weights = weights * self.class_weights[0, self.y[rows]]
+        return weights
+
     def weights_of_rows(self) -> NDArray[np.float64]:
         """Return the weight of each row alone, shape (n,)."""
         return np.ones(len(self.y)) if self.row_weights is None else self.row_weights
