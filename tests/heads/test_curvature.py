@@ -103,7 +103,7 @@ def test_the_estimate_inverts_the_hessian_in_few_eigenvectors(features, penalty,
     exact = np.linalg.solve(hessian, q[:, :, :-1].reshape(3, -1).T).T.reshape(3, k, features)
     # The penalty is rounded to some percent; beside the eigenvectors one curvature stands for all.
     off = np.linalg.norm(found[:, :, :-1] - exact) / np.linalg.norm(exact)
-    assert off < 0.03
+    assert off < 0.05
 
 
 def a_square(rng, width):

@@ -254,6 +254,9 @@ class Curvature:
             blocks[a, a:] = blocks[a:, a] = self._sums(pairs, everyone)
 
         self._run.each(couple, list(range(k)))
+        # What all columns have in common changes no share and has no gradient. Without curvature
+        # there the inverse would be large, and its other digits lost.
+        blocks += np.einsum("iif->f", blocks) / k**2
         return blocks / len(self._y)
 
     def _apart(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
