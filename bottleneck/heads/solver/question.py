@@ -36,7 +36,7 @@ class Question(Protocol[T]):
     Attributes
     ----------
     block_rows : int or None
-        Rows per block; by default as the rows were opened.
+        Rows per block, at most; by default as the rows were opened.
     parts : int
         Parts of a shard that are summed up apart: fewer where a sum is large.
     """
@@ -208,10 +208,15 @@ def answer(
     Tree
         Whose nodes are the sums.
     """
-    step = question.block_rows or block_rows
     tree = Tree(everyone, question.merge)
+    steps = {
+        held.number: rows_at_once(
+            question.block_rows, block_rows, held.stop - held.start, question.parts
+        )
+        for held in shards
+    }
     found = {
-        held.number: _Parts[T](_cuts(held.start, held.stop, step, question.parts))
+        held.number: _Parts[T](_cuts(held.start, held.stop, steps[held.number], question.parts))
         for held in shards
     }
 
@@ -219,7 +224,7 @@ def answer(
         held, part = unit
         parts = found[held.number]
         total = question.new()
-        begin, end = parts.cuts[part]
+        (begin, end), step = parts.cuts[part], steps[held.number]
         for start in range(begin, end, step):
             stop = min(start + step, end)
             block = held.rows.read(start, stop, scratch)
@@ -231,6 +236,21 @@ def answer(
 
     visit(work, [(held, i) for held in shards for i in range(len(found[held.number].cuts))])
     return tree
+
+
+def rows_at_once(wanted: int | None, usual: int, rows: int, parts: int) -> int:
+    """Return the rows per block: as many as wanted, but not so many that a part has none.
+
+    Parameters
+    ----------
+    wanted : int or None
+        By a question.
+    usual : int
+        Where it does not say; fewer than that only where so many are wanted.
+    rows, parts : int
+        How many rows there are, in how many parts.
+    """
+    return usual if wanted is None else min(wanted, max(usual, -(-rows // parts)))
 
 
 def _cuts(start: int, stop: int, step: int, parts: int) -> list[tuple[int, int]]:

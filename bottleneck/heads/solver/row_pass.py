@@ -20,6 +20,7 @@ from bottleneck.heads.solver.question import (
     Tree,
     answer,
     fold,
+    rows_at_once,
 )
 
 BLOCK_ROWS = 512
@@ -35,8 +36,8 @@ class Pass:
     ----------
     rows : Rows
         The matrix.
-    block_rows : int
-        Rows per block.
+    block_rows : int or None
+        Rows per block, where a question does not say it; by default :data:`BLOCK_ROWS`.
     threads : int
         Threads that share the blocks.
     engine : Engine, optional
@@ -44,12 +45,14 @@ class Pass:
         NumPy, in the threads.
     """
 
-    def __init__(self, rows: Rows, block_rows: int, threads: int, engine: Any = None) -> None:
+    def __init__(
+        self, rows: Rows, block_rows: int | None, threads: int, engine: Any = None
+    ) -> None:
         self.rows = rows
         self.engine = engine
         self.threads = threads
         self.count = 0
-        self._block_rows = block_rows
+        self.block_rows = block_rows
         self._pool = ThreadPoolExecutor(threads, "pass") if threads > 1 else None
         self._scratch: list[dict[str, FloatArray]] = [{} for _ in range(threads)]
 
@@ -76,7 +79,7 @@ class Pass:
             From (sum, start, stop, block, scratch) adds a block to its part's sum. Buffers in
             ``scratch`` belong to the thread.
         block_rows : int, optional
-            Rows per block; by default as opened.
+            Rows per block, at most; by default as opened.
         parts : int
             Parts that are summed up apart: fewer where a sum is large. At least one per thread.
 
@@ -86,8 +89,8 @@ class Pass:
             The sums, in the order of the rows.
         """
         self.count += 1
-        step = block_rows or self._block_rows
         n = self.rows.shape[0]
+        step = rows_at_once(block_rows, self._usual_rows, n, parts)
         n_blocks = -(-n // step)
         parts = max(1, min(max(parts, self.threads), n_blocks))
         cuts = [i * n_blocks // parts * step for i in range(parts)]
@@ -144,8 +147,12 @@ class Pass:
     ) -> Tree[_T]:
         """Answer for some shards; see :func:`~bottleneck.heads.solver.question.answer`."""
         return answer(
-            question, shards, everyone, block_rows=self._block_rows, visit=self._with_scratch
+            question, shards, everyone, block_rows=self._usual_rows, visit=self._with_scratch
         )
+
+    @property
+    def _usual_rows(self) -> int:
+        return self.block_rows or BLOCK_ROWS
 
     def _with_scratch(
         self, function: Callable[[Any, dict[str, FloatArray]], _T], items: list[Any]
@@ -194,7 +201,7 @@ def passes(
 
     if threads is None or threads < 1:
         threads = available_cores()
-    opened = Pass(rows, block_rows or BLOCK_ROWS, threads, engine)
+    opened = Pass(rows, block_rows, threads, engine)
     with threadpool_limits(1, user_api="blas"):
         try:
             yield opened
