@@ -122,11 +122,13 @@ def squared_hinge(Z: FloatArray, y: NDArray[np.int64], weights: FloatArray) -> N
     t is 1 in the column of the row's class, else -1. One column stands for class 1.
     """
     t = signs(len(Z), y, Z.dtype)[:, None, :]
-    Z *= -t
+    t *= -1
+    Z *= t
     Z += 1
     np.maximum(Z, 0, out=Z)
     losses = np.einsum("kpr,kpr->pr", Z, Z)
-    Z *= t * -2
+    t *= 2
+    Z *= t
     Z *= weights
     return _weighted_sum(losses, weights)
 
@@ -140,7 +142,8 @@ def _weighted_sum(losses: FloatArray, weights: FloatArray) -> NDArray[np.float64
 def signs(columns: int, y: NDArray[np.int64], dtype: Any) -> FloatArray:
     """Return 1 where a column stands for the row's class, -1 elsewhere: (columns, rows)."""
     names = np.array([1]) if columns == 1 else np.arange(columns)
-    return np.where(names[:, None] == y, 1, -1).astype(dtype)
+    one = np.ones((), dtype)
+    return np.where(names[:, None] == y, one, -one)
 
 
 def shares(Z: FloatArray) -> FloatArray:
@@ -242,19 +245,27 @@ class Work(SumOfArrays):
         dtype = self.weights.dtype
         block, y = shifted(block, self.shift), data.y[here]
         weights = data.block(here, dtype, self.used)
+
+        def cut(rows: NDArray[np.int64], problems: NDArray[np.int64]) -> _Piece:
+            if (np.diff(rows) == 1).all():  # side by side: no copy
+                own = block[rows[0] : rows[-1] + 1]
+            else:
+                own = buffer(scratch, "own", (len(rows), d), dtype)
+                np.take(block, rows, axis=0, out=own, mode="clip")  # the mode that makes no other
+            return _Piece(problems, own, y[rows], weights[:, rows][self.place[problems]])
+
         product = buffer(scratch, "product", (p, k, d), dtype)
         groups = row_groups(weights != 0, self.place, columns=k, features=d)
         if groups is None:
             piece = _Piece(np.arange(p), block, y, weights[self.place])
             self._multiply(total, piece, product, scratch)
+        elif [len(problems) for _, problems in groups] == [p]:
+            self._multiply(total, cut(*groups[0]), product, scratch)
         else:
             product[:] = 0
             for rows, problems in groups:
-                own = buffer(scratch, "own", (len(rows), d), dtype)
-                np.take(block, rows, axis=0, out=own, mode="clip")  # the mode without a copy
-                piece = _Piece(problems, own, y[rows], weights[:, rows][self.place[problems]])
                 part = buffer(scratch, "part", (len(problems), k, d), dtype)
-                self._multiply(total, piece, part, scratch)
+                self._multiply(total, cut(rows, problems), part, scratch)
                 at = 0
                 for run in runs(problems):
                     end = at + run.stop - run.start
@@ -277,8 +288,7 @@ class Work(SumOfArrays):
         Z = scores.reshape(p, k, n).transpose(1, 0, 2)
         Z += self.intercepts[:, piece.problems, None]
         total[0][piece.problems] += self.loss.kernel(Z, piece.y, piece.weights)
-        summed = scores @ np.ones(n, scores.dtype)
-        total[1][:, piece.problems] += summed.reshape(p, k).T
+        total[1][:, piece.problems] += Z.sum(axis=2, dtype=np.float64)
         np.matmul(scores, piece.block, out=product.reshape(p * k, d))
 
     @cached_property
