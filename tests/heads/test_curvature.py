@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from benchmarks.made_features import made_features
+from bottleneck.heads import LogisticRegression
 from bottleneck.heads.rows import ArrayRows
 from bottleneck.heads.solver.curvature import Curvature, Sample
 from bottleneck.heads.solver.engine import SOFTMAX
@@ -125,3 +127,20 @@ def test_weights_count_in_the_estimate_as_repetitions_do(rng):
             local = Curvature(run, sample, codes, SOFTMAX).at(np.full((3, 101), 0.1))
         found.append(local(0.1)(vectors))
     np.testing.assert_allclose(found[0], found[1], rtol=1e-6, atol=1e-9)
+
+
+def test_features_that_are_all_but_constant_do_not_cost_the_estimate(rng):
+    """Where they are zero in all rows that are looked at, their means there are off the centre."""
+    X, y = made_features(9000, 120, 5)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    rare = np.zeros((9000, 1), np.float32)
+    sampled = np.unique(np.linspace(0, 8999, 2250).astype(int))
+    rare[np.setdiff1d(np.arange(9000), sampled)[:2]] = 1
+    rare = (rare - rare.mean()) / rare.std()
+    spent = {}
+    for name, rows in {"without": X, "with": np.hstack([X, rare])}.items():
+        spent[name] = LogisticRegression(C=0.1, threads=1).fit(rows, y).n_passes_
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bottleneck.heads.solver.lockstep.curvature_suits", lambda *about: False)
+        spent["diagonal"] = LogisticRegression(C=0.1, threads=1).fit(X, y).n_passes_
+    assert spent["without"] < spent["with"] < 0.6 * spent["diagonal"]
