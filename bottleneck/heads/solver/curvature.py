@@ -51,7 +51,7 @@ _FEWEST_VECTORS = 64
 _NEARLY_ALL = 3
 """With every third eigenvector or more, all of them at once are faster."""
 
-_ITERATIONS, _MORE = 2, 8
+_ITERATIONS, _MORE = 1, 8
 """Of subspaces, with so many vectors more than are wanted."""
 
 _SAME_PENALTY = 0.05
@@ -157,9 +157,8 @@ class Curvature:
         with np.errstate(over="ignore"):  # named
             largest = max(float(np.einsum("ij,ij->j", rows, rows).max()) for rows in pieces)
         require_range(largest * PARTS / len(sample.rows) * n, run.rows.dtype)
-        rank = min(d, max(_FEWEST_VECTORS, n // _ROWS_PER_VECTOR))
-        self._basis = _eigenvectors(run, pieces, rank)
-        turned = np.concatenate(run.each(lambda rows: rows @ self._basis, pieces))
+        rank = min(d, len(sample.rows), max(_FEWEST_VECTORS, n // _ROWS_PER_VECTOR))
+        self._basis, turned = _eigenvectors(run, pieces, rank)
         lengths = np.concatenate([np.einsum("ij,ij->i", rows, rows) for rows in pieces])
         self._squares = np.empty((len(turned), rank + 2), turned.dtype)
         inside = np.square(turned, out=self._squares[:, :rank]).sum(axis=1)
@@ -299,28 +298,35 @@ def _inverted(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def _eigenvectors(run: Pass, pieces: Sequence[FloatArray], count: int) -> FloatArray:
-    """Return eigenvectors (d, count) of the rows' products, those of the largest values.
+def _eigenvectors(
+    run: Pass, pieces: Sequence[FloatArray], count: int
+) -> tuple[FloatArray, FloatArray]:
+    """Return eigenvectors (d, count) of the rows' products, and the rows' products with those.
 
-    Few of them by subspace iteration (N. Halko, P. G. Martinsson and J. A. Tropp, SIAM Review 53,
-    2011, algorithm 4.4), nearly: enough for an estimate. Products and sums are in the rows' type.
+    They are those of the largest values: few of them nearly, by subspace iteration (N. Halko, P. G.
+    Martinsson and J. A. Tropp, SIAM Review 53, 2011, algorithms 4.4 and 5.3) from some of the rows.
+    Products and sums are in the rows' type.
     """
 
     def summed(product: Callable[[FloatArray], FloatArray]) -> FloatArray:
         return fold(run.each(product, list(pieces)), np.add)
 
-    d = pieces[0].shape[1]
+    def products(with_these: FloatArray) -> FloatArray:
+        return np.concatenate(run.each(lambda rows: rows @ with_these, list(pieces)))
+
+    d, m = pieces[0].shape[1], sum(map(len, pieces))
     if count * _NEARLY_ALL >= d:
         _, vectors = eigh(summed(lambda rows: rows.T @ rows), driver="evd", check_finite=False)
-        return np.ascontiguousarray(vectors[:, d - count :])
-    drawn = np.random.default_rng(0).standard_normal((d, min(count + _MORE, d)))
-    spanned: FloatArray = drawn.astype(pieces[0].dtype)
+        vectors = np.ascontiguousarray(vectors[:, d - count :])
+        return vectors, products(vectors)
+    every = np.linspace(0, m - 1, min(count + _MORE, m)).astype(int)
+    spanned, _ = np.linalg.qr(np.concatenate(pieces)[every].T)
     for _ in range(_ITERATIONS):
         spanned, _ = np.linalg.qr(summed(lambda rows: rows.T @ (rows @ spanned)))  # noqa: B023
-    inside = summed(lambda rows: (turned := rows @ spanned).T @ turned)
-    _, vectors = eigh(inside, driver="evd", check_finite=False)
-    found: FloatArray = spanned @ vectors[:, len(inside) - count :]
-    return found
+    turned = products(spanned)
+    _, vectors = eigh(turned.T @ turned, driver="evd", check_finite=False)
+    vectors = vectors[:, len(vectors) - count :]
+    return spanned @ vectors, turned @ vectors
 
 
 def diagonal(run: Pass, weighting: Weighting, loss: Loss, columns: int) -> Local:
