@@ -6,10 +6,11 @@ import pytest
 from benchmarks.made_features import made_features
 from bottleneck.heads import LogisticRegression
 from bottleneck.heads.rows import ArrayRows
-from bottleneck.heads.solver.curvature import Curvature, Sample
+from bottleneck.heads.solver.curvature import Curvature
 from bottleneck.heads.solver.engine import SOFTMAX
 from bottleneck.heads.solver.pairs import Pairs
 from bottleneck.heads.solver.row_pass import passes
+from bottleneck.heads.solver.sample import Sample
 from bottleneck.heads.solver.scaling import Weighting
 
 WIDTH = 30

@@ -14,11 +14,12 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.heads.solver.curvature import Curvature, Local, Sample
+from bottleneck.heads.solver.curvature import Curvature, Local
 from bottleneck.heads.solver.lbfgs import MEMORY, Lbfgs
 from bottleneck.heads.solver.newton import finish, newton_pays
 from bottleneck.heads.solver.objective import Problem, Solution, StackedObjective
 from bottleneck.heads.solver.pairs import Inverse, Pairs, Vector
+from bottleneck.heads.solver.sample import Sample
 
 CURVATURE_MIN_ROWS = 16000
 """Rows from which the curvature is always estimated."""
