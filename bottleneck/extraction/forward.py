@@ -240,8 +240,8 @@ def batch_size_for(
     if network.device == "cpu":
         return BATCH_SIZE
     height, width = given.shape[:2]
-    as_large = _MOST_BY_DEFAULT * _USUAL_SIDE**2 // (height * width)
-    return min(max(1 << as_large.bit_length() - 1, BATCH_SIZE), _MOST_BY_DEFAULT)
+    as_large = max(_MOST_BY_DEFAULT * _USUAL_SIDE**2 // (height * width), BATCH_SIZE)
+    return min(1 << as_large.bit_length() - 1, _MOST_BY_DEFAULT)
 
 
 def best_batch_size(

@@ -170,6 +170,7 @@ def test_the_batch_size_is_the_smallest_of_the_fastest(monkeypatch, seconds, bes
         ("gpu:0", 384, 64),
         ("gpu:0", 600, 32),
         ("gpu:0", 1024, 32),
+        ("gpu:0", 4096, 32),
     ],
 )
 def test_the_batch_size_by_default_fits_the_device(device, side, expected):
