@@ -6,8 +6,8 @@ any size cost the same per image; none is padded. Float32 means float32 on a GPU
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from bottleneck.runtimes.outputs import Taken, keras_tensors, preprocessed, take
 from bottleneck.runtimes.precision import HALF, in_precision
 from bottleneck.runtimes.protocol import check_precision, gpu_index, no_such_gpu, require_gpu
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep, let_go, out_of_memory
+from bottleneck.runtimes.tf32 import tf32_products
 from bottleneck.runtimes.torch_layers import native
 
 FORMS: Final[tuple[Form, ...]] = ("keras", "torch")
@@ -88,7 +89,7 @@ def compile(
 
     def forward(pixels: Any) -> tuple[Any, ...]:
         # The switches are the process's, so they are set for each pass, and put back.
-        products = nullcontext() if place == "cpu" else _tf32(torch, precision == "tf32")
+        products = nullcontext() if place == "cpu" else tf32_products(torch, precision == "tf32")
         with products, torch.inference_mode(), keras.device(place):
             images = preprocessed(ops, pixels, backbone.spec.preprocess)
             return take.pooled(ops, network(images))
@@ -138,32 +139,6 @@ def _taken(
     with torch.autocast(place.partition(":")[0], kind, enabled=kind is not None):
         found: list[Any] = backbone.model.take(images, layers)
     return found
-
-
-@contextmanager
-def _tf32(torch: Any, wanted: bool) -> Iterator[None]:
-    """Let products be rounded to TF32, or not; afterwards the switches are as they were.
-
-    Since PyTorch 2.9 each kind of operation has its ``fp32_precision``. Once somebody has set
-    one, reading the older switches raises, and setting them may change nothing.
-    """
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    convolution = getattr(cudnn, "conv", None)
-    if hasattr(matmul, "fp32_precision") and hasattr(convolution, "fp32_precision"):
-        kinds = (matmul, convolution, getattr(cudnn, "rnn", None))
-        switches = [(kind, "fp32_precision") for kind in kinds if hasattr(kind, "fp32_precision")]
-        value: str | bool = "tf32" if wanted else "ieee"
-    else:
-        switches = [(matmul, "allow_tf32"), (cudnn, "allow_tf32")]
-        value = wanted
-    before = [getattr(owner, name) for owner, name in switches]
-    try:
-        for owner, name in switches:
-            setattr(owner, name, value)
-        yield
-    finally:
-        for (owner, name), was in zip(switches, before, strict=True):
-            setattr(owner, name, was)
 
 
 class _OnCpu:

@@ -22,6 +22,7 @@ from bottleneck.heads.solver.engine import Loss, Sums, Work
 from bottleneck.heads.solver.question import Tree
 from bottleneck.heads.solver.row_pass import Pass
 from bottleneck.heads.solver.scaling import Weighting, shifted
+from bottleneck.runtimes.tf32 import tf32_products
 
 BLOCK_ROWS = 8192
 """Rows per block, at most."""
@@ -320,11 +321,7 @@ def _full_float32(backend: str) -> Iterator[None]:
     elif backend == "torch":
         import torch
 
-        chosen = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")
-        try:
+        with tf32_products(torch, False):
             yield
-        finally:
-            torch.set_float32_matmul_precision(chosen)
     else:
         yield
