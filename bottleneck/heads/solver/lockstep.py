@@ -34,7 +34,8 @@ _MAX_COLUMNS = 1024
 
 _LEAST_MEMORY, _ROWS_PER_PAIR = 25, 80
 """Pairs that are remembered at least, and rows for each one more: where rows are few, pairs cost as
-much as passes. 25 for 50 took no more passes at 2,000 x 512, but 18% more at 10,000 x 256."""
+much as passes. 25 for 50 took no more passes at 2,000 x 512, but 18% more at 10,000 x 256.
+Without an estimate of the curvature, up to 67% more: then all are remembered."""
 
 _PAIR_BYTES = 256 << 20
 """Memory of all solvers together, unless that is less than ten pairs each."""
@@ -274,7 +275,7 @@ class Walks:
             reach=tolerance * (_MARGIN if on_paths else 1),
             gap=gap,
             max_iter=max_iter,
-            memory=_memory(stack, len(paths)),
+            memory=_memory(stack, len(paths), curvature is not None),
             dtype=dtype,
             penalised=stack.penalised(np.ones(width)),
             certain=True,
@@ -368,11 +369,11 @@ class Walks:
         return _Walk(self._paths[path], solver, nearby=self._nearby, found=self.found[path])
 
 
-def _memory(stack: StackedObjective, paths: int) -> int:
+def _memory(stack: StackedObjective, paths: int, estimated: bool) -> int:
     """Return how many pairs each solver remembers."""
     n, d = stack.run.rows.shape
     pair = 4 * stack.columns * (d + 1) * stack.run.rows.dtype.itemsize  # a branch has a copy
-    worth = max(_LEAST_MEMORY, n // _ROWS_PER_PAIR)
+    worth = max(_LEAST_MEMORY, n // _ROWS_PER_PAIR) if estimated else MEMORY
     return max(10, min(MEMORY, worth, _PAIR_BYTES // (pair * paths)))
 
 
