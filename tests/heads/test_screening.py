@@ -63,7 +63,7 @@ def test_strengths_that_are_ruled_out_cost_less():
     X, y = made_features(2000, 100, 5)
     fold = np.arange(len(y)) % 5
     outside = np.stack([fold != i for i in range(5)])
-    values, spent = np.logspace(-4, 2, 7), []
+    values, spent = np.logspace(-4, 4, 9), []
     for screen in (None, Rule()):
         with passes(ArrayRows(X), threads=1) as run:
             found = head_kind("logreg").sweep(

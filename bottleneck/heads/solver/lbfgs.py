@@ -19,7 +19,7 @@ _ROUNDING = 3e-7
 """Relative error of a loss summed up from float32 rows."""
 _MAX_TRIALS = 25
 
-_CERTAIN = 1e-3
+CERTAIN = 1e-3
 """Share of the value by which the minimum may lie below it at the end, whatever the model of the
 curvature says: ``gradient^2 / (2 convexity)`` bounds that. The model has only seen where steps
 went, and called 37 times the minimum of a squared hinge the end."""
@@ -45,6 +45,8 @@ class Lbfgs:
     convexity : ndarray of float64, shape (n,), optional
         Least curvature along every component, as a penalty gives it, zero where it gives none:
         bounds how far below the minimum may be.
+    certain : float
+        Share of the value by which that may be at the end; see :data:`CERTAIN`.
     scale : callable, optional
         Applies an estimate of the inverse Hessian to a vector; by default a multiple of
         the identity, from the last step. May be replaced while it runs.
@@ -80,6 +82,7 @@ class Lbfgs:
         tolerance: float,
         gap: float = np.inf,
         convexity: Vector | None = None,
+        certain: float = CERTAIN,
         scale: Inverse | None = None,
         pairs: Pairs | None = None,
     ) -> None:
@@ -90,7 +93,8 @@ class Lbfgs:
         self.done = self.stuck = False
         self.iterations = self.evaluations = 0
         self.scale = scale
-        self.tolerance, self._gap, self._convexity = tolerance, gap, convexity
+        self.tolerance, self._gap = tolerance, gap
+        self._convexity, self._certain = convexity, certain
         self.pairs = Pairs(MEMORY, len(x), x.dtype) if pairs is None else pairs
         self.direction = np.zeros_like(x)
         self._slope = 0.0
@@ -111,7 +115,7 @@ class Lbfgs:
             return True
         bounded = self._convexity > 0
         below = (self.gradient[bounded] ** 2 / self._convexity[bounded]).sum() / 2
-        return bool(below <= _CERTAIN * abs(self.value))
+        return bool(below <= self._certain * abs(self.value))
 
     def tell(self, value: float, gradient: Vector) -> None:
         """Take the function's value and gradient at :attr:`trial`."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.heads.solver.curvature import Curvature, Local
-from bottleneck.heads.solver.lbfgs import MEMORY, Lbfgs
+from bottleneck.heads.solver.lbfgs import CERTAIN, MEMORY, Lbfgs
 from bottleneck.heads.solver.newton import finish, newton_pays
 from bottleneck.heads.solver.objective import Problem, Solution, StackedObjective
 from bottleneck.heads.solver.pairs import Inverse, Pairs, Vector
@@ -93,7 +93,7 @@ class _Terms:
     memory: int
     dtype: np.dtype[np.floating]
     penalised: Vector
-    certain: bool
+    certain: float
     look_ahead: bool
 
     def begin(
@@ -107,7 +107,8 @@ class _Terms:
             x,
             tolerance=self.reach,
             gap=self.gap,
-            convexity=problem.penalty * self.penalised if self.certain else None,
+            convexity=problem.penalty * self.penalised,
+            certain=self.certain,
             scale=scale,
             pairs=Pairs(self.memory, len(x), self.dtype) if pairs is None else pairs,
         )
@@ -245,6 +246,8 @@ class Walks:
     ----------
     stack, paths, tolerance, gap, max_iter, start, curvature, nearby
         As of :func:`solve`.
+    certain : float
+        Share of the objective by which the minimum may lie below a solution for certain.
     look_ahead : bool
         Keep where the solvers' models expect the minima, see :attr:`Solution.ahead`.
 
@@ -265,6 +268,7 @@ class Walks:
         start: Sequence[NDArray[np.float64]] | None = None,
         curvature: Curvature | None = None,
         nearby: Local | None = None,
+        certain: float = CERTAIN,
         look_ahead: bool = False,
     ) -> None:
         width = stack.columns * (stack.run.rows.shape[1] + 1)
@@ -278,7 +282,7 @@ class Walks:
             memory=_memory(stack, len(paths), curvature is not None),
             dtype=dtype,
             penalised=stack.penalised(np.ones(width)),
-            certain=True,
+            certain=certain,
             look_ahead=look_ahead,
         )
         self._stack, self._paths, self._start, self._nearby = stack, paths, start, nearby
@@ -288,7 +292,7 @@ class Walks:
 
     def branch(self, *, tolerance: float, gap: float) -> "Walks":
         """Return the same walks, to be gone on with by looser terms; these stay where they are."""
-        terms = replace(self._terms, tolerance=tolerance, reach=tolerance, gap=gap, certain=False)
+        terms = replace(self._terms, tolerance=tolerance, reach=tolerance, gap=gap, certain=np.inf)
         other = copy(self)
         other._terms = terms
         other._guide = None if self._guide is None else self._guide.copy()

@@ -21,8 +21,9 @@ from bottleneck.heads.solver.scaling import Weighting, standardise
 from bottleneck.heads.solver.screening import Rule, screened
 from bottleneck.heads.solver.swept import TOLERANCE, Swept
 
-SCORING_GAP = 1e-5
-"""Share of the objective that heads which are only scored may leave to gain, where rows are few."""
+SCORING_GAP, SCORING_CERTAIN = 1e-4, 1e-1
+"""Shares of the objective that heads which are only scored may leave to gain, where rows are few,
+and by which the minimum may lie below them for certain."""
 
 _FEW_ROWS = 16000
 """With as many rows :data:`TOLERANCE` decides alone, as in scikit-learn."""
@@ -93,6 +94,7 @@ def sweep(
         max_iter=MAX_ITER,
         start=start,
         curvature=curvature,
+        certain=SCORING_CERTAIN,
         look_ahead=screen is not None,
     )
     if screen is not None and walks.together:
