@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 
 from bottleneck.decode import Job, decode_stream, open_decoder
 from bottleneck.decode.slot import DRAW, Want
+from bottleneck.errors import DeviceMemoryError
 from bottleneck.images import Geometry
 from bottleneck.images.decoders import drawing
 from bottleneck.images.decoders.registry import DECODERS, opener
@@ -315,6 +316,20 @@ def test_a_full_memory_halves_what_is_drawn_at_once(monkeypatch, tmp_path):
     stand_in(monkeypatch, one)
     _, (exact,) = run(source, [Geometry(32, decoder=name)])
     assert all(np.array_equal(pixels[row], exact[row]) for row in range(7))
+
+
+def test_a_file_that_memory_does_not_suffice_for_is_not_pillows(monkeypatch, tmp_path):
+    import torch
+
+    class Full(StandIn):
+        def __call__(self, given):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    name = stand_in(monkeypatch, Full())
+    source = write(tmp_path / "set", [jpeg(picture(80, 60, seed=i)) for i in range(3)])
+    with pytest.raises(DeviceMemoryError, match="to draw a JPEG of 80 x 60") as caught:
+        run(source, [Geometry(32, decoder=name)], batch=3)
+    assert "--batch-size" in caught.value.hint
 
 
 def test_a_full_memory_is_no_damaged_file_for_nvjpeg(monkeypatch):

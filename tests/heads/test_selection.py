@@ -7,6 +7,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from benchmarks.made_features import made_features
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.heads import folds, head_kind, select
 from bottleneck.heads.rows import ArrayRows, FileRows
@@ -362,3 +363,16 @@ def test_shots_that_a_head_cannot_be_fitted_on_are_refused_before_any_work(digit
     monkeypatch.setattr("bottleneck.heads.rows.ArrayRows.read", None)  # rows are not touched
     with pytest.raises(OptionError, match="expected 2 or more rows per class as shots .* lda"):
         run(digits, head="lda", grid=None, shots=(1, 4))
+
+
+def test_with_many_rows_the_tolerance_decides_alone():
+    """A head that meets it for a weaker penalty too is that one's, without a pass."""
+    X, y = made_features(16000, 30, 3)
+    y = np.where(np.arange(len(y)) % 5 == 0, (y + 1) % 3, y)[:16000]
+    outside = np.arange(16000)[None] % 4 != 0
+    with passes(ArrayRows(X[:16000])) as run:
+        found = head_kind("logreg").sweep(run, y, 3, outside, values=np.logspace(-2, 6, 9))
+    (path,) = found.solutions
+    assert all(one.converged and one.gradient_norm <= 1e-4 for one in path)
+    assert path[0].passes > 0
+    assert [one.passes for one in path[-3:]] == [0, 0, 0]

@@ -407,9 +407,9 @@ def _advance(walk: _Walk, stack: StackedObjective, terms: _Terms) -> None:
             solver.value + change / 2 * float(solver.x @ pull), solver.gradient + change * pull
         )
         here.evaluations = 0
-        here.tolerance = terms.reach
         walk.solver, walk.rounds, walk.fallback = here, 0, None
         if not here.done:
+            here.tolerance = terms.reach
             ahead = _extrapolated(walk.past, float(np.log(problem.penalty)))
             if here.size > _WARM_START_TOLERANCES * terms.tolerance and ahead is not solver.x:
                 walk.solver, walk.fallback = terms.begin(ahead, problem, scale, pairs), here

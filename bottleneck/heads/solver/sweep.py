@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.heads.solver.engine import Loss
+from bottleneck.heads.solver.engine import SQUARED_HINGE, Loss
 from bottleneck.heads.solver.lockstep import Walks, estimated_curvature
 from bottleneck.heads.solver.moments import Moments, gram_moments
 from bottleneck.heads.solver.objective import Problem, StackedObjective
@@ -26,7 +26,8 @@ SCORING_GAP, SCORING_CERTAIN = 1e-4, 1e-1
 and by which the minimum may lie below them for certain."""
 
 _FEW_ROWS = 16000
-"""With as many rows :data:`TOLERANCE` decides alone, as in scikit-learn."""
+"""With as many rows :data:`TOLERANCE` decides alone, as in scikit-learn; but for the squared hinge,
+whose curvature changes where no step has been yet, so that nothing but the bound shows the end."""
 
 MAX_ITER = 5000
 
@@ -84,8 +85,9 @@ def sweep(
         for subset, total in enumerate(weighting.totals)
     ]
     curvature = estimated_curvature(stack)
+    few = run.rows.shape[0] < _FEW_ROWS
     if gap is None:
-        gap = SCORING_GAP if run.rows.shape[0] < _FEW_ROWS else np.inf
+        gap = SCORING_GAP if few else np.inf
     walks = Walks(
         stack,
         paths,
@@ -94,7 +96,7 @@ def sweep(
         max_iter=MAX_ITER,
         start=start,
         curvature=curvature,
-        certain=SCORING_CERTAIN,
+        certain=SCORING_CERTAIN if few or loss is SQUARED_HINGE else np.inf,
         look_ahead=screen is not None,
     )
     if screen is not None and walks.together:

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.errors import DeviceMemoryError
 from bottleneck.images.decoders.registry import DECODERS, opener
 from bottleneck.images.geometry import Geometry, Placement
 from bottleneck.images.plain_jpeg import EncodedJpeg
@@ -104,6 +105,11 @@ class Drawer:
         -------
         ndarray of bool, shape (n,)
             Which files were drawn; of the others nothing was.
+
+        Raises
+        ------
+        DeviceMemoryError
+            When the memory does not suffice for one of them.
         """
         drawn = np.zeros(len(jpegs), bool)
         sizes = [one.plain.width * one.plain.height for one in jpegs]
@@ -135,9 +141,13 @@ class Drawer:
                     _put(_drawn(list(upright.values()), geometry), target, at[places])
             drawn[places] = True
             return
-        except torch.OutOfMemoryError:
-            if len(part) == 1:
-                return
+        except torch.OutOfMemoryError as error:
+            if len(part) == 1:  # Pillow has what a decoder cannot draw, never for want of memory
+                raise DeviceMemoryError(
+                    f"{self._place} has not enough memory to draw a JPEG of "
+                    f"{jpegs[part[0]].plain.width} x {jpegs[part[0]].plain.height}",
+                    hint="A smaller --batch-size leaves more of it; what is done is kept.",
+                ) from error
         # Outside, where the error no longer holds what was decoded.
         torch.cuda.empty_cache()
         middle = len(part) // 2
