@@ -299,7 +299,7 @@ def ridge(data, options):
 
 
 def memory(path, limit_mb):
-    (X, y), *_ = load(path)
+    (X, y), *_ = load(str(path))
     big = path.with_name("ten_times.f32")
     if not big.exists():
         rng = np.random.default_rng(0)
