@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import set_worker
-from fakes import MeanBackbone, fake_recipe
+from fakes import MeanBackbone, fake_recipe, write_png
 
 from bottleneck.extraction.sets import work_on_set
 from bottleneck.images import Drawing, Geometry, decode_all
@@ -18,6 +18,15 @@ from bottleneck.store import FailedRow, Writer, create, writer_lock
 from bottleneck.store.reader import FeatureStore
 
 OUTPUTS = {"mean": 3, "spread": 3}
+
+
+def write_small(folder, count, *, classes, seed):
+    """Write images of 16 pixels, each a different one; return the folder."""
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        pixels = rng.integers(0, 256, (16, 16, 3))
+        write_png(folder / f"c{number % classes}" / f"{number}.png", pixels)
+    return folder
 
 
 def plan_fake(sources, where, rows=5, **recipe):

@@ -5,6 +5,7 @@ import uuid
 import numpy as np
 import pytest
 from fakes import write_png
+from made_sets import write_small
 from object_store import s3, s3_endpoint, s3_environment
 
 __all__ = ["s3", "s3_endpoint", "s3_environment"]
@@ -34,8 +35,4 @@ def where(request, tmp_path):
 @pytest.fixture
 def small(tmp_path):
     """26 images of 16 pixels."""
-    rng = np.random.default_rng(3)
-    for number in range(26):
-        pixels = rng.integers(0, 256, (16, 16, 3))
-        write_png(tmp_path / "small" / f"c{number % 2}" / f"{number}.png", pixels)
-    return tmp_path / "small"
+    return write_small(tmp_path / "small", 26, classes=2, seed=3)

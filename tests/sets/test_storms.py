@@ -7,11 +7,9 @@ import signal
 import time
 from contextlib import suppress
 
-import numpy as np
 import pytest
 import set_worker
-from fakes import write_png
-from made_sets import plan_fake, require_right, work
+from made_sets import plan_fake, require_right, work, write_small
 
 from bottleneck.location import is_url
 from bottleneck.sets import published, read_info
@@ -100,10 +98,7 @@ def test_workers_that_are_killed_lose_and_double_nothing(small, where, tmp_path,
 @pytest.mark.parametrize("seed", range(2))
 def test_ten_workers_are_killed_at_random(where, tmp_path, s3, seed):
     """Twice 100 kills or more: 200 on a folder, 200 on an object store."""
-    rng = np.random.default_rng(seed)
-    for number in range(400):
-        pixels = rng.integers(0, 256, (16, 16, 3))
-        write_png(tmp_path / "small" / f"c{number % 5}" / f"{number}.png", pixels)
+    write_small(tmp_path / "small", 400, classes=5, seed=seed)
     if is_url(where):
         keep_versions(where, s3)
     plan_fake(tmp_path / "small", where, rows=4)
@@ -118,10 +113,7 @@ def test_ten_workers_are_killed_at_random(where, tmp_path, s3, seed):
 @pytest.mark.heavy
 def test_workers_are_suspended_at_random(where, tmp_path, s3):
     """Past their leases, while others do their ranges; then they go on, or are killed."""
-    rng = np.random.default_rng(11)
-    for number in range(240):
-        pixels = rng.integers(0, 256, (16, 16, 3))
-        write_png(tmp_path / "small" / f"c{number % 5}" / f"{number}.png", pixels)
+    write_small(tmp_path / "small", 240, classes=5, seed=11)
     if is_url(where):
         keep_versions(where, s3)
     plan_fake(tmp_path / "small", where, rows=4)

@@ -12,7 +12,7 @@ from bottleneck.heads.solver.question import Columns, ListOfRows, SumOfArrays
 from bottleneck.heads.solver.row_pass import Pass
 from bottleneck.heads.solver.swept import Swept
 
-_HEADS_BYTES = 64 << 20
+HEADS_BYTES = 64 << 20
 """Memory for the heads that one pass scores."""
 
 
@@ -25,7 +25,7 @@ def held_out_accuracy(
 ) -> NDArray[np.float64]:
     """Score every head on the rows it was not fitted on, apart for each fold.
 
-    One pass serves as many heads as :data:`_HEADS_BYTES` holds.
+    One pass serves as many heads as :data:`HEADS_BYTES` holds.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def held_out_accuracy(
     total = np.zeros((p, k, n_parts))
     data = Columns({"y": y, "left_out": ~members, "parts": parts})
     for now in _held_at_once(swept):
-        heads = [_stacked([swept.head(subset, at) for at in some]) for subset, some in now]
+        heads = [stacked([swept.head(subset, at) for at in some]) for subset, some in now]
         total += run.ask(_Right(now, heads, (p, k, n_parts), columns), data)
     counts = np.stack([np.bincount(parts[~member], minlength=n_parts) for member in members])
     with np.errstate(invalid="ignore"):
@@ -92,7 +92,7 @@ class _Right(SumOfArrays):
 def _held_at_once(swept: Swept) -> list[list[tuple[int, range]]]:
     """Return which strengths of which subsets are scored in each pass."""
     p, k, columns, d = swept.shape
-    most = max(1, _HEADS_BYTES // (8 * columns * (d + 1)))
+    most = max(1, HEADS_BYTES // (8 * columns * (d + 1)))
     if most < k:
         runs = [range(at, min(at + most, k)) for at in range(0, k, most)]
         return [[(subset, run)] for subset in range(p) for run in runs]
@@ -100,7 +100,7 @@ def _held_at_once(swept: Swept) -> list[list[tuple[int, range]]]:
     return [[(i, range(k)) for i in range(at, min(at + step, p))] for at in range(0, p, step)]
 
 
-def _stacked(heads: Sequence[Coefficients]) -> Coefficients:
+def stacked(heads: Sequence[Coefficients]) -> Coefficients:
     """Put heads one below the other."""
     return np.concatenate([coef for coef, _ in heads]), np.concatenate([b for _, b in heads])
 

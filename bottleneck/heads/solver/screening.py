@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.heads.rows import FloatArray
-from bottleneck.heads.solver.held_out import scores_of
+from bottleneck.heads.solver.held_out import HEADS_BYTES, scores_of, stacked
 from bottleneck.heads.solver.lockstep import Walks
 from bottleneck.heads.solver.objective import (
     Coefficients,
@@ -49,9 +49,6 @@ AROUND = 2.0
 
 _SAME = 1e-12
 """Means of the same accuracies may differ in the last bit."""
-
-_HEADS_BYTES = 64 << 20
-"""Memory for the heads that one pass scores."""
 
 Shares = NDArray[np.float64]
 
@@ -141,7 +138,7 @@ def _scored(
 ) -> NDArray[np.float64]:
     """Return shares of right and of unsure rows, by subset that leaves some out and strength."""
     members, y = stack.weighting.members, stack.weighting.y
-    most = max(1, _HEADS_BYTES // (16 * stack.columns * (stack.run.rows.shape[1] + 1)))
+    most = max(1, HEADS_BYTES // (16 * stack.columns * (stack.run.rows.shape[1] + 1)))
     cases = [(subset, i) for subset in range(len(found)) for i in range(len(strengths))]
     total = np.zeros((2, len(found), len(strengths)))
     for begin in range(0, len(cases), most):
@@ -168,8 +165,7 @@ def _scored(
 
 def _heads(solutions: Sequence[Solution]) -> Coefficients:
     """Stack the heads of solutions, and below them those at their expected minima."""
-    heads = [one.head(ahead) for ahead in (0.0, 1.0) for one in solutions]
-    return np.concatenate([coef for coef, _ in heads]), np.concatenate([b for _, b in heads])
+    return stacked([one.head(ahead) for ahead in (0.0, 1.0) for one in solutions])
 
 
 @dataclass(frozen=True, eq=False)
