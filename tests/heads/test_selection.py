@@ -323,7 +323,7 @@ def test_strengths_that_keep_the_weights_before_are_named(digits):
 @pytest.mark.parametrize("kind", PEERS)
 def test_a_sweep_holds_no_more_than_its_heads(kind, monkeypatch):
     """Many classes, so that a head is larger than the rows of a block, and the rows are few."""
-    monkeypatch.setattr("bottleneck.heads.solver.held_out._HEADS_BYTES", 1)
+    monkeypatch.setattr("bottleneck.heads.solver.held_out.HEADS_BYTES", 1)
     monkeypatch.setattr("bottleneck.heads.solver.lockstep.MEMORY", 10)
     rng = np.random.default_rng(0)
     columns, d, per_class = 600, 100, 4
@@ -353,7 +353,7 @@ def test_heads_scored_in_several_passes_score_as_in_one(digits, monkeypatch):
     with passes(ArrayRows(digits.X)) as run:
         swept = head_kind("ridge").sweep(run, digits.y, 10, outside, values=GRID, parts=fold)
         for held in (1 << 30, 1, 8 * 10 * (digits.X.shape[1] + 1) * (len(GRID) + 1)):
-            monkeypatch.setattr("bottleneck.heads.solver.held_out._HEADS_BYTES", held)
+            monkeypatch.setattr("bottleneck.heads.solver.held_out.HEADS_BYTES", held)
             scores.append(held_out_accuracy(run, digits.y, outside, fold, swept))
     for other in scores[1:]:
         np.testing.assert_array_equal(other, scores[0])
