@@ -9,13 +9,25 @@ import pytest
 from bottleneck.runtimes.tf32 import tf32_products
 
 
-class Old:
-    """Raises, as PyTorch does once somebody has used the new switches."""
+class Switch:
+    """As PyTorch's since 2.9: one that is not set reads what the one above it says."""
 
-    fp32_precision = "ieee"
+    def __init__(self, above=None, **parts):
+        self.above, self.own = above, "none"
+        vars(self).update(parts)
+
+    @property
+    def fp32_precision(self):
+        inherits = self.own == "none" and self.above is not None
+        return self.above.fp32_precision if inherits else self.own
+
+    @fp32_precision.setter
+    def fp32_precision(self, value):
+        self.own = value
 
     @property
     def allow_tf32(self):
+        """Raises, once somebody has used the new switches."""
         raise RuntimeError("mix of the legacy and new APIs")
 
 
@@ -25,17 +37,89 @@ def backends(matmul, cudnn):
     )
 
 
+def new_switches():
+    everything = Switch()
+    cudnn = everything.cudnn = Switch(everything)
+    cudnn.conv, cudnn.rnn = Switch(cudnn), Switch(cudnn)
+    everything.cuda = SimpleNamespace(matmul=Switch(cudnn))
+    kinds = (everything.cuda.matmul, cudnn.conv, cudnn.rnn)
+    return SimpleNamespace(backends=everything), (everything, cudnn, *kinds), kinds
+
+
+SETTINGS = [
+    (everything, cuda, matmul, conv)
+    for everything in ("none", "tf32", "ieee")
+    for cuda in ("none", "tf32", "ieee")
+    for matmul in ("none", "tf32", "ieee")
+    for conv in ("none", "tf32")
+]
+
+
 @pytest.mark.parametrize("wanted", [False, True])
-def test_new_switches_are_set_and_put_back(wanted):
-    matmul, conv = Old(), SimpleNamespace(fp32_precision="tf32")
-    matmul.fp32_precision = "none"
-    rnn = SimpleNamespace(fp32_precision="tf32")
-    torch = backends(matmul, SimpleNamespace(conv=conv, rnn=rnn, allow_tf32=True))
-    kinds = (matmul, conv, rnn)
+@pytest.mark.parametrize("setting", SETTINGS, ids="-".join)
+def test_new_switches_are_set_and_put_back(wanted, setting):
+    """Also that one is not set, and follows the one above it."""
+    torch, switches, kinds = new_switches()
+    for switch, value in zip(switches, setting, strict=False):
+        switch.own = value
+    before = [switch.own for switch in switches]
     with pytest.raises(ZeroDivisionError), tf32_products(torch, wanted):
         assert {kind.fp32_precision for kind in kinds} == {"tf32" if wanted else "ieee"}
+        assert torch.backends.own == setting[0]  # which those of the CPU follow
         raise ZeroDivisionError
-    assert [kind.fp32_precision for kind in kinds] == ["none", "tf32", "tf32"]
+    assert [switch.own for switch in switches] == before
+
+
+FOLLOWS = """
+import torch
+from bottleneck.runtimes.tf32 import tf32_products
+backends = torch.backends
+cuda = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+cpu = (backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn)
+switches = (*cuda, *cpu, backends.cudnn, backends)
+
+def read():
+    return [switch.fp32_precision for switch in switches]
+
+def moved():
+    "What each reads while the one for everything says something else, and as it was again."
+    was, found = backends.fp32_precision, []
+    for value in ("ieee", "tf32", was):
+        backends.fp32_precision = value
+        found.append(read())
+    return found
+
+SETTING
+before = moved()
+for wanted in (True, False):
+    at_first = read()
+    with tf32_products(torch, wanted):
+        assert {kind.fp32_precision for kind in cuda} == {"tf32" if wanted else "ieee"}, read()
+        assert read()[3:6] == at_first[3:6], "the CPU's have changed"
+    assert read() == at_first, (read(), at_first)
+    assert moved() == before, (moved(), before)
+"""
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "",
+        "backends.fp32_precision = 'tf32'",
+        "backends.fp32_precision = 'ieee'",
+        "backends.cudnn.fp32_precision = 'ieee'",
+        "backends.cudnn.fp32_precision = backends.fp32_precision = 'tf32'",
+        "backends.cuda.matmul.fp32_precision = 'tf32'",
+        "backends.cudnn.conv.fp32_precision = backends.fp32_precision = 'ieee'",
+        "backends.cuda.matmul.allow_tf32 = True",
+        "torch.set_float32_matmul_precision('medium')",
+    ],
+)
+def test_switches_of_the_pytorch_that_is_installed_follow_the_one_above_as_before(setting):
+    pytest.importorskip("torch", reason="run by `make test-torch`")
+    code = FOLLOWS.replace("SETTING", setting)
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_all_kinds_of_operations_of_the_pytorch_that_is_installed():
