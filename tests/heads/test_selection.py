@@ -116,6 +116,8 @@ def test_order_of_rows_does_not_change_the_scores(digits):
 @pytest.mark.parametrize("kind", PEERS)
 def test_held_out_rows_are_never_fitted_on(digits, kind):
     """A head of a fold is the same whatever its held-out rows and their labels are."""
+    # The products of ridge are centred on all rows: features of one row differ by their rounding.
+    near = {"atol": 0.02 if kind == "ridge" else 0.005}
     fold = folds(digits.keys, digits.y, n_folds=3)
     outside = np.stack([fold != i for i in range(3)])
     spoilt, labels = digits.X.copy(), digits.y.copy()
@@ -124,16 +126,18 @@ def test_held_out_rows_are_never_fitted_on(digits, kind):
     heads = []
     for X, y in ((digits.X, digits.y), (spoilt, labels)):
         with passes(ArrayRows(X)) as run:
-            swept = head_kind(kind).sweep(run, y, 10, outside, values=GRID, parts=fold)
+            swept = head_kind(kind).sweep(
+                run, y, 10, outside, values=GRID, parts=fold, gap=1e-9
+            )
         heads.append(np.stack([swept.head(1, at)[0] for at in range(len(GRID))]))
-    np.testing.assert_allclose(heads[0], heads[1], atol=0.02)
+    np.testing.assert_allclose(heads[0], heads[1], **near)
     with passes(ArrayRows(digits.X[fold != 1])) as run:
         alone = head_kind(kind).sweep(
             run, digits.y[fold != 1], 10, np.ones((1, outside[1].sum()), bool),
-            values=GRID,
+            values=GRID, gap=1e-9,
         )  # fmt: skip
     for at, head in enumerate(heads[0]):
-        np.testing.assert_allclose(head, alone.head(0, at)[0], atol=0.02)
+        np.testing.assert_allclose(head, alone.head(0, at)[0], **near)
 
 
 @pytest.mark.parametrize("kind", PEERS)
@@ -342,8 +346,8 @@ def test_a_sweep_holds_no_more_than_its_heads(kind, monkeypatch):
         finally:
             tracemalloc.stop()
     # Twelve heads; of the one path that is walked at a time ten pairs of steps and changes, and
-    # as many vectors more; sums of eight shards.
-    assert peak / one < 12 + 40 + 16
+    # as many vectors more; sums of eight shards; scores of a block.
+    assert peak / one < 12 + 40 + 16 + 2048 * columns * 4 / one
 
 
 def test_heads_scored_in_several_passes_score_as_in_one(digits, monkeypatch):
