@@ -126,9 +126,7 @@ def test_held_out_rows_are_never_fitted_on(digits, kind):
     heads = []
     for X, y in ((digits.X, digits.y), (spoilt, labels)):
         with passes(ArrayRows(X)) as run:
-            swept = head_kind(kind).sweep(
-                run, y, 10, outside, values=GRID, parts=fold, gap=1e-9
-            )
+            swept = head_kind(kind).sweep(run, y, 10, outside, values=GRID, parts=fold, gap=1e-9)
         heads.append(np.stack([swept.head(1, at)[0] for at in range(len(GRID))]))
     np.testing.assert_allclose(heads[0], heads[1], **near)
     with passes(ArrayRows(digits.X[fold != 1])) as run:
