@@ -4,7 +4,6 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 import numpy as np
@@ -122,6 +121,8 @@ def mono(
 @cache
 def decoder_name() -> str:
     """Name what decodes, with versions, for the execution part of a recipe."""
+    from importlib.metadata import PackageNotFoundError, version  # a tenth of a worker's start
+
     try:
         packages = [f"{name} {version(name)}" for name in ("soundfile", "soxr")]
         soundfile, _ = _libraries()

@@ -60,7 +60,11 @@ class Child:
         # The parent's search path, so that what it could import the child can; without the
         # current folder, unless that is on it.
         path = [place or str(os.getcwd()) for place in sys.path]  # noqa: PTH109
-        program = f"import sys; sys.path[:] = {path!r}; import {module} as m; m.main()"
+        # What is imported stays; the garbage collector would look at it again and again.
+        program = (
+            f"import gc, sys; gc.disable(); sys.path[:] = {path!r}; import {module} as m; "
+            "gc.freeze(); gc.enable(); m.main()"
+        )
         try:
             with _held_off():
                 self._process = subprocess.Popen(

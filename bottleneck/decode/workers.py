@@ -79,9 +79,15 @@ _STILLBORN = 5
 
 _START_SECONDS = 120.0
 
-_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)}
-"""For a worker's C library (glibc; others ignore it): the megabyte or so that each image takes is
-kept for the next one, not given back and fetched again page by page."""
+_OF_A_WORKER = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**26),
+    "OPENBLAS_NUM_THREADS": "1",
+}
+"""The environment of a worker, besides the user's. Its C library (glibc; others ignore it) keeps
+the megabyte or so that each image takes for the next one, and does not give it back and fetch it
+again page by page. NumPy starts no threads, which take a third of the time of its import: there are
+as many workers as cores."""
 
 _THREADS_HINT = "Decode in threads: --worker-kind threads."
 
@@ -313,7 +319,7 @@ class _Worker(Child):
         self.ready = False
         self.born = time.monotonic()
         try:
-            super().__init__("bottleneck.decode.worker", files, _KEEP_MEMORY | os.environ)
+            super().__init__("bottleneck.decode.worker", files, _OF_A_WORKER | os.environ)
         except OSError as error:
             raise WorkerError(f"a decode worker cannot be started: {error}") from error
 

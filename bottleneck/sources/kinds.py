@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib.metadata import entry_points
 from typing import Literal
 
 from bottleneck.errors import SourceError
@@ -160,6 +159,8 @@ def kinds() -> dict[str, Kind]:
     SourceError
         When another package's entry point cannot be loaded, or is no :class:`Kind`.
     """
+    from importlib.metadata import entry_points  # a tenth of the start of a process that decodes
+
     found = {kind.name: kind for kind in _OWN}
     for point in entry_points(group=ENTRY_POINTS):
         try:

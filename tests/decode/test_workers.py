@@ -180,12 +180,29 @@ def test_arrays_travel_once_and_are_not_copied(folder):
 def test_workers_load_neither_the_network_nor_the_store():
     program = (
         "import sys, bottleneck.decode.worker, bottleneck.sources; "
-        "print(*{'tensorflow', 'keras', 'h5py', 'sklearn', 'scipy'} & sys.modules.keys())"
+        "print(*{'tensorflow', 'keras', 'h5py', 'sklearn', 'scipy', 'email', 'http', 'zipfile', "
+        "'importlib.metadata'} & sys.modules.keys())"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads by /proc")
+def test_workers_have_one_thread_unless_the_user_says_otherwise(folder, monkeypatch):
+    """Those of NumPy's linear algebra take a third of a worker's start."""
+    for said, count in (None, 1), ("2", 2):
+        monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+        if said:
+            monkeypatch.setenv("OPENBLAS_NUM_THREADS", said)
+        decoder = start(open_source([str(folder)]))
+        stream = decode_stream(decoder, JOB, batches())
+        next(stream)
+        tasks = [Path(f"/proc/{one._process.pid}/task") for one in decoder._team]
+        assert {len(list(task.iterdir())) for task in tasks} == {count}
+        stream.close()
+        decoder.close()
 
 
 PARENT = """

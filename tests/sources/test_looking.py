@@ -164,7 +164,7 @@ GREY = Kind("grey", r".*\.grey", grey)
 def registered(monkeypatch):
     def register(value):
         points = [EntryPoint("grey", value, "bottleneck.sources")]
-        monkeypatch.setattr(kinds, "entry_points", lambda group: points)
+        monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
         kinds.kinds.cache_clear()
 
     yield register

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any, Final, Literal, Protocol, get_args
 
@@ -107,6 +106,8 @@ def decoder_recipe(name: str) -> dict[str, Any]:
 
 def decoder_versions(name: str) -> str:
     """Name what a decoder consists of, with versions, for the execution part of a recipe."""
+    from importlib.metadata import PackageNotFoundError, version  # a tenth of a worker's start
+
     found = []
     for package in DECODERS[name].packages.values():
         try:
