@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bottleneck import __version__
+from bottleneck.gpus import amd_gpus, rocm_builds
 from bottleneck.options import DoctorOptions, ExtractOptions
 
 _LIBRARIES = ("keras", "h5py", "numpy", "scikit-learn", "pillow", "joblib")
@@ -106,6 +107,9 @@ def _clash() -> Iterator[Finding]:
         )
 
 
+_FOR_ROCM = "AMD's are used by PyTorch, JAX or TensorFlow for ROCm, which are not installed"
+
+
 def _devices() -> Iterator[Finding]:
     from bottleneck import runtimes
 
@@ -115,15 +119,19 @@ def _devices() -> Iterator[Finding]:
         for name in runtimes.installed():
             if name not in runtimes.FIRST_ON_GPU:
                 yield Finding("note", f"{name} and GPUs", "has no use for one")
-            elif runtimes.sees_gpu(name):
-                yield Finding("ok", f"{name} and GPUs", "sees one")
+            elif seen := runtimes.gpus_seen_by(name):
+                yield Finding("ok", f"{name} and GPUs", f"sees {', '.join(seen)}")
             else:
                 yield Finding("note", f"{name} and GPUs", "sees none")
     if sys.platform == "darwin" and platform.machine() == "arm64":
         yield Finding("note", "Apple's GPU", "not used: no runtime here computes on MPS")
-    gpus = [name for name in runtimes.get().devices() if name != "cpu"]
-    if gpus:
-        yield Finding("ok", "GPU", ", ".join(gpus))
+    # In this process a command is shown one of them only.
+    asked = runtimes.gpus_seen_by(runtimes.choose()) if makers else runtimes.get().devices()
+    used = [name for name in asked if name != "cpu"]
+    if used:
+        yield Finding("ok", "GPU", ", ".join(used))
+    elif makers == ("AMD",) and not rocm_builds():
+        yield Finding("note", "GPU", f"the CPU is used: {_FOR_ROCM}")
     elif makers:
         yield Finding(
             "problem",
@@ -131,6 +139,8 @@ def _devices() -> Iterator[Finding]:
             f"the CPU is used, though there is one of {' and '.join(makers)}: install a framework "
             "with its libraries, e.g. pip install 'bottleneck-features[gpu]'",
         )
+    elif amd_gpus():
+        yield Finding("note", "GPU", f"the processor's own, which is not used: {_FOR_ROCM}")
     else:
         yield Finding(
             "note", "GPU", "none: the CPU is used (pip install 'bottleneck-features[gpu]')"

@@ -17,6 +17,7 @@ import click
 from bottleneck import __version__
 from bottleneck.cli.options import verbose_option
 from bottleneck.errors import BottleneckError
+from bottleneck.gpus import show_one
 from bottleneck.location import readable
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -247,6 +248,7 @@ def _run(received: Sequence[int]) -> NoReturn:
     # Its `bottleneck` is another package (docs/decisions/0001): doctor says so, once is enough.
     warnings.filterwarnings("ignore", "Pandas requires version .* of 'bottleneck'", UserWarning)
     try:
+        show_one()  # what computes here takes hold of no other card
         code = cli.main(standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -1,5 +1,6 @@
 """Options of the command line, made of those that :mod:`bottleneck.options` declares."""
 
+import re
 from collections.abc import Callable
 from dataclasses import MISSING
 from pathlib import Path
@@ -7,13 +8,14 @@ from typing import Any, TypeVar
 
 import click
 
-from bottleneck import __version__
+from bottleneck import __version__, gpus
 from bottleneck.declare import Declared, Options, declared, listed
 from bottleneck.errors import BottleneckError
 from bottleneck.location import cache_folder
 from bottleneck.writing import write_text
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Callback = Callable[[click.Context, click.Parameter, Any], Any]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -89,9 +91,27 @@ def _option(option: Declared) -> Callable[[_Command], _Command]:
         settings["default"] = option.default
     if option.kind is not bool:
         settings["type"] = _type_of(option)
+    if option.name in _DEVICES:
+        settings["callback"] = _showing(settings.get("callback"))
     if option.name in _NAMES:
         settings["shell_complete"] = _completed(_NAMES[option.name])
     return click.option(*flags, option.name, **settings)
+
+
+_DEVICES = ("device", "devices")
+
+
+def _showing(then: _Callback | None) -> _Callback:
+    """Make the callback of an option that names devices, of which commands are shown the first."""
+
+    def show(context: click.Context, parameter: click.Parameter, given: Any) -> Any:
+        found = then(context, parameter, given) if then is not None else given
+        gpu = re.search(r":(\d+)$", next(iter(listed(found or ())), ""))
+        if gpu and gpus.shows_one():
+            gpus.show_one(int(gpu[1]))
+        return found
+
+    return show
 
 
 def _backbones(context: click.Context) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from bottleneck.cluster.crew import Member, WorkerLostError
 from bottleneck.errors import OptionError, RuntimeUnavailableError
+from bottleneck.gpus import showing_all
 
 OBJECT_STORE_BYTES = 100 << 20
 """Of a cluster that is started here: no features pass through it."""
@@ -236,12 +237,13 @@ def _local_or_found(ray: Any, options: Mapping[str, Any]) -> None:
     try:
         ray.init(address="auto", **options)
     except ConnectionError:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            **options,
-        )
+        with showing_all():
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                **options,
+            )
 
 
 def require_engine(on: str) -> None:

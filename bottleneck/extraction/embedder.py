@@ -1,9 +1,8 @@
 """A backbone ready to run, on its devices, with the recipe that says exactly what it computes."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from bottleneck.decode import Failure
 from bottleneck.errors import OptionError, RuntimeUnavailableError
 from bottleneck.extraction.admission import admit
 from bottleneck.extraction.device_processes import DeviceProcesses
+from bottleneck.gpus import one_shown
 from bottleneck.images import ImageSize
 from bottleneck.items import ItemInput
 from bottleneck.recipe import Recipe
@@ -214,6 +214,8 @@ def on_devices(
     ------
     OptionError
         For int8, which is calibrated in one process, and devices that there cannot be.
+    RuntimeUnavailableError
+        For a GPU that the runtime does not see.
     """
     if order.precision == "int8":
         raise OptionError(
@@ -227,37 +229,22 @@ def on_devices(
             hint=f"On a GPU compute {', '.join(runtimes.FIRST_ON_GPU)}.",
         )
     # In its process a GPU is the only one, so that no framework takes memory on the others.
-    processes = DeviceProcesses(
-        [
-            ("cpu", replace(order, device="cpu"))
-            if gpu is None
-            else (f"gpu:{gpu}", replace(order, device=f"{device.partition(':')[0]}:0"))
-            for gpu, device in zip(gpus, devices, strict=True)
-        ],
-        [_environment(gpu) for gpu in gpus],
-    )
+    orders = [
+        ("cpu", replace(order, device="cpu"))
+        if gpu is None
+        else (f"gpu:{gpu}", replace(order, device=f"{device.partition(':')[0]}:0"))
+        for gpu, device in zip(gpus, devices, strict=True)
+    ]
+    try:
+        processes = DeviceProcesses(orders, [one_shown(gpu) for gpu in gpus])
+    except RuntimeUnavailableError as error:
+        # There it is the only one, and has another number.
+        seen = runtimes.gpus_seen_by(order.runtime)
+        missing = [gpu for gpu in gpus if gpu is not None and gpu >= len(seen)]
+        if not seen or not missing:
+            raise
+        raise RuntimeUnavailableError(
+            f"expected the device gpu:{missing[0]}, but {order.runtime} sees {', '.join(seen)}",
+            hint=error.hint,
+        ) from error
     return processes, processes.loaded.given, processes.loaded.facts
-
-
-_VISIBLE: Final = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
-"""What hides GPUs from a process. AMD's libraries heed the second, and the first where that is not
-set."""
-
-
-def _environment(gpu: int | None) -> dict[str, str]:
-    environment = dict(os.environ)
-    if gpu is None:
-        return environment
-    chosen = [name for name in _VISIBLE if name in environment]
-    if not chosen:
-        return {**environment, "CUDA_VISIBLE_DEVICES": str(gpu)}
-    for name in chosen:
-        # Numbers count what this process sees, which is a choice already.
-        listed = environment[name]
-        visible = [one for one in listed.split(",") if one]
-        if gpu >= len(visible):
-            raise RuntimeUnavailableError(
-                f"expected the device gpu:{gpu}, but {name}={listed} shows {len(visible)}"
-            )
-        environment[name] = visible[gpu]
-    return environment

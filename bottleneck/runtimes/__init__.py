@@ -8,12 +8,13 @@ from typing import Final, cast
 
 from bottleneck.backbones.keras_scope import package_of
 from bottleneck.errors import OptionError, RuntimeUnavailableError
+from bottleneck.gpus import gpu_makers
 from bottleneck.runtimes.choice import (
     FIRST_ON_GPU,
     RUNTIMES,
     choose,
     forms,
-    gpu_makers,
+    gpus_seen_by,
     has_gpu,
     installed,
     precisions,
@@ -89,6 +90,7 @@ __all__ = [
     "forms",
     "get",
     "gpu_makers",
+    "gpus_seen_by",
     "has_gpu",
     "installed",
     "precisions",

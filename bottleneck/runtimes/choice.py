@@ -1,6 +1,6 @@
 """Which runtimes there are, which are installed, and which one ``auto`` takes."""
 
-import os
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import islice
-from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
 
 from bottleneck.backbones.keras_scope import current_backend, wanted_backend
 from bottleneck.backbones.network import Form
 from bottleneck.errors import RuntimeUnavailableError
+from bottleneck.gpus import all_shown, gpu_makers, rocm_builds
 
 RuntimeName: TypeAlias = Literal["tensorflow", "jax", "torch", "openvino", "onnxruntime"]
 
@@ -27,8 +27,8 @@ FASTEST_ON_CPU: Final = ("openvino", "onnxruntime", "tensorflow", "torch", "jax"
 FIRST_ON_GPU: Final = ("torch", "jax", "tensorflow", "onnxruntime")
 """By the rates in ``benchmarks/RESULTS.md``; of the last two there are none on a GPU."""
 
-_NO_GPU: Final = 7
-"""The exit code of a framework that sees none; one that cannot be imported has another."""
+_ANSWER: Final = "devices: "
+"""What the line of a framework's answer begins with."""
 
 _ANSWER_SECONDS: Final = 120.0
 """So long a framework may take to be imported and to look for GPUs."""
@@ -113,58 +113,57 @@ def _compiles(name: str, of: Sequence[Form]) -> bool:
     return not busy and not {*forms(name)}.isdisjoint(of)
 
 
-def gpu_makers() -> tuple[str, ...]:
-    """Name the makers of the GPUs that the system shows: ``NVIDIA``, ``AMD``; asks no framework."""
-    if sys.platform != "linux":
-        return ()
-    hidden = ("", "-1")
-    # Windows shows any maker's GPU as dxg, and NVIDIA's driver its library beside.
-    windows = Path("/dev/dxg").exists() and Path("/usr/lib/wsl/lib/libcuda.so.1").exists()
-    nvidia = any(Path("/dev").glob("nvidia[0-9]*")) or windows
-    shown = {
-        "NVIDIA": nvidia and os.environ.get("CUDA_VISIBLE_DEVICES") not in hidden,
-        "AMD": Path("/dev/kfd").exists() and os.environ.get("HIP_VISIBLE_DEVICES") not in hidden,
-    }
-    return tuple(maker for maker, there in shown.items() if there)
-
-
 def has_gpu() -> bool:
     """Whether the system shows a GPU that frameworks compute on; asks none of them."""
     return bool(gpu_makers())
 
 
-@cache
 def sees_gpu(name: str) -> bool:
-    """Ask a framework whether it sees a GPU, in a process of its own.
+    """Whether a framework sees a GPU; see :func:`gpus_seen_by`."""
+    return bool(gpus_seen_by(name))
+
+
+@cache
+def gpus_seen_by(name: str) -> tuple[str, ...]:
+    """Ask a framework which GPUs it sees, in a process of its own: ``gpu:0 (NVIDIA H100)``, ...
 
     That it was built for one says little: its libraries may be missing, or be those of another
-    framework. And asked in this process it would be the one that this process has.
+    framework. And asked in this process it would be the one that this process has, and see what
+    this process is shown.
 
     Parameters
     ----------
     name : str
         One of :data:`RUNTIMES`.
     """
+    if gpu_makers() == ("AMD",) and name not in rocm_builds():
+        return ()  # an answer takes seconds
     program = (
         f"import sys; sys.path[:] = {sys.path!r}\n"
+        f"import json\n"
         f"from importlib import import_module\n"
         f"found = import_module('bottleneck.runtimes.{name}').devices()\n"
-        f"sys.exit(0 if len(found) > 1 else {_NO_GPU})"
+        f"print({_ANSWER!r} + json.dumps(found))"
     )
-    environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
+    environment = {key: value for key, value in all_shown().items() if key != "KERAS_BACKEND"}
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", program],
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=_ANSWER_SECONDS,
-            check=False,
+            check=True,
+            text=True,
+            errors="replace",
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
+        # Frameworks may say something themselves.
+        (answer,) = [line for line in done.stdout.splitlines() if line.startswith(_ANSWER)]
+        found: list[str] = json.loads(answer.removeprefix(_ANSWER))
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ()
+    return tuple(one for one in found if one != "cpu")
 
 
 def unused_gpu(runtime: str, version: str, device: str, asked: Sequence[str] = ()) -> str | None:

@@ -199,24 +199,24 @@ def test_devices_that_make_no_sense():
         on_devices(order(precision="int8"), ["cpu", "cpu"])
 
 
-def test_a_gpu_is_alone_in_its_process(monkeypatch):
-    from bottleneck.extraction.embedder import _environment
-
-    monkeypatch.delenv("HIP_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert _environment(1)["CUDA_VISIBLE_DEVICES"] == "1"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    assert _environment(1)["CUDA_VISIBLE_DEVICES"] == "7"
-    assert _environment(None)["CUDA_VISIBLE_DEVICES"] == "4,7"
-    with pytest.raises(RuntimeUnavailableError, match="gpu:2.*CUDA_VISIBLE_DEVICES=4,7"):
-        _environment(2)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "2,5")  # AMD's libraries look at no other then
-    alone = _environment(1)
-    assert (alone["HIP_VISIBLE_DEVICES"], alone.get("CUDA_VISIBLE_DEVICES")) == ("5", None)
-
-
 def test_a_gpu_is_refused_by_its_own_number_where_the_runtime_has_none():
     order = NetworkOrder("resnet50", "none", None, (), "float32", "openvino")
     with pytest.raises(OptionError, match="device cpu: openvino has no other, got cpu, gpu:3"):
         on_devices(order, ["cpu", "gpu:3"])
+
+
+def test_a_gpu_that_there_is_not_is_told_by_those_that_there_are(monkeypatch):
+    def start(loads, environments):
+        (_, load), *_ = loads
+        raise RuntimeUnavailableError(f"expected the device {load.device}, sees 0", hint="x")
+
+    monkeypatch.setattr("bottleneck.extraction.embedder.DeviceProcesses", start)
+    seen = {"jax": ("gpu:0 (A)", "gpu:1 (B)"), "torch": ()}
+    monkeypatch.setattr("bottleneck.runtimes.gpus_seen_by", seen.get)
+    with pytest.raises(RuntimeUnavailableError) as caught:
+        on_devices(order(runtime="jax"), ["gpu:1", "gpu:3"])
+    told = "expected the device gpu:3, but jax sees gpu:0 (A), gpu:1 (B)"
+    assert (caught.value.message, caught.value.hint) == (told, "x")
+    for runtime, device in (("torch", "gpu:3"), ("jax", "gpu:1")):  # what else is wrong
+        with pytest.raises(RuntimeUnavailableError, match="gpu:0, sees 0"):
+            on_devices(order(runtime=runtime), [device])

@@ -105,30 +105,59 @@ def test_devices_by_name(device, expected):
         gpu_index("tpu")
 
 
-def test_a_framework_is_asked_in_a_process_of_its_own(monkeypatch):
+@pytest.fixture
+def forgotten():
+    choice.gpus_seen_by.cache_clear()
+    yield
+    choice.gpus_seen_by.cache_clear()
+
+
+def test_a_framework_is_asked_in_a_process_of_its_own(monkeypatch, forgotten):
+    asked = []
+    found = 'hello\ndevices: ["cpu", "gpu:0 (A)", "gpu:1 (B)"]\n'
+    # Crashed, not to be imported, says nothing, sees none; sees two.
+    answers = [(-11, ""), (1, ""), (0, "hello\n"), (0, 'devices: ["cpu"]\n'), (0, found)]
+
+    def run(command, *, check, **options):
+        asked.append((command[-1], options["env"]))
+        done = subprocess.CompletedProcess(command, *answers[len(asked) - 1])
+        if check:
+            done.check_returncode()
+        return done
+
+    monkeypatch.setattr(choice.subprocess, "run", run)
+    monkeypatch.setattr(choice, "gpu_makers", lambda: ("NVIDIA",))
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # what this process is shown, of which
+    monkeypatch.setenv("BOTTLENECK_GIVEN_DEVICES", '{"CUDA_VISIBLE_DEVICES": "0,1"}')
+    for expected in (False, False, False, False, True):
+        choice.gpus_seen_by.cache_clear()
+        assert choice.sees_gpu("torch") is expected
+    assert choice.gpus_seen_by("torch") == ("gpu:0 (A)", "gpu:1 (B)")  # remembered
+    assert len(asked) == 5
+    assert "bottleneck.runtimes.torch" in asked[0][0]
+    assert "KERAS_BACKEND" not in asked[0][1]
+    assert asked[0][1]["CUDA_VISIBLE_DEVICES"] == "0,1"
+
+
+def test_of_amds_gpus_only_frameworks_built_for_them_are_asked(monkeypatch, forgotten):
     asked = []
 
     def run(command, **options):
-        asked.append((command[-1], options["env"]))
-        return subprocess.CompletedProcess(command, codes.pop())
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, 'devices: ["cpu", "gpu:0 (MI300X)"]\n')
 
     monkeypatch.setattr(choice.subprocess, "run", run)
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
-    codes = [-11, 1, 7, 0]  # crashed, not to be imported, sees none; sees one
-    for expected in (True, False, False, False):
-        choice.sees_gpu.cache_clear()
-        assert choice.sees_gpu("torch") is expected
-    assert choice.sees_gpu("torch") is False  # remembered
-    assert len(asked) == 4
-    assert "bottleneck.runtimes.torch" in asked[0][0]
-    assert "KERAS_BACKEND" not in asked[0][1]
-    choice.sees_gpu.cache_clear()
+    monkeypatch.setattr(choice, "gpu_makers", lambda: ("AMD",))
+    monkeypatch.setattr(choice, "rocm_builds", lambda: ("torch",))
+    assert not choice.sees_gpu("tensorflow")
+    assert asked == []
+    assert choice.sees_gpu("torch")
 
 
 @pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
-def test_what_a_framework_really_says():
+def test_what_a_framework_really_says(forgotten):
     """OpenVINO computes on the CPU alone, whatever machine this is."""
-    choice.sees_gpu.cache_clear()
     assert not choice.sees_gpu("openvino")
 
 
@@ -139,29 +168,6 @@ def test_nobody_is_asked_without_a_gpu(machine, monkeypatch):
     machine("tensorflow", "jax", gpu=True, imported="jax")
     monkeypatch.setattr(choice, "sees_gpu", None)
     assert runtimes.choose() == "jax"
-
-
-def test_gpus_of_the_system(monkeypatch, tmp_path):
-    monkeypatch.setattr(choice.sys, "platform", "linux")
-    for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "dev").mkdir()
-    monkeypatch.setattr(choice, "Path", lambda path: tmp_path / path.lstrip("/"))
-    (tmp_path / "dev/dxg").touch()  # any GPU, under Windows
-    assert runtimes.gpu_makers() == ()
-    (tmp_path / "usr/lib/wsl/lib").mkdir(parents=True)
-    (tmp_path / "usr/lib/wsl/lib/libcuda.so.1").touch()
-    assert runtimes.gpu_makers() == ("NVIDIA",)
-    (tmp_path / "dev/dxg").unlink()
-    assert runtimes.gpu_makers() == ()
-    (tmp_path / "dev/nvidia0").touch()
-    assert runtimes.gpu_makers() == ("NVIDIA",)
-    (tmp_path / "dev/kfd").touch()
-    assert runtimes.gpu_makers() == ("NVIDIA", "AMD")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert runtimes.gpu_makers() == ("AMD",)
-    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "")
-    assert not runtimes.has_gpu()
 
 
 def test_a_gpu_that_is_not_used_is_told(monkeypatch):

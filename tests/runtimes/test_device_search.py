@@ -53,17 +53,25 @@ def test_more_neighbours_than_a_block_has_rows(search, monkeypatch, rng):
 
 def test_the_first_framework_that_sees_a_gpu_is_asked(monkeypatch):
     seen = []
-    monkeypatch.setattr(device_search, "sees_gpu", lambda name: name == "jax")
+    there = {"jax": ("gpu:0 (A)", "gpu:1 (B)"), "torch": ()}
+    monkeypatch.setattr(device_search, "gpus_seen_by", there.get)
     monkeypatch.setattr(device_search, "jax_search", lambda *where: seen.append(where))
     device_search.search_on("gpu:1")
     assert seen == [("gpu", 1)]
+    with pytest.raises(
+        RuntimeUnavailableError, match=r"gpu:2, but jax sees gpu:0 \(A\), gpu:1 \(B\)"
+    ):
+        device_search.search_on("gpu:2")
+    monkeypatch.setenv("BOTTLENECK_GIVEN_DEVICES", "{}")  # a command, which is shown this one only
+    device_search.search_on("gpu:1")
+    assert seen[1:] == [("gpu", 0)]
     for name in ("tpu", "tensorrt", "cpu"):
         with pytest.raises(OptionError, match="expected the device cpu, gpu or gpu:N"):
             device_search.search_on(name)
 
 
 def test_where_there_is_no_gpu_it_is_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(device_search, "sees_gpu", lambda name: False)
+    monkeypatch.setattr(device_search, "gpus_seen_by", lambda name: ())
     np.save(tmp_path / "x.npy", np.eye(6, dtype=np.float32))
     with pytest.raises(RuntimeUnavailableError, match="neither PyTorch nor JAX sees a GPU"):
         graph(tmp_path / "x.npy", tmp_path / "g.npz", k=2, device="gpu")

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import OptionError, RuntimeUnavailableError
+from bottleneck.gpus import number_here
 from bottleneck.heads.rows import Rows
 from bottleneck.heads.solver.neighbor_search import squares, unit
-from bottleneck.runtimes.choice import sees_gpu
+from bottleneck.runtimes.choice import gpus_seen_by
 from bottleneck.runtimes.protocol import gpu_index
 
 _QUERIES, _BLOCK = 4096, 16384
@@ -113,8 +114,13 @@ def search_on(device: str) -> Search:
     if wanted is None or not device.startswith("gpu"):
         raise OptionError(f"expected the device cpu, gpu or gpu:N, got {device!r}")
     for framework, make in (("torch", torch_search), ("jax", jax_search)):
-        if sees_gpu(framework):
-            return make("gpu", wanted)
+        seen = gpus_seen_by(framework)
+        if seen and wanted >= len(seen):
+            raise RuntimeUnavailableError(
+                f"expected the device {device}, but {framework} sees {', '.join(seen)}"
+            )
+        if seen:
+            return make("gpu", number_here(wanted))
     raise RuntimeUnavailableError(
         f"expected the device {device}, but neither PyTorch nor JAX sees a GPU",
         hint="`pip install torch` or `pip install 'jax[cuda12]'`; or leave --device out.",

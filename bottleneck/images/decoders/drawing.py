@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import DeviceMemoryError
+from bottleneck.gpus import number_here
 from bottleneck.images.decoders.registry import DECODERS, opener
 from bottleneck.images.geometry import Geometry, Placement
 from bottleneck.images.plain_jpeg import EncodedJpeg
@@ -175,7 +176,7 @@ def open_drawer(name: str, device: str = "") -> Drawer:
 
     gpu = re.search(r"gpu:(\d+)", device)
     if gpu and torch.cuda.is_available():
-        place = f"cuda:{gpu[1]}"
+        place = f"cuda:{number_here(int(gpu[1]))}"
     else:
         place = "cuda:0" if DECODERS[name].gpu else "cpu"
     return Drawer(opener(name).open_decoder(place), place)

@@ -1,0 +1,287 @@
+"""Which GPUs there are, by made files of the system, and which of them a process is shown."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bottleneck import gpus, runtimes
+from bottleneck.api import installation
+from bottleneck.errors import RuntimeUnavailableError
+
+VARIABLES = (
+    *("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
+    "BOTTLENECK_GIVEN_DEVICES",
+)
+
+
+@pytest.fixture(autouse=True)
+def nothing_said(monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "")  # so that whatever a test does to it is undone
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def system(monkeypatch, tmp_path):
+    monkeypatch.setattr(gpus.sys, "platform", "linux")
+    monkeypatch.setattr(gpus, "Path", lambda path: tmp_path / path.lstrip("/"))
+    monkeypatch.setattr(gpus, "rocm_builds", lambda: ())
+    (tmp_path / "dev").mkdir()
+    return tmp_path
+
+
+def node(system, number, *, cores=0, simds=0, banks=(), vram=None):
+    """Write what the kernel shows of a node, and of its card."""
+    (system / "dev/kfd").touch()
+    folder = system / "sys/class/kfd/kfd/topology/nodes" / str(number)
+    minor = 128 + number
+    for bank, (kind, size) in enumerate(banks):
+        (folder / f"mem_banks/{bank}").mkdir(parents=True)
+        text = f"heap_type {kind}\nsize_in_bytes {size}\nflags 0\nwidth 64\n"
+        (folder / f"mem_banks/{bank}/properties").write_text(text)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = f"cpu_cores_count {cores}\nsimd_count {simds}\ndrm_render_minor {minor}\n"
+    (folder / "properties").write_text(text)
+    if vram is not None:
+        card = system / f"sys/class/drm/renderD{minor}/device"
+        card.mkdir(parents=True)
+        (card / "mem_info_vram_total").write_text(f"{vram}\n")
+
+
+MIB, GIB = 1 << 20, 1 << 30
+
+
+def test_nvidias(system, monkeypatch):
+    (system / "dev/dxg").touch()  # any GPU, under Windows
+    assert gpus.gpu_makers() == ()
+    (system / "usr/lib/wsl/lib").mkdir(parents=True)
+    (system / "usr/lib/wsl/lib/libcuda.so.1").touch()
+    assert gpus.gpu_makers() == ("NVIDIA",)
+    (system / "dev/dxg").unlink()
+    assert gpus.gpu_makers() == ()
+    (system / "dev/nvidia0").touch()
+    assert gpus.gpu_makers() == runtimes.gpu_makers() == ("NVIDIA",)
+    assert runtimes.has_gpu()
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert gpus.gpu_makers() == ()
+        assert not runtimes.has_gpu()
+
+
+def test_a_card_of_amd(system, monkeypatch):
+    (system / "dev/nvidia0").touch()
+    node(system, 0, cores=16, banks=[(0, 64 * GIB)])
+    assert gpus.gpu_makers() == ("NVIDIA",)  # the driver is there, and no GPU
+    node(system, 1, simds=304, banks=[(2, 16 * GIB)], vram=17163091968)
+    assert gpus.amd_gpus() == (17163091968,)
+    assert gpus.gpu_makers() == ("NVIDIA", "AMD")
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # which AMD's libraries heed without the other
+    assert gpus.gpu_makers() == ("AMD",)
+    monkeypatch.delenv("HIP_VISIBLE_DEVICES")
+    assert gpus.gpu_makers() == ()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    for name in ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "")
+        assert gpus.gpu_makers() == ("NVIDIA",)
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"simds": 8, "banks": [(1, 512 * MIB)]},  # small, whatever card it is
+        {"simds": 8, "banks": [(2, 512 * MIB)], "vram": 512 * MIB},
+        # A newer kernel tells what it may take of the system's memory.
+        {"simds": 40, "banks": [(1, 110 * GIB)], "vram": 512 * MIB},
+        {"simds": 44, "cores": 8, "banks": [(0, 16 * GIB)]},  # an older one: both in a node
+        {"simds": 8, "banks": [(0, 16 * GIB)]},
+    ],
+)
+def test_the_gpu_of_a_processor_counts_only_for_frameworks_built_for_it(system, monkeypatch, about):
+    node(system, 0, **about)
+    assert len(gpus.amd_gpus()) == 1
+    assert gpus.gpu_makers() == ()
+    assert runtimes.unused_gpu("tensorflow", "2.21", "cpu") is None
+    monkeypatch.setattr(gpus, "rocm_builds", lambda: ("torch",))
+    assert gpus.gpu_makers() == ("AMD",)
+    node(system, 1, simds=304, vram=16 * GIB)
+    monkeypatch.setattr(gpus, "rocm_builds", lambda: ())
+    assert gpus.gpu_makers() == ("AMD",)  # a card is beside it
+
+
+def test_all_of_the_memory_shared_on_purpose(system):
+    """As on an MI300A: there is no memory of the card's alone."""
+    node(system, 0, simds=912, banks=[(1, 128 * GIB)], vram=0)
+    assert gpus.gpu_makers() == ("AMD",)
+
+
+def test_amds_driver_where_its_files_cannot_be_read(system):
+    (system / "dev/kfd").touch()
+    assert gpus.gpu_makers() == ("AMD",)  # nothing is known of it
+    node(system, 1, simds=304, vram=16 * GIB)
+    (system / "sys/class/kfd/kfd/topology/nodes/1/properties").unlink()  # kept from a container
+    assert gpus.gpu_makers() == ()
+
+
+def test_frameworks_built_for_amd(monkeypatch, tmp_path):
+    assert gpus.rocm_builds() == ()  # of what is installed here
+    places = {name: [str(tmp_path / name)] for name in ("torch", "tensorflow", "jax_plugins")}
+    monkeypatch.setattr(gpus, "_places", places.get)
+    assert gpus.rocm_builds() == ()
+    for folder in ("torch", "tensorflow/python/platform", "jax_plugins/xla_cuda12"):
+        (tmp_path / folder).mkdir(parents=True)
+    version = tmp_path / "torch/version.py"
+    build = tmp_path / "tensorflow/python/platform/build_info.py"
+    version.write_text("cuda: Optional[str] = '12.8'\nhip: Optional[str] = None\n")
+    build.write_text("build_info = OrderedDict([('is_rocm_build', False)])\n")
+    assert gpus.rocm_builds() == ()
+    version.write_text("cuda: Optional[str] = None\nhip: Optional[str] = '7.1.25424'\n")
+    assert gpus.rocm_builds() == ("torch",)
+    build.write_text("build_info = OrderedDict([('is_rocm_build', True)])\n")
+    (tmp_path / "jax_plugins/xla_rocm7").mkdir()
+    assert gpus.rocm_builds() == ("torch", "tensorflow", "jax")
+
+
+def test_a_gpu_is_alone_in_its_process(monkeypatch):
+    assert gpus.one_shown(1)["CUDA_VISIBLE_DEVICES"] == "1"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    assert gpus.one_shown(1)["CUDA_VISIBLE_DEVICES"] == "7"
+    with pytest.raises(RuntimeUnavailableError, match=r"gpu:2.*CUDA_VISIBLE_DEVICES=4,7"):
+        gpus.one_shown(2)
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "")  # of NVIDIA's alone
+    assert gpus.one_shown(1)["CUDA_VISIBLE_DEVICES"] == "7"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "2,5")  # AMD's libraries look at no other then
+    alone = gpus.one_shown(1)
+    assert (alone["HIP_VISIBLE_DEVICES"], alone.get("CUDA_VISIBLE_DEVICES")) == ("5", None)
+    none = gpus.one_shown(None)  # a process that computes on the CPU takes hold of no card
+    assert (none["HIP_VISIBLE_DEVICES"], none["CUDA_VISIBLE_DEVICES"]) == ("-1", "-1")
+
+
+def test_a_process_is_shown_one_and_others_that_it_starts_all(monkeypatch):
+    monkeypatch.setattr(gpus, "gpu_makers", lambda: ("NVIDIA",))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7,9")
+    before = dict(os.environ)
+    assert (gpus.shows_one(), gpus.number_here(2)) == (False, 2)
+    for gpu, shown in ((0, "4"), (2, "9")):  # again, where a command has a device
+        gpus.show_one(gpu)
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == shown
+        assert (gpus.shows_one(), gpus.number_here(gpu)) == (True, 0)
+        assert gpus.all_shown() == before
+        assert gpus.one_shown(1) == {**before, "CUDA_VISIBLE_DEVICES": "7"}
+        with gpus.showing_all():
+            assert dict(os.environ) == before
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == shown
+    with pytest.raises(RuntimeUnavailableError, match="gpu:3, but CUDA_VISIBLE_DEVICES=4,7,9"):
+        gpus.show_one(3)
+    assert dict(os.environ) == before
+
+
+def test_without_a_gpu_nothing_is_changed(monkeypatch):
+    monkeypatch.setattr(gpus, "gpu_makers", lambda: ())
+    before = dict(os.environ)
+    gpus.show_one()
+    assert dict(os.environ) == before
+
+
+COMMAND = """
+import json, os, sys
+from bottleneck import api, gpus
+from bottleneck.cli.main import main
+
+def computed(*sources, **options):
+    shown = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")}
+    print(json.dumps([shown, sorted({"jax", "tensorflow", "torch"} & sys.modules.keys())]))
+    sys.exit(0)
+
+gpus.gpu_makers = lambda: ("NVIDIA",)
+for name in ("extract_many", "graph", "predict", "train", "finetune"):
+    setattr(api, name, computed)
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "said", "expected"),
+    [
+        ("extract a -o b.h5", {}, "0"),
+        ("extract a -o b.h5 --device gpu", {}, "0"),
+        ("extract a -o b.h5 --device gpu:2", {}, "2"),
+        ("extract a -o b.h5 --device gpu:1 --device gpu:2", {}, "1"),
+        ("extract a -o b.h5", {"CUDA_VISIBLE_DEVICES": "4,7"}, "4"),
+        ("extract a -o b.h5", {"BOTTLENECK_EXTRACT_DEVICES": "gpu:1"}, "1"),
+        ("extract a -o b.h5 --device gpu:1", {"CUDA_VISIBLE_DEVICES": "4,GPU-7"}, "GPU-7"),
+        ("graph a.h5 -o b.npz --device gpu:1", {}, "1"),
+        ("train a.h5 -o b.head --engine keras", {}, "0"),
+        ("finetune a.head b -o c.keras", {}, "0"),
+        ("predict a.head b", {"HIP_VISIBLE_DEVICES": "3,4"}, None),
+    ],
+)
+def test_a_command_is_shown_the_gpu_that_it_computes_on(command, said, expected):
+    """Before it imports a framework: afterwards nothing hides the others."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **said}
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, *command.split()],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    shown, imported = json.loads(done.stdout)
+    hip = said.get("HIP_VISIBLE_DEVICES", "")[:1] or None
+    assert shown == {"CUDA_VISIBLE_DEVICES": expected, "HIP_VISIBLE_DEVICES": hip}
+    assert imported == []
+
+
+def test_a_command_names_a_gpu_that_is_not_shown():
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "4,7"}
+    command = ["extract", "a", "-o", "b.h5", "--device", "gpu:2"]
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, *command],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    told = "error: expected the device gpu:2, but CUDA_VISIBLE_DEVICES=4,7 shows 2\n"
+    assert (done.returncode, done.stderr) == (RuntimeUnavailableError.exit_code, told)
+
+
+CARD = ("gpu:0 (A)", "gpu:1 (B)")
+
+
+@pytest.mark.parametrize(
+    ("makers", "own", "builds", "seen", "expected"),
+    [
+        (("NVIDIA",), (), (), CARD, ("ok", "gpu:0 (A), gpu:1 (B)")),  # all, not the one shown here
+        (("NVIDIA",), (), (), (), ("problem", "the CPU is used, though there is one of NVIDIA")),
+        (("AMD",), (16 * GIB,), ("torch",), CARD[:1], ("ok", "gpu:0 (A)")),
+        (("AMD",), (16 * GIB,), ("torch",), (), ("problem", "though there is one of AMD")),
+        # Nothing that is installed could use it.
+        (("AMD",), (16 * GIB,), (), (), ("note", "the CPU is used: AMD's are used by PyTorch")),
+        ((), (512 * MIB,), (), (), ("note", "the processor's own, which is not used: AMD's are")),
+        ((), (), (), (), ("note", "none: the CPU is used")),
+    ],
+)
+def test_doctor_tells_what_there_is_and_what_is_wrong(
+    monkeypatch, makers, own, builds, seen, expected
+):
+    monkeypatch.setattr(installation, "amd_gpus", lambda: own)
+    monkeypatch.setattr(installation, "rocm_builds", lambda: builds)
+    monkeypatch.setattr(runtimes, "gpu_makers", lambda: makers)
+    monkeypatch.setattr(runtimes, "gpus_seen_by", lambda name: seen if name == "jax" else ())
+    monkeypatch.setattr(runtimes, "installed", lambda: ("jax", "tensorflow"))
+    monkeypatch.setattr(runtimes, "choose", lambda: "jax")
+    here = type("Runtime", (), {"devices": staticmethod(lambda: ["cpu"])})
+    monkeypatch.setattr(runtimes, "get", lambda: here)
+    found = {one.what: one for one in installation._devices()}
+    state, detail = expected
+    assert found["GPU"].state == state
+    assert detail in found["GPU"].detail
+    if makers:
+        assert found["jax and GPUs"].detail == (f"sees {', '.join(seen)}" if seen else "sees none")
