@@ -37,6 +37,7 @@ def checked_size(name: str, value: object) -> int | str:
     return int(value)
 
 
+DEVICE = Option("cpu, gpu or gpu:N. The first GPU, else the CPU.", metavar="NAME")
 FEATURE = Option("Output of the file, where it has several.", metavar="NAME")
 FEATURES = Option(
     "The feature file.", metavar="FEATURES.h5", role="reads", holds="features", argument=True

@@ -40,6 +40,7 @@ from bottleneck.extract_options import PlanOptions as PlanOptions
 from bottleneck.extract_options import RecipeOptions as RecipeOptions
 from bottleneck.extract_options import SealOptions as SealOptions
 from bottleneck.file_options import (
+    DEVICE,
     FEATURE,
     FEATURES,
     IMAGES,
@@ -124,6 +125,7 @@ class TrainOptions(Options):
         Literal["numpy", "keras"],
         Option("What logreg and svm are fitted with; keras is for a GPU."),
     ] = "numpy"
+    device: Annotated[str | None, DEVICE] = None
     on: Annotated[
         str | None,
         Option("Fit a set on the nodes of a cluster: ray (found, or started), ray://HOST:PORT.",

@@ -22,9 +22,12 @@ from bottleneck.declare import listed
 from bottleneck.errors import OptionError
 from bottleneck.heads.registry import head_kind, head_names
 from bottleneck.heads.selection.grid import parse_counts, parse_grid
+from bottleneck.heads.solver.engine import EngineName
+from bottleneck.heads.solver.engines import keras_place
 from bottleneck.manifest import torn_groups
 from bottleneck.options import TrainOptions
 from bottleneck.progress import Progress
+from bottleneck.runtimes.protocol import gpu_index
 from bottleneck.sources.corrections import excluded_rows
 from bottleneck.writing import prepare_output
 
@@ -93,7 +96,13 @@ def fit_head(options: TrainOptions) -> Trained:
     if names and task_of_targets(kind, train.y) == "labels":
         require_labels_to_judge_by(store, held, names, kind.name)
     _note_left_out(train, excluded, progress)
-    progress.stage(f"fitting {options.head} on {len(train.rows)} rows")
+    fitting = f"fitting {options.head} on {len(train.rows)} rows"
+    device: str | None = "cpu"
+    if asked["engine"] == "keras":
+        # Before rows are read: there may be no such GPU. Of workers each finds its own.
+        device = None if options.on else keras_place(options.device, progress.note).name
+        fitting += f", by Keras on {device or 'the workers'}"
+    progress.stage(fitting)
     with _rows_to_fit(options, store, output, train.rows) as rows:
         fitted = select(
             rows,
@@ -141,6 +150,8 @@ def fit_head(options: TrainOptions) -> Trained:
         "temperature": fitted.report.get("temperature"),
         "test": judged,
         "baseline": None if names else _baseline(store, train, test),
+        "engine": asked["engine"],
+        "device": device,
         "seconds": round(fitted.seconds, 3),
         "rows": fitted.report["rows"],
         "features": fitted.dim,
@@ -174,6 +185,7 @@ def _rows_to_fit(
                 rows,
                 threads=threads,
                 engine=options.engine,
+                device=options.device,
                 tell=tell,
             ) as held:
                 yield held
@@ -220,6 +232,8 @@ def _what_to_fit(options: TrainOptions) -> "tuple[HeadKind, dict[str, Any]]":
             f"expected the head {' or '.join(both)} for --engine keras, got {options.head}",
             hint="Others are not solved in passes of losses and gradients; leave it out.",
         )
+    engine = options.engine if options.engine in kind.engines else kind.engines[0]
+    _require_device(options, engine)
     if options.on:
         require_engine(options.on)
         if not kind.by_shards:
@@ -253,8 +267,29 @@ def _what_to_fit(options: TrainOptions) -> "tuple[HeadKind, dict[str, Any]]":
         "curve": parse_grid(str(options.curve)) if options.curve else (),
         "shots": parse_counts(str(options.shots)) if options.shots else (),
         "calibrate": options.calibrate,
-        "engine": options.engine,
+        "engine": engine,
+        "device": options.device,
     }
+
+
+def _require_device(options: TrainOptions, engine: EngineName) -> None:
+    """Refuse a GPU for what NumPy computes, and one of Ray's by its number."""
+    gpu = None if options.device is None else gpu_index(options.device)
+    if gpu is None:
+        return
+    if engine == "numpy":
+        kinds = {name: head_kind(name).engines for name in head_names()}
+        both = [name for name, engines in kinds.items() if len(engines) > 1]
+        only = [name for name, engines in kinds.items() if engines == ("keras",)]
+        raise OptionError(
+            f"expected the device cpu for {options.head}, which NumPy fits, got {options.device}",
+            hint=f"On a GPU: {' and '.join(both)} with --engine keras; {' and '.join(only)}.",
+        )
+    if options.on and gpu:
+        raise OptionError(
+            f"expected the device cpu or gpu for --on {options.on}, got {options.device}",
+            hint="Ray gives every worker a GPU of its own.",
+        )
 
 
 def _refuse(options: TrainOptions, names: tuple[str, ...], where: str) -> None:

@@ -26,6 +26,7 @@ def rows_on(
     *,
     threads: int | None = None,
     engine: EngineName = "numpy",
+    device: str | None = None,
     tell: Callable[[str], None],
 ) -> Iterator[Rows]:
     """Have a cluster's nodes hold some rows of a set, each its shards.
@@ -44,6 +45,8 @@ def rows_on(
         Of each worker; by default one per core.
     engine : {"numpy", "keras"}
         What workers compute losses and gradients with.
+    device : {"cpu", "gpu"}, optional
+        Of each worker, with Keras; by default the GPU that it was given, else its cores.
     tell : callable
         Is told the passes, in words.
 
@@ -58,6 +61,6 @@ def rows_on(
             f"expected a set for --on {on}, got the feature file {store.path}",
             hint="One file is read by one machine: leave --on out.",
         )
-    with ray_crew(on, Holder, (threads, HELD_BYTES, engine)) as crew:
+    with ray_crew(on, Holder, (threads, HELD_BYTES, engine, device)) as crew:
         workers = ShardWorkers(crew, sources_of_set(features), tell)
         yield SubsetRows(rows_of_set(features, workers), rows)

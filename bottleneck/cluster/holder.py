@@ -67,6 +67,8 @@ class Holder:
     engine : {"numpy", "keras"}
         What losses and gradients are computed with. Keras keeps features on a GPU besides, as
         far as they find room there.
+    device : str, optional
+        Of Keras; see :func:`bottleneck.runtimes.placed`.
     """
 
     def __init__(
@@ -74,12 +76,13 @@ class Holder:
         threads: int | None = None,
         held_bytes: int = HELD_BYTES,
         engine: EngineName = "numpy",
+        device: str | None = None,
     ) -> None:
         self._threads = threads or available_cores()
         self._room = held_bytes
         self._rows: dict[int, Rows] = {}
         self._pieces: dict[tuple[int, int], Any] = {}
-        self._engine: Any = engine_named(engine)
+        self._engine: Any = engine_named(engine, device)
         self._names: set[tuple[int, int | None]] = set()
 
     def ask(
@@ -137,6 +140,10 @@ class Holder:
             found = self._engine.sums(one.rows, work, one.data, one.start, one.stop, name=name)
             tree.put((0, one.number), found)
         return tree.nodes
+
+    def device(self) -> str:
+        """Name what losses and gradients are computed on."""
+        return "cpu" if self._engine is None else str(self._engine.device)
 
     def forget(self) -> None:
         """Let go of all shards."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -109,6 +110,15 @@ class ShardWorkers:
                     f"pass {self._passes} over the shards, {len(everyone) - left} of "
                     f"{len(everyone)}, {len(set(self._homes.values()))} workers"
                 )
+
+    def devices(self) -> Sequence[str]:
+        """Name what the homes of the shards compute on: each device once, in order."""
+        asked = [member.call("device") for member in set(self._homes.values())]
+        found = set()
+        for future in asked:
+            with suppress(WorkerLostError):  # a pass would notice
+                found.add(str(future.result()))
+        return sorted(found)
 
     def _forget(self, member: Member) -> None:
         self._crew.lost(member)

@@ -62,6 +62,8 @@ class TrainingData:
         Threads or processes, -1 for all cores.
     engine : {"numpy", "keras"}
         Of kinds that offer both.
+    device : str, optional
+        Of the engine keras: ``cpu``, ``gpu`` or ``gpu:N``.
     screen : Rule, optional
         What the parameter will be chosen by, where those that cannot be chosen need not be
         solved to the end.
@@ -76,6 +78,7 @@ class TrainingData:
     seed: int = 0
     jobs: int = -1
     engine: EngineName = "numpy"
+    device: str | None = None
     screen: Rule | None = None
 
     @property

@@ -3,6 +3,7 @@
 Nothing here imports a framework until a backbone is compiled.
 """
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import Final, cast
 
@@ -27,7 +28,9 @@ from bottleneck.runtimes.protocol import (
     Overlapping,
     Padding,
     Pending,
+    Placed,
     Runtime,
+    require_device,
 )
 
 NAMES: Final = ("auto", *RUNTIMES)
@@ -76,6 +79,36 @@ def get(name: str = "auto", precision: str = "float32") -> Runtime:
     return cast(Runtime, import_module(f"bottleneck.runtimes.{chosen}"))
 
 
+def placed(
+    framework: str, device: str | None, tell: Callable[[str], None] = lambda told: None
+) -> Placed:
+    """Find a device of a framework, which is imported.
+
+    Parameters
+    ----------
+    framework : str
+        One of :data:`RUNTIMES`.
+    device : str or None
+        ``cpu``, ``gpu`` or ``gpu:N``. None: the first GPU, else what the framework takes by itself.
+    tell : callable, optional
+        Is told that there is a GPU, and the CPU computes all the same.
+
+    Raises
+    ------
+    OptionError
+        For a device that is not known, or of which the framework has none.
+    RuntimeUnavailableError
+        When the framework cannot be used, or has no such GPU.
+    """
+    require_device(framework, device)
+    find: Callable[[str | None], Placed] = import_module(f"bottleneck.runtimes.{framework}").placed
+    found = find(device)
+    asked = () if device is None else (device,)
+    if idle := unused_gpu(found.framework, found.version, found.name, asked):
+        tell(idle)
+    return found
+
+
 __all__ = [
     "FIRST_ON_GPU",
     "NAMES",
@@ -85,6 +118,7 @@ __all__ = [
     "Overlapping",
     "Padding",
     "Pending",
+    "Placed",
     "Runtime",
     "choose",
     "forms",
@@ -93,6 +127,7 @@ __all__ = [
     "gpus_seen_by",
     "has_gpu",
     "installed",
+    "placed",
     "precisions",
     "sees_gpu",
     "unused_gpu",

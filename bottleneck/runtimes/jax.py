@@ -4,6 +4,7 @@ Float32 means float32 on a GPU too: JAX would multiply matrices in TF32 there, a
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +14,13 @@ from bottleneck.backbones.network import Form, Network, OutputSpec
 from bottleneck.location import cache_folder
 from bottleneck.runtimes.outputs import keras_tensors, preprocessed, taken
 from bottleneck.runtimes.precision import in_precision
-from bottleneck.runtimes.protocol import check_precision, gpu_index, no_such_gpu, require_gpu
+from bottleneck.runtimes.protocol import (
+    Placed,
+    check_precision,
+    gpu_index,
+    no_such_gpu,
+    require_gpu,
+)
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep
 
 FORMS: Final[tuple[Form, ...]] = ("keras",)
@@ -107,6 +114,31 @@ def devices() -> list[str]:
     """
     gpus = _gpus(_import_jax())
     return ["cpu", *(f"gpu:{i} ({gpu.device_kind})" for i, gpu in enumerate(gpus))]
+
+
+def placed(device: str | None) -> Placed:
+    """Find a device: ``cpu``, ``gpu`` or ``gpu:N``. Default: the first GPU, else what JAX takes.
+
+    Raises
+    ------
+    OptionError
+        For a device that is not known.
+    RuntimeUnavailableError
+        When JAX cannot be used, or has no such GPU.
+    """
+    jax = _import_jax()
+    name, place = _place(jax, device)
+    if device is None and name == "cpu":
+        place = jax.devices()[0]
+        name = str(place.platform)
+
+    def free() -> int | None:
+        known = place.memory_stats() or {}
+        if "bytes_limit" not in known:
+            return None
+        return int(known["bytes_limit"] - known.get("bytes_in_use", 0))
+
+    return Placed("jax", jax.__version__, name, partial(jax.default_device, place), free)
 
 
 def _import_jax() -> Any:

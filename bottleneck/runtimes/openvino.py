@@ -13,6 +13,7 @@ The graph comes from Keras's own OpenVINO backend, so no other framework is need
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from queue import SimpleQueue
 from threading import Lock
 from typing import Any, Final, NamedTuple
@@ -26,7 +27,7 @@ from bottleneck.backbones.onnx_file import OnnxFile
 from bottleneck.cores import available_cores
 from bottleneck.errors import OptionError, RuntimeUnavailableError
 from bottleneck.runtimes.outputs import Taken, keras_tensors, preprocessed, taken
-from bottleneck.runtimes.protocol import check_precision, gpu_index
+from bottleneck.runtimes.protocol import Placed, check_precision, gpu_index
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep, Parts
 
 _UNARY: Final = frozenset(
@@ -248,8 +249,7 @@ def compile(
         When OpenVINO (or NNCF, for int8) cannot be used, or the CPU lacks the precision.
     """
     check_precision("openvino", precision, PRECISIONS)
-    if device is not None and gpu_index(device) is not None:
-        raise OptionError(f"expected the device cpu: openvino has no other, got {device!r}")
+    _require_cpu(device)
     if precision == "int8" and calibration is None:
         raise OptionError(
             "expected images to calibrate int8 with, got none",
@@ -305,6 +305,28 @@ def devices() -> list[str]:
     """
     import_keras("openvino")
     return ["cpu"]
+
+
+def placed(device: str | None) -> Placed:
+    """Find a device: the CPU is the only one.
+
+    Raises
+    ------
+    OptionError
+        For another one.
+    RuntimeUnavailableError
+        When OpenVINO cannot be used.
+    """
+    _require_cpu(device)
+    import_keras("openvino")
+    import openvino as ov
+
+    return Placed("openvino", ov.__version__.partition("-")[0], "cpu", nullcontext)
+
+
+def _require_cpu(device: str | None) -> None:
+    if device is not None and gpu_index(device) is not None:
+        raise OptionError(f"expected the device cpu: openvino has no other, got {device!r}")
 
 
 class _Inference:

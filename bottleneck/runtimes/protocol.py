@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -134,6 +135,29 @@ class Padding(Protocol):
     def forget_shapes(self) -> None:
         """Pad to none of the batch sizes so far; for after they were tried out."""
         ...
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A device of a framework, for what is no compiled backbone: heads, training, served models.
+
+    Parameters
+    ----------
+    framework, version : str
+        Whose it is.
+    name : str
+        ``cpu``, ``gpu:N``, or what the framework takes by itself: ``mps``, ``tpu``.
+    scope : callable
+        Within it, in the thread that enters it, the framework makes and computes things there.
+    free_bytes : callable
+        How much of its memory is free; None where nobody says it.
+    """
+
+    framework: str
+    version: str
+    name: str
+    scope: Callable[[], AbstractContextManager[Any]]
+    free_bytes: Callable[[], int | None] = lambda: None
 
 
 class Runtime(Protocol):

@@ -23,10 +23,17 @@ from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.network import Form, Network, OutputSpec
 from bottleneck.cores import available_cores
 from bottleneck.runtimes.autotune import faster, memory_file
+from bottleneck.runtimes.driver import free_bytes
 from bottleneck.runtimes.folding import rewired
 from bottleneck.runtimes.outputs import keras_tensors, preprocessed, taken
 from bottleneck.runtimes.precision import in_precision
-from bottleneck.runtimes.protocol import check_precision, gpu_index, no_such_gpu, require_gpu
+from bottleneck.runtimes.protocol import (
+    Placed,
+    check_precision,
+    gpu_index,
+    no_such_gpu,
+    require_gpu,
+)
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep, Parts
 
 
@@ -265,6 +272,26 @@ def _frozen(tf: Any, forward: Callable[[Any], tuple[Any, ...]], images: Any) -> 
     concrete = tf.function(forward, autograph=False).get_concrete_function(images)
     frozen: _Function = convert_variables_to_constants_v2(concrete)
     return frozen
+
+
+def placed(device: str | None) -> Placed:
+    """Find a device: ``cpu``, ``gpu`` or ``gpu:N``. Default: the first GPU, else the CPU.
+
+    Raises
+    ------
+    OptionError
+        For a device that is not known.
+    RuntimeUnavailableError
+        When TensorFlow cannot be used, or has no such GPU.
+    """
+    import_keras("tensorflow")
+    import tensorflow as tf
+
+    name = _device(tf, device)
+    gpu = None if name == "cpu" else gpu_index(name)
+    # TensorFlow tells what it has taken, not what is left.
+    free = partial(free_bytes, gpu)
+    return Placed("tensorflow", tf.__version__, name, partial(tf.device, name), free)
 
 
 def _device(tf: Any, device: str | None) -> str:

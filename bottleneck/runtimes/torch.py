@@ -18,7 +18,13 @@ from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.network import Form, Network, OutputSpec
 from bottleneck.runtimes.outputs import Taken, keras_tensors, preprocessed, taken
 from bottleneck.runtimes.precision import HALF, in_precision
-from bottleneck.runtimes.protocol import check_precision, gpu_index, no_such_gpu, require_gpu
+from bottleneck.runtimes.protocol import (
+    Placed,
+    check_precision,
+    gpu_index,
+    no_such_gpu,
+    require_gpu,
+)
 from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep, let_go, out_of_memory
 from bottleneck.runtimes.tf32 import tf32_products
 from bottleneck.runtimes.torch_layers import native
@@ -356,6 +362,30 @@ def devices() -> list[str]:
     kind = ", ROCm" if getattr(torch.version, "hip", None) else ""
     gpus = range(torch.cuda.device_count())
     return ["cpu", *(f"gpu:{i} ({torch.cuda.get_device_name(i)}{kind})" for i in gpus)]
+
+
+def placed(device: str | None) -> Placed:
+    """Find a device: ``cpu``, ``gpu`` or ``gpu:N``. Default: the first GPU, else what Keras takes.
+
+    Raises
+    ------
+    OptionError
+        For a device that is not known.
+    RuntimeUnavailableError
+        When PyTorch cannot be used, or has no such GPU.
+    """
+    keras = import_keras("torch")
+    import torch
+
+    name = _place(torch, device)
+    if device is None and name == "cpu" and torch.backends.mps.is_available():
+        name = "mps"  # as Keras does
+    gpu = gpu_index(name) if name.startswith("gpu") else None
+
+    def free() -> int | None:
+        return None if gpu is None else int(torch.cuda.mem_get_info(gpu)[0])
+
+    return Placed("torch", torch.__version__, name, partial(keras.device, name), free)
 
 
 def _has_cudnn(torch: Any) -> bool:

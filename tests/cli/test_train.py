@@ -198,9 +198,48 @@ def test_the_keras_engine_is_for_heads_that_are_solved_in_passes(cli, features, 
     trained = cli("train", features, "-o", head, "--engine", "keras", "--C", "1", "--json")
     assert trained.json["test"]["accuracy"] > 0.9
     assert "fitted through Keras: " in trained.err
+    assert (trained.json["engine"], trained.json["device"]) == ("keras", "cpu")
     for name in ("ridge", "mlp", "sklearn.svm.SVC"):
         refused = cli("train", features, "-o", head, "--engine", "keras", "--head", name)
         assert f"expected the head logreg or svm for --engine keras, got {name}" in refused.err
+
+
+def test_a_device_is_for_what_keras_computes(cli, features, tmp_path):
+    head = tmp_path / "d.head"
+    train = ["train", features, "-o", head, "--C", "1", "--cv", "0", "--json"]
+    for options, message in {
+        ("--device", "gpu"): "expected the device cpu for logreg, which NumPy fits, got gpu\n"
+        "On a GPU: logreg and svm with --engine keras; mlp and stack.",
+        ("--device", "gpu0"): "expected the device cpu, gpu or gpu:N, got 'gpu0'",
+        ("--engine", "keras", "--device", "gpu:99"): "expected the device gpu:99, but TensorFlow",
+        ("--engine", "keras", "--device", "tensorrt"): "expected the device cpu, gpu or gpu:N for "
+        "tensorflow, got 'tensorrt'",
+        ("--engine", "keras", "--on", "ray", "--device", "gpu:1"): "expected the device cpu or gpu "
+        "for --on ray, got gpu:1\nRay gives every worker a GPU of its own.",
+    }.items():
+        refused = cli(*train, *options)
+        assert message in refused.err.replace("\n  ", "\n")
+        assert refused.code == (1 if "99" in options[-1] else 2)
+        assert not head.exists()
+    found = cli(*train, "--device", "cpu").json
+    assert (found["engine"], found["device"]) == ("numpy", "cpu")
+    told = cli(*train, "--engine", "keras", "--device", "cpu", "--overwrite")
+    assert told.json["test"]["log_loss"] == pytest.approx(found["test"]["log_loss"], rel=1e-3)
+    assert "by Keras on cpu" in told.err
+
+
+def test_a_gpu_that_does_not_fit_is_told(cli, features, tmp_path, monkeypatch):
+    """Before the fit, whatever head Keras computes; not where the CPU was asked for."""
+    monkeypatch.setattr("bottleneck.runtimes.choice.gpu_makers", lambda: ("NVIDIA",))
+    head = tmp_path / "u.head"
+    small = ["--head", "mlp", "--set", "hidden=2", "--set", "epochs=1", "--cv", "0", "--overwrite"]
+    for options in (["--engine", "keras", "--C", "1", "--cv", "0"], small):
+        told = cli("train", features, "-o", head, *options).err
+        assert told.count("the CPU computes, though there is a GPU (NVIDIA): ") == 1
+        assert told.index("the CPU computes") < told.index("fitting ")
+        assert told.count("fitted through Keras: ") == 1
+        quiet = cli("train", features, "-o", head, *options, "--device", "cpu", "--overwrite").err
+        assert "the CPU computes" not in quiet
 
 
 def test_the_small_network_from_training_to_labels(cli, colours, features, tmp_path):

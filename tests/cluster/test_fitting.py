@@ -1,6 +1,7 @@
 """A head of a set is that of the merged file, whoever holds the shards."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import bottleneck
 from bottleneck.cluster import fitting
 from bottleneck.errors import OptionError
 from bottleneck.heads.head import Head
+from bottleneck.runtimes import placed
 from bottleneck.sets import open_shards, place_of
 from bottleneck.sets.planning import write_set
 from bottleneck.sets.publishing import publish
@@ -64,8 +66,8 @@ def made(tmp_path_factory):
 @contextmanager
 def three_workers(on, make, given=()):
     # Each has room for two shards, and reads the others in every pass.
-    _, _, engine = given
-    crew = ThreadCrew(3, lambda: make(1, 2 * 4 * ROWS * LENGTH, engine), fails_at={1: 5})
+    _, _, *engine = given
+    crew = ThreadCrew(3, lambda: make(1, 2 * 4 * ROWS * LENGTH, *engine), fails_at={1: 5})
     yield crew
     crew.close()
     assert len(crew.losses) == 1
@@ -96,6 +98,26 @@ def test_a_head_of_a_set_is_that_of_the_merged_file(made, tmp_path, monkeypatch,
     np.testing.assert_array_equal(away.intercept_, ours.intercept_)
     assert there.document["cv"] == here.document["cv"]
     assert there.document["test"] == here.document["test"]
+
+
+def test_workers_are_told_the_device_and_tell_theirs(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "ray_crew", three_workers)
+    asked = []
+
+    def on_gpu(backend, device):
+        asked.append(device)
+        name = "cpu" if device == "cpu" else "gpu:0"
+        return replace(placed(backend, "cpu"), name=name, free_bytes=lambda: 0)
+
+    monkeypatch.setattr("bottleneck.heads.solver.keras_engine.placed", on_gpu)
+    found = bottleneck.train(
+        str(made[0] / "photos.set"), str(tmp_path / "gpu.head"), C=0.1, cv=0, engine="keras",
+        on="ray", device="gpu",
+    )  # fmt: skip
+    assert asked == ["gpu"] * 3 + ["cpu"]  # whoever asks them leaves GPUs alone
+    (told,) = [note for note in found.document["notes"] if note.startswith("fitted through Keras")]
+    assert told.endswith(", by the workers of a cluster, on gpu:0")
+    assert found.document["device"] is None
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ On a CPU: what a GPU computes differently was not run here.
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -30,6 +30,7 @@ from bottleneck.heads.solver.engine import (
 from bottleneck.heads.solver.keras_engine import KerasEngine, _added, _padded
 from bottleneck.heads.solver.row_pass import passes
 from bottleneck.heads.solver.scaling import Weighting
+from bottleneck.runtimes import placed
 
 CASES = [(SOFTMAX, 10), (SQUARED_HINGE, 10), (SQUARED_HINGE, 1), (LOGISTIC, 1), (LOGISTIC_EACH, 3)]
 
@@ -51,9 +52,9 @@ def work_of(loss, k, p, n, d, seed=0):
     return X, work, weighting
 
 
-def compare_engines():
+def compare_engines(engine=None):
     """Run all cases with both engines; also called in processes with another backend."""
-    engine = KerasEngine()
+    engine = engine or KerasEngine()
     for loss, k in CASES:
         for p in (2, 5):
             X, work, weighting = work_of(loss, k, p, n=300, d=20)
@@ -213,12 +214,14 @@ class InMemory:
 @pytest.mark.parametrize(("kind", "kept"), [("logreg", 0), ("logreg", 3), ("svm", 100)])
 def test_workers_that_hold_shards_compute_what_one_machine_does(digits, monkeypatch, kind, kept):
     """Bit for bit, whoever holds them; blocks stay on their devices as far as there is room."""
-    monkeypatch.setattr("bottleneck.heads.solver.keras_engine._on_gpu", lambda backend: kept > 0)
     block_bytes = 4 * 128 * digits.X.shape[1]
     monkeypatch.setattr("bottleneck.heads.solver.keras_engine.KEPT_SHARE", 1)
-    monkeypatch.setattr(
-        "bottleneck.heads.solver.keras_engine._free_bytes", lambda backend: kept * block_bytes
-    )
+
+    def on_gpu(backend, device):
+        found = placed(backend, "cpu")
+        return replace(found, name="gpu:0", free_bytes=lambda: kept * block_bytes)
+
+    monkeypatch.setattr("bottleneck.heads.solver.keras_engine.placed", on_gpu)
     shards = {i: digits.X[i * 250 : (i + 1) * 250] for i in range(-(-len(digits.X) // 250))}
     about = {"classes": digits.classes, "keys": digits.keys, "head": kind}
     about |= {"grid": (1e-3, 1e-1), "n_folds": 3}
@@ -241,7 +244,9 @@ def test_workers_that_hold_shards_compute_what_one_machine_does(digits, monkeypa
         assert len(crew.losses) == len(losses)
         for mine, its in zip(away, learnt, strict=True):
             np.testing.assert_array_equal(mine, its)
-        assert any("by the workers of a cluster" in note for note in found.notes)
+        assert here.notes[-1].endswith(", gpu:0")
+        away_from = here.notes[-1].removesuffix("gpu:0")
+        assert f"{away_from}by the workers of a cluster, on gpu:0" in found.notes
         engines = [member.worker._engine for member in crew.there]
         blocks = [len(engine._kept) for engine in engines]
         homes = workers._homes.items()

@@ -39,6 +39,7 @@ from bottleneck.heads.rows import (
 )
 from bottleneck.heads.selection.targets import score_of
 from bottleneck.heads.solver.engine import EngineName
+from bottleneck.heads.solver.engines import keras_note, keras_place
 from bottleneck.heads.solver.finite import require_finite
 from bottleneck.heads.solver.question import ListOfRows
 from bottleneck.heads.solver.row_pass import passes
@@ -321,8 +322,13 @@ class EstimatorKind:
 
     @contextmanager
     def trainer(self, data: TrainingData) -> Iterator[Trainer]:
-        """Fit one after the other."""
-        yield EstimatorTrainer(self, data)
+        """Fit one after the other; those that Keras trains, on its device."""
+        if "keras" not in self.engines:
+            yield EstimatorTrainer(self, data)
+            return
+        place = keras_place(data.device)
+        with place.scope():
+            yield EstimatorTrainer(self, data, [keras_note(place.framework, place.name)])
 
     def fit(self, data: TrainingData, params: Params, member: NDArray[np.bool_]) -> Any:
         """Fit on a subset of the rows; return the estimator."""
@@ -387,10 +393,12 @@ class EstimatorTrainer:
         What is fitted.
     data : TrainingData
         On what.
+    told : sequence of str
+        What is said of every final fit.
     """
 
-    def __init__(self, kind: EstimatorKind, data: TrainingData) -> None:
-        self.kind, self.data = kind, data
+    def __init__(self, kind: EstimatorKind, data: TrainingData, told: Sequence[str] = ()) -> None:
+        self.kind, self.data, self._told = kind, data, told
 
     def fit(self, params: Params, member: NDArray[np.bool_]) -> Any:
         """Fit on a subset; what the estimator refuses is told of the head."""
@@ -440,7 +448,7 @@ class EstimatorTrainer:
     def final(self, candidate: Params, scored: Scored | None, at: int) -> tuple[Any, list[str]]:
         """Fit on all rows."""
         estimator = self.fit(candidate, np.ones(self.data.rows.shape[0], bool))
-        return estimator, self.kind.notes(estimator)
+        return estimator, [*self.kind.notes(estimator), *self._told]
 
 
 @dataclass(frozen=True, eq=False)

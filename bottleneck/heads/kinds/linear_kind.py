@@ -117,7 +117,13 @@ class LinearKind:
     @contextmanager
     def trainer(self, data: TrainingData) -> "Iterator[LockstepTrainer]":
         """Open the rows for passes."""
-        engine = engine_named(data.engine if data.engine in self.engines else self.engines[0])
+        layout = data.rows.layout
+        away = layout is not None and layout.workers is not None
+        # Where workers compute, this process leaves GPUs alone.
+        engine = engine_named(
+            data.engine if data.engine in self.engines else self.engines[0],
+            "cpu" if away else data.device,
+        )
         with passes(data.rows, threads=data.jobs, engine=engine) as run:
             yield LockstepTrainer(self, data, run)
 

@@ -172,6 +172,7 @@ def select(
     shots: Sequence[int] = (),
     calibrate: bool = False,
     engine: EngineName = "numpy",
+    device: str | None = None,
 ) -> Head:
     """Choose a head's parameters on the rows given, which must be training rows only, and fit it.
 
@@ -230,9 +231,11 @@ def select(
         Also find the temperature that makes probabilities of the scores, see
         :mod:`bottleneck.heads.selection.model_selection`.
     engine : {"numpy", "keras"}
-        What losses and gradients are computed with: NumPy, or Keras on whatever backend and
-        device it has, which is for GPUs: sums agree to float32 rounding. Heads that have one
-        engine only take that.
+        What losses and gradients are computed with: NumPy, or Keras on whatever backend it has,
+        which is for GPUs: sums agree to float32 rounding. Heads that have one engine only take
+        that.
+    device : str, optional
+        Of Keras: ``cpu``, ``gpu`` or ``gpu:N``; by default the first GPU, else the CPU.
 
     Returns
     -------
@@ -280,6 +283,7 @@ def select(
         seed=seed,
         jobs=jobs,
         engine=own,
+        device=device,
         screen=Rule(one_se) if screen else None,
     )
     cv: list[dict[str, Any]] = []

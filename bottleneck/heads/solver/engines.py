@@ -1,10 +1,13 @@
 """Which engine computes losses and gradients, by name."""
 
+from collections.abc import Callable
 from typing import get_args
 
+from bottleneck.backbones.keras_scope import import_training_keras
 from bottleneck.errors import OptionError
 from bottleneck.heads.solver.engine import Engine, EngineName
 from bottleneck.heads.solver.row_pass import Pass
+from bottleneck.runtimes import Placed, placed
 
 
 def require_engine(name: str) -> None:
@@ -18,22 +21,38 @@ def require_engine(name: str) -> None:
         raise OptionError(f"expected the engine numpy or keras, got {name!r}")
 
 
-def engine_named(name: EngineName) -> Engine | None:
+def engine_named(name: EngineName, device: str | None = None) -> Engine | None:
     """Return the engine of a name; None stands for NumPy, in the threads of the pass.
+
+    Parameters
+    ----------
+    name : {"numpy", "keras"}
+    device : str, optional
+        Of Keras; see :func:`bottleneck.runtimes.placed`.
 
     Raises
     ------
     OptionError
-        For an unknown engine.
+        For an unknown engine or device.
     RuntimeUnavailableError
-        When Keras or its backend is missing.
+        When Keras or its backend is missing, or there is no such GPU.
     """
     require_engine(name)
     if name == "numpy":
         return None
     from bottleneck.heads.solver.keras_engine import KerasEngine
 
-    return KerasEngine()
+    return KerasEngine(device)
+
+
+def keras_place(device: str | None, tell: Callable[[str], None] = lambda told: None) -> Placed:
+    """Find a device of Keras, for what it fits; see :func:`bottleneck.runtimes.placed`."""
+    return placed(str(import_training_keras().backend.backend()), device, tell)
+
+
+def keras_note(backend: str, device: str) -> str:
+    """Say what fitted a head, and where."""
+    return f"fitted through Keras: {backend}, {device}"
 
 
 def engine_note(run: Pass) -> list[str]:
@@ -42,5 +61,6 @@ def engine_note(run: Pass) -> list[str]:
     if engine is None:
         return []
     if layout is not None and layout.workers is not None:
-        return [f"fitted through Keras: {engine.backend}, by the workers of a cluster"]
-    return [f"fitted through Keras: {engine.backend}, {engine.device}"]
+        found = " and ".join(layout.workers.devices())
+        return [keras_note(engine.backend, f"by the workers of a cluster, on {found}")]
+    return [keras_note(engine.backend, engine.device)]

@@ -1,6 +1,6 @@
 """The pass of stacked problems through Keras operations: TensorFlow, JAX or Torch, for a GPU.
 
-Blocks go to the backend's default device, where scores, losses and both products are computed
+Blocks go to the device that is asked for, where scores, losses and both products are computed
 in float32 (not in TensorFloat-32). Classes travel as one number per row; the sums of blocks are
 added there too, with what each addition rounds off, and come back once per pass. On a GPU the
 first blocks stay there for the next pass, in up to :data:`KEPT_SHARE` of the memory that is free.
@@ -22,6 +22,7 @@ from bottleneck.heads.solver.engine import Loss, Sums, Work
 from bottleneck.heads.solver.question import Tree
 from bottleneck.heads.solver.row_pass import Pass
 from bottleneck.heads.solver.scaling import Weighting, shifted
+from bottleneck.runtimes import Placed, placed
 from bottleneck.runtimes.tf32 import tf32_products
 
 BLOCK_ROWS = 8192
@@ -34,7 +35,7 @@ KEPT_SHARE = 0.6
 """Share of a GPU's free memory in which features stay between passes; the rest is for scores."""
 
 KEPT_UNKNOWN = 4 << 30
-"""Bytes for them where the framework does not tell what is free."""
+"""Bytes for them where neither the framework nor the driver tells what is free."""
 
 _Kernel: TypeAlias = Callable[[Any, Any, Any], tuple[Any, Any]]
 """From ops, scores (k, p, rows) and targets (k, 1, rows) to losses (p, rows) and derivatives."""
@@ -44,29 +45,37 @@ class KerasEngine:
     """Does the work of a pass on Keras's backend. An engine belongs to one matrix of rows, or to
     several that have names.
 
+    Parameters
+    ----------
+    device : str, optional
+        ``cpu``, ``gpu`` or ``gpu:N``; see :func:`bottleneck.runtimes.placed`.
+
     Attributes
     ----------
     backend : str
         ``tensorflow``, ``jax`` or ``torch``.
-    device : {"GPU", "CPU"}
-        Where it computes.
+    device : str
+        Where it computes: ``cpu``, ``gpu:0`` and the like.
 
     Raises
     ------
+    OptionError
+        For a device that is not known.
     RuntimeUnavailableError
-        When Keras or its backend cannot be imported.
+        When Keras or its backend cannot be imported, or there is no such GPU.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str | None = None) -> None:
         keras = import_training_keras()
         self._ops = keras.ops
         self.backend: str = keras.backend.backend()
-        self.device = "GPU" if _on_gpu(self.backend) else "CPU"
+        self.place = placed(self.backend, device)
+        self.device = self.place.name
         self._steps: dict[str, Any] = {}
         self._kept: dict[tuple[Hashable, int], Any] = {}
         self._kept_for: bytes | None = None
         self._used = 0
-        self._room = int(KEPT_SHARE * _free_bytes(self.backend)) if self.device == "GPU" else 0
+        self._room = _room(self.place)
 
     def __repr__(self) -> str:
         return f"<KerasEngine {self.backend} on {self.device}, {len(self._kept)} blocks kept>"
@@ -127,7 +136,7 @@ class KerasEngine:
         weights[:, :p] = work.weights
         intercepts = np.zeros((k, width), np.float32)
         intercepts[:, :p] = work.intercepts
-        with _full_float32(self.backend):
+        with self.place.scope(), _full_float32(self.backend):
             flat = self._ops.convert_to_tensor(weights.reshape(k * width, d))
             added = self._ops.convert_to_tensor(intercepts)
             step = self._step(work.loss)
@@ -253,36 +262,12 @@ def _padded(p: int) -> int:
     return width // 4 * 3 if width > 4 and p <= width // 4 * 3 else width
 
 
-def _on_gpu(backend: str) -> bool:
-    """Whether the backend's default device is an accelerator."""
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        return bool(tf.config.list_logical_devices("GPU"))
-    if backend == "jax":
-        import jax
-
-        return bool(jax.default_backend() != "cpu")
-    if backend == "torch":
-        import torch
-
-        return bool(torch.cuda.is_available())
-    return False
-
-
-def _free_bytes(backend: str) -> float:
-    """Return how much of the default GPU's memory is free."""
-    if backend == "torch":
-        import torch
-
-        return float(torch.cuda.mem_get_info()[0])
-    if backend == "jax":
-        import jax
-
-        known = jax.devices()[0].memory_stats() or {}
-        if "bytes_limit" in known:
-            return float(known["bytes_limit"] - known.get("bytes_in_use", 0))
-    return KEPT_UNKNOWN / KEPT_SHARE
+def _room(place: Placed) -> int:
+    """Say how many bytes of features may stay; none on a CPU, where they are at hand already."""
+    if place.name == "cpu":
+        return 0
+    free = place.free_bytes()
+    return KEPT_UNKNOWN if free is None else int(KEPT_SHARE * free)
 
 
 def _compiled(step: Any, backend: str) -> Any:

@@ -156,6 +156,10 @@ class Workers(Protocol):
         """
         ...
 
+    def devices(self) -> Sequence[str]:
+        """Name what they compute on: each device once, in order."""
+        ...
+
 
 @dataclass(frozen=True)
 class Held:

@@ -1,0 +1,126 @@
+"""Heads that Keras fits are fitted on the device that was asked for, and its memory is counted.
+
+There is no GPU here: of JAX and TensorFlow two devices of the CPU stand in for two of them.
+"""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bottleneck.heads.solver import keras_engine
+from bottleneck.runtimes import Placed
+
+FITTED = """
+import numpy as np
+from test_keras_engine import SOFTMAX, compare_engines, work_of
+from bottleneck.errors import RuntimeUnavailableError
+from bottleneck.heads import select
+from bottleneck.heads.rows import ArrayRows
+from bottleneck.heads.solver import keras_engine
+from bottleneck.heads.solver.keras_engine import KerasEngine
+from bottleneck.heads.solver.row_pass import passes
+
+keras_engine.BLOCK_ROWS = 128
+X, work, weighting = work_of(SOFTMAX, 10, 3, n=300, d=20)
+for wanted in ("gpu", "gpu:1", "gpu:0"):
+    engine = KerasEngine(wanted)
+    engine._room = 10**9
+    compare_engines(engine)
+    with passes(ArrayRows(X)) as run:
+        engine.keep_only(())
+        engine(run, work, weighting)
+    print(engine.device, *sorted({where(block) for block in engine._kept.values()}))
+try:
+    KerasEngine("gpu:2")
+except RuntimeUnavailableError as error:
+    print(error.message)
+
+from bottleneck.heads.kinds import mlp
+
+def built(*given, build=mlp.build):
+    model = build(*given)
+    places.update(where(variable.value) for variable in model.variables)
+    return model
+
+mlp.build = built
+y = np.arange(300) % 3
+about = {"classes": list("abc"), "keys": [str(i) for i in range(300)], "n_folds": 2}
+for device in ("gpu:1", "cpu"):
+    places = set()
+    head = select(X, y, **about, head="mlp", settings={"hidden": 4, "epochs": 2}, device=device)
+    print(device, *sorted(places), head.notes[-1])
+head = select(X, y, **about, grid=(0.1,), engine="keras", device="gpu:1")
+print(head.notes[-1])
+"""
+
+TWO = {
+    "jax": """
+import jax
+from bottleneck.runtimes import jax as runtime
+runtime._gpus = lambda jax: jax.devices("cpu")[1:]
+where = lambda value: f"cpu{next(iter(value.devices())).id}"
+""",
+    "tensorflow": """
+import tensorflow as tf
+from dataclasses import replace
+from functools import partial
+from bottleneck.runtimes import tensorflow as runtime
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
+placed, list_devices = runtime.placed, tf.config.list_physical_devices
+tf.config.list_physical_devices = lambda kind=None: (
+    [cpu, cpu] if kind == "GPU" else list_devices(kind))
+
+def stood_in(device):
+    found = placed(device)
+    number = 0 if found.name == "cpu" else int(found.name[-1]) + 1
+    return replace(found, scope=partial(tf.device, f"cpu:{number}"))
+
+runtime.placed = stood_in
+where = lambda value: "cpu" + (value.device or value.handle.device)[-1]
+""",
+}
+
+
+@pytest.mark.parametrize("backend", TWO)
+def test_heads_are_fitted_where_that_was_asked_for(backend):
+    pytest.importorskip(backend, reason="a backend of Keras; not a dependency")
+    here = os.path.dirname(__file__)
+    path = os.pathsep.join([here, os.path.dirname(here), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", "import test_keras_engine\n" + TWO[backend] + FITTED],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            "PYTHONPATH": path,
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=3",
+        },
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:3] == ["gpu:0 cpu1", "gpu:1 cpu2", "gpu:0 cpu1"]
+    assert lines[3].startswith("expected the device gpu:2, but ")
+    assert lines[3].endswith(" sees 2 GPUs")
+    assert lines[4] == f"gpu:1 cpu2 fitted through Keras: {backend}, gpu:1"
+    assert lines[5] == f"cpu cpu0 fitted through Keras: {backend}, cpu"
+    assert lines[6] == f"fitted through Keras: {backend}, gpu:1"
+
+
+@pytest.mark.parametrize(
+    ("name", "free", "room"),
+    [("cpu", 10 << 30, 0), ("gpu:1", 10 << 30, 6 << 30), ("gpu:0", None, 4 << 30), ("mps", 0, 0)],
+)
+def test_blocks_have_a_share_of_what_is_free_on_the_device(monkeypatch, name, free, room):
+    asked = []
+
+    def placed(backend, device):
+        asked.append(device)
+        return Placed(backend, "1.0", name, None, lambda: free)
+
+    monkeypatch.setattr(keras_engine, "placed", placed)
+    engine = keras_engine.KerasEngine(name)
+    assert (engine.device, engine._room, asked) == (name, room, [name])
