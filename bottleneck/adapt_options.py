@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from bottleneck.declare import Option, Options
 from bottleneck.extract_options import DEVICES, Names
-from bottleneck.file_options import One, Paths, checked_size
+from bottleneck.file_options import DEVICE, One, Paths, checked_size
 from bottleneck.runtimes.choice import RuntimeName
 from bottleneck.sources.layout import SourceOptions
 
@@ -85,6 +85,7 @@ class FinetuneOptions(SourceOptions):
             "weights, and the model, stay float32."
         ),
     ] = "float32"
+    device: Annotated[str | None, DEVICE] = None
     page: Annotated[
         One | None,
         Option("Also a page with the curves.", metavar="PAGE.html", role="writes"),
@@ -156,6 +157,7 @@ class ServeOptions(Options):
     batch_size: Annotated[
         int, Option("Images computed at once, at most.", metavar="N", least=1)
     ] = 16
+    device: Annotated[str | None, DEVICE] = None
     max_waiting: Annotated[
         int, Option("Images that wait at most; more are answered 503.", metavar="N", least=1)
     ] = 256

@@ -113,6 +113,11 @@ class ExportOptions(Options):
     weights: Annotated[
         One | None, Option("Where the backbone's weights are now.", metavar="PATH")
     ] = None
+    device: Annotated[
+        str | None,
+        Option("What checks the deployed model: cpu, gpu or gpu:N. The first GPU, else the CPU.",
+               metavar="NAME"),
+    ] = None  # fmt: skip
     feature: Annotated[str | None, FEATURE] = None
 
 
@@ -249,7 +254,7 @@ class GraphOptions(Options):
     metric: Annotated[Literal["cosine", "euclidean"], Option("What is near.")] = "cosine"
     feature: Annotated[str | None, FEATURE] = None
     device: Annotated[
-        str, Option("cpu; gpu or gpu:N, where PyTorch or JAX sees one.", metavar="NAME")
+        str, Option("cpu, gpu or gpu:N, where PyTorch or JAX sees one.", metavar="NAME")
     ] = "cpu"
 
 
@@ -265,6 +270,7 @@ class NeighborsOptions(Options):
     weights: Annotated[
         One | None, Option("Where the weights are now, if they moved.", metavar="WHICH")
     ] = None
+    device: Annotated[str | None, DEVICE] = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import shutil
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -23,6 +23,7 @@ from bottleneck.adapt.deployed import (
     IN_FOLDER,
     KEY,
     Format,
+    Tell,
     format_of,
     open_deployed,
     openvino_compute,
@@ -32,6 +33,7 @@ from bottleneck.adapt.whole import Whole, whole_model
 from bottleneck.backbones.keras_scope import import_keras
 from bottleneck.errors import HeadError, OptionError, not_importable
 from bottleneck.heads.dense import DenseForm
+from bottleneck.runtimes import placed
 from bottleneck.runtimes.quantize import JUDGED_SHARE, quantized
 from bottleneck.writing import prepare_output, temporary_path, written_whole
 
@@ -61,6 +63,8 @@ class Deployed:
         What is in it.
     classes, bytes : int
         How many classes, and how large it is.
+    device : str
+        What `predict`'s answers were computed on, that it was compared with.
     checked : int
         Images it was compared with `predict` on.
     largest_difference : float
@@ -78,6 +82,7 @@ class Deployed:
     backbone: str
     classes: int
     bytes: int
+    device: str
     checked: int
     largest_difference: float
     cosine: float
@@ -128,6 +133,8 @@ def deploy(
     pixels: Any,
     precision: Precision = "float32",
     weights: str | None = None,
+    device: str | None = None,
+    tell: Tell = lambda told: None,
 ) -> Deployed:
     """Write a head with its backbone as one model; it is read back and compared before it stays.
 
@@ -146,6 +153,11 @@ def deploy(
         What it computes in; int8 is OpenVINO's.
     weights : str, optional
         Where the backbone's weights are now.
+    device : str, optional
+        What `predict`'s answers, and those of a Keras model or a SavedModel, are computed on: see
+        :func:`bottleneck.runtimes.placed`. ONNX and OpenVINO answer on the CPU here.
+    tell : callable, optional
+        Is told of a GPU that is not used.
 
     Raises
     ------
@@ -158,15 +170,18 @@ def deploy(
             f"expected an output that ends in .xml for int8, got {output}",
             hint="Only OpenVINO's models are quantised.",
         )
-    whole = whole_model(head, owner=owner, weights=weights)
+    where = placed("tensorflow", device, tell)
+    with where.scope():
+        whole = whole_model(head, owner=owner, weights=weights)
     images: NDArray[np.uint8] = pixels(whole.geometry)
     whole = replace(whole, about={**whole.about, "precision": precision})
     with _temporary(place, form) as temporary:
         _write(form, whole, temporary, images if precision == "int8" else None)
         if precision == "int8":  # on those it was not calibrated with
             images = images[JUDGED_SHARE - 1 :: JUDGED_SHARE]
-        found = pixels_in_batches(images, open_deployed(temporary).compute)
-        expected = _expected(head, owner, weights, images)
+        own = where.name if form in ("keras", "savedmodel") else "cpu"
+        found = pixels_in_batches(images, open_deployed(temporary, own).compute)
+        expected = _expected(head, owner, weights, images, where.name)
         checked = _checked(found, expected, precision, str(output))
         _put(temporary, place, form)
     return Deployed(
@@ -177,6 +192,7 @@ def deploy(
         backbone=head.recipe.backbone,
         classes=len(head.classes),
         bytes=_size(place),
+        device=where.name,
         **checked,
     )
 
@@ -189,13 +205,16 @@ def save_keras(whole: Whole, place: Path) -> None:
 
 
 def _expected(
-    head: "Head", owner: str, weights: str | None, images: NDArray[np.uint8]
+    head: "Head", owner: str, weights: str | None, images: NDArray[np.uint8], device: str
 ) -> NDArray[np.float64]:
     """Answer as `predict` does: the compiled backbone, then the head on its features."""
     from bottleneck.extraction.run import rebuild_embedder
 
-    embedder = rebuild_embedder(head.recipe, owner=owner, weights=weights, runtime="tensorflow")
-    parts = [embedder.network(images[start : start + 32]) for start in range(0, len(images), 32)]
+    embedder = rebuild_embedder(
+        head.recipe, owner=owner, weights=weights, runtime="tensorflow", devices=[device]
+    )
+    with closing(embedder):
+        parts = [embedder.network(images[at : at + 32]) for at in range(0, len(images), 32)]
     X = np.concatenate([part[head.output] for part in parts]).astype(embedder.dtype)
     probabilities = head.predict_proba(X)
     return head.scores(X) if probabilities is None else probabilities

@@ -20,8 +20,11 @@ from numpy.typing import NDArray
 
 from bottleneck.adapt.whole import VERSION
 from bottleneck.backbones.keras_scope import import_keras
-from bottleneck.errors import HeadError, RuntimeUnavailableError, not_importable
+from bottleneck.backbones.onnx_file import require_providers
+from bottleneck.errors import HeadError, OptionError, RuntimeUnavailableError, not_importable
 from bottleneck.images import Geometry
+from bottleneck.runtimes import placed
+from bottleneck.runtimes.protocol import TENSORRT, gpu_index
 
 Format = Literal["onnx", "keras", "savedmodel", "openvino"]
 
@@ -42,6 +45,11 @@ IN_FOLDER: Final = f"assets.extra/{KEY}.json"
 Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """From images (n, height, width, 3) to probabilities or scores (n, classes)."""
 
+Tell = Callable[[str], None]
+
+_Opened = tuple[dict[str, Any], Compute, str]
+"""What is known of a model, what computes it, and on what."""
+
 
 @dataclass(frozen=True, eq=False)
 class DeployedModel:
@@ -55,13 +63,17 @@ class DeployedModel:
     about : dict
         What is known of it; see :class:`bottleneck.adapt.whole.Whole`.
     compute : callable
-        From uint8 images (n, height, width, 3) to what :attr:`about` calls its ``answer``.
+        From uint8 images (n, height, width, 3) to what :attr:`about` calls its ``answer``. May be
+        called from any thread.
+    device : str
+        What computes: ``cpu``, ``gpu:0`` and the like.
     """
 
     path: Path
     format: Format
     about: dict[str, Any]
     compute: Compute
+    device: str
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -92,8 +104,19 @@ class DeployedModel:
         return {"label": label, "probability": values[label], "probabilities": values}
 
 
-def open_deployed(path: str | Path) -> DeployedModel:
+def open_deployed(
+    path: str | Path, device: str | None = None, tell: Tell = lambda told: None
+) -> DeployedModel:
     """Open what :func:`bottleneck.adapt.deploy.deploy` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+    device : str, optional
+        What is to compute: ``cpu``, ``gpu`` or ``gpu:N``. The first GPU that what runs the model
+        sees, else the CPU.
+    tell : callable, optional
+        Is told of a GPU that is not used.
 
     Raises
     ------
@@ -101,7 +124,9 @@ def open_deployed(path: str | Path) -> DeployedModel:
         For a file that is missing, damaged, or was not written by ``export --deploy`` or
         ``finetune``.
     RuntimeUnavailableError
-        When what runs its format is not installed.
+        When what runs its format is not installed, or has no such GPU.
+    OptionError
+        For a device that it never has.
     """
     place = Path(path)
     if not place.exists():
@@ -110,14 +135,14 @@ def open_deployed(path: str | Path) -> DeployedModel:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # other people's deprecations
-            about, compute = _OPENERS[form](place)
-    except (HeadError, RuntimeUnavailableError):
+            about, compute, where = _OPENERS[form](place, device, tell)
+    except (HeadError, OptionError, RuntimeUnavailableError):
         raise
     except Exception as error:
         # Each framework raises its own.
         said = (str(error).strip() or repr(error)).splitlines()[0][:300]
         raise HeadError(f"{place}: expected a model ({form}), got: {said}") from error
-    return DeployedModel(place, form, about, compute)
+    return DeployedModel(place, form, about, compute, where)
 
 
 def format_of(path: Path) -> Format:
@@ -161,22 +186,6 @@ def parsed(text: str | bytes | None, path: Path) -> dict[str, Any]:
     return about
 
 
-def onnx_session(content: str | bytes) -> Any:
-    """Open an ONNX model on the CPU, from a path or from its bytes.
-
-    Raises
-    ------
-    RuntimeUnavailableError
-        Without ONNX Runtime.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise not_importable("ONNX Runtime", "deploy", error) from error
-    onnxruntime.set_default_logger_severity(3)
-    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-
-
 def openvino_compute(model: Any) -> Compute:
     """Compile an OpenVINO model for the CPU, in float32 but for what was quantised."""
     import openvino
@@ -185,57 +194,78 @@ def openvino_compute(model: Any) -> Compute:
     return lambda pixels: np.array(compiled(pixels)[0], np.float32)
 
 
-def _open_onnx(path: Path) -> tuple[dict[str, Any], Compute]:
-    session = onnx_session(str(path))
+def _open_onnx(path: Path, device: str | None, tell: Tell) -> _Opened:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise not_importable("ONNX Runtime", "deploy", error) from error
+    if device is not None and device.startswith(TENSORRT):
+        raise OptionError(f"expected the device cpu, gpu or gpu:N for {path}, got {device!r}")
+    place = placed("onnxruntime", device, tell)
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if place.name != "cpu":  # float32 is float32 there too
+        cuda = {"device_id": gpu_index(place.name), "use_tf32": 0}
+        providers.insert(0, ("CUDAExecutionProvider", cuda))
+    onnxruntime.set_default_logger_severity(3)
+    session = onnxruntime.InferenceSession(str(path), providers=providers)
+    require_providers(session, providers)
     about = parsed(session.get_modelmeta().custom_metadata_map.get(KEY), path)
 
     def compute(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         (found,) = session.run([about["answer"]], {"images": pixels})
         return np.asarray(found, np.float32)
 
-    return about, compute
+    return about, compute, place.name
 
 
-def _open_keras(path: Path) -> tuple[dict[str, Any], Compute]:
+def _open_keras(path: Path, device: str | None, tell: Tell) -> _Opened:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         about = parsed(archive.read(IN_ARCHIVE) if IN_ARCHIVE in names else None, path)
-    model = import_keras().saving.load_model(path, compile=False)
+    keras = import_keras()
+    place = placed(str(keras.backend.backend()), device, tell)
+    with place.scope():
+        model = keras.saving.load_model(path, compile=False)
 
     def compute(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.asarray(model.predict_on_batch(pixels), np.float32)
+        with place.scope():
+            return np.asarray(model.predict_on_batch(pixels), np.float32)
 
-    return about, compute
+    return about, compute, place.name
 
 
-def _open_savedmodel(path: Path) -> tuple[dict[str, Any], Compute]:
-    place = path / IN_FOLDER
-    about = parsed(place.read_text(encoding="utf-8") if place.exists() else None, path)
+def _open_savedmodel(path: Path, device: str | None, tell: Tell) -> _Opened:
+    note = path / IN_FOLDER
+    about = parsed(note.read_text(encoding="utf-8") if note.exists() else None, path)
     import_keras("tensorflow")
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(path))
+    place = placed("tensorflow", device, tell)
+    with place.scope():
+        loaded = tf.saved_model.load(str(path))
     function = loaded.signatures["serving_default"]
 
     def compute(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.asarray(function(images=tf.constant(pixels))[about["answer"]], np.float32)
+        with place.scope():
+            return np.asarray(function(images=tf.constant(pixels))[about["answer"]], np.float32)
 
     # What was loaded has to live as long as its function.
     compute.loaded = loaded  # type: ignore[attr-defined]
-    return about, compute
+    return about, compute, place.name
 
 
-def _open_openvino(path: Path) -> tuple[dict[str, Any], Compute]:
+def _open_openvino(path: Path, device: str | None, tell: Tell) -> _Opened:
     try:
         import openvino
     except ImportError as error:
         raise not_importable("OpenVINO", "openvino", error) from error
+    place = placed("openvino", device, tell)
     model = openvino.Core().read_model(path)
     text = model.get_rt_info(KEY).value if model.has_rt_info(KEY) else None
-    return parsed(text, path), openvino_compute(model)
+    return parsed(text, path), openvino_compute(model), place.name
 
 
-_OPENERS: Final[Mapping[Format, Callable[[Path], tuple[dict[str, Any], Compute]]]] = {
+_OPENERS: Final[Mapping[Format, Callable[[Path, str | None, Tell], _Opened]]] = {
     "onnx": _open_onnx,
     "keras": _open_keras,
     "savedmodel": _open_savedmodel,

@@ -20,6 +20,7 @@ from bottleneck.adapt.curves import curves_page
 from bottleneck.adapt.layers import Body
 from bottleneck.adapt.maps import Maps
 from bottleneck.adapt.outcome import compared, difference, verdict
+from bottleneck.adapt.splitting import Split, split_of
 from bottleneck.adapt.training import Checkpoint, Plan, Rates, Rows, answers, train
 from bottleneck.adapt.whole import Whole, prepared, put_head, whole_model
 from bottleneck.backbones.keras_scope import import_training_keras, isolated
@@ -29,8 +30,9 @@ from bottleneck.errors import HeadError, ManifestError, OptionError
 from bottleneck.extraction.plan import MaxFailed
 from bottleneck.fingerprint import fingerprint
 from bottleneck.heads.dense import head_form
-from bottleneck.manifest import SPLITS, UNLABELLED
+from bottleneck.heads.solver.engines import keras_place
 from bottleneck.options import FinetuneOptions
+from bottleneck.runtimes import Placed
 from bottleneck.sources import Source, open_source
 from bottleneck.writing import prepare_output, write_text
 
@@ -61,19 +63,6 @@ class Finetuned:
 
 
 @dataclass(frozen=True, eq=False)
-class _Split:
-    """Which images are for what."""
-
-    train: Rows
-    fit: Rows
-    validation: Rows
-    test: Rows | None
-    groups: NDArray[np.int64]
-    seen: bool
-    """Whether the head was trained on the validation rows."""
-
-
-@dataclass(frozen=True, eq=False)
 class _Upper:
     """The part that is trained, behind a cut.
 
@@ -100,7 +89,6 @@ class _Upper:
 
 def finetune_head(options: FinetuneOptions) -> Finetuned:
     """Fine-tune; see :func:`bottleneck.finetune`."""
-    from bottleneck.adapt.deploy import save_keras
     from bottleneck.heads.head import Head
 
     started = time.perf_counter()
@@ -108,13 +96,46 @@ def finetune_head(options: FinetuneOptions) -> Finetuned:
     head = Head.load(options.head)
     _require_probabilities(head, str(options.head))
     source = open_source(listed(options.sources), choice=options.choice())
-    split = _split(head, source, options)
-    keras = import_training_keras()
-    backend = str(keras.backend.backend())
+    split = split_of(head, source, options)
+    where = keras_place(options.device, options.progress.note)
+    with where.scope():
+        document = _tuned(head, source, split, options, where=where, place=place)
+    done = Finetuned(
+        {
+            "output": str(options.output),
+            "head": str(options.head),
+            "backbone": head.recipe.backbone,
+            "backend": where.framework,
+            "device": where.name,
+            "classes": list(head.classes),
+            **document,
+            "rows": len(split.train.rows),
+            "validation_rows": len(split.validation.rows),
+            "seconds": round(time.perf_counter() - started, 3),
+        }
+    )
+    if page is not None:
+        write_text(page, curves_page(done.document))
+    return done
+
+
+def _tuned(
+    head: "Head",
+    source: Source,
+    split: Split,
+    options: FinetuneOptions,
+    *,
+    where: Placed,
+    place: Path,
+) -> dict[str, Any]:
+    """Choose how far to train, train, write the model, and say what came of it."""
+    from bottleneck.adapt.deploy import save_keras
+
+    keras, backend = import_training_keras(), where.framework
     whole = _whole(head, options, backend, options.precision)
     body = Body.of(whole.backbone)
     checkpoint = Checkpoint.opened(
-        place.with_name(f"{place.name}.part"), _identity(options, source, backend)
+        place.with_name(f"{place.name}.part"), _identity(options, source, where)
     )
     start = [np.array(value) for value in whole.model.get_weights()]
     positions = _positions(body, options)
@@ -168,23 +189,8 @@ def finetune_head(options: FinetuneOptions) -> Finetuned:
     told = f"{head.kind}, {document['returned']}"
     save_keras(_as_float32(whole, head, options, backend, told), place)
     checkpoint.path.unlink(missing_ok=True)
-    done = Finetuned(
-        {
-            "output": str(options.output),
-            "head": str(options.head),
-            "backbone": head.recipe.backbone,
-            "classes": list(head.classes),
-            **document,
-            "steps": [{k: v for k, v in one.items() if k != "right"} for one in tried],
-            "rows": len(split.train.rows),
-            "validation_rows": len(split.validation.rows),
-            "failed": failed,
-            "seconds": round(time.perf_counter() - started, 3),
-        }
-    )
-    if page is not None:
-        write_text(page, curves_page(done.document))
-    return done
+    steps = [{k: v for k, v in one.items() if k != "right"} for one in tried]
+    return {**document, "steps": steps, "failed": failed}
 
 
 def _as_float32(
@@ -248,64 +254,6 @@ def _require_probabilities(head: "Head", owner: str) -> None:
             f" {head.task}",
             hint="logreg, mlp and stack have them, and others trained with --calibrate.",
         )
-
-
-def _split(head: "Head", source: Source, options: FinetuneOptions) -> _Split:
-    """Say what each image is for; see the module."""
-    from bottleneck.heads import holdout
-
-    manifest = source.manifest
-    codes = {name: code for code, name in enumerate(head.classes)}
-    unknown = [
-        manifest.classes[label]
-        for label in np.unique(manifest.labels[manifest.labels != UNLABELLED])
-        if manifest.classes[label] not in codes
-    ]
-    if unknown:
-        raise HeadError(
-            f"expected the classes of the head, {', '.join(head.classes)}, got also"
-            f" {', '.join(unknown)} in {source.name}",
-            hint="Train a head on all classes first.",
-        )
-    labelled = np.flatnonzero(manifest.labels != UNLABELLED).astype(np.int64)
-    to_code = np.array([codes.get(name, -1) for name in manifest.classes], np.int64)
-    y = to_code[manifest.labels[labelled]]
-    groups = np.asarray(manifest.groups, np.int64)
-    has_splits = bool(np.any(manifest.splits))
-
-    def of(name: str) -> Rows:
-        mask = np.asarray(manifest.splits)[labelled] == SPLITS.index(name)
-        return Rows(labelled[mask], y[mask])
-
-    everything = of("train") if has_splits else Rows(labelled, y)
-    if not len(everything.rows):
-        raise ManifestError(f"expected labelled images to train on in {source.name}, found none")
-    test = of("test") if has_splits else Rows(labelled[:0], y[:0])
-    given = of("val") if has_splits else Rows(labelled[:0], y[:0])
-    if len(given.rows):
-        return _Split(everything, everything, given, test, groups, seen=False)
-    absent = [name for name, code in codes.items() if code not in everything.y]
-    if absent:  # the head is fitted anew on a part of them
-        raise HeadError(
-            f"expected training images of every class of the head, got none of"
-            f" {', '.join(absent)} in {source.name}",
-            hint="Give all the images, or train a head on these classes first.",
-        )
-    mask = holdout(
-        [manifest.keys[int(row)] for row in everything.rows],
-        everything.y,
-        groups[everything.rows],
-        options.validation,
-        options.seed,
-    )
-    return _Split(
-        everything,
-        Rows(everything.rows[~mask], everything.y[~mask]),
-        Rows(everything.rows[mask], everything.y[mask]),
-        test if len(test.rows) else None,
-        groups,
-        seen=True,
-    )
 
 
 def _positions(body: Body, options: FinetuneOptions) -> list[list[int]]:
@@ -391,7 +339,7 @@ def _selected(
     upper: _Upper,
     maps: Maps,
     head: "Head",
-    split: _Split,
+    split: Split,
     options: FinetuneOptions,
     checkpoint: Checkpoint,
 ) -> dict[str, Any]:
@@ -432,7 +380,7 @@ def _finished(
     whole: Whole,
     upper: _Upper,
     maps: Maps,
-    split: _Split,
+    split: Split,
     selected: dict[str, Any],
     options: FinetuneOptions,
     checkpoint: Checkpoint,
@@ -481,7 +429,7 @@ def _finished(
 
 
 def _refitted(
-    upper: _Upper, maps: Maps, head: "Head", split: _Split, options: FinetuneOptions
+    upper: _Upper, maps: Maps, head: "Head", split: Split, options: FinetuneOptions
 ) -> "Head":
     """Fit the head again, with its own strength, without the validation rows."""
     from bottleneck.heads import select
@@ -510,6 +458,7 @@ def _refitted(
         settings=best or None,
         n_folds=0,
         seed=options.seed,
+        device=options.device,
     )
     temperature = head.report.get("temperature")
     if temperature is not None:
@@ -533,18 +482,16 @@ def _plan(options: FinetuneOptions, rows: Rows, classes: int) -> Plan:
     )
 
 
-def _identity(options: FinetuneOptions, source: Source, backend: str) -> str:
-    deciding = {
-        name: value
-        for name, value in options.values().items()
-        if name not in ("output", "page", "overwrite", "workers", "max_failed", "head", "sources")
-    }
+def _identity(options: FinetuneOptions, source: Source, where: Placed) -> str:
+    other = ("output", "page", "overwrite", "workers", "max_failed", "head", "sources", "device")
+    deciding = {name: value for name, value in options.values().items() if name not in other}
     return fingerprint(
         {
             "options": {k: list(v) if isinstance(v, tuple) else v for k, v in deciding.items()},
             "head": hashlib.sha256(Path(options.head).read_bytes()).hexdigest(),
             "images": source.stamp(),
-            "backend": backend,
+            "backend": where.framework,
+            "device": where.name.partition(":")[0],  # one GPU computes what another does
         }
     )
 
@@ -564,7 +511,7 @@ def _require_few_failed(maps: Maps, source: Source, options: FinetuneOptions) ->
 
 
 def _step_of(
-    upper: _Upper, found: dict[str, Any], tried: Sequence[Mapping[str, Any]], split: _Split
+    upper: _Upper, found: dict[str, Any], tried: Sequence[Mapping[str, Any]], split: Split
 ) -> dict[str, Any]:
     """Say what one more block brought on the validation rows, with an interval."""
     history, best = found["history"], found["best_epoch"]

@@ -39,6 +39,8 @@ class Served:
     ----------
     model : str
         The model's file.
+    device : str
+        What computed.
     requests : dict of str to int
         Answers by status code.
     images, batches : int
@@ -48,6 +50,7 @@ class Served:
     """
 
     model: str
+    device: str
     requests: dict[str, int]
     images: int
     batches: int
@@ -234,6 +237,7 @@ def make_app(model: DeployedModel, options: ServeOptions) -> tuple[Any, _Counts]
             "status": "ok",
             "model": model.path.name,
             "format": model.format,
+            "device": model.device,
             "classes": list(model.classes),
             "image": model.about["image"]["size"],
             "version": __version__,
@@ -272,15 +276,15 @@ def serve_model(options: ServeOptions) -> Served:
         import uvicorn
     except ImportError as error:
         raise not_importable("FastAPI and uvicorn", "serve", error) from error
-    model = open_deployed(options.model)
+    model = open_deployed(options.model, options.device, options.progress.note)
     app, counts = make_app(model, options)
     # The first pass of most runtimes takes longer than all others.
     model.compute(np.zeros((1, *model.geometry.shape), np.uint8))
     with _bound(options.host, options.port) as listening:
         host, port = listening.getsockname()[:2]
         options.progress.note(
-            f"serving {model.path.name} ({model.format}, {len(model.classes)} classes) on"
-            f" http://{host}:{port}: POST an image to /predict"
+            f"serving {model.path.name} ({model.format}, {len(model.classes)} classes) by"
+            f" {model.device} on http://{host}:{port}: POST an image to /predict"
         )
         config = uvicorn.Config(
             app, log_level=logging.WARNING, access_log=False, timeout_keep_alive=30, lifespan="on"
@@ -290,6 +294,7 @@ def serve_model(options: ServeOptions) -> Served:
             uvicorn.Server(config).run(sockets=[listening])
     return Served(
         model=str(Path(options.model)),
+        device=model.device,
         requests={str(status): count for status, count in sorted(counts.requests.items())},
         images=counts.images,
         batches=counts.batches,

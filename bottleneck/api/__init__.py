@@ -371,6 +371,8 @@ def neighbors(options: NeighborsOptions) -> "list[Neighbor]":
         count=options.count,
         feature=options.feature,
         weights=None if options.weights is None else str(options.weights),
+        device=options.device,
+        progress=options.progress,
     )
 
 

@@ -56,9 +56,10 @@ def export_file(options: ExportOptions) -> "ExportResult | HeadExport | Deployed
         return _deploy(options)
     to = options.to
     handed_over = to in ("fiftyone", "atlas", "cleanlab", "lightly", "tensorboard")
-    if options.precision != "float32" or options.weights or (options.images and not handed_over):
+    own = options.precision != "float32" or options.weights or options.device
+    if own or (options.images and not handed_over):
         raise OptionError(
-            "expected --deploy with --precision, --images and --weights",
+            "expected --deploy with --precision, --images, --weights and --device",
             hint="Without it a head is exported alone, for features.",
         )
     if source.is_file() and kind_of(source) == "head":
@@ -134,6 +135,8 @@ def _deploy(options: ExportOptions) -> "Deployed":
         ),
         precision=options.precision,
         weights=None if options.weights is None else str(options.weights),
+        device=options.device,
+        tell=options.progress.note,
     )
 
 

@@ -330,7 +330,18 @@ def session_of(
     except Exception as error:
         said = str(error).splitlines()[0]
         raise BackboneError(f"{file.path}: ONNX Runtime does not take it: {said}") from error
-    # It falls back where a provider's libraries are missing, and says so in its log only.
+    require_providers(session, providers)
+    return session
+
+
+def require_providers(session: Any, providers: Sequence[Any]) -> None:
+    """Refuse a session that lacks providers: it falls back, and says so in its log only.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        When their libraries are missing.
+    """
     wanted = [one if isinstance(one, str) else one[0] for one in providers]
     missing = [one for one in wanted if one not in session.get_providers()]
     if missing:
@@ -340,7 +351,6 @@ def session_of(
             hint="Their libraries (CUDA, cuDNN, TensorRT) have to be where the loader looks; or "
             "--device cpu.",
         )
-    return session
 
 
 def _giving(path: Path, names: Sequence[str]) -> bytes:

@@ -43,7 +43,7 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
         f"{result['trainable_parameters']:,} parameters; best after "
         f"{result['selection']['best_epoch']} epochs",
         result["verdict"],
-        f"saved {result['output']} in {result['seconds']:.0f} s",
+        f"saved {result['output']} in {result['seconds']:.0f} s on {result['device']}",
     )
 
 

@@ -2,6 +2,7 @@
 
 import time
 import zipfile
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -57,6 +58,8 @@ def neighbors(
     count: int = 10,
     feature: str | None = None,
     weights: str | None = None,
+    device: str | None = None,
+    progress: Progress = SILENT,
 ) -> list[Neighbor]:
     """Embed an image by a store's own recipe and find the most similar ones in it.
 
@@ -74,6 +77,10 @@ def neighbors(
         Which output; may be left out where there is only one.
     weights : str, optional
         Where the backbone's weights are now, if not where extraction found them.
+    device : str, optional
+        What computes the image's features: ``cpu``, ``gpu`` or ``gpu:N``.
+    progress : Progress
+        Is told of a GPU that is not used.
 
     Raises
     ------
@@ -91,8 +98,12 @@ def neighbors(
     if not store.done.any():
         raise StoreError(f"expected finished rows in {features}, found none")
     source = single_files([str(image)])
-    embedder = rebuild_embedder(store.recipe, owner=store.location, weights=weights)
-    (batch,) = embed(embedder, source, [np.zeros(1, np.int64)], workers=1)
+    devices = () if device is None else (device,)
+    embedder = rebuild_embedder(
+        store.recipe, owner=store.location, weights=weights, devices=devices
+    )
+    with closing(embedder):
+        (batch,) = embed(embedder, source, [np.zeros(1, np.int64)], workers=1)
     if batch.failures:
         failure = batch.failures[0]
         raise SourceError(f"cannot use {image}: {failure.status.label}, {failure.message}")

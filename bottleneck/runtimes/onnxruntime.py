@@ -5,6 +5,7 @@ and features pooled by NumPy beside it.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from bottleneck.errors import OptionError, RuntimeUnavailableError
 from bottleneck.runtimes.outputs import Taken, preprocessed, taken
 from bottleneck.runtimes.protocol import (
     TENSORRT,
+    Placed,
     check_precision,
     gpu_index,
     no_such_gpu,
@@ -108,6 +110,21 @@ def devices() -> list[str]:
     import onnxruntime as ort
 
     return ["cpu", *(f"gpu:{i} (CUDA)" for i in range(_gpus(ort)))]
+
+
+def placed(device: str | None) -> Placed:
+    """Find a device: ``cpu``, ``gpu`` or ``gpu:N``. Default: the first GPU by CUDA, else the CPU.
+
+    Raises
+    ------
+    OptionError
+        For a device that is not known.
+    RuntimeUnavailableError
+        When ONNX Runtime has no such GPU, or no TensorRT.
+    """
+    import onnxruntime as ort
+
+    return Placed("onnxruntime", ort.__version__, _place(ort, device)[0], nullcontext)
 
 
 class _Pass:

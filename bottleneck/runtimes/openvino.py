@@ -314,11 +314,8 @@ def placed(device: str | None) -> Placed:
     ------
     OptionError
         For another one.
-    RuntimeUnavailableError
-        When OpenVINO cannot be used.
     """
     _require_cpu(device)
-    import_keras("openvino")
     import openvino as ov
 
     return Placed("openvino", ov.__version__.partition("-")[0], "cpu", nullcontext)

@@ -1,0 +1,207 @@
+"""Fine-tuning and deployed models compute where that was asked for, and say where that is.
+
+There is no GPU here: devices of the CPU stand in for two of them.
+"""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import bottleneck
+from bottleneck.adapt.deployed import open_deployed
+from bottleneck.errors import OptionError, RuntimeUnavailableError
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of Keras
+
+IN_JAX = """
+import sys
+from pathlib import Path
+from threading import Thread
+
+import jax
+import keras
+import numpy as np
+
+import bottleneck
+from bottleneck.adapt import finetune
+from bottleneck.adapt.deployed import open_deployed
+from bottleneck.runtimes import jax as runtime
+
+runtime._gpus = lambda jax: jax.devices("cpu")[1:]
+folder, output = map(Path, sys.argv[1:])
+places = set()
+
+def seen(function):
+    def call(self, *given, **more):
+        found = [variable.value for variable in self.variables] + [jax.numpy.zeros(())]
+        places.update(device.id for value in found for device in value.devices())
+        return function(self, *given, **more)
+    return call
+
+for name in ("train_on_batch", "predict_on_batch"):
+    setattr(keras.Model, name, seen(getattr(keras.Model, name)))
+tuned = bottleneck.finetune(
+    folder / "h.head", folder / "photos", output / "m.keras",
+    epochs=1, views=1, workers=1, device="gpu:1",
+).to_json()
+print(tuned["backend"], tuned["device"], places)
+places.clear()
+for device in ("gpu", "cpu"):
+    model = open_deployed(output / "m.keras", device)
+    images = np.zeros((2, *model.geometry.shape), np.uint8)
+    thread = Thread(target=model.compute, args=(images,))  # as the service does
+    thread.start()
+    thread.join()
+    print(model.device, places)
+    places.clear()
+"""
+
+IN_TENSORFLOW = """
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import tensorflow as tf
+from dataclasses import replace
+
+import bottleneck
+from bottleneck.adapt import deployed
+from bottleneck.runtimes import tensorflow as runtime
+
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
+placed = runtime.placed
+
+def stood_in(device):
+    if device in (None, "cpu"):
+        return placed("cpu")
+    scope = partial(tf.device, f"cpu:{int(device[-1]) + 1}")
+    return replace(placed("cpu"), name=device, scope=scope)
+
+runtime.placed = stood_in
+folder, output = map(Path, sys.argv[1:])
+places = []
+
+def asarray(value, dtype):
+    if hasattr(value, "device"):
+        places.append(value.device[-5:])
+    return np.asarray(value, dtype)
+
+deployed.np = SimpleNamespace(asarray=asarray, uint8=np.uint8, float32=np.float32, array=np.array,
+                              concatenate=np.concatenate)
+bottleneck.export(folder / "h.head", output / "m", deploy=True, images=folder / "photos/test")
+print(places)
+for device in ("gpu:1", "gpu:0", None):
+    model = deployed.open_deployed(output / "m", device)
+    places.clear()
+    model.compute(np.zeros((1, *model.geometry.shape), np.uint8))
+    print(model.device, *places)
+"""
+
+
+def said(code, backend, *given):
+    pytest.importorskip(backend, reason="a backend of Keras; not a dependency")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *map(str, given)],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=3",
+        },
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_fine_tuning_and_a_keras_model_compute_where_they_are_told_to(trained, tmp_path):
+    lines = said(IN_JAX, "jax", trained, tmp_path)
+    assert lines == ["jax gpu:1 {2}", "gpu:0 {1}", "cpu {0}"]
+
+
+def test_a_saved_model_computes_where_it_is_told_to(trained, tmp_path):
+    lines = said(IN_TENSORFLOW, "tensorflow", trained, tmp_path)
+    assert lines == ["['CPU:0']", "gpu:1 CPU:2", "gpu:0 CPU:1", "cpu CPU:0"]
+
+
+@pytest.fixture(scope="module")
+def onnx_model(trained, tmp_path_factory):
+    for package in ("tf2onnx", "onnxruntime"):
+        pytest.importorskip(package, reason="the extra `deploy` is missing")
+    place = tmp_path_factory.mktemp("model") / "m.onnx"
+    done = bottleneck.export(
+        trained / "h.head", place, deploy=True, images=trained / "photos/test", device="cpu"
+    )
+    assert done.device == "cpu"
+    return place
+
+
+def test_an_onnx_model_computes_by_cuda_where_that_was_asked_for(onnx_model, monkeypatch):
+    import onnxruntime
+
+    made = onnxruntime.InferenceSession
+    loadable, asked = ["CUDAExecutionProvider"], []
+
+    def session(path, providers):
+        asked.append(providers)
+        found = made(path, providers=["CPUExecutionProvider"])
+        monkeypatch.setattr(found, "get_providers", lambda: [*loadable, "CPUExecutionProvider"])
+        return found
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    assert open_deployed(onnx_model).device == "cpu"
+    with pytest.raises(RuntimeUnavailableError, match=r"gpu:1, but ONNX Runtime \S+ sees 0 GPUs"):
+        open_deployed(onnx_model, "gpu:1")
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: [*loadable, "CPUExecutionProvider"]
+    )
+    device = type("Device", (), {"ep_name": "CUDAExecutionProvider"})
+    monkeypatch.setattr(onnxruntime, "get_ep_devices", lambda: [device, device])
+    for wanted, name in ((None, "gpu:0"), ("gpu:1", "gpu:1"), ("cpu", "cpu")):
+        assert open_deployed(onnx_model, wanted).device == name
+    cpu = "CPUExecutionProvider"
+    assert asked == [
+        [cpu],
+        [("CUDAExecutionProvider", {"device_id": 0, "use_tf32": 0}), cpu],
+        [("CUDAExecutionProvider", {"device_id": 1, "use_tf32": 0}), cpu],
+        [cpu],
+    ]
+    loadable.clear()  # of a provider whose libraries are missing it makes a session without it
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.raises(RuntimeUnavailableError, match="to compute with CUDAExecutionProvider, got"):
+        open_deployed(onnx_model, "gpu:0")
+    with pytest.raises(OptionError, match="expected the device cpu, gpu or gpu:N for .*tensorrt"):
+        open_deployed(onnx_model, "tensorrt")
+
+
+def test_what_cannot_be_is_refused(trained, onnx_model, tmp_path):
+    """With what there is; nothing is written, and no service is begun."""
+    head, photos = trained / "h.head", trained / "photos"
+    for call in (
+        lambda: bottleneck.finetune(head, photos, tmp_path / "m.keras", device="gpu:7"),
+        lambda: bottleneck.export(head, tmp_path / "m.keras", deploy=True, device="gpu:7"),
+        lambda: bottleneck.neighbors(trained / "f.h5", next(photos.rglob("*.png")), device="gpu:7"),
+        lambda: bottleneck.serve(onnx_model, device="gpu:7", port=0),
+    ):
+        with pytest.raises((RuntimeUnavailableError, OptionError), match="expected the device "):
+            call()
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(OptionError, match="expected --deploy with .* and --device"):
+        bottleneck.export(head, tmp_path / "h.onnx", device="cpu")
+
+
+def test_a_gpu_that_is_not_used_is_told(trained, onnx_model, monkeypatch):
+    monkeypatch.setattr("bottleneck.runtimes.choice.gpu_makers", lambda: ("NVIDIA",))
+    told = []
+    model = open_deployed(onnx_model, None, told.append)
+    assert "there is a GPU (NVIDIA): onnxruntime " in " ".join(told)
+    assert np.isfinite(model.compute(np.zeros((1, *model.geometry.shape), np.uint8))).all()
+    told.clear()
+    open_deployed(onnx_model, "cpu", told.append)
+    assert told == []
