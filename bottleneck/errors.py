@@ -37,6 +37,11 @@ def _rebuild(kind: type[BottleneckError], message: str, hint: str | None) -> Bot
     return kind(message, hint=hint)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception says; its kind where it says nothing."""
+    return (str(error).strip() or repr(error)).splitlines()[0]
+
+
 class OptionError(BottleneckError, ValueError):
     """An option has a value that cannot be used."""
 
@@ -111,6 +116,10 @@ class DeviceMemoryError(BottleneckError, MemoryError):
     """
 
     images = 0
+
+
+class ExhaustedError(BottleneckError, OSError):
+    """The machine is out of memory, open files or room on a disk, whatever the file."""
 
 
 class WorkerError(BottleneckError, RuntimeError):

@@ -6,6 +6,7 @@ replaced by one that does what defects of C code do.
 
 import os
 import re
+import resource
 import signal
 from pathlib import Path
 
@@ -67,3 +68,30 @@ class Unportable(TrapSource):
 
 def _refuse():
     raise ValueError("not here")
+
+
+class ExhaustingSource(TrapSource):
+    """From a row on, the process that reads it has no more of something, by the system's own limit.
+
+    Parameters
+    ----------
+    limit : str
+        Name of a limit of :mod:`resource`.
+    left : int
+        How much may still be had beyond what is used already.
+    """
+
+    def __init__(self, inner, limit, left, *, start=6):
+        super().__init__(inner)
+        self.limit, self.left, self.start = limit, left, start
+
+    def read(self, row):
+        if row >= self.start:
+            number = getattr(resource, self.limit)
+            used = 0
+            if self.limit == "RLIMIT_AS":
+                used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf(
+                    "SC_PAGE_SIZE"
+                )
+            resource.setrlimit(number, (used + self.left, resource.getrlimit(number)[1]))
+        return super().read(row)

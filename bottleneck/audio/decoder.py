@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bottleneck.audio.containers import ends_early, foreign
 from bottleneck.audio.mel import MelSpectrogram
 from bottleneck.errors import RuntimeUnavailableError, SoundError
+from bottleneck.exhaustion import out_of_memory, raise_if_exhausted
 from bottleneck.status import RowStatus
 
 MAX_SECONDS: Final = 7200.0
@@ -158,8 +159,9 @@ def _refuse_long(seconds: float, most: float) -> None:
 
 
 def _explained(error: Exception, data: bytes, container: str, *, at_end: bool) -> SoundError:
+    raise_if_exhausted(error)
     text = str(getattr(error, "error_string", "") or error) or type(error).__name__
-    if isinstance(error, MemoryError):
+    if out_of_memory(error):
         return SoundError(RowStatus.TOO_LARGE, f"{container}: {text}")
     known = foreign(data)
     if known:

@@ -21,7 +21,7 @@ from bottleneck.backbones.network import (
     Vector,
     WeightsInfo,
 )
-from bottleneck.errors import BackboneError, WeightsError
+from bottleneck.errors import BackboneError, WeightsError, first_line
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.images import Halves, ImageSize, Interpolation, ResizeRule, image_shape
 
@@ -398,11 +398,6 @@ def seeded(torch: Any) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says."""
-    return (str(error).strip() or repr(error)).splitlines()[0]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ import click
 
 from bottleneck import __version__
 from bottleneck.cli.options import verbose_option
-from bottleneck.errors import BottleneckError
+from bottleneck.errors import BottleneckError, first_line
 from bottleneck.gpus import show_one
 from bottleneck.location import readable
 
@@ -271,11 +271,10 @@ def _run(received: Sequence[int]) -> NoReturn:
             traceback.print_exc()
         _say(f"error: {error.message}", error.hint)
         sys.exit(error.exit_code)
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         if debug:
             traceback.print_exc()
-        where = f" ({error.filename})" if error.filename else ""
-        _say(f"error: {error.strerror or error}{where}")
+        _say(f"error: {_told(error)}")
         sys.exit(1)
     except Exception as error:  # noqa: BLE001  # the last resort, so that nobody sees a traceback
         if debug:
@@ -287,6 +286,13 @@ def _run(received: Sequence[int]) -> NoReturn:
             else "This is a defect: `bottleneck --debug ...` shows where it happened.",
         )
         sys.exit(1)
+
+
+def _told(error: OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {first_line(error)}"
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror or error}{where}"
 
 
 def _name(number: int) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bottleneck.decode.slot import HAND_ON, LEFT, Job, Slot, Unit
 from bottleneck.errors import ItemError
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.fingerprint import DIGEST_BYTES, content_digest
 from bottleneck.images import read_plain_jpeg
 from bottleneck.items import Drawing
@@ -164,6 +165,9 @@ def _image(source: Source, job: Job, slot: Slot, at: range) -> tuple[float, floa
         slot.status[start:stop] = RowStatus.DONE
     except ItemError as error:
         slot.fail(start, stop, error.reason, error.message)
+    except MemoryError as error:
+        raise_if_exhausted(error)
+        slot.fail(start, stop, RowStatus.TOO_LARGE, "it takes more memory than can be had")
     return read_done - started, time.perf_counter() - read_done
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
 from bottleneck.errors import ImageError
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.status import RowStatus
 
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -121,6 +122,7 @@ def _lab_to_rgb(image: Image.Image) -> Image.Image:
         transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
         converted = ImageCms.applyTransform(image, transform)
     except (ImportError, OSError) as error:
+        raise_if_exhausted(error)
         raise ImageError(RowStatus.UNSUPPORTED, f"LAB colours need LittleCMS: {error}") from error
     if converted is None:  # only when converting in place
         raise ImageError(RowStatus.UNSUPPORTED, "LAB colours were not converted")

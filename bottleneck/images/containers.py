@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageFile
 
 from bottleneck.errors import ImageError
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.images.declared import AS_DECODED, ByteStream, DeclaredPixels
 from bottleneck.images.failures import explain
 from bottleneck.images.jpeg import read_jpeg2000_header, read_jpeg_header
@@ -109,6 +110,7 @@ def open_container(data: bytes) -> Opened:
             prepare_tiff(image)
         except Exception as error:
             # Plugins raise anything on foreign bytes.
+            raise_if_exhausted(error)
             if signed or (isinstance(error, _RECOGNISED) and not _is_text(data)):
                 raise explain(error, container, ended_early(data, container, stream)) from error
             continue

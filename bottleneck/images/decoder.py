@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
 from bottleneck.errors import ImageError
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.images.colour import scale_sixteen_bit, to_eight_bit
 from bottleneck.images.containers import Opened, ended_early, lost_tail, open_container
 from bottleneck.images.decoders.registry import PILLOW, DecoderName, decoder_versions
@@ -108,7 +109,9 @@ def decode(data: bytes, geometry: Geometry, *, max_pixels: int = MAX_PIXELS) -> 
     ------
     ImageError
         With the reason: ``EMPTY``, ``NOT_AN_IMAGE``, ``TRUNCATED``, ``TOO_LARGE``,
-        ``UNSUPPORTED``, or ``UNREADABLE`` for a complete but damaged file. Nothing else.
+        ``UNSUPPORTED``, or ``UNREADABLE`` for a complete but damaged file.
+    ExhaustedError
+        When the machine is out of memory, whatever the file. Nothing else.
     """
     (pixels,) = decode_all(data, [Drawing(geometry)], max_pixels=max_pixels)
     return pixels
@@ -290,7 +293,8 @@ def upright_orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
         return int(value) if value in _TRANSPOSE else 1
-    except Exception:  # noqa: BLE001 - damaged metadata do not damage the picture
+    except Exception as error:  # noqa: BLE001 - damaged metadata do not damage the picture
+        raise_if_exhausted(error)
         return 1
 
 

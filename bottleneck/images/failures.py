@@ -19,6 +19,7 @@ from typing import Any, cast
 from PIL import Image, ImageFile
 
 from bottleneck.errors import ImageError
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.status import RowStatus
 
 _PILLOW_ONLY = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
@@ -97,9 +98,15 @@ def explain(error: BaseException, container: str, ended_early: bool) -> ImageErr
     ImageError
         ``TOO_LARGE``, ``TRUNCATED``, ``UNSUPPORTED``, or else ``UNREADABLE``: the bytes are of a
         known format and complete, but damaged.
+
+    Raises
+    ------
+    ExhaustedError
+        When that was not the file's doing: the machine is out of memory, say.
     """
     if isinstance(error, ImageError):
         return error
+    raise_if_exhausted(error)
     text = str(error) or type(error).__name__
     if isinstance(error, Image.DecompressionBombError | MemoryError) or "out of memory" in text:
         reason = RowStatus.TOO_LARGE

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageFile
 
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.images.declared import AS_DECODED, ByteStream, DeclaredPixels, unsupported
 
 STANDALONE = {0x01, *range(0xD0, 0xD9)}
@@ -116,9 +117,10 @@ def _pixels(data: bytes) -> bytes | None:
         assert isinstance(image, ImageFile.ImageFile)
         image.draft("YCbCr", None)  # as they are stored: in RGB some differences are clipped
         image.load()
-    except Exception:  # noqa: BLE001 - decoders raise anything on damaged files
+        return image.tobytes()
+    except Exception as error:  # noqa: BLE001 - decoders raise anything on damaged files
+        raise_if_exhausted(error)
         return None
-    return image.tobytes()
 
 
 def _all_scans_begin(data: bytes) -> bool:

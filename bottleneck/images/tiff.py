@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image, ImageFile, ImagePalette, TiffImagePlugin
 
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.images.declared import AS_DECODED, ByteStream, DeclaredPixels, unsupported
 
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
@@ -101,7 +102,8 @@ def _is_built_in(compression: int) -> bool:
         return True
     try:
         Image.new("RGB", (16, 16)).save(io.BytesIO(), "TIFF", compression=_OPTIONAL[compression])
-    except (OSError, ValueError, RuntimeError):
+    except (OSError, ValueError, RuntimeError) as error:
+        raise_if_exhausted(error)
         return False
     return True
 
@@ -138,7 +140,8 @@ def _read_tags(stream: ByteStream) -> Mapping[int, Any] | None:
         stream.seek(tags.next)
         tags.load(stream)
         return None if stream.ran_out else {tag: tags[tag] for tag in tags if tag in _USED}
-    except Exception:  # noqa: BLE001 - Pillow raises anything on foreign bytes
+    except Exception as error:  # noqa: BLE001 - Pillow raises anything on foreign bytes
+        raise_if_exhausted(error)
         return None
 
 

@@ -11,6 +11,8 @@ import numpy as np
 
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.network import Form, Network, OutputSpec
+from bottleneck.errors import DeviceMemoryError, first_line
+from bottleneck.exhaustion import out_of_memory
 from bottleneck.location import cache_folder
 from bottleneck.runtimes.outputs import keras_tensors, preprocessed, taken
 from bottleneck.runtimes.precision import in_precision
@@ -157,8 +159,13 @@ def _remember_compilations(jax: Any) -> None:
 def _gpus(jax: Any) -> list[Any]:
     try:
         return list(jax.devices("gpu"))
-    except RuntimeError:  # JAX has no such platform
-        return []
+    except RuntimeError as error:
+        if out_of_memory(error):  # or it would compute on the CPU, and the recipe say so
+            raise DeviceMemoryError(
+                f"JAX cannot begin to use the GPU: {first_line(error)}",
+                hint="Another process has its memory, mostly. --device cpu does without.",
+            ) from error
+        return []  # JAX has no such platform
 
 
 def _place(jax: Any, device: str | None) -> tuple[str, Any]:

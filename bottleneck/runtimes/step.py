@@ -7,7 +7,6 @@ While one part waits, another computes; a small part's maps stay in the cache; a
 the next batch begin before the last one of this has ended.
 """
 
-import re
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,51 +19,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.errors import DeviceMemoryError
+from bottleneck.errors import DeviceMemoryError, first_line
+from bottleneck.exhaustion import out_of_memory
 from bottleneck.items import ItemInput
 from bottleneck.runtimes.protocol import Pending, check_batch
-
-_KINDS: Final = frozenset({"ResourceExhaustedError", "OutOfMemoryError"})
-"""TensorFlow's and PyTorch's own types."""
-
-_WORDS: Final = re.compile(
-    r"RESOURCE_EXHAUSTED|(?:out of|not enough|insufficient) memory|OUT_OF_MEMORY|OutOfMemory"
-    r"|OOM when|ALLOC(?:ATION)?_?FAILED|MemoryAllocation"  # cuDNN, cuBLAS, MIOpen; CUDA's runtime
-    r"|(?:failed to|unable to|could not) alloc|can(?:no|')t allocate memory"
-    r"|bad[_ ]alloc|smaller than requested bytes",  # hosts, pinned memory; ONNX Runtime's limit
-    re.IGNORECASE,
-)
-
-_NO_ROOM_FOR_WORK: Final = re.compile(
-    r"No algorithm worked|unable to find (?:a valid cuDNN algorithm|an engine)"
-    r"|Failed to (?:get convolution|determine best cudnn convolution) algorithm"
-    r"|(?:CUDNN|CUBLAS)_STATUS_NOT_INITIALIZED",
-    re.IGNORECASE,
-)
-"""What is said where no algorithm's workspace fits, or a library's own handle: full memory is why,
-mostly. Where it is not, one image fails as well, and the hint has the framework's words."""
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception means that memory did not suffice, of a device or for copies to it.
-
-    Types alone do not say: PyTorch raises ``OutOfMemoryError``, ``AcceleratorError`` or
-    ``RuntimeError`` by which allocation failed, XLA one type for everything.
-    """
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ in _KINDS
-        or (_WORDS.search(str(error)) or _NO_ROOM_FOR_WORK.search(str(error))) is not None
-    )
-
-
-def surely_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception says so by itself, not only by that no way to compute was found."""
-    return out_of_memory(error) and not _NO_ROOM_FOR_WORK.search(str(error))
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
 def let_go(error: BaseException) -> None:
@@ -350,7 +308,7 @@ class CompiledStep:
                 f"{self.device} has not enough memory for {count} {self._given.item}s of "
                 f"{self._given.shape[0]} x {self._given.shape[1]}",
                 hint="--batch-size auto finds what fits; a smaller --size takes less. "
-                f"{self.runtime} says: {_first_line(error)}",
+                f"{self.runtime} says: {first_line(error)}",
             )
             full.images = count
             let_go(error)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.network import Form, Network, OutputSpec
+from bottleneck.exhaustion import out_of_memory
 from bottleneck.runtimes.outputs import Taken, keras_tensors, preprocessed, taken
 from bottleneck.runtimes.precision import HALF, in_precision
 from bottleneck.runtimes.protocol import (
@@ -25,7 +26,7 @@ from bottleneck.runtimes.protocol import (
     no_such_gpu,
     require_gpu,
 )
-from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep, let_go, out_of_memory
+from bottleneck.runtimes.step import BATCHES_IN_FLIGHT, CompiledStep, let_go
 from bottleneck.runtimes.tf32 import tf32_products
 from bottleneck.runtimes.torch_layers import native
 

@@ -10,8 +10,8 @@ maps is most of the time there, and each of these was a pass over all of them.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bottleneck.exhaustion import surely_out_of_memory
 from bottleneck.runtimes.folding import Graph, has_plain_weights, rewired
-from bottleneck.runtimes.step import surely_out_of_memory
 
 
 def native(torch: Any, keras: Any, network: Any, *, fused: bool = False) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bottleneck.errors import ImageError, ManifestError, SourceError
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.location import is_url
 from bottleneck.manifest import SPLITS, Manifest, natural_key, natural_sort, split_code
@@ -93,6 +94,7 @@ def read_file(path: Path) -> bytes:
         reason = "broken symbolic link" if path.is_symlink() else "no such file"
         raise ImageError(RowStatus.MISSING, reason) from error
     except (OSError, ValueError) as error:
+        raise_if_exhausted(error)
         text = error.strerror if isinstance(error, OSError) else None
         raise ImageError(RowStatus.UNREADABLE, text or str(error)) from error
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from bottleneck.errors import ImageError, SourceError
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.location import is_url
 from bottleneck.sources.remote import refuse_beyond
 from bottleneck.status import RowStatus
@@ -115,6 +116,7 @@ class LocalBlob:
         except FileNotFoundError as error:
             raise ImageError(RowStatus.MISSING, f"there is no file {self.name} any more") from error
         except OSError as error:
+            raise_if_exhausted(error)
             raise ImageError(RowStatus.UNREADABLE, f"{self.name}: {error.strerror}") from error
         return data
 
@@ -125,6 +127,7 @@ class LocalBlob:
         except FileNotFoundError as error:
             raise ImageError(RowStatus.MISSING, f"there is no file {self.name} any more") from error
         except OSError as error:
+            raise_if_exhausted(error)
             raise ImageError(RowStatus.UNREADABLE, f"{self.name}: {error.strerror}") from error
 
     def stamp(self) -> str:

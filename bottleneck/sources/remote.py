@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from bottleneck.errors import BottleneckError, ImageError, RuntimeUnavailableError, SourceError
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.status import RowStatus
 
 
@@ -279,6 +280,7 @@ def _is_transient(error: Exception) -> bool:
 
 
 def _explain(error: Exception, url: str, tries: int) -> ImageError:
+    raise_if_exhausted(error)
     if isinstance(error, FileNotFoundError | IsADirectoryError):
         return ImageError(RowStatus.MISSING, f"there is no object {url}")
     if isinstance(error, PermissionError):

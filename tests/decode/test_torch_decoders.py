@@ -35,6 +35,7 @@ class StandIn:
     """Decodes with Pillow, and gives up on what it is told to."""
 
     threads = 1
+    tells_memory = True
 
     def __init__(self, refuses=lambda file: False):
         self.refuses, self.batches = refuses, []
@@ -318,34 +319,179 @@ def test_a_full_memory_halves_what_is_drawn_at_once(monkeypatch, tmp_path):
     assert all(np.array_equal(pixels[row], exact[row]) for row in range(7))
 
 
+def full_memories():
+    """What a full memory looks like, of a GPU or of the machine."""
+    import torch
+
+    return [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("Error while decoding JPEG images: CUDA out of memory. Tried to allocate 9"),
+        type("AcceleratorError", (RuntimeError,), {})("CUDA error: out of memory"),
+        RuntimeError("Unhandled CUDA error: cudaErrorMemoryAllocation"),
+        RuntimeError("NVJPEG_STATUS_ALLOCATOR_FAILURE"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"),
+        RuntimeError("Insufficient memory (case 4)"),
+    ]
+
+
 def test_a_file_that_memory_does_not_suffice_for_is_not_pillows(monkeypatch, tmp_path):
-    import torch
-
-    class Full(StandIn):
-        def __call__(self, given):
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-    name = stand_in(monkeypatch, Full())
     source = write(tmp_path / "set", [jpeg(picture(80, 60, seed=i)) for i in range(3)])
+    for error in [*full_memories(), MemoryError()]:
+
+        class Full(StandIn):
+            def __call__(self, given, error=error):
+                raise error
+
+        name = stand_in(monkeypatch, Full())
+        with pytest.raises(DeviceMemoryError, match="to draw a JPEG of 80 x 60") as caught:
+            run(source, [Geometry(32, decoder=name)], batch=3)
+        assert "--batch-size" in caught.value.hint
+        assert str(error) in caught.value.hint
+
+
+class Silent(StandIn):
+    """Decodes on a GPU, with so much memory; None is all it says of what it cannot decode."""
+
+    tells_memory = False
+
+    def __init__(self, monkeypatch, free, refuses=lambda file: False):
+        import torch
+
+        super().__init__(refuses)
+        self.free, self.kept, self.given_back = free, 0, 0
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda place: (self.free, 80 << 30))
+        monkeypatch.setattr(torch.cuda, "empty_cache", self.give_back)
+
+    def give_back(self):
+        self.free, self.kept = self.free + self.kept, 0
+        self.given_back += 1
+
+
+def test_a_decoder_that_says_nothing_of_memory_is_asked_again(monkeypatch, tmp_path):
+    """One that has enough of it cannot decode the file: that is Pillow's."""
+    data = [jpeg(picture(80, 60, seed=i)) for i in range(5)]
+    one = Silent(monkeypatch, 1 << 30, lambda file: file == data[2])
+    name = stand_in(monkeypatch, one)
+    source = write(tmp_path / "set", data)
+    found, (pixels,) = run(source, [Geometry(32, decoder=name)])
+    assert found["others"] == [0, 1, 3, 4]
+    assert one.batches == [5, 1]
+    assert one.given_back == 0
+    _, (exact,) = run(source, [Geometry(32)])
+    assert np.array_equal(pixels[2], exact[2])
+
+
+def test_what_a_decoder_gives_up_on_without_memory_is_not_pillows(monkeypatch, tmp_path):
+    data = [jpeg(picture(80, 60, seed=i)) for i in range(5)]
+    one = Silent(monkeypatch, 5 << 20, lambda file: file == data[2])
+    name = stand_in(monkeypatch, one)
     with pytest.raises(DeviceMemoryError, match="to draw a JPEG of 80 x 60") as caught:
-        run(source, [Geometry(32, decoder=name)], batch=3)
-    assert "--batch-size" in caught.value.hint
+        run(write(tmp_path / "set", data), [Geometry(32, decoder=name)])
+    assert "5 MiB free" in caught.value.hint
+    assert one.given_back
 
 
-def test_a_full_memory_is_no_damaged_file_for_nvjpeg(monkeypatch):
+def test_what_pytorch_keeps_is_given_back_before_a_file_is_blamed(monkeypatch, tmp_path):
+    data = [jpeg(picture(80, 60, seed=i)) for i in range(3)]
+    one = Silent(monkeypatch, 5 << 20)
+    one.kept, one.refuses = 1 << 30, lambda file: one.kept > 0
+    name = stand_in(monkeypatch, one)
+    source = write(tmp_path / "set", data)
+    found, (pixels,) = run(source, [Geometry(32, decoder=name)])
+    assert found["others"] == [0, 1, 2]
+    stand_in(monkeypatch, StandIn())
+    _, (exact,) = run(source, [Geometry(32, decoder=name)])
+    assert all(np.array_equal(pixels[row], exact[row]) for row in range(3))
+
+
+def test_memory_that_comes_back_too_late_is_no_excuse(monkeypatch, tmp_path):
+    """Beside a network, what there is before or after is not what there was."""
+    one = Silent(monkeypatch, 1 << 30)
+
+    def refuses(file):
+        one.free = 5 << 20 if one.batches[-1] == 1 else 1 << 30
+        return True
+
+    one.refuses = refuses
+    name = stand_in(monkeypatch, one)
+    source = write(tmp_path / "set", [jpeg(picture(80, 60, seed=i)) for i in range(2)])
+    with pytest.raises(DeviceMemoryError):
+        run(source, [Geometry(32, decoder=name)])
+
+
+@pytest.fixture
+def torchvision_raises(monkeypatch):
+    """Put a library in torchvision's place whose decoder raises what it is told to."""
+
+    def put(error):
+        def decode(files, mode, device="cpu"):
+            raise error
+
+        found = SimpleNamespace(decode_jpeg=decode, ImageReadMode=SimpleNamespace(RGB=3))
+        monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(io=found))
+        monkeypatch.setitem(sys.modules, "torchvision.io", found)
+
+    return put
+
+
+@pytest.mark.parametrize("name", ["nvjpeg", "torchvision"])
+def test_a_full_memory_is_no_damaged_file(torchvision_raises, name):
     """It would be Pillow's, with other pixels; those who ask take fewer files at a time."""
-    import torch
+    decode = opener(name).open_decoder("cpu")
+    for error in full_memories():
+        torchvision_raises(error)
+        with pytest.raises(RuntimeError) as caught:
+            decode([np.zeros(8, np.uint8)] * 2)
+        assert caught.value is error
+    torchvision_raises(RuntimeError("Error while decoding JPEG images: Failed to parse: 3"))
+    assert decode([np.zeros(8, np.uint8)] * 2) == [None, None]
+    decode.close()
 
-    from bottleneck.images.decoders.nvjpeg import NvjpegDecoder
 
-    def full(files, mode, device):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+def nvimgcodec_stand_in(monkeypatch, *, stream=lambda file: file, decode=lambda files: files):
+    """Put a library in nvImageCodec's place."""
 
-    found = SimpleNamespace(decode_jpeg=full, ImageReadMode=SimpleNamespace(RGB=3))
-    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(io=found))
-    monkeypatch.setitem(sys.modules, "torchvision.io", found)
-    with pytest.raises(torch.OutOfMemoryError):
-        NvjpegDecoder("cuda:0")([np.zeros(8, np.uint8)] * 2)
+    class Decoder:
+        def __init__(self, **options):
+            pass
+
+        def decode(self, streams, params, cuda_stream=None):
+            return decode(streams)
+
+    kinds = dict.fromkeys(("CPU_ONLY", "HW_GPU_ONLY", "GPU_ONLY", "HYBRID_CPU_GPU"))
+    library = SimpleNamespace(
+        BackendKind=SimpleNamespace(**kinds),
+        Backend=lambda kind: kind,
+        Decoder=Decoder,
+        DecodeParams=lambda **options: options,
+        ColorSpec=SimpleNamespace(SRGB=1),
+        SampleFormat=SimpleNamespace(P_RGB=2),
+        CodeStream=stream,
+    )
+    monkeypatch.setitem(sys.modules, "nvidia", SimpleNamespace(nvimgcodec=library))
+    monkeypatch.setitem(sys.modules, "nvidia.nvimgcodec", library)
+
+
+def test_a_full_memory_is_no_damaged_file_for_nvimagecodec(monkeypatch):
+    for error in full_memories():
+
+        def stream(file, error=error):
+            raise error
+
+        nvimgcodec_stand_in(monkeypatch, stream=stream)
+        with pytest.raises(RuntimeError) as caught:
+            opener("nvimgcodec").open_decoder("cpu")([np.zeros(8, np.uint8)])
+        assert caught.value is error
+    assert opener("nvimgcodec").open_decoder("cpu").tells_memory
+    assert not opener("nvimgcodec").open_decoder("cuda:0").tells_memory
+
+
+def test_nvimagecodec_without_a_library_that_decodes_is_missing(monkeypatch):
+    """It loads without nvJPEG, and then says None of every file: all of them were Pillow's."""
+    nvimgcodec_stand_in(monkeypatch, decode=lambda files: [None] * len(files))
+    assert "decodes no JPEG on cpu" in opener("nvimgcodec").missing()
+    nvimgcodec_stand_in(monkeypatch, decode=lambda files: [np.zeros((3, 16, 16), np.uint8)])
+    assert opener("nvimgcodec").missing() is None
 
 
 def test_what_breaks_in_a_decoder_ends_the_run(monkeypatch, tmp_path):

@@ -262,7 +262,7 @@ def test_the_limit_is_exact_and_can_be_set(encode):
     assert caught.value.reason is RowStatus.TOO_LARGE
 
 
-def test_running_out_of_memory_is_too_large(encode, noise, monkeypatch):
+def test_a_file_that_takes_more_memory_than_there_is_is_too_large(encode, noise, monkeypatch):
     def load(self):
         raise MemoryError
 

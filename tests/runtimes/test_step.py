@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from bottleneck.errors import DeviceMemoryError
+from bottleneck.exhaustion import out_of_memory, surely_out_of_memory
 from bottleneck.extraction.forward import Forward, best_batch_size
 from bottleneck.images import Geometry
 from bottleneck.runtimes import Overlapping
-from bottleneck.runtimes.step import CompiledStep, out_of_memory, surely_out_of_memory
+from bottleneck.runtimes.step import CompiledStep
 
 
 def step(compute, **options):

@@ -18,12 +18,11 @@ from bottleneck.backbones.torch_network import (
     Processor,
     TorchModel,
     catching,
-    first_line,
     network_of,
     seeded,
     standardised,
 )
-from bottleneck.errors import BackboneError, WeightsError, not_importable
+from bottleneck.errors import BackboneError, WeightsError, first_line, not_importable
 from bottleneck.images import ImageSize, image_shape
 
 FORMS: Final[tuple[Form, ...]] = ("torch",)

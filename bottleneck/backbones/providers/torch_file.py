@@ -17,10 +17,9 @@ from bottleneck.backbones.torch_network import (
     Origin,
     Processor,
     TorchModel,
-    first_line,
     network_of,
 )
-from bottleneck.errors import BackboneError, OptionError, WeightsError, not_importable
+from bottleneck.errors import BackboneError, OptionError, WeightsError, first_line, not_importable
 from bottleneck.fingerprint import fingerprint, fingerprint_parts
 from bottleneck.images import ImageSize, image_shape
 

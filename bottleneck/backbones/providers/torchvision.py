@@ -18,13 +18,12 @@ from bottleneck.backbones.torch_network import (
     Processor,
     TorchModel,
     catching,
-    first_line,
     network_of,
     read_tensors,
     seeded,
     standardised,
 )
-from bottleneck.errors import BackboneError, WeightsError, not_importable
+from bottleneck.errors import BackboneError, WeightsError, first_line, not_importable
 from bottleneck.images import ImageSize, image_shape
 
 FORMS: Final[tuple[Form, ...]] = ("torch",)

@@ -17,7 +17,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.errors import DeviceMemoryError
+from bottleneck.errors import DeviceMemoryError, first_line
+from bottleneck.exhaustion import out_of_memory
 from bottleneck.gpus import number_here
 from bottleneck.images.decoders.registry import DECODERS, opener
 from bottleneck.images.geometry import Geometry, Placement
@@ -30,6 +31,11 @@ itself; those are Pillow's."""
 _MOST_AT_ONCE: Final = 1 << 26
 """Pixels that are decoded at a time, which take three bytes each: twelve as they are drawn."""
 
+_PER_PIXEL: Final = 32
+_BESIDE: Final = 1 << 26
+"""Bytes that a GPU's decoder needs for a file, at most: for coefficients, planes and the picture;
+and for tables and what its driver keeps."""
+
 _SHARE: Final = 4
 """Files that a thread takes at a time, where several decode."""
 
@@ -41,9 +47,13 @@ class BatchDecoder(Protocol):
     ----------
     threads : int
         How many threads may call it at once.
+    tells_memory : bool
+        Whether it raises where memory does not suffice, for certain: what it returns None for
+        cannot be decoded. Libraries that decode on a GPU often tell a number, or nothing.
     """
 
     threads: int
+    tells_memory: bool
 
     def __call__(self, files: Sequence[NDArray[np.uint8]]) -> list[Any]:
         """Decode files.
@@ -59,6 +69,12 @@ class BatchDecoder(Protocol):
         list
             For each a tensor of uint8, shape (3, height, width), red, green, blue, not turned; None
             for one that cannot be decoded.
+
+        Raises
+        ------
+        Exception
+            One that :func:`~bottleneck.exhaustion.out_of_memory` knows where memory does not
+            suffice; another where decoding as such does not work.
         """
         ...
 
@@ -127,11 +143,9 @@ class Drawer:
         at: NDArray[np.int64],
         drawn: NDArray[np.bool_],
     ) -> None:
-        import torch
-
         try:
             with self._stream():
-                decoded = self._decode([jpegs[i].data for i in part])
+                decoded = self._decoded([jpegs[i] for i in part])
                 upright = {
                     i: _turned(image, jpegs[i].plain.orientation)
                     for i, image in zip(part, decoded, strict=True)
@@ -142,18 +156,50 @@ class Drawer:
                     _put(_drawn(list(upright.values()), geometry), target, at[places])
             drawn[places] = True
             return
-        except torch.OutOfMemoryError as error:
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
             if len(part) == 1:  # Pillow has what a decoder cannot draw, never for want of memory
                 raise DeviceMemoryError(
                     f"{self._place} has not enough memory to draw a JPEG of "
                     f"{jpegs[part[0]].plain.width} x {jpegs[part[0]].plain.height}",
-                    hint="A smaller --batch-size leaves more of it; what is done is kept.",
+                    hint="A smaller --batch-size leaves more of it; what is done is kept. "
+                    f"The decoder says: {first_line(error)}",
                 ) from error
         # Outside, where the error no longer holds what was decoded.
-        torch.cuda.empty_cache()
+        _give_back()
         middle = len(part) // 2
         for half in (part[:middle], part[middle:]):
             self._draw(half, jpegs, targets, at, drawn)
+
+    def _decoded(self, jpegs: Sequence[EncodedJpeg]) -> list[Any]:
+        """Decode files; None for one that cannot be, whatever memory there is."""
+        found = self._decode([one.data for one in jpegs])
+        if not self._decode.tells_memory:
+            for i, one in enumerate(jpegs):
+                if found[i] is None:
+                    found[i] = self._alone(one)
+        return found
+
+    def _alone(self, jpeg: EncodedJpeg) -> Any:
+        """Decode a file once more, of which a GPU's decoder did not say why it failed.
+
+        Raises
+        ------
+        MemoryError
+            When it fails again, and there is so little memory that this may be why.
+        """
+        needed = jpeg.plain.width * jpeg.plain.height * _PER_PIXEL + _BESIDE
+        free = _free(self._place)
+        if free < needed:
+            _give_back()
+            free = _free(self._place)
+        (found,) = self._decode([jpeg.data])
+        # The network beside it may have taken some meanwhile, or given it back.
+        free = min(free, _free(self._place))
+        if found is None and free < needed:
+            raise MemoryError(f"nothing, with {free >> 20} MiB free")
+        return found
 
     def close(self) -> None:
         """End the threads and the decoder."""
@@ -191,6 +237,21 @@ def _own_stream(place: str) -> Any:
     # First come its small kernels: the network waits for what they draw.
     stream = torch.cuda.Stream(place, priority=-1)
     return lambda: torch.cuda.stream(stream)
+
+
+def _free(place: str) -> int:
+    """Return the bytes that a GPU has left, as its driver says."""
+    import torch
+
+    free: int = torch.cuda.mem_get_info(place)[0]
+    return free
+
+
+def _give_back() -> None:
+    """Give back what PyTorch keeps of a GPU's memory for later."""
+    import torch
+
+    torch.cuda.empty_cache()
 
 
 def _portions(sizes: Sequence[int], most: int) -> Iterator[list[int]]:

@@ -7,6 +7,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.errors import first_line
+from bottleneck.exhaustion import out_of_memory
+from bottleneck.images.decoders.torchvision import trial_jpeg
+
 _NO_GPU: Final = -99999
 """``NVIMGCODEC_DEVICE_CPU_ONLY`` of nvimgcodec.h."""
 
@@ -14,10 +18,16 @@ _NO_GPU: Final = -99999
 def missing() -> str | None:
     """See :class:`~bottleneck.images.decoders.registry.Opener`."""
     try:
-        _library()
-    except (ImportError, OSError) as error:
-        return f"nvidia.nvimgcodec cannot be imported: {error}"
-    return None
+        import torch
+
+        place = "cuda:0" if torch.cuda.is_available() else "cpu"
+        decoder = open_decoder(place)
+        (found,) = decoder([trial_jpeg()])
+        decoder.close()
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"nvidia.nvimgcodec does not decode: {first_line(error)}"
+    # Without nvJPEG's library it decodes nothing on a GPU: None of every file is all it says.
+    return None if found is not None else f"nvidia.nvimgcodec decodes no JPEG on {place}"
 
 
 def open_decoder(place: str) -> "NvimgcodecDecoder":
@@ -47,6 +57,7 @@ class NvimgcodecDecoder:
     def __init__(self, place: str) -> None:
         library = self._library = _library()
         self._place = place
+        self.tells_memory = place == "cpu"  # a GPU's says None of a file that fails, and no more
         kinds = library.BackendKind
         if place == "cpu":
             number, chosen = _NO_GPU, [kinds.CPU_ONLY]
@@ -84,7 +95,9 @@ class NvimgcodecDecoder:
     def _stream(self, file: NDArray[np.uint8]) -> Any:
         try:
             return self._library.CodeStream(file)
-        except (RuntimeError, ValueError):
+        except (RuntimeError, ValueError) as error:
+            if out_of_memory(error):
+                raise
             return None
 
     def _tensor(self, image: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.exhaustion import out_of_memory
 from bottleneck.images.decoders.torchvision import problem
 
 
@@ -29,6 +30,7 @@ class NvjpegDecoder:
     """
 
     threads = 1
+    tells_memory = False  # of its own allocations nvJPEG tells a number, as of a damaged file
 
     def __init__(self, place: str) -> None:
         self._place = place
@@ -43,9 +45,9 @@ class NvjpegDecoder:
                 [torch.from_numpy(file) for file in files], ImageReadMode.RGB, device=self._place
             )
             return found
-        except torch.OutOfMemoryError:
-            raise  # of no file: who asked takes fewer, with what is kept given back
-        except RuntimeError:
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise  # of no file: who asked takes fewer, with what is kept given back
             # It gives nothing of a batch in which one file fails. Halves find which one it is.
             if len(files) == 1:
                 return [None]

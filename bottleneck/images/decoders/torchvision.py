@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bottleneck.cores import available_cores
+from bottleneck.errors import first_line
+from bottleneck.exhaustion import out_of_memory
 
 
 def missing() -> str | None:
@@ -19,18 +21,22 @@ def missing() -> str | None:
 
 def problem(place: str) -> str | None:
     """Say why torchvision does not decode on a device; None where it does."""
-    trial = io.BytesIO()
-    Image.new("RGB", (16, 16)).save(trial, "JPEG")
     try:
         import torch
         from torchvision.io import ImageReadMode, decode_jpeg
 
-        file = torch.frombuffer(bytearray(trial.getvalue()), dtype=torch.uint8)
-        decode_jpeg([file], ImageReadMode.RGB, device=place)
+        decode_jpeg([torch.from_numpy(trial_jpeg())], ImageReadMode.RGB, device=place)
     except (ImportError, RuntimeError, OSError) as error:
         # Built for another PyTorch, or without libraries: it says so in many ways.
-        return f"torchvision does not decode: {str(error).splitlines()[0]}"
+        return f"torchvision does not decode: {first_line(error)}"
     return None
+
+
+def trial_jpeg() -> NDArray[np.uint8]:
+    """Make a file that every decoder can decode."""
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(file, "JPEG")
+    return np.frombuffer(bytearray(file.getvalue()), np.uint8)
 
 
 def open_decoder(place: str) -> "TorchvisionDecoder":
@@ -46,6 +52,8 @@ class TorchvisionDecoder:
     place : str
         The device that pixels are copied to.
     """
+
+    tells_memory = True
 
     def __init__(self, place: str) -> None:
         self._place = place
@@ -70,5 +78,7 @@ def _decoded(file: NDArray[np.uint8]) -> Any:
 
     try:
         return decode_jpeg(torch.from_numpy(file), ImageReadMode.RGB)
-    except RuntimeError:
+    except RuntimeError as error:
+        if out_of_memory(error):
+            raise
         return None

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import ImageError, SourceError
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.location import is_url
 from bottleneck.sources.arrays import (
     ArraySource,
@@ -75,6 +76,7 @@ class Hdf5File:
             try:
                 return np.asarray(self._open()[dataset][row])
             except (OSError, KeyError, ValueError) as error:
+                raise_if_exhausted(error)
                 self._blob.read(0, 1)  # raises when there is no file any more
                 raise ImageError(
                     RowStatus.UNREADABLE, f"{self.name}::{dataset}, row {row}: {error}"

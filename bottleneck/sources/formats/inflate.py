@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bottleneck.errors import ImageError
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.sources.random_access import Blob
 from bottleneck.status import RowStatus
 
@@ -138,6 +139,7 @@ class InflatedBlob:
             try:
                 produced: bytes = now.machine.decompress(chunk, _STEP)
             except zlib.error as error:
+                raise_if_exhausted(error)
                 raise ImageError(
                     RowStatus.UNREADABLE,
                     f"{self.name} is damaged at offset {now.eaten} or behind: {error}",

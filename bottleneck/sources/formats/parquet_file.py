@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from bottleneck.errors import ImageError, SourceError
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.location import is_url
 from bottleneck.sources.columns import LABELS, find_columns
 from bottleneck.sources.random_access import Blob, BlobFile
@@ -388,6 +389,7 @@ class RowGroupReader:
         except (pa.ArrowException, OSError, StopIteration, IndexError, SourceError) as error:
             if isinstance(error, ImageError):
                 raise
+            raise_if_exhausted(error)
             raise ImageError(
                 RowStatus.UNREADABLE, f"{blob.name}, row group {group}, row {row}: {error}"
             ) from error

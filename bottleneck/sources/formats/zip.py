@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import ImageError, SourceError
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedBuilder
 from bottleneck.sources.base import Listing, Tally
@@ -419,6 +420,7 @@ def _unpack(body: bytes, method: int, size: int, where: str) -> bytes:
         if method == _BZIP2:
             return bz2.BZ2Decompressor().decompress(body, size + 1)
     except (zlib.error, OSError) as error:
+        raise_if_exhausted(error)
         raise ImageError(RowStatus.UNREADABLE, f"{where}: {error}") from error
     raise ImageError(
         RowStatus.UNSUPPORTED, f"{where}: packed by method {method}, not stored, deflate or bzip2"

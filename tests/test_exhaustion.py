@@ -1,0 +1,211 @@
+"""What the machine is out of is no fault of a file: neither its status nor another picture."""
+
+import errno
+import io
+import os
+import pickle
+import zipfile
+import zlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from fakes import write_png
+from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
+
+from bottleneck import exhaustion
+from bottleneck.errors import DeviceMemoryError, ExhaustedError, ImageError
+from bottleneck.exhaustion import raise_if_exhausted
+from bottleneck.images import Geometry, decode
+from bottleneck.sources import open_source
+from bottleneck.sources.remote import _explain
+from bottleneck.status import RowStatus
+
+SQUARE = Geometry(16)
+
+
+@pytest.fixture
+def no_memory(monkeypatch):
+    """Leave less than an ordinary file takes."""
+    monkeypatch.setattr(exhaustion, "_can_have", lambda count: False)
+
+
+def file(kind="PNG", **options):
+    rng = np.random.default_rng(1)
+    found = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(found, kind, **options)
+    return found.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE), "a.jpg"), "open files"),
+        (OSError(errno.ENFILE, os.strerror(errno.ENFILE)), "open files"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "space"),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "quota"),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "memory"),
+        (ImportError("liblcms2.so.2: cannot open shared object file: Too many open files"), "open"),
+        (RuntimeError("Cannot connect to host x:80 [Too many open files]"), "open"),
+        (RuntimeError("[Errno 28] No space left on device: '/tmp/x'"), "space"),
+    ],
+)
+def test_what_a_system_is_out_of(error, says):
+    with pytest.raises(ExhaustedError) as caught:
+        raise_if_exhausted(error)
+    assert says in caught.value.message
+    assert "What is done is kept." in caught.value.hint
+    assert caught.value.__cause__ is error
+    again = pickle.loads(pickle.dumps(caught.value))  # from a worker process
+    assert (again.message, again.hint) == (caught.value.message, caught.value.hint)
+    with pytest.raises(ExhaustedError) as second:
+        raise_if_exhausted(caught.value)
+    assert second.value is caught.value
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EIO, os.strerror(errno.EIO)),
+        OSError(errno.EACCES, os.strerror(errno.EACCES)),
+        OSError("image file is truncated"),
+        ValueError("no memory of it"),
+        MemoryError(),  # there is enough of it: a header says nonsense
+        zlib.error("Error -4 while decompressing data: insufficient memory"),
+    ],
+)
+def test_what_is_a_files_own_fault(error):
+    raise_if_exhausted(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError("broken data stream: out of memory"),
+        zlib.error("Error -4 while decompressing data: insufficient memory"),
+    ],
+)
+@pytest.mark.usefixtures("no_memory")
+def test_memory_that_no_file_would_have_enough_of(error):
+    with pytest.raises(ExhaustedError, match="the machine, not a file"):
+        raise_if_exhausted(error)
+
+
+def test_ordinary_memory_can_be_had_here():
+    assert exhaustion._can_have(exhaustion._ORDINARY)
+    assert not exhaustion._can_have(1 << 62)
+
+
+def raises(error):
+    def fail(*arguments, **options):
+        raise error
+
+    return fail
+
+
+FULL = MemoryError()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "TGA", "PPM"])
+@pytest.mark.parametrize("at", ["load", "open"])
+@pytest.mark.usefixtures("no_memory")
+def test_no_picture_is_blamed_for_a_full_memory(monkeypatch, kind, at):
+    data = file(kind)
+    if at == "load":
+        monkeypatch.setattr(ImageFile.ImageFile, "load", raises(FULL))
+        for factory, _ in Image.OPEN.values():
+            if isinstance(factory, type) and "load" in vars(factory):
+                monkeypatch.setattr(factory, "load", raises(FULL))
+    else:
+        Image.init()
+        found = {
+            name: (raises(FULL) if name == kind else factory, accept)
+            for name, (factory, accept) in Image.OPEN.items()
+        }
+        monkeypatch.setattr(Image, "OPEN", found)
+    with pytest.raises(ExhaustedError):
+        decode(data, SQUARE)
+
+
+@pytest.mark.usefixtures("no_memory")
+def test_a_picture_is_not_drawn_lying_for_want_of_memory(monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = file("JPEG", exif=exif)
+    monkeypatch.setattr(Image.Image, "getexif", raises(FULL))
+    with pytest.raises(ExhaustedError):
+        decode(data, SQUARE)
+
+
+@pytest.mark.usefixtures("no_memory")
+def test_a_tiff_is_not_taken_for_another_layout_for_want_of_memory(monkeypatch):
+    monkeypatch.setattr(TiffImagePlugin.ImageFileDirectory_v2, "load", raises(FULL))
+    with pytest.raises(ExhaustedError):
+        decode(file("TIFF"), SQUARE)
+
+
+@pytest.mark.usefixtures("no_memory")
+def test_a_whole_jpeg_without_end_is_not_called_cut_for_want_of_memory(monkeypatch):
+    data = file("JPEG")[:-2]
+    decode(data, SQUARE)
+    loads = []
+    load = JpegImagePlugin.JpegImageFile.load
+
+    def third_fails(self):
+        loads.append(self)
+        if len(loads) == 3:
+            raise FULL
+        return load(self)
+
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", third_fails)
+    with pytest.raises(ExhaustedError):
+        decode(data, SQUARE)
+
+
+def limited(monkeypatch, number, name):
+    """Have no file of a name opened any more."""
+    opened = os.open
+
+    def refuse(path, *arguments, **options):
+        if str(path).endswith(name):
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_a_file_that_cannot_be_opened_now_is_not_unreadable(monkeypatch, tmp_path, number):
+    write_png(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(tmp_path / "a.png", "a.png")
+    folder, packed = open_source([str(tmp_path)]), open_source([str(tmp_path / "all.zip")])
+    limited(monkeypatch, number, ".png")
+    with pytest.raises(ExhaustedError):
+        folder.read(0)
+    limited(monkeypatch, number, ".zip")
+    with pytest.raises(ExhaustedError):
+        packed.read(0)
+
+
+def test_a_server_that_cannot_be_reached_now_has_no_damaged_objects():
+    with pytest.raises(ExhaustedError):
+        _explain(OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "https://x/a.jpg", 1)
+    with pytest.raises(ExhaustedError):
+        _explain(RuntimeError("Cannot connect to host x [Too many open files]"), "https://x/a", 1)
+    found = _explain(OSError(errno.EIO, os.strerror(errno.EIO)), "https://x/a.jpg", 1)
+    assert isinstance(found, ImageError)
+    assert found.reason is RowStatus.UNREADABLE
+
+
+def test_a_gpu_that_others_have_filled_is_not_a_machine_without_one():
+    """JAX says both by the same error; the CPU would compute, for hours, without a word."""
+    from bottleneck.runtimes.jax import _gpus
+
+    none = RuntimeError("Unknown backend: 'gpu' requested, but no platforms that are instances")
+    assert _gpus(SimpleNamespace(devices=raises(none))) == []
+    full = RuntimeError("Unable to initialize backend 'cuda': RESOURCE_EXHAUSTED: out of memory")
+    with pytest.raises(DeviceMemoryError, match="JAX cannot begin to use the GPU") as caught:
+        _gpus(SimpleNamespace(devices=raises(full)))
+    assert "--device cpu" in caught.value.hint
