@@ -23,11 +23,10 @@ from bottleneck.backbones.torch_network import (
     TorchModel,
     catching,
     check_complete,
-    first_line,
     network_of,
     seeded,
 )
-from bottleneck.errors import BackboneError, OptionError, WeightsError, not_importable
+from bottleneck.errors import BackboneError, OptionError, WeightsError, first_line, not_importable
 from bottleneck.images import ImageSize, image_shape
 
 FORMS: Final[tuple[Form, ...]] = ("torch",)

@@ -17,13 +17,12 @@ from bottleneck.backbones.torch_network import (
     Processor,
     TorchModel,
     check_complete,
-    first_line,
     network_of,
     seeded,
     standardised,
     watched,
 )
-from bottleneck.errors import BackboneError, WeightsError, not_importable
+from bottleneck.errors import BackboneError, WeightsError, first_line, not_importable
 from bottleneck.images import ImageSize, ResizeRule, image_shape
 
 FORMS: Final[tuple[Form, ...]] = ("torch",)
