@@ -5,14 +5,16 @@ import json
 import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from bottleneck import __version__
-from bottleneck.declare import Options, Role, declared
+from bottleneck.declare import Options, Role, declared, listed
 from bottleneck.errors import OptionError, PipelineError, TooManyFailuresError
 from bottleneck.fingerprint import fingerprint
+from bottleneck.gpus import showing_all
 from bottleneck.location import is_set, is_url
 from bottleneck.options import (
     OPTIONS,
@@ -22,6 +24,7 @@ from bottleneck.options import (
     TrainOptions,
 )
 from bottleneck.progress import Progress
+from bottleneck.runtimes.protocol import gpu_index
 from bottleneck.sets import published, read_info
 from bottleneck.sets.stored import feature_files
 from bottleneck.sources import AS_FOUND, listed_once, open_source
@@ -174,13 +177,21 @@ def run_pipeline(
         When more images failed than a step allows; later steps do not run.
     """
     remade: set[str] = set()
-    for named in steps:
-        # What a step looks at to know whether it is up to date is what it then works on.
-        with listed_once():
-            outcome = _run_step(
-                named, remade, functions[named.kind], progress, dry_run=dry_run, force=force
-            )
-        yield outcome
+    with _gpus_shown(steps):
+        for named in steps:
+            # What a step looks at to know whether it is up to date is what it then works on.
+            with listed_once():
+                outcome = _run_step(
+                    named, remade, functions[named.kind], progress, dry_run=dry_run, force=force
+                )
+            yield outcome
+
+
+def _gpus_shown(steps: Sequence[NamedStep]) -> AbstractContextManager[None]:
+    """Show all GPUs where a step names another than the first: one process computes all steps."""
+    given = [getattr(named.step, name, None) for named in steps for name in ("device", "devices")]
+    named_gpus = {gpu_index(device) for some in given for device in listed(some or ())}
+    return showing_all() if named_gpus - {None, 0} else nullcontext()
 
 
 def _run_step(

@@ -4,13 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bottleneck import gpus, runtimes
 from bottleneck.api import installation
 from bottleneck.errors import RuntimeUnavailableError
+from bottleneck.options import TrainOptions
+from bottleneck.pipeline import NamedStep, run_pipeline
+from bottleneck.progress import Silent
 
 VARIABLES = (
     *("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
@@ -180,6 +185,64 @@ def test_a_process_is_shown_one_and_others_that_it_starts_all(monkeypatch):
     with pytest.raises(RuntimeUnavailableError, match="gpu:3, but CUDA_VISIBLE_DEVICES=4,7,9"):
         gpus.show_one(3)
     assert dict(os.environ) == before
+
+
+@pytest.fixture
+def finds(monkeypatch):
+    """A framework that sees what its process is shown of three GPUs; tells what it was asked."""
+    asked = []
+
+    def placed(device):
+        asked.append(device)
+        shown = os.environ.get("CUDA_VISIBLE_DEVICES", "0,1,2").split(",")
+        there = [number for number in shown if int(number) < 3]
+        if runtimes.gpu_index(device) is not None and runtimes.gpu_index(device) >= len(there):
+            raise RuntimeUnavailableError(f"expected the device {device}", hint="look")
+        name = device if device in ("cpu", None) else f"gpu:{runtimes.gpu_index(device)}"
+        return runtimes.Placed("torch", "2", name or "gpu:0", nullcontext)
+
+    monkeypatch.setattr(gpus, "gpu_makers", lambda: ("NVIDIA",))
+    monkeypatch.setattr(runtimes, "import_module", lambda name: SimpleNamespace(placed=placed))
+    seen = ("gpu:0 (A)", "gpu:1 (A)", "gpu:2 (B)")
+    monkeypatch.setattr(runtimes.choice, "gpus_seen_by", lambda name: seen)
+    return asked
+
+
+def test_a_device_has_the_number_that_the_user_knows(finds):
+    assert runtimes.placed("torch", "gpu:2").name == "gpu:2"  # the process of somebody
+    gpus.show_one(2)
+    assert runtimes.placed("torch", "gpu:2").name == "gpu:2"
+    assert runtimes.placed("torch", "cpu").name == "cpu"
+    assert finds == ["gpu:2", "gpu:0", "cpu"]
+    gpus.show_one()
+    assert runtimes.placed("torch", None).name == "gpu:0"
+    gpus.show_one(3)
+    with pytest.raises(RuntimeUnavailableError, match=r"gpu:3, but torch sees gpu:0 \(A\), gpu:1"):
+        runtimes.placed("torch", "gpu:3")
+
+
+@pytest.mark.parametrize(
+    ("devices", "shown"),
+    [([None, None], "0"), (["gpu"], "0"), (["gpu:0", "cpu"], "0"), (["gpu:1"], None)],
+)
+def test_a_pipeline_that_names_another_gpu_is_shown_all(finds, tmp_path, devices, shown):
+    options = [
+        TrainOptions(__file__, str(tmp_path / f"{number}.head"), device=device)
+        for number, device in enumerate(devices)
+    ]
+    steps = [NamedStep(one.output, "train", one) for one in options]
+    found = []
+
+    def train(*, output, **given):
+        Path(output).touch()
+        found.append(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return SimpleNamespace(to_json=dict)
+
+    gpus.show_one()
+    for _ in run_pipeline(steps, {"train": train}, Silent(), force=True):
+        pass
+    assert found == [shown] * len(steps)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
 
 
 def test_without_a_gpu_nothing_is_changed(monkeypatch):

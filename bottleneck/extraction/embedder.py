@@ -238,13 +238,6 @@ def on_devices(
     try:
         processes = DeviceProcesses(orders, [one_shown(gpu) for gpu in gpus])
     except RuntimeUnavailableError as error:
-        # There it is the only one, and has another number.
-        seen = runtimes.gpus_seen_by(order.runtime)
-        missing = [gpu for gpu in gpus if gpu is not None and gpu >= len(seen)]
-        if not seen or not missing:
-            raise
-        raise RuntimeUnavailableError(
-            f"expected the device gpu:{missing[0]}, but {order.runtime} sees {', '.join(seen)}",
-            hint=error.hint,
-        ) from error
+        runtimes.require_seen(order.runtime, gpus, error.hint)
+        raise
     return processes, processes.loaded.given, processes.loaded.facts

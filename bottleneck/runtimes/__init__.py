@@ -4,12 +4,13 @@ Nothing here imports a framework until a backbone is compiled.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from typing import Final, cast
 
 from bottleneck.backbones.keras_scope import package_of
 from bottleneck.errors import OptionError, RuntimeUnavailableError
-from bottleneck.gpus import gpu_makers
+from bottleneck.gpus import gpu_makers, number_here, shows_one
 from bottleneck.runtimes.choice import (
     FIRST_ON_GPU,
     RUNTIMES,
@@ -19,6 +20,7 @@ from bottleneck.runtimes.choice import (
     has_gpu,
     installed,
     precisions,
+    require_seen,
     sees_gpu,
     unused_gpu,
 )
@@ -30,6 +32,7 @@ from bottleneck.runtimes.protocol import (
     Pending,
     Placed,
     Runtime,
+    gpu_index,
     require_device,
 )
 
@@ -102,7 +105,15 @@ def placed(
     """
     require_device(framework, device)
     find: Callable[[str | None], Placed] = import_module(f"bottleneck.runtimes.{framework}").placed
-    found = find(device)
+    gpu = None if device is None else gpu_index(device)
+    try:
+        found = find(device if gpu is None else f"gpu:{number_here(gpu)}")
+    except RuntimeUnavailableError as error:
+        if shows_one():
+            require_seen(framework, [gpu], error.hint)
+        raise
+    if gpu is not None:
+        found = replace(found, name=f"gpu:{gpu}")
     asked = () if device is None else (device,)
     if idle := unused_gpu(found.framework, found.version, found.name, asked):
         tell(idle)
@@ -129,6 +140,7 @@ __all__ = [
     "installed",
     "placed",
     "precisions",
+    "require_seen",
     "sees_gpu",
     "unused_gpu",
 ]

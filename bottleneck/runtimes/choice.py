@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -164,6 +164,34 @@ def gpus_seen_by(name: str) -> tuple[str, ...]:
     except (OSError, subprocess.SubprocessError, ValueError):
         return ()
     return tuple(one for one in found if one != "cpu")
+
+
+def require_seen(name: str, gpus: Iterable[int | None], hint: str | None = None) -> None:
+    """Refuse a GPU that is not among those that a framework sees.
+
+    What is shown one GPU cannot tell that: there it has another number. Where the framework sees
+    none something else is wrong, and it says what.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`RUNTIMES`.
+    gpus : iterable of int or None
+        What was asked for; None is the CPU.
+    hint : str, optional
+        What to do.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+    """
+    seen = gpus_seen_by(name)
+    for gpu in gpus:
+        if seen and gpu is not None and gpu >= len(seen):
+            raise RuntimeUnavailableError(
+                f"expected the device gpu:{gpu}, but {name} sees {', '.join(seen)}",
+                hint=hint,
+            )
 
 
 def unused_gpu(runtime: str, version: str, device: str, asked: Sequence[str] = ()) -> str | None:

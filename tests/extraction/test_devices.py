@@ -212,7 +212,7 @@ def test_a_gpu_that_there_is_not_is_told_by_those_that_there_are(monkeypatch):
 
     monkeypatch.setattr("bottleneck.extraction.embedder.DeviceProcesses", start)
     seen = {"jax": ("gpu:0 (A)", "gpu:1 (B)"), "torch": ()}
-    monkeypatch.setattr("bottleneck.runtimes.gpus_seen_by", seen.get)
+    monkeypatch.setattr("bottleneck.runtimes.choice.gpus_seen_by", seen.get)
     with pytest.raises(RuntimeUnavailableError) as caught:
         on_devices(order(runtime="jax"), ["gpu:1", "gpu:3"])
     told = "expected the device gpu:3, but jax sees gpu:0 (A), gpu:1 (B)"

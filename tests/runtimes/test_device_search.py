@@ -8,6 +8,7 @@ from bottleneck.errors import OptionError, RuntimeUnavailableError
 from bottleneck.heads.rows import ArrayRows
 from bottleneck.heads.solver import device_search
 from bottleneck.heads.solver.neighbor_search import nearest_rows
+from bottleneck.runtimes import choice
 
 
 @pytest.fixture(params=["torch", "jax"])
@@ -54,7 +55,7 @@ def test_more_neighbours_than_a_block_has_rows(search, monkeypatch, rng):
 def test_the_first_framework_that_sees_a_gpu_is_asked(monkeypatch):
     seen = []
     there = {"jax": ("gpu:0 (A)", "gpu:1 (B)"), "torch": ()}
-    monkeypatch.setattr(device_search, "gpus_seen_by", there.get)
+    monkeypatch.setattr(choice, "gpus_seen_by", there.get)
     monkeypatch.setattr(device_search, "jax_search", lambda *where: seen.append(where))
     device_search.search_on("gpu:1")
     assert seen == [("gpu", 1)]
@@ -71,7 +72,7 @@ def test_the_first_framework_that_sees_a_gpu_is_asked(monkeypatch):
 
 
 def test_where_there_is_no_gpu_it_is_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(device_search, "gpus_seen_by", lambda name: ())
+    monkeypatch.setattr(choice, "gpus_seen_by", lambda name: ())
     np.save(tmp_path / "x.npy", np.eye(6, dtype=np.float32))
     with pytest.raises(RuntimeUnavailableError, match="neither PyTorch nor JAX sees a GPU"):
         graph(tmp_path / "x.npy", tmp_path / "g.npz", k=2, device="gpu")

@@ -14,7 +14,7 @@ from bottleneck.errors import OptionError, RuntimeUnavailableError
 from bottleneck.gpus import number_here
 from bottleneck.heads.rows import Rows
 from bottleneck.heads.solver.neighbor_search import squares, unit
-from bottleneck.runtimes.choice import gpus_seen_by
+from bottleneck.runtimes.choice import require_seen, sees_gpu
 from bottleneck.runtimes.protocol import gpu_index
 
 _QUERIES, _BLOCK = 4096, 16384
@@ -114,12 +114,8 @@ def search_on(device: str) -> Search:
     if wanted is None or not device.startswith("gpu"):
         raise OptionError(f"expected the device cpu, gpu or gpu:N, got {device!r}")
     for framework, make in (("torch", torch_search), ("jax", jax_search)):
-        seen = gpus_seen_by(framework)
-        if seen and wanted >= len(seen):
-            raise RuntimeUnavailableError(
-                f"expected the device {device}, but {framework} sees {', '.join(seen)}"
-            )
-        if seen:
+        if sees_gpu(framework):
+            require_seen(framework, [wanted])
             return make("gpu", number_here(wanted))
     raise RuntimeUnavailableError(
         f"expected the device {device}, but neither PyTorch nor JAX sees a GPU",
