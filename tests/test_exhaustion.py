@@ -4,22 +4,29 @@ import errno
 import io
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 import zlib
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fakes import write_png
+from fakes import fake_recipe, write_png
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from bottleneck import exhaustion
 from bottleneck.errors import DeviceMemoryError, ExhaustedError, ImageError
 from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.images import Geometry, decode
+from bottleneck.manifest import Manifest
 from bottleneck.sources import open_source
 from bottleneck.sources.remote import _explain
 from bottleneck.status import RowStatus
+from bottleneck.store.contents import damage_explained
+from bottleneck.store.creation import create
+from bottleneck.store.format import is_feature_file
+from bottleneck.weights.arrays import read_npz
 
 SQUARE = Geometry(16)
 
@@ -209,3 +216,40 @@ def test_a_gpu_that_others_have_filled_is_not_a_machine_without_one():
     with pytest.raises(DeviceMemoryError, match="JAX cannot begin to use the GPU") as caught:
         _gpus(SimpleNamespace(devices=raises(full)))
     assert "--device cpu" in caught.value.hint
+
+
+def test_a_feature_file_that_cannot_be_opened_now_is_not_damaged(tmp_path):
+    """It would say to rescue it; and a file of features be taken for one of images."""
+    create(
+        tmp_path / "x.h5",
+        manifest=Manifest.build(["a", "b"]),
+        recipe=fake_recipe(),
+        dims={"mean": 3},
+        dtype="float32",
+    )
+    assert is_feature_file(str(tmp_path / "x.h5"))
+    code = (
+        "import resource, sys\n"
+        "from bottleneck.errors import ExhaustedError\n"
+        "from bottleneck.store import FeatureStore\n"
+        "FeatureStore.open(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 99))\n"
+        "try:\n"
+        "    FeatureStore.open(sys.argv[1])\n"
+        "except ExhaustedError as error:\n"
+        "    sys.exit(7)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "x.h5")], timeout=60, check=False
+    )
+    assert done.returncode == 7
+
+
+@pytest.mark.usefixtures("no_memory")
+def test_weights_and_files_are_not_damaged_for_want_of_memory(tmp_path, monkeypatch):
+    np.savez(tmp_path / "w.npz", a=np.zeros(3))
+    monkeypatch.setattr(np, "load", raises(FULL))
+    with pytest.raises(ExhaustedError):
+        read_npz(tmp_path / "w.npz")
+    with pytest.raises(ExhaustedError), damage_explained(tmp_path / "x.h5"):
+        raise FULL

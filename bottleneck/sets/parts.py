@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import StoreError
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.manifest import UNLABELLED, Manifest
 from bottleneck.packed import PackedStrings
 from bottleneck.sets.description import SetInfo
@@ -134,6 +135,7 @@ def read_part(place: Place, info: SetInfo, number: int) -> tuple[Manifest, list[
         manifest, segments = unpack_part(data, info.classes)
         sound = part_sha256(manifest) == info.parts[number]
     except Exception as error:  # a flipped bit of a zip file makes errors of any kind
+        raise_if_exhausted(error)
         raise StoreError(
             f"{place.name}/{name} is damaged: {error}",
             hint="Restore it from a copy, or remove it and plan the set again.",

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import BottleneckError, DamagedStoreError, StoreError
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.manifest import Manifest
 from bottleneck.packed import PackedStrings
 from bottleneck.recipe import Recipe
@@ -54,6 +55,7 @@ def damage_explained(path: Path) -> Iterator[None]:
         TypeError,
         ValueError,
     ) as error:
+        raise_if_exhausted(error)
         raise damaged(path, error) from error
 
 
@@ -388,6 +390,7 @@ def open_hdf5(path: Path) -> h5py.File:
             raise StoreError(f"cannot read {path}: {error.strerror}") from error
         if isinstance(error, BlockingIOError):
             raise StoreError(f"{path} is open for writing in another program") from error
+        raise_if_exhausted(error)
         raise DamagedStoreError(
             f"{path} is not a readable HDF5 file: {error}",
             hint="If it was a feature file, `bottleneck rescue` may save its rows.",

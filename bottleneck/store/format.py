@@ -23,6 +23,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from bottleneck import fingerprint
 from bottleneck.errors import StoreError
+from bottleneck.exhaustion import raise_if_exhausted
 
 FORMAT = "bottleneck-features"
 FORMAT_VERSION = 1
@@ -125,8 +126,9 @@ def is_feature_file(text: str) -> bool:
             return False
         with h5py.File(text, "r") as file:
             return file.attrs.get("format") in (FORMAT, FORMAT.encode())
-    except OSError:  # damaged, or no name of a file at all
-        return False
+    except OSError as error:
+        raise_if_exhausted(error)
+        return False  # damaged, or no name of a file at all
 
 
 _PIECE_BYTES = 1 << 30

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.weights.keras_rules import role_of
 from bottleneck.weights.layout import MAX_LAYERS, Layer, Weights, damaged
 
@@ -59,6 +60,7 @@ def read_npz(path: Path) -> Weights:
         OverflowError,
         MemoryError,
     ) as error:
+        raise_if_exhausted(error)
         raise damaged(path, f"a damaged .npz ({error})") from error
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import WeightsError
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.weights import keras_rules
 from bottleneck.weights.layout import MAX_LAYERS, TAKEN, Layer, Weights, damaged
 
@@ -77,8 +78,10 @@ def read_hdf5(path: Path, content: BinaryIO | None = None) -> Weights:
     except WeightsError:
         raise
     except MemoryError as error:
+        raise_if_exhausted(error)
         raise damaged(path, "a damaged HDF5 file (text longer than any)") from error
     except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
+        raise_if_exhausted(error)
         raise damaged(path, f"a damaged HDF5 file ({error})") from error
 
 
@@ -95,7 +98,8 @@ def is_keras(path: Path) -> bool:
                 or ("graph" in file and "nb_params" in _child(file, "graph", path).attrs)
                 or ("format" not in file.attrs and any(_keras_3(file, path, _Budget(path))))
             )
-    except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError):
+    except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
+        raise_if_exhausted(error)
         return False
 
 

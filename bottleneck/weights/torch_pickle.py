@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import WeightsError
+from bottleneck.exhaustion import raise_if_exhausted
 
 MAGIC: Final = 0x1950A86A20F9469CFC6C
 PROTOCOL: Final = 1001
@@ -79,6 +80,7 @@ def load(path: Path) -> dict[str, NDArray[Any]]:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:
         # A damaged pickle raises nearly anything: KeyError, UnicodeDecodeError, IndexError...
+        raise_if_exhausted(error)
         said = str(error) or type(error).__name__
         raise WeightsError(
             f"{path}: expected tensors in torch's legacy file format, got {said}",

@@ -17,6 +17,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from bottleneck.errors import HeadError, OptionError
+from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.heads.kind import DamagedWeightsError, Learned, Params, Task, TrainingData
 from bottleneck.heads.kinds.estimator import columns_of
 from bottleneck.heads.selection.targets import score_of
@@ -165,6 +166,7 @@ class ImportedKind:
         except HeadError:
             raise
         except Exception as error:
+            raise_if_exhausted(error)
             raise DamagedWeightsError(f"{type(error).__name__}: {error}") from error
 
     def layers(self, estimator: Any) -> Sequence[tuple[NDArray[Any], NDArray[Any]]]:
