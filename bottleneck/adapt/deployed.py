@@ -22,6 +22,7 @@ from bottleneck.adapt.whole import VERSION
 from bottleneck.backbones.keras_scope import import_keras
 from bottleneck.backbones.onnx_file import require_providers
 from bottleneck.errors import HeadError, OptionError, RuntimeUnavailableError, not_importable
+from bottleneck.gpus import number_here
 from bottleneck.images import Geometry
 from bottleneck.runtimes import placed
 from bottleneck.runtimes.protocol import TENSORRT, gpu_index
@@ -203,8 +204,9 @@ def _open_onnx(path: Path, device: str | None, tell: Tell) -> _Opened:
         raise OptionError(f"expected the device cpu, gpu or gpu:N for {path}, got {device!r}")
     place = placed("onnxruntime", device, tell)
     providers: list[Any] = ["CPUExecutionProvider"]
-    if place.name != "cpu":  # float32 is float32 there too
-        cuda = {"device_id": gpu_index(place.name), "use_tf32": 0}
+    gpu = gpu_index(place.name)
+    if gpu is not None:  # float32 is float32 there too
+        cuda = {"device_id": number_here(gpu), "use_tf32": 0}
         providers.insert(0, ("CUDAExecutionProvider", cuda))
     onnxruntime.set_default_logger_severity(3)
     session = onnxruntime.InferenceSession(str(path), providers=providers)

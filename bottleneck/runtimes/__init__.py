@@ -106,14 +106,15 @@ def placed(
     require_device(framework, device)
     find: Callable[[str | None], Placed] = import_module(f"bottleneck.runtimes.{framework}").placed
     gpu = None if device is None else gpu_index(device)
+    kind = (device or "").partition(":")[0]
     try:
-        found = find(device if gpu is None else f"gpu:{number_here(gpu)}")
+        found = find(device if gpu is None else f"{kind}:{number_here(gpu)}")
     except RuntimeUnavailableError as error:
         if shows_one():
             require_seen(framework, [gpu], error.hint)
         raise
     if gpu is not None:
-        found = replace(found, name=f"gpu:{gpu}")
+        found = replace(found, name=f"{kind}:{gpu}")
     asked = () if device is None else (device,)
     if idle := unused_gpu(found.framework, found.version, found.name, asked):
         tell(idle)
