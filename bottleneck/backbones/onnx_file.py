@@ -337,6 +337,9 @@ def session_of(
 def require_providers(session: Any, providers: Sequence[Any]) -> None:
     """Refuse a session that lacks providers: it falls back, and says so in its log only.
 
+    From here on it does not: a pass that fails on a GPU, for want of memory mostly, would be
+    computed by the CPU, as would all after it.
+
     Raises
     ------
     RuntimeUnavailableError
@@ -351,6 +354,7 @@ def require_providers(session: Any, providers: Sequence[Any]) -> None:
             hint="Their libraries (CUDA, cuDNN, TensorRT) have to be where the loader looks; or "
             "--device cpu.",
         )
+    session.disable_fallback()
 
 
 def _giving(path: Path, names: Sequence[str]) -> bytes:

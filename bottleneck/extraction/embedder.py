@@ -228,12 +228,13 @@ def on_devices(
             f"expected the device cpu: {order.runtime} has no other, got {', '.join(devices)}",
             hint=f"On a GPU compute {', '.join(runtimes.FIRST_ON_GPU)}.",
         )
+    kinds = [device.partition(":")[0] for device in devices]
     # In its process a GPU is the only one, so that no framework takes memory on the others.
     orders = [
         ("cpu", replace(order, device="cpu"))
         if gpu is None
-        else (f"gpu:{gpu}", replace(order, device=f"{device.partition(':')[0]}:0"))
-        for gpu, device in zip(gpus, devices, strict=True)
+        else (f"{kind}:{gpu}", replace(order, device=f"{kind}:0"))
+        for gpu, kind in zip(gpus, kinds, strict=True)
     ]
     try:
         processes = DeviceProcesses(orders, [one_shown(gpu) for gpu in gpus])

@@ -503,3 +503,26 @@ def test_what_breaks_in_a_decoder_ends_the_run(monkeypatch, tmp_path):
     source = write(tmp_path / "set", [jpeg(picture(80, 60))])
     with pytest.raises(ValueError, match="the library is broken"):
         run(source, [Geometry(32, decoder=name)])
+
+
+@pytest.mark.parametrize(
+    ("device", "place"),
+    [
+        ("gpu:1", "cuda:1"),
+        ("gpu:2,gpu:3", "cuda:2"),
+        ("cpu,gpu:1", "cuda:1"),
+        ("tensorrt:1", "cuda:1"),
+        ("cpu", "cpu"),
+        ("", "cpu"),
+    ],
+)
+def test_pictures_are_drawn_where_the_network_computes(monkeypatch, device, place):
+    import torch
+
+    asked = []
+    module = SimpleNamespace(open_decoder=lambda place: asked.append(place) or StandIn())
+    monkeypatch.setattr(drawing, "opener", lambda name: module)
+    monkeypatch.setattr(drawing, "_own_stream", lambda place: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    drawing.open_drawer("torchvision", device).close()
+    assert asked == [place]

@@ -3,6 +3,7 @@
 import os
 import signal
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -203,6 +204,21 @@ def test_a_gpu_is_refused_by_its_own_number_where_the_runtime_has_none():
     order = NetworkOrder("resnet50", "none", None, (), "float32", "openvino")
     with pytest.raises(OptionError, match="device cpu: openvino has no other, got cpu, gpu:3"):
         on_devices(order, ["cpu", "gpu:3"])
+
+
+def test_tensorrt_on_a_gpu_of_its_own_is_named_so(monkeypatch):
+    """By the recipe: what CUDA computes differs from it."""
+    asked = []
+
+    def start(loads, environments):
+        asked.extend((name, load.device) for name, load in loads)
+        return SimpleNamespace(loaded=SimpleNamespace(given=None, facts=None))
+
+    monkeypatch.setattr("bottleneck.extraction.embedder.DeviceProcesses", start)
+    devices = ["tensorrt:1", "gpu", "gpu:2", "cpu"]
+    on_devices(order(runtime="onnxruntime"), devices)
+    names = ["tensorrt:1", "gpu:0", "gpu:2", "cpu"]
+    assert asked == list(zip(names, ["tensorrt:0", "gpu:0", "gpu:0", "cpu"], strict=True))
 
 
 def test_a_gpu_that_there_is_not_is_told_by_those_that_there_are(monkeypatch):

@@ -1,15 +1,18 @@
 """Which providers of ONNX Runtime are asked for, and that a missing one is refused."""
 
 import sys
+from collections import defaultdict
 from types import SimpleNamespace
 
+import numpy as np
 import onnx_files as small
 import pytest
 
 from bottleneck import backbones, runtimes
 from bottleneck.backbones import DeclaredInput, OutputSpec
-from bottleneck.errors import OptionError, RuntimeUnavailableError
+from bottleneck.errors import DeviceMemoryError, OptionError, RuntimeUnavailableError
 from bottleneck.extraction.embedder import NetworkOrder
+from bottleneck.extraction.forward import Forward
 
 ort = pytest.importorskip("onnxruntime", reason="the extra `onnxruntime` is missing")
 
@@ -30,7 +33,7 @@ def faked(monkeypatch):
             if providers == ["CPUExecutionProvider"]:  # which finds out the shapes
                 return ort.InferenceSession(graph, options, providers=providers)
             asked.append(providers)
-            return SimpleNamespace(get_providers=lambda: loads)
+            return SimpleNamespace(get_providers=lambda: loads, disable_fallback=lambda: None)
 
         fake = SimpleNamespace(
             __version__="9",
@@ -96,3 +99,44 @@ def test_other_runtimes_have_none():
     order = NetworkOrder("resnet50", "none", None, [OutputSpec()], "float32", "tensorflow")
     with pytest.raises(OptionError, match="expected the device cpu, gpu or gpu:N for tensorflow"):
         NetworkOrder(**{**vars(order), "device": "tensorrt:0"})()
+
+
+def test_a_gpu_that_fails_is_not_replaced_by_the_cpu(network, monkeypatch, capsys):
+    """ONNX Runtime would print that it is, on standard output, and the recipe say ``gpu:0``."""
+    from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
+
+    whole = compiled(network, "cpu", "float32")
+    made = []
+
+    class Failing(ort.InferenceSession):
+        def _create_inference_session(self, *arguments, **options):
+            super()._create_inference_session(*arguments, **options)
+            made.append(self)
+            if made.count(self) == 1:  # the one that it would fall back to is whole
+                self._sess = Full(self._sess)
+
+    class Full:
+        def __init__(self, session):
+            self.session = session
+
+        def __getattr__(self, name):
+            return getattr(self.session, name)
+
+        def run(self, names, given, options):
+            if len(next(iter(given.values()))) > 2:
+                raise EPFail("[ONNXRuntimeError] : 11 : EP_FAIL : CUDA failure 2: out of memory")
+            return self.session.run(names, given, options)
+
+    monkeypatch.setattr(ort, "InferenceSession", Failing)
+    step = compiled(network, "cpu", "float32")
+    size = network.input.shape[0]
+    batch = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), np.uint8)
+    with pytest.raises(DeviceMemoryError, match="for 8 images") as caught:
+        step(batch)
+    assert "CUDA failure 2" in caught.value.hint
+    found, finite = Forward(step, np.dtype(np.float32))(batch, defaultdict(float))
+    assert finite.all()
+    for name, features in whole(batch).items():
+        np.testing.assert_allclose(found[name], features, rtol=1e-5, atol=1e-6)
+    assert made.count(made[-1]) == 1
+    assert capsys.readouterr().out == ""

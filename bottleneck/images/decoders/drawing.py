@@ -220,7 +220,7 @@ def open_drawer(name: str, device: str = "") -> Drawer:
     """
     import torch
 
-    gpu = re.search(r"gpu:(\d+)", device)
+    gpu = re.search(r":(\d+)", device)
     if gpu and torch.cuda.is_available():
         place = f"cuda:{number_here(int(gpu[1]))}"
     else:
