@@ -120,9 +120,8 @@ def measure(options: BenchOptions) -> BenchResult:
         tell(f"loading {options.backbone}")
         embedder = build_embedder(**network, calibration=partial(calibration_images, source))
         stack.callback(embedder.close)
-        idle = embedder.unused_gpu(listed(options.devices))
-        if idle:
-            tell(idle)
+        for note in embedder.notes:
+            tell(note)
         larger = () if embedder.network.device == "cpu" else LARGER
         forward = {}
         for batch_size in sorted(sizes or (*BATCH_SIZES, *larger)):

@@ -343,9 +343,8 @@ def _new_images(head: "Head", options: DriftOptions) -> _New:
         runtime=options.runtime,
         devices=listed(options.devices),
     )
-    idle = embedder.unused_gpu(listed(options.devices))
-    if idle:
-        progress.note(idle)
+    for note in embedder.notes:
+        progress.note(note)
     workers = options.workers or available_cores()
     rows: list[NDArray[np.int64]] = []
     parts: list[Matrix] = []

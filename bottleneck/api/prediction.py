@@ -186,9 +186,8 @@ def _images(head: "Head", options: PredictOptions, seconds: defaultdict[str, flo
         runtime=options.runtime,
         devices=listed(options.devices),
     )
-    idle = embedder.unused_gpu(listed(options.devices))
-    if idle:
-        progress.note(idle)
+    for note in embedder.notes:
+        progress.note(note)
     for note in head.require_features(embedder.recipe, head.output, embedder.dims[head.output]):
         progress.note(note)
     workers = options.workers or available_cores()

@@ -79,6 +79,8 @@ def tag_items(options: TagOptions) -> Tagging:
         runtime=options.runtime,
         devices=listed(options.devices),
     )
+    for note in embedder.notes:
+        progress.note(note)
     size = batch_size_for(options.batch_size, embedder.network, embedder.input)
     sums = np.zeros((len(keys), len(top.names)))
     errors: dict[int, str] = {}

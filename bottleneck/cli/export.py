@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from bottleneck.cli.options import json_option, options_of
+from bottleneck.cli.options import json_option, options_of, quiet_option
+from bottleneck.cli.progress import make_progress
 from bottleneck.cli.show import print_json, print_lines
 from bottleneck.options import ExportOptions
 
@@ -12,7 +13,8 @@ from bottleneck.options import ExportOptions
 @click.command(name="export")
 @options_of(ExportOptions)
 @json_option
-def command(as_json: bool, **options: Any) -> None:
+@quiet_option
+def command(as_json: bool, quiet: bool, **options: Any) -> None:
     """Hand finished features on: to other programs, or as a smaller feature file; or a head.
 
     FILE.npy comes with FILE.csv (path, label, split, group of each row), FILE.parquet holds
@@ -25,7 +27,7 @@ def command(as_json: bool, **options: Any) -> None:
     """
     from bottleneck import api
 
-    result = api.export(**options)
+    result = api.export(**options, progress=make_progress(quiet))
     if as_json:
         print_json(result.to_json())
     elif isinstance(result, api.HeadExport):

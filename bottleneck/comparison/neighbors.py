@@ -102,6 +102,8 @@ def neighbors(
     embedder = rebuild_embedder(
         store.recipe, owner=store.location, weights=weights, devices=devices
     )
+    for note in embedder.notes:
+        progress.note(note)
     with closing(embedder):
         (batch,) = embed(embedder, source, [np.zeros(1, np.int64)], workers=1)
     if batch.failures:

@@ -18,7 +18,7 @@ from bottleneck.gpus import one_shown
 from bottleneck.images import ImageSize
 from bottleneck.items import ItemInput
 from bottleneck.recipe import Recipe
-from bottleneck.runtimes import CompiledBackbone, unused_gpu
+from bottleneck.runtimes import CompiledBackbone
 from bottleneck.runtimes.protocol import gpu_index, require_device
 from bottleneck.status import RowStatus
 from bottleneck.store.format import FEATURE_DTYPES
@@ -65,11 +65,14 @@ class Embedder:
         What items become for it: size and resize rule, or a spectrogram.
     network : CompiledBackbone
         The compiled forward pass.
+    notes : sequence of str
+        What whoever waits for it should know: of a GPU that it does not use.
     """
 
     recipe: Recipe
     input: ItemInput
     network: CompiledBackbone
+    notes: Sequence[str] = ()
 
     @property
     def dims(self) -> Mapping[str, int]:
@@ -80,11 +83,6 @@ class Embedder:
         """End the processes of its devices, if it has any."""
         if isinstance(self.network, DeviceProcesses):
             self.network.close()
-
-    def unused_gpu(self, asked: Sequence[str] = ()) -> str | None:
-        """Say that there is a GPU which it does not use; see :func:`runtimes.unused_gpu`."""
-        network = self.network
-        return unused_gpu(network.runtime, network.version, network.device, asked)
 
     @property
     def dtype(self) -> np.dtype[Any]:

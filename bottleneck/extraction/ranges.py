@@ -289,6 +289,8 @@ class RangeFiller:
         if self._loaded is None:
             self._loaded = self.settings.load(self.info)
             require_computes(self._loaded[0], self.info)
+            for note in self._loaded[0].notes:
+                self.progress.note(note)
         return self._loaded
 
     def _fill_rows(self, number: int, path: Path, part: Part) -> None:

@@ -67,6 +67,8 @@ class Rounds:
                 embedder = embedder_of(one, name, begun, self.source)
                 stack.callback(embedder.close)
                 self._loaded.append((embedder, batch_size_of(one, embedder, self._progress)))
+            for note in self._loaded[0][0].notes:
+                self._progress.note(note)
             self._stack = stack.pop_all()
         return self
 

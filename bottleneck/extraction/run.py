@@ -368,7 +368,9 @@ def _assemble(
         execution["maps"] = maps
     if not loaded.tested:
         execution["network"] = {**loaded.details, "admission": compiled.admission}
-    return Embedder(Recipe(identity, execution), given, network)
+    idle = runtimes.unused_gpu(network.runtime, network.version, network.device, devices)
+    notes = () if idle is None else (idle,)
+    return Embedder(Recipe(identity, execution), given, network, notes)
 
 
 def _identity(
@@ -464,9 +466,8 @@ def extract_many(options: ExtractOptions) -> list[ExtractResult]:
                 stack.callback(embedder.close)
                 sizes.append(batch_size_of(options, embedder, progress))
                 loaded.append((embedder, sizes[-1]))
-            idle = loaded[0][0].unused_gpu(listed(options.devices))
-            if idle:
-                progress.note(idle)
+            for note in loaded[0][0].notes:
+                progress.note(note)
             return loaded
 
         results = fill_stores(
