@@ -271,7 +271,6 @@ class Walks:
         certain: float = CERTAIN,
         look_ahead: bool = False,
     ) -> None:
-        width = stack.columns * (stack.run.rows.shape[1] + 1)
         on_paths = any(len(path) > 1 for path in paths)
         dtype = stack.run.rows.dtype
         self._terms = _Terms(
@@ -281,7 +280,7 @@ class Walks:
             max_iter=max_iter,
             memory=_memory(stack, len(paths), curvature is not None),
             dtype=dtype,
-            penalised=stack.penalised(np.ones(width)),
+            penalised=stack.penalised,
             certain=certain,
             look_ahead=look_ahead,
         )

@@ -199,13 +199,13 @@ class StackedObjective:
         intercepts = weights[:, :, -1] * self.intercept_scale - np.einsum("pkd,pd->pk", raw, offset)
         return np.ascontiguousarray(raw.transpose(1, 0, 2), dtype), intercepts.astype(dtype).T
 
-    def penalised(self, flat: Vector) -> Vector:
-        """Return flat weights with those the penalty does not see set to zero."""
-        if self.loss.penalise_intercept:
-            return flat
-        weights = flat.reshape(self.columns, -1).copy()
-        weights[:, -1] = 0
-        return weights.ravel()
+    @property
+    def penalised(self) -> Vector:
+        """Ones at the flat weights that the penalty sees, zeros at the others."""
+        seen = np.ones((self.columns, self.run.rows.shape[1] + 1))
+        if not self.loss.penalise_intercept:
+            seen[:, -1] = 0
+        return seen.ravel()
 
     def solution(
         self, problem: Problem, solver: Ended, converged: bool, *, look_ahead: bool = False
