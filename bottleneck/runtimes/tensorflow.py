@@ -7,13 +7,17 @@ there. With as many groups as channels it is a depthwise convolution, which Tens
 
 On a CPU the function is frozen (variables become constants, except in the largest networks),
 which lets TensorFlow fold batch normalisation into convolutions, and computes parts of a batch
-side by side; XLA is many times slower there for depthwise networks and is not used. On a GPU the
+side by side, each by a function of its own: oneDNN's kernel of a convolution with a sum fused to it
+keeps the sum of whoever computes where a second one overwrites it (``fuse_add_src_`` in
+``mkl_conv_ops.cc``), which ends the process, or gives features of another image. XLA is many times
+slower there for depthwise networks and is not used. On a GPU the
 function is compiled by XLA where that is faster, which is measured once; for one batch shape, and
 smaller batches are padded to it.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from queue import LifoQueue
 from typing import Any, Final
 
 import numpy as np
@@ -162,9 +166,14 @@ def compile(
         if on_gpu:
             function, details = _faster_on_gpu(tf, forward, images, what, precision == "tf32")
         elif backbone.spec.params <= MAX_FROZEN_PARAMS:
-            function = _frozen(tf, forward, images)
+            function = OneAtATime(_frozen(tf, forward, images, PARTS_AT_A_TIME))
         else:
-            function = tf.function(forward, input_signature=[images], autograph=False)
+            function = OneAtATime(
+                [
+                    tf.function(forward, input_signature=[images], autograph=False)
+                    for _ in range(PARTS_AT_A_TIME)
+                ]
+            )
     step = partial(
         CompiledStep,
         runtime="tensorflow",
@@ -263,15 +272,41 @@ def _faster_on_gpu(
     return ways[chosen], {"xla": chosen == "xla"}
 
 
-def _frozen(tf: Any, forward: Callable[[Any], tuple[Any, ...]], images: Any) -> _Function:
+class OneAtATime:
+    """Functions that compute the same, of which each is called by one thread at a time.
+
+    Parameters
+    ----------
+    functions : sequence of callable
+        As many as there are threads, so that none waits. Their kernels are their own.
+    """
+
+    def __init__(self, functions: Sequence[_Function]) -> None:
+        # The last one used is the next: a single thread traces and warms no other.
+        self._free: LifoQueue[_Function] = LifoQueue()
+        for function in reversed(functions):
+            self._free.put(function)
+        self.functions = tuple(functions)
+
+    def __call__(self, images: Any) -> Sequence[Any]:
+        """Compute by a function that is free."""
+        function = self._free.get()
+        try:
+            return function(images)
+        finally:
+            self._free.put(function)
+
+
+def _frozen(
+    tf: Any, forward: Callable[[Any], tuple[Any, ...]], images: Any, count: int
+) -> list[_Function]:
     # The only way TensorFlow offers; it has stayed at this place since 2.0.
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
     )
 
     concrete = tf.function(forward, autograph=False).get_concrete_function(images)
-    frozen: _Function = convert_variables_to_constants_v2(concrete)
-    return frozen
+    return [convert_variables_to_constants_v2(concrete) for _ in range(count)]
 
 
 def placed(device: str | None) -> Placed:

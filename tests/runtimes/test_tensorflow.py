@@ -1,5 +1,7 @@
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from bottleneck.errors import (
     OptionError,
     RuntimeUnavailableError,
 )
+from bottleneck.runtimes.tensorflow import OneAtATime
 
 SIZE = 64
 LAYER = "expanded_conv_3_project_bn"
@@ -40,11 +43,11 @@ def compiled(backbone, *outputs, **options):
     return runtimes.get("tensorflow").compile(backbone, list(outputs), **options)
 
 
-def function_of(compiled):
-    """Return TensorFlow's own function inside a backbone compiled for a CPU."""
+def functions_of(compiled):
+    """Return TensorFlow's own functions inside a backbone compiled for a CPU, one per thread."""
     parts = compiled._compute.__self__
     _, compute = parts._compute.args
-    return compute.args[-1]
+    return compute.args[-1].functions
 
 
 def close(ours, theirs) -> None:
@@ -98,13 +101,76 @@ def test_empty_batch(backbone, pixels) -> None:
 
 def test_frozen_function_has_no_variables_and_is_never_retraced(backbone, pixels) -> None:
     function = compiled(backbone, OutputSpec())
-    frozen = function_of(function)
-    assert not frozen.graph.variables
-    assert frozen.inputs[0].shape.as_list() == [None, SIZE, SIZE, 3]
-    assert frozen.inputs[0].dtype.name == "uint8"
+    for frozen in functions_of(function):
+        assert not frozen.graph.variables
+        assert frozen.inputs[0].shape.as_list() == [None, SIZE, SIZE, 3]
+        assert frozen.inputs[0].dtype.name == "uint8"
+    before = functions_of(function)
     for count in (6, 1, 5):
         function(pixels[:count])
-    assert function_of(function) is frozen
+    assert functions_of(function) == before
+
+
+def test_each_thread_has_a_function_of_its_own():
+    """Kernels of one that two compute are not: see below."""
+    both = threading.Barrier(2, timeout=30)
+    used = []
+
+    def function(name):
+        def compute(images):
+            used.append(name)
+            if images == "meet":
+                both.wait()  # breaks, and raises, if no other is computed meanwhile
+            return [name]
+
+        return compute
+
+    functions = OneAtATime([function("first"), function("second")])
+    assert [functions("alone") for _ in range(3)] == [["first"]] * 3  # the one that is warm
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(20):
+            del used[:]
+            list(pool.map(functions, ["meet", "meet"]))
+            assert sorted(used) == ["first", "second"]
+
+
+SUMS = """
+import dataclasses, sys
+import numpy as np
+from bottleneck import backbones, runtimes
+from bottleneck.backbones import OutputSpec
+from bottleneck.runtimes import tensorflow
+
+backbone = backbones.load("mobilenet_v3_small", weights="none", size=64, backend="tensorflow")
+import keras
+from keras import layers
+
+keras.utils.set_random_seed(3)
+given = keras.Input((64, 64, 3))
+x = layers.Conv2D(16, 1)(layers.AveragePooling2D(16)(given))
+small = {"kernel_initializer": "random_normal", "bias_initializer": "random_normal"}
+for _ in range(100):  # whose sums are fused to their convolutions
+    x = layers.ReLU()(layers.Conv2D(16, 1, **small)(x) + x)
+x = layers.Conv2D(576, 1)(layers.AveragePooling2D(2)(x))
+backbone = dataclasses.replace(backbone, model=keras.Model(given, x))
+if sys.argv[1] == "plain":
+    tensorflow.MAX_FROZEN_PARAMS = 0
+compiled = runtimes.get("tensorflow").compile(backbone, [OutputSpec()], device="cpu")
+images = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+expected = np.concatenate([compiled(images[i : i + 1])["avg"] for i in range(4)])
+assert np.ptp(expected, axis=0).max() > 1e-3
+for _ in range(600):
+    np.testing.assert_allclose(compiled(images)["avg"], expected, rtol=1e-4, atol=1e-5)
+"""
+
+
+@pytest.mark.parametrize("way", ["frozen", "plain"])
+def test_convolutions_with_sums_are_computed_by_several_threads(way):
+    """Of one function they end the process: oneDNN's kernel keeps the sum of another thread's."""
+    done = subprocess.run(
+        [sys.executable, "-c", SUMS, way], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_features_do_not_change_with_the_network_afterwards(backbone, pixels) -> None:
@@ -129,7 +195,7 @@ def test_large_networks_are_not_frozen_and_compute_the_same(
         close(plain(pixels)[name], features)
     plain(pixels[:4])
     plain(pixels[:1])
-    assert function_of(plain).experimental_get_tracing_count() == 1
+    assert [one.experimental_get_tracing_count() for one in functions_of(plain)] == [1, 1]
 
 
 def test_says_what_it_is(backbone) -> None:
