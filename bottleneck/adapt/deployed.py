@@ -230,7 +230,7 @@ def _open_keras(path: Path, device: str | None, tell: Tell) -> _Opened:
         model = keras.saving.load_model(path, compile=False)
 
     def compute(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with place.scope():
+        with place.scope(), place.exact():  # as predict does
             return np.asarray(model.predict_on_batch(pixels), np.float32)
 
     return about, compute, place.name
@@ -248,7 +248,7 @@ def _open_savedmodel(path: Path, device: str | None, tell: Tell) -> _Opened:
     function = loaded.signatures["serving_default"]
 
     def compute(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with place.scope():
+        with place.scope(), place.exact():  # as predict does
             return np.asarray(function(images=tf.constant(pixels))[about["answer"]], np.float32)
 
     # What was loaded has to live as long as its function.

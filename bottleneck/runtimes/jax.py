@@ -140,7 +140,14 @@ def placed(device: str | None) -> Placed:
             return None
         return int(known["bytes_limit"] - known.get("bytes_in_use", 0))
 
-    return Placed("jax", jax.__version__, name, partial(jax.default_device, place), free)
+    return Placed(
+        "jax",
+        jax.__version__,
+        name,
+        scope=partial(jax.default_device, place),
+        exact=partial(jax.default_matmul_precision, "highest"),
+        free_bytes=free,
+    )
 
 
 def _import_jax() -> Any:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -149,6 +149,8 @@ class Placed:
         ``cpu``, ``gpu:N``, or what the framework takes by itself: ``mps``, ``tpu``.
     scope : callable
         Within it, in the thread that enters it, the framework makes and computes things there.
+    exact : callable
+        Within it float32 is multiplied as float32; TensorFloat-32 keeps three digits.
     free_bytes : callable
         How much of its memory is free; None where nobody says it.
     """
@@ -157,6 +159,7 @@ class Placed:
     version: str
     name: str
     scope: Callable[[], AbstractContextManager[Any]]
+    exact: Callable[[], AbstractContextManager[Any]] = nullcontext
     free_bytes: Callable[[], int | None] = lambda: None
 
 

@@ -15,7 +15,8 @@ function is compiled by XLA where that is faster, which is measured once; for on
 smaller batches are padded to it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from queue import LifoQueue
 from typing import Any, Final
@@ -229,6 +230,18 @@ def _part(
     return _arrays(compute(transfer(images)))
 
 
+@contextmanager
+def _tf32_products(tf: Any, wanted: bool) -> Iterator[None]:
+    """Let products be rounded to TF32, or not; the switch is the process's, and is put back."""
+    switch = tf.config.experimental
+    before = switch.tensor_float_32_execution_enabled()
+    switch.enable_tensor_float_32_execution(wanted)
+    try:
+        yield
+    finally:
+        switch.enable_tensor_float_32_execution(before)
+
+
 def _faster_on_gpu(
     tf: Any, forward: Callable[[Any], tuple[Any, ...]], images: Any, what: str, tf32: bool
 ) -> tuple[_Function, dict[str, Any]]:
@@ -238,14 +251,8 @@ def _faster_on_gpu(
         function = tf.function(forward, input_signature=[images], jit_compile=xla, autograph=False)
 
         def call(batch: Any) -> Sequence[Any]:
-            # The switch is the process's, so it is set for each pass, and put back.
-            switch = tf.config.experimental
-            before = switch.tensor_float_32_execution_enabled()
-            switch.enable_tensor_float_32_execution(tf32)
-            try:
+            with _tf32_products(tf, tf32):
                 found: Sequence[Any] = function(batch)
-            finally:
-                switch.enable_tensor_float_32_execution(before)
             return found
 
         return call
@@ -325,8 +332,14 @@ def placed(device: str | None) -> Placed:
     name = _device(tf, device)
     gpu = None if name == "cpu" else gpu_index(name)
     # TensorFlow tells what it has taken, not what is left.
-    free = partial(free_bytes, gpu)
-    return Placed("tensorflow", tf.__version__, name, partial(tf.device, name), free)
+    return Placed(
+        "tensorflow",
+        tf.__version__,
+        name,
+        scope=partial(tf.device, name),
+        exact=partial(_tf32_products, tf, False),
+        free_bytes=partial(free_bytes, gpu),
+    )
 
 
 def _device(tf: Any, device: str | None) -> str:

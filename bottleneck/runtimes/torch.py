@@ -386,7 +386,14 @@ def placed(device: str | None) -> Placed:
     def free() -> int | None:
         return None if gpu is None else int(torch.cuda.mem_get_info(gpu)[0])
 
-    return Placed("torch", torch.__version__, name, partial(keras.device, name), free)
+    return Placed(
+        "torch",
+        torch.__version__,
+        name,
+        scope=partial(keras.device, name),
+        exact=partial(tf32_products, torch, False),
+        free_bytes=free,
+    )
 
 
 def _has_cudnn(torch: Any) -> bool:

@@ -32,12 +32,13 @@ from bottleneck.runtimes import jax as runtime
 
 runtime._gpus = lambda jax: jax.devices("cpu")[1:]
 folder, output = map(Path, sys.argv[1:])
-places = set()
+places, precisions = set(), []
 
 def seen(function):
     def call(self, *given, **more):
         found = [variable.value for variable in self.variables] + [jax.numpy.zeros(())]
         places.update(device.id for value in found for device in value.devices())
+        precisions[:] = [jax.config.jax_default_matmul_precision]
         return function(self, *given, **more)
     return call
 
@@ -55,7 +56,7 @@ for device in ("gpu", "cpu"):
     thread = Thread(target=model.compute, args=(images,))  # as the service does
     thread.start()
     thread.join()
-    print(model.device, places)
+    print(model.device, places, precisions, jax.config.jax_default_matmul_precision)
     places.clear()
 """
 
@@ -90,6 +91,7 @@ places = []
 def asarray(value, dtype):
     if hasattr(value, "device"):
         places.append(value.device[-5:])
+        places.append(tf.config.experimental.tensor_float_32_execution_enabled())
     return np.asarray(value, dtype)
 
 deployed.np = SimpleNamespace(asarray=asarray, uint8=np.uint8, float32=np.float32, array=np.array,
@@ -101,6 +103,7 @@ for device in ("gpu:1", "gpu:0", None):
     places.clear()
     model.compute(np.zeros((1, *model.geometry.shape), np.uint8))
     print(model.device, *places)
+print(tf.config.experimental.tensor_float_32_execution_enabled())
 """
 
 
@@ -122,12 +125,14 @@ def said(code, backend, *given):
 
 def test_fine_tuning_and_a_keras_model_compute_where_they_are_told_to(trained, tmp_path):
     lines = said(IN_JAX, "jax", trained, tmp_path)
-    assert lines == ["jax gpu:1 {2}", "gpu:0 {1}", "cpu {0}"]
+    assert lines == ["jax gpu:1 {2}", "gpu:0 {1} ['highest'] None", "cpu {0} ['highest'] None"]
 
 
 def test_a_saved_model_computes_where_it_is_told_to(trained, tmp_path):
     lines = said(IN_TENSORFLOW, "tensorflow", trained, tmp_path)
-    assert lines == ["['CPU:0']", "gpu:1 CPU:2", "gpu:0 CPU:1", "cpu CPU:0"]
+    # Each with whether products are rounded to TF32, as they are outside.
+    told = ["gpu:1 CPU:2 False", "gpu:0 CPU:1 False", "cpu CPU:0 False"]
+    assert lines == ["['CPU:0', False]", *told, "True"]
 
 
 @pytest.fixture(scope="module")

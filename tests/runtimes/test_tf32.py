@@ -146,10 +146,10 @@ def test_heads_multiply_in_float32_after_a_new_switch_was_set():
     pytest.importorskip("torch", reason="run by `make test-torch`")
     code = """
 import torch
-from bottleneck.heads.solver.keras_engine import _full_float32
+from bottleneck.runtimes import placed
 matmul = torch.backends.cuda.matmul
 matmul.fp32_precision = "tf32"
-with _full_float32("torch"):
+with placed("torch", "cpu").exact():
     assert matmul.fp32_precision == "ieee"
 assert matmul.fp32_precision == "tf32"
 """

@@ -9,7 +9,6 @@ Shards are gone through one by one, and their sums added along the tree of their
 NumPy: on devices of one kind it does not matter who holds which of them.
 """
 
-import contextlib
 from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -23,7 +22,6 @@ from bottleneck.heads.solver.question import Tree
 from bottleneck.heads.solver.row_pass import Pass
 from bottleneck.heads.solver.scaling import Weighting, shifted
 from bottleneck.runtimes import Placed, placed
-from bottleneck.runtimes.tf32 import tf32_products
 
 BLOCK_ROWS = 8192
 """Rows per block, at most."""
@@ -136,7 +134,7 @@ class KerasEngine:
         weights[:, :p] = work.weights
         intercepts = np.zeros((k, width), np.float32)
         intercepts[:, :p] = work.intercepts
-        with self.place.scope(), _full_float32(self.backend):
+        with self.place.scope(), self.place.exact():
             flat = self._ops.convert_to_tensor(weights.reshape(k * width, d))
             added = self._ops.convert_to_tensor(intercepts)
             step = self._step(work.loss)
@@ -284,29 +282,3 @@ def _compiled(step: Any, backend: str) -> Any:
 
         return torch.no_grad()(step)
     return step
-
-
-@contextlib.contextmanager
-def _full_float32(backend: str) -> Iterator[None]:
-    """Multiply float32 as float32: TensorFloat-32 keeps three digits, gradients need more."""
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        before = tf.config.experimental.tensor_float_32_execution_enabled()
-        tf.config.experimental.enable_tensor_float_32_execution(False)
-        try:
-            yield
-        finally:
-            tf.config.experimental.enable_tensor_float_32_execution(before)
-    elif backend == "jax":
-        import jax
-
-        with jax.default_matmul_precision("highest"):
-            yield
-    elif backend == "torch":
-        import torch
-
-        with tf32_products(torch, False):
-            yield
-    else:
-        yield
