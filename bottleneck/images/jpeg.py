@@ -1,4 +1,4 @@
-"""JPEG and JPEG 2000: what headers declare, and whether a file without an end marker is whole.
+"""JPEG and JPEG 2000: segments, what headers declare, and whether a file without end is whole.
 
 A JPEG that lacks its end marker, and whether it lacks anything else.
 
@@ -18,17 +18,22 @@ transparent. Two facts of the format give the right values all the same.
   wrapped ones, both 0 otherwise, lie at either side of the middle.
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from PIL import Image, ImageFile
 
 from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.images.declared import AS_DECODED, ByteStream, DeclaredPixels, unsupported
 
-STANDALONE = {0x01, *range(0xD0, 0xD9)}
+_STANDALONE = {0x01, *range(0xD0, 0xD9)}
 """Markers that no length follows."""
+_QUANTISATION, SCAN, END = 0xDB, 0xDA, 0xD9
+_MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+"""What ends a scan: 0xFF within one is followed by 0, by a restart's number, or by another one."""
 _FRAMES = {
     0xC3: "lossless JPEG", 0xC5: "hierarchical JPEG", 0xC6: "hierarchical JPEG",
     0xC7: "hierarchical JPEG", 0xCB: "lossless JPEG", 0xCD: "hierarchical JPEG",
@@ -37,28 +42,67 @@ _FRAMES = {
 _BASELINE = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 
 
+class Segment(NamedTuple):
+    """A segment of a JPEG.
+
+    Parameters
+    ----------
+    marker : int
+        Of which kind.
+    start, end : int
+        Where its body begins, behind its length, and the place behind that, which may be one
+        behind the file's end.
+    following : int
+        Where the next segment begins: behind the data of a scan, else at ``end``.
+    """
+
+    marker: int
+    start: int
+    end: int
+    following: int
+
+
+def segments(data: bytes) -> Iterator[Segment]:
+    """Yield the segments of a JPEG, up to its end marker, whose body is empty.
+
+    Ends early at whatever is no marker.
+    """
+    at = 2
+    while at + 2 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # a filling
+            at += 1
+        elif marker in _STANDALONE:
+            at += 2
+        elif marker == END:
+            yield Segment(END, at + 2, at + 2, at + 2)
+            return
+        elif at + 4 > len(data):
+            return
+        else:
+            end = following = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+            if marker == SCAN:
+                found = _MARKER.search(data, end)
+                following = found.start() if found else len(data)
+            yield Segment(marker, at + 4, end, following)
+            at = following
+
+
 def read_jpeg_header(data: bytes) -> DeclaredPixels:
     """Refuse the kinds of JPEG that are no 8-bit DCT, by name."""
-    at = 2
-    while at + 5 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-            continue
-        if marker in STANDALONE:
-            at += 2
-            continue
-        if marker in _FRAMES:
-            raise unsupported("JPEG", _FRAMES[marker])
-        if marker in _BASELINE:
-            if data[at + 4] != 8:
-                raise unsupported("JPEG", f"a JPEG of {data[at + 4]} bits")
+    for one in segments(data):
+        if one.marker in _FRAMES:
+            raise unsupported("JPEG", _FRAMES[one.marker])
+        if one.marker in _BASELINE:
+            depth = data[one.start : one.start + 1]
+            if depth not in (b"", b"\x08"):
+                raise unsupported("JPEG", f"a JPEG of {depth[0]} bits")
+        if one.marker in _BASELINE or one.marker == SCAN:
             break
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return AS_DECODED
 
 
-_END = b"\xff\xd9"
+_END = bytes([0xFF, END])
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1), 0xC2
 _RESTARTS = range(0xD0, 0xD8)
 _COARSE = 32  # a step of quantisation at which any other coefficient shows
@@ -96,17 +140,16 @@ def _next_restart(body: bytes) -> int:
 def _coarse(body: bytes) -> bytes:
     """Return the JPEG with larger steps of quantisation, but for the mean of each block."""
     changed = bytearray(body)
-    at = 2
-    while at + 4 <= len(body) and body[at + 1] != 0xDA:
-        length = int.from_bytes(body[at + 2 : at + 4], "big")
-        if body[at + 1] == 0xDB:
-            table, end = at + 4, min(at + 2 + length, len(body))
+    for one in segments(body):
+        if one.marker == SCAN:
+            break
+        if one.marker == _QUANTISATION:
+            table, end = one.start, min(one.end, len(body))
             while table < end:
                 width = 2 if body[table] >> 4 else 1
                 for i in range(table + 2 * width, min(table + 1 + 64 * width, end), width):
                     changed[i] = max(body[i], _COARSE)
                 table += 1 + 64 * width
-        at += 2 + length
     return bytes(changed)
 
 
@@ -127,43 +170,23 @@ def _all_scans_begin(data: bytes) -> bool:
     """Tell whether the headers announce every coefficient in full, and no end marker comes."""
     missing: dict[int, set[int]] = {}  # by component
     sequential = False
-    at = 2
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
+    reached = 2
+    for marker, start, end, following in segments(data):
+        if marker == END or end > len(data):
             return False
-        marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-            continue
-        if marker == _END[1]:
-            return False
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        body, at = data[at + 4 : end], end
-        if at > len(data):
-            return False
+        reached = following
+        body = data[start:end]
         if marker in _SEQUENTIAL or marker == _PROGRESSIVE:
             sequential = marker in _SEQUENTIAL
             missing = {component: set(range(64)) for component in body[6::3]}
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             return False
-        elif marker == 0xDA and len(body) >= 6:
+        elif marker == SCAN and len(body) >= 6:
             first, last, precision = body[-3:]
             given = range(64) if sequential else range(first, last + 1)
             for component in body[1:-3:2] if sequential or not precision & 15 else b"":
                 missing.get(component, set()).difference_update(given)
-            at = _next_marker(data, at)
-    return at >= len(data) - 3 and bool(missing) and not any(missing.values())
-
-
-def _next_marker(data: bytes, at: int) -> int:
-    # Within a scan, 0xFF is followed by 0, or by the number of a restart.
-    while True:
-        at = data.find(b"\xff", at)
-        if at < 0 or at + 1 >= len(data):
-            return len(data)
-        if data[at + 1] and data[at + 1] not in _RESTARTS:
-            return at
-        at += 2
+    return reached >= len(data) - 3 and bool(missing) and not any(missing.values())
 
 
 _START = b"\xff\x4f\xff\x51"

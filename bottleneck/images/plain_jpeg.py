@@ -6,7 +6,6 @@ are damaged at their head, or too large) is for Pillow and its rules alone, and 
 decoder then gives up on: a file that fails does so for the same reason whatever ``--decoder`` says.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,12 +18,8 @@ from bottleneck.images.containers import open_container
 from bottleneck.images.decoder import MAX_PIXELS, upright_orientation
 from bottleneck.images.decoders.registry import LARGEST
 from bottleneck.images.failures import quiet_pillow
-from bottleneck.images.jpeg import STANDALONE
+from bottleneck.images.jpeg import END, SCAN, segments
 
-_MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-"""What ends a scan: 0xFF within one is followed by 0, by a restart's number, or by another one."""
-
-_END, _SCAN = 0xD9, 0xDA
 _YCBCR: Final = 1
 """Adobe's name of the colour transform that JFIF files have."""
 
@@ -90,21 +85,10 @@ def _has_usual_colours(image: JpegImagePlugin.JpegImageFile) -> bool:
 
 
 def _is_whole(data: bytes) -> bool:
-    """Whether all segments are there, one behind the other, up to the end of the picture."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-        elif marker in STANDALONE:
-            at += 2
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-            if marker == _SCAN:
-                found = _MARKER.search(data, at)
-                if found is None:
-                    return False
-                at = found.start()
-                if data[at + 1] == _END:
-                    return True
+    """Whether all segments are there, one behind the other, and the last scan ends the picture."""
+    last = 0
+    for one in segments(data):
+        if one.marker == END:
+            return last == SCAN
+        last = one.marker
     return False
