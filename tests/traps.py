@@ -14,7 +14,7 @@ from PIL import Image
 
 from bottleneck.sources import FileSource
 
-CRASH, HANG = b"TRAP crash", b"TRAP hang"
+CRASH, HANG, KILL = b"TRAP crash", b"TRAP hang", b"TRAP kill"
 
 Image.init()
 _factory, _accept = Image.OPEN["FTEX"]
@@ -28,6 +28,8 @@ def _open(stream, name):
     data = stream.read()
     if data == CRASH:
         os.kill(os.getpid(), signal.SIGSEGV)
+    if data == KILL:  # as the system does where memory runs out
+        os.kill(os.getpid(), signal.SIGKILL)
     if data == HANG:
         re.match("(a+)+$", "a" * 80 + "b")  # holds the interpreter lock for an age of the world
     return _factory(stream, name)

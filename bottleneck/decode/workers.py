@@ -89,6 +89,11 @@ the megabyte or so that each image takes for the next one, and does not give it 
 again page by page. NumPy starts no threads, which take a third of the time of its import: there are
 as many workers as cores."""
 
+_FROM_OUTSIDE: Final = (
+    ", which the system sends where memory runs out; with fewer --workers --retry-failed may do it"
+)
+"""A decoder does not send that to itself, as it does SIGSEGV or SIGABRT."""
+
 _THREADS_HINT = "Decode in threads: --worker-kind threads."
 
 
@@ -267,7 +272,8 @@ class ProcessDecoder:
             row = int(slot.rows[start]) if start < stop else -1
             if row in self._suspects:
                 self._suspects.remove(row)
-                slot.fail(start, stop, RowStatus.DECODER_CRASHED, f"the decoder crashed: {how}")
+                told = f"the decoder crashed: {how}{_FROM_OUTSIDE if how == 'SIGKILL' else ''}"
+                slot.fail(start, stop, RowStatus.DECODER_CRASHED, told)
                 start = stop
                 self._count_crash(how)
             elif row >= 0:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from decoding import JOB, batches, run
-from traps import CRASH, HANG, BrokenSource, TrapSource, Unportable
+from traps import CRASH, HANG, KILL, BrokenSource, TrapSource, Unportable
 
 from bottleneck.decode import decode_stream, open_decoder
 from bottleneck.decode.child import anonymous_file, dump_shared, load_shared
@@ -60,6 +60,17 @@ def test_a_crash_costs_exactly_its_image(trapped, crashing):
     for row in crashing:
         assert status[row] == RowStatus.DECODER_CRASHED
         assert messages[row] == "the decoder crashed: SIGSEGV"
+
+
+def test_a_worker_that_the_system_ends_twice_may_have_lacked_memory(trapped):
+    source = trapped(_5=KILL, _9=CRASH)
+    status, pixels, messages = run(start(source))
+    assert {row for row, code in status.items() if code != RowStatus.DONE} == {5, 9}
+    assert_exact(source, pixels)
+    assert status[5] == RowStatus.DECODER_CRASHED
+    assert messages[5].startswith("the decoder crashed: SIGKILL, which the system sends where mem")
+    assert "--workers" in messages[5]
+    assert "memory" not in messages[9]
 
 
 def test_a_hang_costs_its_image_and_is_named_before(trapped, monkeypatch):
