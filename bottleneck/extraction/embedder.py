@@ -1,6 +1,7 @@
 """A backbone ready to run, on its devices, with the recipe that says exactly what it computes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -170,20 +171,29 @@ class NetworkOrder:
         """
         require_device(self.runtime, self.device)
         compiler = runtimes.get(self.runtime, self.precision)
-        loaded = self._load()
-        more: dict[str, Any] = {}
-        if self.precision == "int8" and calibration is not None:
-            more["calibration"] = calibration(loaded)
-        network = compiler.compile(
-            loaded, self.outputs, precision=self.precision, device=self.device, **more
-        )
-        admission = (
-            None
-            if loaded.tested
-            else admit(loaded, network, self._load, precision=self.precision, outputs=self.outputs)
-        )
+        with self._scope():
+            loaded = self._load()
+            more: dict[str, Any] = {}
+            if self.precision == "int8" and calibration is not None:
+                more["calibration"] = calibration(loaded)
+            network = compiler.compile(
+                loaded, self.outputs, precision=self.precision, device=self.device, **more
+            )
+            admission = (
+                None
+                if loaded.tested
+                else admit(
+                    loaded, network, self._load, precision=self.precision, outputs=self.outputs
+                )
+            )
         outputs, shapes = zip(*loaded.taken(self.outputs), strict=True)
         return network, loaded.input, Compiled(loaded.without_model(), outputs, shapes, admission)
+
+    def _scope(self) -> AbstractContextManager[Any]:
+        """Keep weights off a GPU where the CPU is to compute: Keras puts them there by itself."""
+        if self.device != "cpu" or "keras" not in runtimes.forms(self.runtime):
+            return nullcontext()
+        return runtimes.placed(self.runtime, self.device).scope()
 
     def _load(self) -> Network:
         return backbones.load(

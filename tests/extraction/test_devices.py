@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -236,3 +238,41 @@ def test_a_gpu_that_there_is_not_is_told_by_those_that_there_are(monkeypatch):
     for runtime, device in (("torch", "gpu:3"), ("jax", "gpu:1")):  # what else is wrong
         with pytest.raises(RuntimeUnavailableError, match="gpu:0, sees 0"):
             on_devices(order(runtime=runtime), [device])
+
+
+WHERE_WEIGHTS_LIE = """
+import jax
+
+from bottleneck.extraction.run import build_embedder
+from bottleneck.runtimes import jax as runtime
+
+_, second = jax.devices("cpu")
+jax.config.update("jax_default_device", second)  # as a GPU is, where there is one
+compiled = runtime.compile
+
+def watched(backbone, *given, **more):
+    found = [variable.value.devices() for variable in backbone.model.variables]
+    print({device.id for devices in found for device in devices})
+    return compiled(backbone, *given, **more)
+
+runtime.compile = watched
+for devices in (["cpu"], []):
+    build_embedder(size=32, runtime="jax", devices=devices)
+print(jax.numpy.zeros(()).devices() == {second})
+"""
+
+
+def test_weights_lie_on_no_gpu_where_the_cpu_computes():
+    """It may be full, and memory of it is nobody's business then."""
+    pytest.importorskip("jax", reason="a framework that may be chosen; not a dependency")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", WHERE_WEIGHTS_LIE],
+        env={
+            **os.environ,
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        },
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:3] == ["{0}", "{1}", "True"]
