@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +28,11 @@ _ROCR: Final = "ROCR_VISIBLE_DEVICES"
 
 _GIVEN: Final = "BOTTLENECK_GIVEN_DEVICES"
 """In the environment of a process that is shown one GPU, and of those it starts: what the variables
-above were before, by name, in JSON."""
+of :data:`_VISIBLE` were before (``given``) and are since (``shown``), by name, in JSON. Where they
+are something else by now, somebody has chosen anew, and this says nothing."""
+
+_NONE: Final = ("", "-1", "NoDevFiles")
+"""What is no GPU in a list; those behind it are hidden too."""
 
 OWN_MEMORY: Final = 6 << 30
 """Bytes of its own with which an AMD GPU is one to compute on. The smallest card that ROCm is made
@@ -106,9 +111,14 @@ def _properties(node: Path) -> dict[str, int]:
     return {name: int(value) for name, value in re.findall(r"^(\w+) (\d+)$", text, re.MULTILINE)}
 
 
+def _listed(value: str) -> list[str]:
+    """Return the GPUs that a variable shows, by their numbers or names."""
+    return [*takewhile(lambda one: one not in _NONE, map(str.strip, value.split(",")))]
+
+
 def _hides(value: str | None) -> bool:
     """Whether a variable hides all GPUs."""
-    return value is not None and not {*value.split(",")} - {"", "-1"}
+    return value is not None and not _listed(value)
 
 
 def rocm_builds() -> tuple[str, ...]:
@@ -137,12 +147,24 @@ def _text(file: Path) -> str:
 def all_shown() -> dict[str, str]:
     """Return the environment of a process that sees all GPUs that the user lets us see."""
     environment = dict(os.environ)
-    given: dict[str, str | None] = json.loads(environment.pop(_GIVEN, "{}"))
-    for name, value in given.items():
+    given = _given()
+    environment.pop(_GIVEN, None)
+    for name, value in (given or {}).items():
         environment.pop(name, None)
         if value is not None:
             environment[name] = value
     return environment
+
+
+def _given() -> dict[str, str | None] | None:
+    """Return what the user had set where this process is shown one GPU; else None."""
+    try:
+        found = json.loads(os.environ[_GIVEN])
+        given: dict[str, str | None] = found["given"]
+        shown: dict[str, str | None] = found["shown"]
+    except (KeyError, TypeError, ValueError):  # nothing of ours
+        return None
+    return given if _of(os.environ) == shown else None
 
 
 def one_shown(gpu: int | None) -> dict[str, str]:
@@ -163,14 +185,12 @@ def one_shown(gpu: int | None) -> dict[str, str]:
     environment = all_shown()
     if gpu is None:
         return environment | dict.fromkeys(_VISIBLE, "-1")
-    chosen = [name for name in _VISIBLE if name in environment]
-    if not chosen:
-        return {**environment, "CUDA_VISIBLE_DEVICES": str(gpu)}
-    # One that hides those of its maker goes on to.
-    for name in [name for name in chosen if not _hides(environment[name])] or chosen:
+    cuda, hip = _VISIBLE
+    makers = gpu_makers() or ("NVIDIA",)
+    for name in {hip if maker == "AMD" and hip in environment else cuda for maker in makers}:
         # Numbers count what this process sees, which is a choice already.
-        listed = environment[name]
-        visible = [one for one in listed.split(",") if one]
+        listed = environment.get(name)
+        visible = [str(gpu)] * (gpu + 1) if listed is None else _listed(listed)
         if gpu >= len(visible):
             raise RuntimeUnavailableError(
                 f"expected the device gpu:{gpu}, but {name}={listed} shows {len(visible)}"
@@ -195,13 +215,13 @@ def show_one(gpu: int = 0) -> None:
     given = _of(all_shown())
     _set({**given, _GIVEN: None})
     if gpu_makers():
-        shown = one_shown(gpu)
-        _set({**_of(shown), _GIVEN: json.dumps(given)})
+        shown = _of(one_shown(gpu))
+        _set({**shown, _GIVEN: json.dumps({"given": given, "shown": shown})})
 
 
 def shows_one() -> bool:
     """Whether this process is ours, and is shown one GPU."""
-    return _GIVEN in os.environ
+    return _given() is not None
 
 
 def number_here(gpu: int) -> int:

@@ -72,7 +72,7 @@ def test_nvidias(system, monkeypatch):
     (system / "dev/nvidia0").touch()
     assert gpus.gpu_makers() == runtimes.gpu_makers() == ("NVIDIA",)
     assert runtimes.has_gpu()
-    for hidden in ("", "-1"):
+    for hidden in ("", "-1", " ", "-1,0", "NoDevFiles"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
         assert gpus.gpu_makers() == ()
         assert not runtimes.has_gpu()
@@ -154,20 +154,54 @@ def test_frameworks_built_for_amd(monkeypatch, tmp_path):
     assert gpus.rocm_builds() == ("torch", "tensorflow", "jax")
 
 
-def test_a_gpu_is_alone_in_its_process(monkeypatch):
-    assert gpus.one_shown(1)["CUDA_VISIBLE_DEVICES"] == "1"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    assert gpus.one_shown(1)["CUDA_VISIBLE_DEVICES"] == "7"
-    with pytest.raises(RuntimeUnavailableError, match=r"gpu:2.*CUDA_VISIBLE_DEVICES=4,7"):
+def shown(monkeypatch, makers, said, gpu):
+    """Return CUDA's and HIP's variable for a process that is shown a GPU."""
+    monkeypatch.setattr(gpus, "gpu_makers", lambda: makers)
+    names = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+        if name in said:
+            monkeypatch.setenv(name, said[name])
+    found = gpus.one_shown(gpu)
+    return tuple(found.get(name) for name in names)
+
+
+NVIDIA, AMD, BOTH = ("NVIDIA",), ("AMD",), ("NVIDIA", "AMD")
+
+
+@pytest.mark.parametrize(
+    ("makers", "cuda", "hip", "expected"),
+    [
+        (NVIDIA, None, None, ("1", None)),
+        (NVIDIA, "4,7", None, ("7", None)),
+        (NVIDIA, " 4, GPU-7 ", None, ("GPU-7", None)),
+        # What is said of AMD's does not count NVIDIA's.
+        (NVIDIA, None, "", ("1", "")),
+        (NVIDIA, None, "-1", ("1", "-1")),
+        (NVIDIA, None, "0,1", ("1", "0,1")),
+        (NVIDIA, "4,7", "2", ("7", "2")),
+        (AMD, None, None, ("1", None)),
+        (AMD, "4,7", None, ("7", None)),
+        (AMD, None, "2,5", (None, "5")),  # AMD's libraries look at no other then
+        (AMD, "4,7", "2,5", ("4,7", "5")),
+        (BOTH, None, None, ("1", None)),
+        (BOTH, "4,7", "2,5", ("7", "5")),
+        ((), None, None, ("1", None)),
+    ],
+)
+def test_a_gpu_is_alone_in_its_process(monkeypatch, makers, cuda, hip, expected):
+    said = {"CUDA_VISIBLE_DEVICES": cuda, "HIP_VISIBLE_DEVICES": hip}
+    said = {name: value for name, value in said.items() if value is not None}
+    assert shown(monkeypatch, makers, said, 1) == expected
+    assert shown(monkeypatch, makers, said, None) == ("-1", "-1")  # the CPU's takes hold of none
+
+
+@pytest.mark.parametrize("listed", ["4,7", "4,7,-1,5", "4,7,,5", "4,7,NoDevFiles"])
+def test_no_gpu_is_shown_that_the_user_hides(monkeypatch, listed):
+    """CUDA stops at what is none."""
+    assert shown(monkeypatch, NVIDIA, {"CUDA_VISIBLE_DEVICES": listed}, 1) == ("7", None)
+    with pytest.raises(RuntimeUnavailableError, match=rf"gpu:2.*CUDA_VISIBLE_DEVICES={listed}.* 2"):
         gpus.one_shown(2)
-    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "")  # of NVIDIA's alone
-    assert gpus.one_shown(1)["CUDA_VISIBLE_DEVICES"] == "7"
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "2,5")  # AMD's libraries look at no other then
-    alone = gpus.one_shown(1)
-    assert (alone["HIP_VISIBLE_DEVICES"], alone.get("CUDA_VISIBLE_DEVICES")) == ("5", None)
-    none = gpus.one_shown(None)  # a process that computes on the CPU takes hold of no card
-    assert (none["HIP_VISIBLE_DEVICES"], none["CUDA_VISIBLE_DEVICES"]) == ("-1", "-1")
 
 
 def test_a_process_is_shown_one_and_others_that_it_starts_all(monkeypatch):
@@ -247,6 +281,25 @@ def test_a_pipeline_that_names_another_gpu_is_shown_all(finds, tmp_path, devices
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
 
 
+@pytest.mark.parametrize("said", ["", "{}", "[1]", "no JSON", '{"given": 3}'])
+def test_what_is_not_ours_is_not_heeded(monkeypatch, said):
+    monkeypatch.setattr(gpus, "gpu_makers", lambda: ("NVIDIA",))
+    monkeypatch.setenv("BOTTLENECK_GIVEN_DEVICES", said)
+    assert not gpus.shows_one()
+    gpus.show_one(1)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+def test_somebody_chooses_anew_in_a_process_that_ours_starts(monkeypatch):
+    monkeypatch.setattr(gpus, "gpu_makers", lambda: ("NVIDIA",))
+    gpus.show_one()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert (gpus.shows_one(), gpus.number_here(1)) == (False, 1)
+    assert gpus.all_shown()["CUDA_VISIBLE_DEVICES"] == "3,5"
+    gpus.show_one(1)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
+
+
 def test_without_a_gpu_nothing_is_changed(monkeypatch):
     monkeypatch.setattr(gpus, "gpu_makers", lambda: ())
     before = dict(os.environ)
@@ -284,7 +337,9 @@ main()
         ("graph a.h5 -o b.npz --device gpu:1", {}, "1"),
         ("train a.h5 -o b.head --engine keras", {}, "0"),
         ("finetune a.head b -o c.keras", {}, "0"),
-        ("predict a.head b", {"HIP_VISIBLE_DEVICES": "3,4"}, None),
+        ("extract a -o b.h5 --device cpu", {}, "0"),  # a decoder may use it
+        ("extract a -o b.h5 --device cpu --device gpu:1", {}, "1"),
+        ("predict a.head b", {"HIP_VISIBLE_DEVICES": ""}, "0"),
     ],
 )
 def test_a_command_is_shown_the_gpu_that_it_computes_on(command, said, expected):
@@ -298,7 +353,7 @@ def test_a_command_is_shown_the_gpu_that_it_computes_on(command, said, expected)
         text=True,
     )
     shown, imported = json.loads(done.stdout)
-    hip = said.get("HIP_VISIBLE_DEVICES", "")[:1] or None
+    hip = said.get("HIP_VISIBLE_DEVICES")
     assert shown == {"CUDA_VISIBLE_DEVICES": expected, "HIP_VISIBLE_DEVICES": hip}
     assert imported == []
 

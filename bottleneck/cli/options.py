@@ -102,11 +102,12 @@ _DEVICES = ("device", "devices")
 
 
 def _showing(then: _Callback | None) -> _Callback:
-    """Make the callback of an option that names devices, of which commands are shown the first."""
+    """Make the callback of an option of devices, of which a command is shown the first GPU."""
 
     def show(context: click.Context, parameter: click.Parameter, given: Any) -> Any:
         found = then(context, parameter, given) if then is not None else given
-        gpu = re.search(r":(\d+)$", next(iter(listed(found or ())), ""))
+        named = [device for device in listed(found or ()) if device != "cpu"]
+        gpu = re.search(r":(\d+)$", named[0]) if named else None
         if gpu and gpus.shows_one():
             gpus.show_one(int(gpu[1]))
         return found

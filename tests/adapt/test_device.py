@@ -178,10 +178,12 @@ def test_an_onnx_model_computes_by_cuda_where_that_was_asked_for(onnx_model, mon
         [cpu],
     ]
     monkeypatch.setattr(onnxruntime, "get_ep_devices", lambda: [device])
-    monkeypatch.setenv("BOTTLENECK_GIVEN_DEVICES", "{}")  # a command, which is shown this one only
+    monkeypatch.setattr(
+        "bottleneck.gpus.shows_one", lambda: True
+    )  # a command, which is shown this one only
     assert open_deployed(onnx_model, "gpu:1").device == "gpu:1"
     assert asked[-1] == [("CUDAExecutionProvider", {"device_id": 0, "use_tf32": 0}), cpu]
-    monkeypatch.delenv("BOTTLENECK_GIVEN_DEVICES")
+    monkeypatch.setattr("bottleneck.gpus.shows_one", lambda: False)
     loadable.clear()  # of a provider whose libraries are missing it makes a session without it
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     with pytest.raises(RuntimeUnavailableError, match="to compute with CUDAExecutionProvider, got"):

@@ -1,5 +1,6 @@
 """Which runtime is taken, and what is said when there is none."""
 
+import json
 import os
 import subprocess
 import sys
@@ -129,7 +130,11 @@ def test_a_framework_is_asked_in_a_process_of_its_own(monkeypatch, forgotten):
     monkeypatch.setattr(choice, "gpu_makers", lambda: ("NVIDIA",))
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # what this process is shown, of which
-    monkeypatch.setenv("BOTTLENECK_GIVEN_DEVICES", '{"CUDA_VISIBLE_DEVICES": "0,1"}')
+    monkeypatch.delenv("HIP_VISIBLE_DEVICES", raising=False)
+    names = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+    said = {"given": dict(zip(names, ("0,1", None), strict=True))}
+    said["shown"] = dict(zip(names, ("0", None), strict=True))
+    monkeypatch.setenv("BOTTLENECK_GIVEN_DEVICES", json.dumps(said))
     for expected in (False, False, False, False, True):
         choice.gpus_seen_by.cache_clear()
         assert choice.sees_gpu("torch") is expected
