@@ -235,7 +235,7 @@ def finds(monkeypatch):
         if runtimes.gpu_index(device) is not None and runtimes.gpu_index(device) >= len(there):
             raise RuntimeUnavailableError(f"expected the device {device}", hint="look")
         name = device if device in ("cpu", None) else f"gpu:{runtimes.gpu_index(device)}"
-        return runtimes.Placed("torch", "2", name or "gpu:0", nullcontext)
+        return runtimes.Placed("torch", "2", name or "gpu:0", scope=nullcontext)
 
     monkeypatch.setattr(gpus, "gpu_makers", lambda: ("NVIDIA",))
     monkeypatch.setattr(runtimes, "import_module", lambda name: SimpleNamespace(placed=placed))

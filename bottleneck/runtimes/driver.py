@@ -1,7 +1,7 @@
 """What a GPU's driver says, for frameworks that do not pass it on."""
 
 import ctypes
-from typing import Any
+from typing import Any, Final
 
 
 def free_bytes(gpu: int | None) -> int | None:
@@ -17,7 +17,7 @@ def free_bytes(gpu: int | None) -> int | None:
     """
     if gpu is None:
         return None
-    for library, ask in (("libcuda.so.1", _cuda), ("libamdhip64.so", _hip)):
+    for library, ask in _LIBRARIES:
         try:
             return ask(ctypes.CDLL(library), gpu)
         except (OSError, AttributeError):
@@ -59,3 +59,12 @@ def _hip(hip: Any, gpu: int) -> int:
 def _done(code: int) -> None:
     if code:
         raise OSError(f"expected the GPU's driver to answer, got its error {code}")
+
+
+_LIBRARIES: Final = (
+    ("libcuda.so.1", _cuda),
+    ("libamdhip64.so", _hip),  # of the packages for developers, mostly off the loader's path
+    ("libamdhip64.so.7", _hip),
+    ("libamdhip64.so.6", _hip),
+)
+"""Who is asked, one after the other; AMD's library has the number of its ROCm."""

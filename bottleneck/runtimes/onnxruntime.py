@@ -124,7 +124,7 @@ def placed(device: str | None) -> Placed:
     """
     import onnxruntime as ort
 
-    return Placed("onnxruntime", ort.__version__, _place(ort, device)[0], nullcontext)
+    return Placed("onnxruntime", ort.__version__, _place(ort, device)[0], scope=nullcontext)
 
 
 class _Pass:

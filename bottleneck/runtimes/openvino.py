@@ -318,7 +318,7 @@ def placed(device: str | None) -> Placed:
     _require_cpu(device)
     import openvino as ov
 
-    return Placed("openvino", ov.__version__.partition("-")[0], "cpu", nullcontext)
+    return Placed("openvino", ov.__version__.partition("-")[0], "cpu", scope=nullcontext)
 
 
 def _require_cpu(device: str | None) -> None:

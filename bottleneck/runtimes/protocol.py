@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
@@ -158,6 +158,7 @@ class Placed:
     framework: str
     version: str
     name: str
+    _: KW_ONLY
     scope: Callable[[], AbstractContextManager[Any]]
     exact: Callable[[], AbstractContextManager[Any]] = nullcontext
     free_bytes: Callable[[], int | None] = lambda: None

@@ -6,6 +6,7 @@ There is no GPU here: of JAX and TensorFlow two devices of the CPU stand in for 
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 
@@ -119,7 +120,7 @@ def test_blocks_have_a_share_of_what_is_free_on_the_device(monkeypatch, name, fr
 
     def placed(backend, device):
         asked.append(device)
-        return Placed(backend, "1.0", name, None, lambda: free)
+        return Placed(backend, "1.0", name, scope=nullcontext, free_bytes=lambda: free)
 
     monkeypatch.setattr(keras_engine, "placed", placed)
     engine = keras_engine.KerasEngine(name)

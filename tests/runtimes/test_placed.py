@@ -4,6 +4,7 @@ import ctypes
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -103,6 +104,17 @@ def test_the_driver_says_what_is_free(libraries):
     assert hip.current == 0
     libraries["libcuda.so.1"] = SimpleNamespace()
     assert driver.free_bytes(0) == 6 * GIB
+
+
+@pytest.mark.parametrize("name", ["libamdhip64.so", "libamdhip64.so.7", "libamdhip64.so.6"])
+def test_amds_library_is_found_by_the_number_of_its_version_too(libraries, name):
+    libraries[name] = Hip()
+    assert [driver.free_bytes(gpu) for gpu in (0, 1)] == [6 * GIB, 7 * GIB]
+
+
+def test_what_a_device_offers_is_given_by_name():
+    with pytest.raises(TypeError, match="positional"):
+        runtimes.Placed("jax", "1", "cpu", nullcontext, lambda: 3)
 
 
 IN_JAX = """
