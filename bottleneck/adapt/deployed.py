@@ -210,7 +210,13 @@ def _open_onnx(path: Path, device: str | None, tell: Tell) -> _Opened:
         providers.insert(0, ("CUDAExecutionProvider", cuda))
     onnxruntime.set_default_logger_severity(3)
     session = onnxruntime.InferenceSession(str(path), providers=providers)
-    require_providers(session, providers)
+    try:
+        require_providers(session, providers)
+    except RuntimeUnavailableError as error:
+        if device is not None:
+            raise
+        tell(f"the CPU computes, though there is a GPU: {error.message}. {error.hint}")
+        return _open_onnx(path, "cpu", tell)
     about = parsed(session.get_modelmeta().custom_metadata_map.get(KEY), path)
 
     def compute(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from bottleneck.backbones.network import Form, Network, OutputSpec
 from bottleneck.backbones.onnx_file import OnnxFile, session_of
 from bottleneck.cores import available_cores
 from bottleneck.errors import OptionError, RuntimeUnavailableError
+from bottleneck.gpus import gpu_makers
 from bottleneck.runtimes.outputs import Taken, preprocessed, taken
 from bottleneck.runtimes.protocol import (
     TENSORRT,
@@ -85,7 +86,12 @@ def compile(
     names = [file.tensor(backbone.source(output)) for output in take.outputs]
     cuda = None if gpu is None else {"device_id": gpu, "use_tf32": int(precision == "tf32")}
     tensorrt = {"device_id": gpu, **_ENGINES} if by_tensorrt else None
-    session = session_of(file, names, cuda=cuda, tensorrt=tensorrt)
+    try:
+        session = session_of(file, names, cuda=cuda, tensorrt=tensorrt)
+    except RuntimeUnavailableError:
+        if device is not None or precision == "tf32":
+            raise
+        return compile(backbone, outputs, precision=precision, device="cpu")
     compute = _Pass(session, backbone, names, take)
     parts = Parts(
         compute,
@@ -173,7 +179,8 @@ class _Numpy:
 
 
 def _gpus(ort: Any) -> int:
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
+    # What is built for CUDA has the provider, whether the system has such a GPU or not.
+    if "CUDAExecutionProvider" not in ort.get_available_providers() or "NVIDIA" not in gpu_makers():
         return 0
     try:
         return sum(one.ep_name == "CUDAExecutionProvider" for one in ort.get_ep_devices()) or 1

@@ -147,11 +147,13 @@ def onnx_model(trained, tmp_path_factory):
     return place
 
 
-def test_an_onnx_model_computes_by_cuda_where_that_was_asked_for(onnx_model, monkeypatch):
+@pytest.fixture
+def sessions(monkeypatch):
+    """An ONNX Runtime that says it has CUDA: what loads, what it was asked for, its devices."""
     import onnxruntime
 
     made = onnxruntime.InferenceSession
-    loadable, asked = ["CUDAExecutionProvider"], []
+    loadable, asked, devices = ["CUDAExecutionProvider"], [], []
 
     def session(path, providers):
         asked.append(providers)
@@ -159,25 +161,27 @@ def test_an_onnx_model_computes_by_cuda_where_that_was_asked_for(onnx_model, mon
         monkeypatch.setattr(found, "get_providers", lambda: [*loadable, "CPUExecutionProvider"])
         return found
 
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    assert open_deployed(onnx_model).device == "cpu"
-    with pytest.raises(RuntimeUnavailableError, match=r"gpu:1, but ONNX Runtime \S+ sees 0 GPUs"):
-        open_deployed(onnx_model, "gpu:1")
-    monkeypatch.setattr(
-        onnxruntime, "get_available_providers", lambda: [*loadable, "CPUExecutionProvider"]
-    )
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(onnxruntime, "get_ep_devices", lambda: devices)
+    return loadable, asked, devices
+
+
+def test_an_onnx_model_computes_by_cuda_where_that_was_asked_for(onnx_model, sessions, monkeypatch):
+    loadable, asked, devices = sessions
+    monkeypatch.setattr("bottleneck.runtimes.onnxruntime.gpu_makers", lambda: ("NVIDIA",))
     device = type("Device", (), {"ep_name": "CUDAExecutionProvider"})
-    monkeypatch.setattr(onnxruntime, "get_ep_devices", lambda: [device, device])
+    devices += [device, device]
     for wanted, name in ((None, "gpu:0"), ("gpu:1", "gpu:1"), ("cpu", "cpu")):
         assert open_deployed(onnx_model, wanted).device == name
     cpu = "CPUExecutionProvider"
     assert asked == [
-        [cpu],
         [("CUDAExecutionProvider", {"device_id": 0, "use_tf32": 0}), cpu],
         [("CUDAExecutionProvider", {"device_id": 1, "use_tf32": 0}), cpu],
         [cpu],
     ]
-    monkeypatch.setattr(onnxruntime, "get_ep_devices", lambda: [device])
+    devices.pop()
     monkeypatch.setattr(
         "bottleneck.gpus.shows_one", lambda: True
     )  # a command, which is shown this one only
@@ -185,11 +189,30 @@ def test_an_onnx_model_computes_by_cuda_where_that_was_asked_for(onnx_model, mon
     assert asked[-1] == [("CUDAExecutionProvider", {"device_id": 0, "use_tf32": 0}), cpu]
     monkeypatch.setattr("bottleneck.gpus.shows_one", lambda: False)
     loadable.clear()  # of a provider whose libraries are missing it makes a session without it
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     with pytest.raises(RuntimeUnavailableError, match="to compute with CUDAExecutionProvider, got"):
         open_deployed(onnx_model, "gpu:0")
     with pytest.raises(OptionError, match="expected the device cpu, gpu or gpu:N for .*tensorrt"):
         open_deployed(onnx_model, "tensorrt")
+    told = []
+    model = open_deployed(onnx_model, None, told.append)
+    assert (model.device, asked[-1]) == ("cpu", [cpu])
+    assert len(told) == 1
+    assert "the CPU computes, though there is a GPU: expected ONNX Runtime to compute wi" in told[0]
+
+
+@pytest.mark.parametrize("makers", [(), ("AMD",)])
+def test_an_onnx_runtime_for_cuda_takes_the_cpu_where_there_is_no_such_gpu(
+    onnx_model, sessions, monkeypatch, makers
+):
+    """Its devices are none then, as they are with some versions of it where there are some."""
+    loadable, asked, _ = sessions
+    loadable.clear()
+    monkeypatch.setattr("bottleneck.runtimes.onnxruntime.gpu_makers", lambda: makers)
+    told = []
+    assert open_deployed(onnx_model, None, told.append).device == "cpu"
+    assert (asked, told) == ([["CPUExecutionProvider"]], [])
+    with pytest.raises(RuntimeUnavailableError, match=r"gpu:1, but ONNX Runtime \S+ sees 0 GPUs"):
+        open_deployed(onnx_model, "gpu:1")
 
 
 def test_what_cannot_be_is_refused(trained, onnx_model, tmp_path):

@@ -44,6 +44,7 @@ def faked(monkeypatch):
             get_ep_devices=lambda: [SimpleNamespace(ep_name="CUDAExecutionProvider")] * 2,
         )
         monkeypatch.setitem(sys.modules, "onnxruntime", fake)
+        monkeypatch.setattr("bottleneck.runtimes.onnxruntime.gpu_makers", lambda: ("NVIDIA",))
         return asked
 
     return pretend
@@ -83,6 +84,16 @@ def test_what_cannot_be_loaded_is_refused(network, faked):
     faked(ALL, ["CPUExecutionProvider"])
     with pytest.raises(RuntimeUnavailableError, match="to compute with Tensorrt.*, CUDA"):
         compiled(network, "tensorrt")
+    with pytest.raises(RuntimeUnavailableError, match="to compute with CUDA"):
+        compiled(network, "gpu")
+
+
+def test_the_cpu_computes_where_nothing_loads_and_no_device_was_named(network, faked):
+    asked = faked(ALL, ["CPUExecutionProvider"])
+    assert compiled(network, None, "float32").device == "cpu"
+    assert [one[0][0] for one in asked] == ["CUDAExecutionProvider"]
+    with pytest.raises(RuntimeUnavailableError, match="to compute with CUDA"):
+        compiled(network, None, "tf32")
 
 
 def test_without_tensorrt_it_is_refused(network):
