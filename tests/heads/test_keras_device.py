@@ -14,6 +14,7 @@ from bottleneck.heads.solver import keras_engine
 from bottleneck.runtimes import Placed
 
 FITTED = """
+import keras
 import numpy as np
 from test_keras_engine import SOFTMAX, compare_engines, work_of
 from bottleneck.errors import RuntimeUnavailableError
@@ -54,6 +55,38 @@ for device in ("gpu:1", "cpu"):
     print(device, *sorted(places), head.notes[-1])
 head = select(X, y, **about, grid=(0.1,), engine="keras", device="gpu:1")
 print(head.notes[-1])
+
+# A stack is computed by Keras when it is asked, too: outside of what it was fitted in.
+import json, pickle, tempfile
+from pathlib import Path
+
+net = Path(tempfile.mkdtemp()) / "net.toml"
+net.write_text('[[layers]]\\ntype = "Flatten"\\n[[layers]]\\ntype = "Dense"\\nunits = 3')
+settings = {"net": str(net), "shape": "2x2x5", "epochs": 2}
+asked = keras.Model.predict_on_batch
+
+def predict_on_batch(model, rows):
+    places.update(where(variable.value) for variable in model.variables)
+    places.update((where(new()), exact()))
+    return asked(model, rows)
+
+keras.Model.predict_on_batch = predict_on_batch
+for device in ("gpu:1", "cpu"):
+    places = set()
+    head = select(X, y, **about, head="stack", settings=settings, device=device)
+    print(head.notes[-1], *sorted(places, key=str))
+    estimator = head.estimator
+    weights = iter(estimator.weights_)
+    values = X.astype(np.float64)
+    scale, offset = (json.loads(estimator.description_)[name] for name in ("scale", "offset"))
+    values = values * np.tile(scale, 4) + np.tile(offset, 4)
+    for kernel, bias in zip(weights, weights):
+        values = values @ kernel + bias
+    for one in (estimator, pickle.loads(pickle.dumps(estimator))):
+        places = set()
+        np.testing.assert_allclose(one.decision_function(X), values, rtol=1e-4, atol=1e-4)
+        print(*sorted(places, key=str))
+    print(estimator.count_params(), sorted(estimator.named_weights()), exact())
 """
 
 TWO = {
@@ -62,6 +95,8 @@ import jax
 from bottleneck.runtimes import jax as runtime
 runtime._gpus = lambda jax: jax.devices("cpu")[1:]
 where = lambda value: f"cpu{next(iter(value.devices())).id}"
+new = lambda: jax.numpy.zeros(())
+exact = lambda: jax.config.jax_default_matmul_precision == "highest"
 """,
     "tensorflow": """
 import tensorflow as tf
@@ -81,6 +116,8 @@ def stood_in(device):
 
 runtime.placed = stood_in
 where = lambda value: "cpu" + (value.device or value.handle.device)[-1]
+new = lambda: tf.zeros(()) + 1
+exact = lambda: not tf.config.experimental.tensor_float_32_execution_enabled()
 """,
 }
 
@@ -109,6 +146,14 @@ def test_heads_are_fitted_where_that_was_asked_for(backend):
     assert lines[4] == f"gpu:1 cpu2 fitted through Keras: {backend}, gpu:1"
     assert lines[5] == f"cpu cpu0 fitted through Keras: {backend}, cpu"
     assert lines[6] == f"fitted through Keras: {backend}, gpu:1"
+    # Of what is loaded, the default: here what the framework takes by itself.
+    for at, (device, place) in enumerate([("gpu:1", "cpu2"), ("cpu", "cpu0")]):
+        assert lines[7 + 4 * at : 11 + 4 * at] == [
+            f"fitted through Keras: {backend}, {device} True {place}",
+            f"True {place}",
+            "True cpu1",
+            "75 ['head', 'net_2'] False",
+        ]
 
 
 @pytest.mark.parametrize(

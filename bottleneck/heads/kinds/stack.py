@@ -8,7 +8,8 @@ a head's file needs nothing but itself.
 import json
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -16,7 +17,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bottleneck.backbones.keras_scope import import_keras, import_training_keras, isolated
+from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.layer_files import apply_layers, require_layers
 from bottleneck.errors import OptionError
 from bottleneck.heads.kind import DamagedWeightsError, Learned, Params, Task, TrainingData
@@ -24,6 +25,8 @@ from bottleneck.heads.kinds.epochs import batches, cross_entropy, held_out_by_ke
 from bottleneck.heads.kinds.estimator import EstimatorKind, StreamingClassifier, probabilities
 from bottleneck.heads.matrix import map_shape
 from bottleneck.heads.rows import FloatArray, Rows
+from bottleneck.heads.solver.engines import keras_place
+from bottleneck.runtimes import Placed, placed
 
 MAP: Final = "map"
 """The layer that makes maps of rows of numbers: the features are its input."""
@@ -64,6 +67,9 @@ class StackedNetwork(StreamingClassifier):
         Epochs without a smaller loss on the held-out rows, after which training ends.
     seed : int
         Decides first weights, order of the rows and dropout.
+    device : str, optional
+        What it is fitted on and computes on: ``cpu``, ``gpu`` or ``gpu:N``; see
+        :func:`bottleneck.runtimes.placed`. In another process, and when it is loaded: the default.
 
     Attributes
     ----------
@@ -94,6 +100,7 @@ class StackedNetwork(StreamingClassifier):
         batch_size: int = 64,
         patience: int = 5,
         seed: int = 0,
+        device: str | None = None,
     ) -> None:
         self.net = net
         self.shape = shape
@@ -102,6 +109,7 @@ class StackedNetwork(StreamingClassifier):
         self.batch_size = batch_size
         self.patience = patience
         self.seed = seed
+        self.device = device
 
     def fit(
         self,
@@ -126,15 +134,16 @@ class StackedNetwork(StreamingClassifier):
         """
         rows, codes, _ = self._begin(X, y, None)
         learnt, judged = sides_of(codes, members, held_out, seed=self.seed)
-        backend = str(import_training_keras().backend.backend())
-        with isolated(backend) as keras:
+        self._network = None
+        place = keras_place(self.device)
+        with place.scope(), isolated(place.framework) as keras:
             random.seed(self.seed)  # which first weights and dropout are drawn from
             about, start = self._about(keras, rows, learnt)
             self.description_ = json.dumps(about)
-            self._network = _network(keras, about, len(self.classes_))
+            model = _network(keras, about, len(self.classes_))
             for name, weights in start.items():
-                self._network.get_layer(name).set_weights(weights)
-            self._train(keras, rows, codes, learnt, judged)
+                model.get_layer(name).set_weights(weights)
+            self._train(keras, model, place, rows=rows, codes=codes, learnt=learnt, judged=judged)
         return self
 
     def _about(
@@ -189,12 +198,14 @@ class StackedNetwork(StreamingClassifier):
     def _train(
         self,
         keras: Any,
+        model: Any,
+        place: Placed,
+        *,
         rows: Rows,
         codes: NDArray[np.int64],
         learnt: NDArray[np.bool_],
         judged: NDArray[np.bool_],
     ) -> None:
-        model = self._network
         model.compile(
             optimizer=keras.optimizers.Adam(self.lr),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -205,7 +216,8 @@ class StackedNetwork(StreamingClassifier):
         for _ in range(self.epochs):
             for X, truth in batches(rows, codes, learnt, self.batch_size, rng):
                 model.train_on_batch(X.astype(np.float32, copy=False), truth)
-            self.losses_.append(self._loss(rows, codes, judged))
+            with place.exact():
+                self.losses_.append(_loss(model, rows, codes, judged))
             if self.losses_[-1] < least:
                 least, self.epoch_ = self.losses_[-1], len(self.losses_)
                 self.weights_ = [np.array(w) for w in model.get_weights()]
@@ -214,16 +226,6 @@ class StackedNetwork(StreamingClassifier):
                 break
         if not self.epoch_:
             raise ValueError("expected a finite loss, training diverged: give a smaller lr")
-        model.set_weights(self.weights_)
-
-    def _loss(self, rows: Rows, codes: NDArray[np.int64], judged: NDArray[np.bool_]) -> float:
-        """Mean cross entropy on the held-out rows."""
-        total = 0.0
-        order = np.random.default_rng(0)
-        for X, truth in batches(rows, codes, judged, _BATCH, order):
-            logits = np.asarray(self._network.predict_on_batch(X), np.float64)
-            total += float(cross_entropy(logits, truth).sum())
-        return total / int(judged.sum())
 
     def applied(self, keras: Any, features: Any) -> Any:
         """Put the fitted layers, made anew, behind a tensor of features; return the logits."""
@@ -233,12 +235,13 @@ class StackedNetwork(StreamingClassifier):
 
     def named_weights(self) -> dict[str, list[NDArray[Any]]]:
         """Return the weights of each layer by its name."""
-        network = self._keras_model()
-        return {layer.name: layer.get_weights() for layer in network.layers if layer.weights}
+        with self._computing() as network:
+            return {layer.name: layer.get_weights() for layer in network.layers if layer.weights}
 
     def count_params(self) -> int:
         """Return how many parameters it has; all are trained."""
-        return int(self._keras_model().count_params())
+        with self._computing() as network:
+            return int(network.count_params())
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Return logits, float64 of shape (n, classes), also for two classes.
@@ -248,15 +251,13 @@ class StackedNetwork(StreamingClassifier):
         X : array-like, h5py.Dataset or FeatureStore, shape (n, height x width x channels)
         """
         rows = self._check_rows(X)
-        model = self._keras_model()
         scratch: dict[str, FloatArray] = {}
         n = rows.shape[0]
         logits = np.empty((n, len(self.classes_)))
-        for start in range(0, n, _BATCH):
-            block = rows.read(start, min(start + _BATCH, n), scratch)
-            logits[start : start + len(block)] = model.predict_on_batch(
-                block.astype(np.float32, copy=False)
-            )
+        with self._computing() as network:
+            for start in range(0, n, _BATCH):
+                block = rows.read(start, min(start + _BATCH, n), scratch)
+                logits[start : start + len(block)] = _logits(network, block)
         return logits
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -268,16 +269,36 @@ class StackedNetwork(StreamingClassifier):
         predicted: NDArray[Any] = self.classes_[self.decision_function(X).argmax(axis=1)]
         return predicted
 
-    def _keras_model(self) -> Any:
-        if getattr(self, "_network", None) is None:
-            with isolated(str(import_keras().backend.backend())) as keras:
-                self._network = _network(keras, json.loads(self.description_), len(self.classes_))
-                self._network.set_weights(self.weights_)
-        return self._network
+    @contextmanager
+    def _computing(self) -> Iterator[Any]:
+        """Enter the device it computes on, in float32; yield the network, which is made there."""
+        place = placed(str(import_keras().backend.backend()), self.device)
+        with place.scope(), place.exact():
+            if getattr(self, "_network", None) is None:
+                with isolated(place.framework) as keras:
+                    about = json.loads(self.description_)
+                    network = _network(keras, about, len(self.classes_))
+                    network.set_weights(self.weights_)
+                self._network = network
+            yield self._network
 
     def __getstate__(self) -> Any:
-        """Leave the network out: it is made again of its description."""
-        return {**super().__getstate__(), "_network": None}
+        """Leave out the network, made again of its description, and the device: of this process."""
+        return {**super().__getstate__(), "_network": None, "device": None}
+
+
+def _logits(network: Any, block: FloatArray) -> NDArray[np.float64]:
+    said = network.predict_on_batch(block.astype(np.float32, copy=False))
+    return np.asarray(said, np.float64)
+
+
+def _loss(network: Any, rows: Rows, codes: NDArray[np.int64], judged: NDArray[np.bool_]) -> float:
+    """Mean cross entropy on the held-out rows."""
+    total = 0.0
+    order = np.random.default_rng(0)
+    for X, truth in batches(rows, codes, judged, _BATCH, order):
+        total += float(cross_entropy(_logits(network, X), truth).sum())
+    return total / int(judged.sum())
 
 
 def _file(net: str) -> str:
@@ -381,7 +402,7 @@ class StackKind(EstimatorKind):
     def fit(self, data: TrainingData, params: Params, member: NDArray[np.bool_]) -> Any:
         """Hold out a tenth of the rows, stratified and by their keys, and train on the others."""
         held = held_out_by_key(data, data.y, member)
-        made = StackedNetwork(**params, seed=data.seed)
+        made = StackedNetwork(**params, seed=data.seed, device=data.device)
         return made.fit(data.rows, data.y, members=member, held_out=held)
 
     def notes(self, estimator: Any) -> list[str]:
