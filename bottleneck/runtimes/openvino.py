@@ -12,10 +12,10 @@ The graph comes from Keras's own OpenVINO backend, so no other framework is need
 (ONNX). It is compiled for parts of a batch, which are computed side by side.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from queue import SimpleQueue
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -318,7 +318,31 @@ def placed(device: str | None) -> Placed:
     _require_cpu(device)
     import openvino as ov
 
-    return Placed("openvino", ov.__version__.partition("-")[0], "cpu", scope=nullcontext)
+    version = ov.__version__.partition("-")[0]
+    return Placed("openvino", version, "cpu", scope=nullcontext, exact=_in_float32)
+
+
+_COMPILING: Final = RLock()
+
+
+@contextmanager
+def _in_float32() -> Iterator[None]:
+    """Have Keras compile in float32 what it computes for the first time.
+
+    It leaves that to OpenVINO, which takes bfloat16 on CPUs that have it.
+    """
+    import openvino as ov
+
+    def compile_model(model: Any, device_name: str = "AUTO", config: Any = None) -> Any:
+        return made(model, device_name, {"INFERENCE_PRECISION_HINT": "f32", **(config or {})})
+
+    with _COMPILING:
+        made = ov.compile_model
+        ov.compile_model = compile_model
+        try:
+            yield
+        finally:
+            ov.compile_model = made
 
 
 def _require_cpu(device: str | None) -> None:

@@ -156,6 +156,28 @@ print(runtimes.placed("torch", None).name, runtimes.placed("torch", "cpu").name)
 """
 
 
+IN_OPENVINO = """
+from bottleneck import runtimes
+from bottleneck.backbones.keras_scope import import_keras
+
+keras = import_keras("openvino")
+import numpy as np
+import openvino
+
+made = openvino.compile_model
+rng = np.random.default_rng(0)
+weights, rows = rng.normal(size=(512, 3)).astype("f4"), rng.normal(size=(9, 512)).astype("f4")
+given = keras.Input((512,))
+model = keras.Model(given, keras.layers.Dense(3, use_bias=False)(given))
+model.set_weights([weights])
+place = runtimes.placed("openvino", None)
+with place.scope(), place.exact():
+    found = np.asarray(model.predict_on_batch(rows))
+print(model.ov_compiled_model.get_property("INFERENCE_PRECISION_HINT").to_string())
+print(np.abs(found - rows.astype("f8") @ weights).max() < 1e-4, openvino.compile_model is made)
+"""
+
+
 @pytest.mark.parametrize(
     ("framework", "code", "said"),
     [
@@ -165,6 +187,7 @@ print(runtimes.placed("torch", None).name, runtimes.placed("torch", "cpu").name)
             IN_TORCH,
             ["gpu:0 cuda:0 100", "gpu:1 cuda:1 101", "cpu cpu None", "mps cpu"],
         ),
+        ("openvino", IN_OPENVINO, ["f32", "True True"]),
     ],
 )
 def test_each_framework_is_asked_about_the_device_that_is_meant(framework, code, said):
