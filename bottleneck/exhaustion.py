@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from bottleneck.errors import ExhaustedError
+from bottleneck.errors import BottleneckError, ExhaustedError
 
 _KINDS: Final = frozenset({"ResourceExhaustedError", "OutOfMemoryError"})
 """TensorFlow's and PyTorch's own types."""
@@ -44,8 +44,33 @@ _HINTS: Final = {
 }
 """By what the system is out of: what to do."""
 
-_TOLD: Final = {os.strerror(number): number for number in _HINTS if number != errno.ENOMEM}
-"""What libraries quote of the system in errors of their own types; memory has more words."""
+
+def _sayings() -> dict[int, re.Pattern[str]]:
+    """Return how libraries quote the system, in errors of their own types: by number."""
+    found = {}
+    for number in _HINTS:
+        words = os.strerror(number)
+        # Memory has more words; what a system has no words for is the same for many numbers.
+        if number == errno.ENOMEM or words.startswith("Unknown"):
+            continue
+        text = re.escape(words)
+        found[number] = re.compile(
+            rf"(?:^|: |\()\[Errno {number}\] {text}(?:$|[:'\")\]])"  # Python's, and after the name
+            rf"|\bOSError\({number}, '{text}'"
+            rf"|\berrno = {number}(?:\)|$|, error message = '{text}')"  # HDF5's
+            rf"|(?:\A|: |\] | \[){text}[\])]?\.?$",  # the loader's; aiohttp's
+            re.IGNORECASE | re.MULTILINE,
+        )
+    return found
+
+
+_SAYINGS: Final = _sayings()
+
+_OF_CONTENT: Final = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, NameError),
+    *(NotImplementedError, SyntaxError, TypeError, ValueError, BottleneckError),
+)
+"""Types of errors about what is in a file: those quote it, whatever it says."""
 
 _ORDINARY: Final = 1 << 28
 """Bytes that must be left for a file to be too large by itself: 256 MiB, enough for any but the
@@ -82,16 +107,29 @@ def raise_if_exhausted(error: BaseException) -> None:
     """
     if isinstance(error, ExhaustedError):
         raise error
-    number = error.errno if isinstance(error, OSError) else None
-    if number not in _HINTS:
-        number = next((number for text, number in _TOLD.items() if text in str(error)), None)
-    if number is None and surely_out_of_memory(error) and not _can_have(_ORDINARY):
-        number = errno.ENOMEM
+    number = _lacking(error)
+    if number == errno.ENOMEM and _can_have(_ORDINARY):
+        return
     if number is not None:
         raise ExhaustedError(
             f"the machine, not a file, is at its limit: {os.strerror(number)}",
             hint=f"{_HINTS[number]} What is done is kept.",
         ) from error
+
+
+def _lacking(error: BaseException) -> int | None:
+    """Return the system's number of what it is out of, as an error says; None where it is not.
+
+    A number decides alone: beside it are names of files, which say anything.
+    """
+    if isinstance(error, OSError) and isinstance(error.errno, int):
+        return error.errno if error.errno in _HINTS else None
+    if not isinstance(error, _OF_CONTENT):
+        text = str(error)
+        for number, saying in _SAYINGS.items():
+            if saying.search(text):
+                return number
+    return errno.ENOMEM if surely_out_of_memory(error) else None
 
 
 def _can_have(count: int) -> bool:

@@ -16,11 +16,13 @@ from fakes import fake_recipe, write_png
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from bottleneck import exhaustion
-from bottleneck.errors import DeviceMemoryError, ExhaustedError, ImageError
+from bottleneck.errors import DeviceMemoryError, ExhaustedError, ImageError, SourceError
 from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.images import Geometry, decode
+from bottleneck.images.failures import explain
 from bottleneck.manifest import Manifest
 from bottleneck.sources import open_source
+from bottleneck.sources.folder import read_file
 from bottleneck.sources.remote import _explain
 from bottleneck.status import RowStatus
 from bottleneck.store.contents import damage_explained
@@ -45,22 +47,45 @@ def file(kind="PNG", **options):
 
 
 @pytest.mark.parametrize(
-    ("error", "says"),
+    ("error", "number"),
     [
-        (OSError(errno.EMFILE, os.strerror(errno.EMFILE), "a.jpg"), "open files"),
-        (OSError(errno.ENFILE, os.strerror(errno.ENFILE)), "open files"),
-        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "space"),
-        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "quota"),
-        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "memory"),
-        (ImportError("liblcms2.so.2: cannot open shared object file: Too many open files"), "open"),
-        (RuntimeError("Cannot connect to host x:80 [Too many open files]"), "open"),
-        (RuntimeError("[Errno 28] No space left on device: '/tmp/x'"), "space"),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE), "a.jpg"), errno.EMFILE),
+        (OSError(errno.ENFILE, os.strerror(errno.ENFILE)), errno.ENFILE),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), errno.ENOSPC),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), errno.EDQUOT),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), errno.ENOMEM),
+        (
+            ImportError("liblcms2.so.2: cannot open shared object file: Too many open files"),
+            errno.EMFILE,
+        ),
+        (
+            ImportError("x.so: cannot open shared object file: Too many open files in system"),
+            errno.ENFILE,
+        ),
+        (RuntimeError("Cannot connect to host x:80 [Too many open files]"), errno.EMFILE),
+        (RuntimeError("Cannot connect to host x:80 [Too many open files in system]"), errno.ENFILE),
+        (RuntimeError("[Errno 28] No space left on device: '/tmp/x'"), errno.ENOSPC),
+        (RuntimeError("[Errno 23] Too many open files in system: '/tmp/x'"), errno.ENFILE),
+        (OSError("Failed to open local file 'x'. Detail: [errno 24] Too many open files"), 24),
+        (OSError(f"('Connection aborted.', {OSError(24, 'Too many open files')!r})"), 24),
+        (OSError("(Caused by New('<x>: Failed: [Errno 24] Too many open files'))"), 24),
+        (
+            RuntimeError(
+                "unable to open file: name = '/x.h5', errno = 23, "
+                "error message = 'Too many open files in system', flags = 0"
+            ),
+            errno.ENFILE,
+        ),
+        (RuntimeError("write failed (errno = 28)"), errno.ENOSPC),
+        (RuntimeError("No space left on device"), errno.ENOSPC),
     ],
 )
-def test_what_a_system_is_out_of(error, says):
+@pytest.mark.usefixtures("no_memory")
+def test_what_a_system_is_out_of(error, number):
     with pytest.raises(ExhaustedError) as caught:
         raise_if_exhausted(error)
-    assert says in caught.value.message
+    said = f"the machine, not a file, is at its limit: {os.strerror(number)}"
+    assert caught.value.message == said
     assert "What is done is kept." in caught.value.hint
     assert caught.value.__cause__ is error
     again = pickle.loads(pickle.dumps(caught.value))  # from a worker process
@@ -78,11 +103,66 @@ def test_what_a_system_is_out_of(error, says):
         OSError("image file is truncated"),
         ValueError("no memory of it"),
         MemoryError(),  # there is enough of it: a header says nonsense
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
         zlib.error("Error -4 while decompressing data: insufficient memory"),
+        OSError(errno.ELOOP, os.strerror(errno.ELOOP), "x/No space left on device"),
+        OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), "x: Too many open files"),
+        OSError(errno.ENAMETOOLONG, f"x [{os.strerror(errno.EMFILE)}]"),
+        RuntimeError("cannot open s3://b/Too many open files.jpg"),
+        RuntimeError("cannot open 'b/[Errno 24] Too many open files'"),
+        RuntimeError("[Errno 2] No such file or directory: '[Errno 24] Too many open files'"),
+        RuntimeError("unable to open file: name = 'errno = 24.jpg', errno = 2"),
+        ValueError("invalid literal for int() with base 10: b'No space left on device'"),
+        ValueError("No space left on device"),
+        SyntaxError("not identified: Too many open files"),
+        LookupError("unknown encoding: Too many open files"),
+        NotImplementedError("pixel format: Too many open files"),
+        UnicodeDecodeError("utf-8", b"x", 0, 1, "Too many open files"),
+        SourceError("x.parquet: Too many open files"),
     ],
 )
 def test_what_is_a_files_own_fault(error):
     raise_if_exhausted(error)
+
+
+def test_a_system_without_words_for_a_number_has_no_saying(monkeypatch):
+    assert errno.EDQUOT in exhaustion._sayings()
+    strerror = os.strerror
+    monkeypatch.setattr(
+        os, "strerror", lambda n: f"Unknown error {n}" if n == errno.EDQUOT else strerror(n)
+    )
+    assert set(exhaustion._sayings()) == {errno.EMFILE, errno.ENFILE, errno.ENOSPC}
+
+
+def test_a_name_does_not_end_the_run(tmp_path):
+    """Nor that of a folder: it is what the system says of the file that counts."""
+    loop = tmp_path / "No space left on device.jpg"
+    loop.symlink_to(loop)
+    plain = tmp_path / "Too many open files"
+    plain.write_bytes(b"x")
+    long = tmp_path / f"{'x' * 300}: Too many open files"
+    for path in (loop, plain / "a.jpg", long):
+        with pytest.raises(ImageError) as caught:
+            read_file(path)
+        assert caught.value.reason is RowStatus.UNREADABLE
+
+
+def test_a_header_does_not_end_the_run():
+    cards = [
+        "SIMPLE  = T",
+        "BITPIX  = 8",
+        "NAXIS   = 1",
+        "NAXIS1  = No space left on device",
+        "END",
+    ]
+    data = "".join(card.ljust(80) for card in cards).encode().ljust(2880) + bytes(2880)
+    with pytest.raises(ImageError):
+        decode(data, SQUARE)
+
+
+def test_a_decoders_memory_is_told_in_all_its_words():
+    found = explain(OSError("insufficient memory (case 4)"), "JPEG", ended_early=False)
+    assert found.reason is RowStatus.TOO_LARGE
 
 
 @pytest.mark.parametrize(
@@ -183,6 +263,7 @@ def limited(monkeypatch, number, name):
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+@pytest.mark.usefixtures("no_memory")
 def test_a_file_that_cannot_be_opened_now_is_not_unreadable(monkeypatch, tmp_path, number):
     write_png(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
@@ -204,6 +285,16 @@ def test_a_server_that_cannot_be_reached_now_has_no_damaged_objects():
     found = _explain(OSError(errno.EIO, os.strerror(errno.EIO)), "https://x/a.jpg", 1)
     assert isinstance(found, ImageError)
     assert found.reason is RowStatus.UNREADABLE
+    url = "s3://b/x: Too many open files"
+    assert _explain(FileNotFoundError(url), url, 1).reason is RowStatus.MISSING
+    assert _explain(PermissionError(url), url, 1).reason is RowStatus.UNREADABLE
+
+
+@pytest.mark.parametrize("name", ["status", "status_code", "code"])
+def test_a_server_that_is_at_its_limit_is_not_this_machine(name):
+    error = RuntimeError("500, message: Too many open files")
+    setattr(error, name, 500)
+    assert _explain(error, "https://x/a.jpg", 1).reason is RowStatus.UNREADABLE
 
 
 def test_a_gpu_that_others_have_filled_is_not_a_machine_without_one():

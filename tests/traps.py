@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import signal
+import time
 from pathlib import Path
 
 from PIL import Image
@@ -89,6 +90,7 @@ class ExhaustingSource(TrapSource):
 
     def read(self, row):
         if row >= self.start:
+            time.sleep(1)  # what was decoded before is stored meanwhile
             number = getattr(resource, self.limit)
             used = 0
             if self.limit == "RLIMIT_AS":

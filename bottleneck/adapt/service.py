@@ -23,12 +23,20 @@ from numpy.typing import NDArray
 from bottleneck import __version__
 from bottleneck.adapt.deployed import DeployedModel, open_deployed
 from bottleneck.cores import available_cores
-from bottleneck.errors import ImageError, OptionError, not_importable
+from bottleneck.errors import (
+    BottleneckError,
+    ExhaustedError,
+    ImageError,
+    OptionError,
+    first_line,
+    not_importable,
+)
+from bottleneck.exhaustion import out_of_memory
 from bottleneck.images import decode
 from bottleneck.options import ServeOptions
 from bottleneck.status import RowStatus
 
-_TOO_LARGE, _NO_IMAGE, _TIMED_OUT, _BUSY = 413, 422, 408, 503
+_TOO_LARGE, _NO_IMAGE, _TIMED_OUT, _FAULT, _BUSY = 413, 422, 408, 500, 503
 
 
 @dataclass(frozen=True)
@@ -62,11 +70,11 @@ class Served:
 
 
 class Refused(Exception):  # noqa: N818  # an answer, not a fault of ours
-    """A request that gets an answer of 400 and above."""
+    """A request that gets an answer of 400 and above; noteworthy to whoever runs the service."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, noteworthy: bool = False) -> None:
         super().__init__(message)
-        self.status, self.message = status, message
+        self.status, self.message, self.noteworthy = status, message, noteworthy
 
 
 @dataclass
@@ -185,6 +193,7 @@ def make_app(model: DeployedModel, options: ServeOptions) -> tuple[Any, _Counts]
     geometry = model.geometry
     decoders = ThreadPoolExecutor(available_cores(), thread_name_prefix="decode")
     held: list[_Batches] = []
+    noted: set[str] = set()
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
@@ -221,13 +230,15 @@ def make_app(model: DeployedModel, options: ServeOptions) -> tuple[Any, _Counts]
         """Label the image that is the body."""
         try:
             found = await asyncio.wait_for(labelled(request), options.timeout)
-        except Refused as error:
-            counts.requests[error.status] += 1
-            return JSONResponse({"error": error.message}, error.status)
-        except TimeoutError:
-            counts.requests[_TIMED_OUT] += 1
-            told = f"expected an image and an answer within {options.timeout:g} s"
-            return JSONResponse({"error": told}, _TIMED_OUT)
+        except Exception as error:
+            refused = _refusal(error, options.timeout)
+            counts.requests[refused.status if refused else _FAULT] += 1
+            if refused is None:
+                raise
+            if refused.noteworthy and refused.message not in noted:
+                noted.add(refused.message)
+                options.progress.note(f"requests are answered {refused.status}: {error}")
+            return JSONResponse({"error": refused.message}, refused.status)
         counts.requests[200] += 1
         return JSONResponse(found)
 
@@ -251,6 +262,19 @@ def make_app(model: DeployedModel, options: ServeOptions) -> tuple[Any, _Counts]
     app.add_api_route("/health", health)
     app.add_api_route("/metrics", metrics, response_class=PlainTextResponse)
     return app, counts
+
+
+def _refusal(error: Exception, timeout: float) -> Refused | None:
+    """Return the answer to a request that failed; None where that is a defect of ours."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, TimeoutError):
+        return Refused(_TIMED_OUT, f"expected an image and an answer within {timeout:g} s")
+    if isinstance(error, ExhaustedError) or out_of_memory(error):
+        # Of the machine, not of the image: it may work later, or on another one.
+        told = error.message if isinstance(error, BottleneckError) else first_line(error)
+        return Refused(_BUSY, told, noteworthy=True)
+    return None
 
 
 async def _body(request: Any, most_mb: float) -> bytes:

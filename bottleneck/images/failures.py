@@ -19,7 +19,7 @@ from typing import Any, cast
 from PIL import Image, ImageFile
 
 from bottleneck.errors import ImageError
-from bottleneck.exhaustion import raise_if_exhausted
+from bottleneck.exhaustion import out_of_memory, raise_if_exhausted
 from bottleneck.status import RowStatus
 
 _PILLOW_ONLY = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
@@ -108,7 +108,7 @@ def explain(error: BaseException, container: str, ended_early: bool) -> ImageErr
         return error
     raise_if_exhausted(error)
     text = str(error) or type(error).__name__
-    if isinstance(error, Image.DecompressionBombError | MemoryError) or "out of memory" in text:
+    if isinstance(error, Image.DecompressionBombError) or out_of_memory(error):
         reason = RowStatus.TOO_LARGE
     elif ended_early or _CUT_SHORT.search(text):
         reason = RowStatus.TRUNCATED

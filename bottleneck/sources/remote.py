@@ -55,6 +55,9 @@ _TRANSIENT_KINDS = {
 }
 """Kinds of aiohttp and botocore, by name: neither need be installed."""
 
+_CODES = ("status", "status_code", "code")
+"""Where errors have the code of an answer by HTTP."""
+
 _TELLING = (
     *("size", "ETag", "etag", "Content-MD5", "md5Hash"),
     *("LastModified", "Last-Modified", "last_modified", "mtime", "updated", "created"),
@@ -279,12 +282,18 @@ def _is_transient(error: Exception) -> bool:
     return any(kind.__name__ in _TRANSIENT_KINDS for kind in type(error).__mro__)
 
 
+def _is_answer(error: Exception) -> bool:
+    """Whether it is a server that says so, of itself: aiohttp, azure-core and gcsfs tell a code."""
+    return any(isinstance(getattr(error, name, None), int) for name in _CODES)
+
+
 def _explain(error: Exception, url: str, tries: int) -> ImageError:
-    raise_if_exhausted(error)
     if isinstance(error, FileNotFoundError | IsADirectoryError):
         return ImageError(RowStatus.MISSING, f"there is no object {url}")
     if isinstance(error, PermissionError):
         return ImageError(RowStatus.UNREADABLE, f"{url}: access denied: {error}")
+    if not _is_answer(error):
+        raise_if_exhausted(error)
     status = getattr(error, "status", None)
     text = _HTTP_REASONS.get(status, "") if isinstance(status, int) else ""
     text = text or str(error) or type(error).__name__

@@ -222,6 +222,55 @@ def test_more_than_may_wait_are_told_so():
     assert sizes == [4, 2]
 
 
+def test_a_machine_at_its_limit_answers_that_it_is(monkeypatch):
+    """Later it may work; a balancer asks another one."""
+    import asyncio
+    from types import SimpleNamespace
+
+    from bottleneck.adapt import service
+    from bottleneck.errors import DeviceMemoryError, ExhaustedError
+    from bottleneck.options import ServeOptions
+
+    notes = []
+    model = SimpleNamespace(path=Path("m.onnx"), geometry=None)
+    options = ServeOptions("m.onnx", progress=SimpleNamespace(note=notes.append))
+
+    def fail(data, *arguments, **options):
+        raise errors[-1]
+
+    async def post(app):
+        sent = []
+
+        async def receive():
+            return {"type": "http.request", "body": b"x"}
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {
+            **{"type": "http", "method": "POST", "path": "/predict", "raw_path": b"/predict"},
+            **{"query_string": b"", "headers": [], "http_version": "1.1", "scheme": "http"},
+        }
+        await app(scope, receive, send)
+        return sent[0]["status"], json.loads(sent[1]["body"])
+
+    monkeypatch.setattr(service, "decode", fail)
+    app, counts = service.make_app(model, options)
+    errors = [ExhaustedError("at its limit: Too many open files", hint="ulimit -n")]
+    expected = (503, {"error": "at its limit: Too many open files"})
+    assert [asyncio.run(post(app)) for _ in range(3)] == [expected] * 3
+    assert counts.requests == {503: 3}
+    assert notes == ["requests are answered 503: at its limit: Too many open files\nulimit -n"]
+    errors.append(DeviceMemoryError("the GPU has not enough memory"))
+    assert asyncio.run(post(app)) == (503, {"error": "the GPU has not enough memory"})
+    assert len(notes) == 2
+    errors.append(RuntimeError("a defect"))
+    with pytest.raises(RuntimeError, match="a defect"):
+        asyncio.run(post(app))
+    assert counts.requests == {503: 4, 500: 1}
+    assert len(notes) == 2
+
+
 def test_a_port_that_is_taken_is_refused(model):
     from bottleneck.errors import OptionError
 

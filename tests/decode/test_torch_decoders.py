@@ -494,6 +494,48 @@ def test_nvimagecodec_without_a_library_that_decodes_is_missing(monkeypatch):
     assert opener("nvimgcodec").missing() is None
 
 
+@pytest.mark.parametrize("name", ["nvjpeg", "torchvision", "nvimgcodec"])
+def test_a_decoder_whose_trial_fails_for_want_of_memory_is_not_missing(
+    monkeypatch, torchvision_raises, name
+):
+    for error in [*full_memories(), MemoryError()]:
+
+        def decode(files, error=error):
+            raise error
+
+        torchvision_raises(error)
+        nvimgcodec_stand_in(monkeypatch, decode=decode)
+        with pytest.raises(DeviceMemoryError, match="not enough memory to begin to decode") as seen:
+            opener(name).missing()
+        assert seen.value.__cause__ is error
+        assert "pip" not in str(seen.value)
+
+
+def test_a_full_card_on_which_nothing_is_decoded_lacks_memory(monkeypatch, torchvision_raises):
+    """What nvJPEG tells a number of, and nvImageCodec nothing."""
+    import torch
+
+    free = [80 << 20]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda place: (free[0], 80 << 30))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda place: SimpleNamespace(cuda_stream=0))
+    torchvision_raises(RuntimeError("Error while decoding JPEG images: 5"))
+    nvimgcodec_stand_in(monkeypatch, decode=lambda files: [None] * len(files))
+    assert "torchvision does not decode" in opener("nvjpeg").missing()
+    assert "decodes no JPEG on cuda:0" in opener("nvimgcodec").missing()
+    free[0] = 60 << 20
+    for name in ("nvjpeg", "nvimgcodec"):
+        with pytest.raises(DeviceMemoryError, match="cuda:0 has not enough memory"):
+            opener(name).missing()
+
+    def full(place):
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", full)
+    with pytest.raises(DeviceMemoryError):
+        opener("nvimgcodec").missing()
+
+
 def test_what_breaks_in_a_decoder_ends_the_run(monkeypatch, tmp_path):
     class Broken(StandIn):
         def __call__(self, given):

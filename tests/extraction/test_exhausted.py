@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -19,12 +20,13 @@ from bottleneck.store.verify import verify
 
 
 def refuse(monkeypatch, owner, name, error, after):
-    """Raise an error from a call on."""
+    """Raise an error from a call on, when what was decoded before is stored."""
     before, calls = getattr(owner, name), []
 
     def call(*arguments, **options):
         calls.append(arguments)
         if len(calls) > after:
+            time.sleep(1)
             raise error
         return before(*arguments, **options)
 
@@ -36,6 +38,7 @@ def require_nobody_blamed(output, photos, run, tmp_path):
     store = FeatureStore.open(output)
     assert set(store.status) <= {RowStatus.PENDING, RowStatus.DONE}
     assert not store.complete
+    assert store.done.any()
     assert not verify(output).bad_rows
     whole = FeatureStore.open(run(photos, tmp_path / "whole.h5").output)
     for name in ("mean", "spread"):
@@ -73,10 +76,12 @@ def test_files_that_cannot_be_opened_in_threads(photos, run, tmp_path, monkeypat
 
         def opened(path, *arguments, **options):
             if str(path).endswith("11.png"):
+                time.sleep(1)  # what was decoded before is stored meanwhile
                 raise OSError(number, os.strerror(number), str(path))
             return before(path, *arguments, **options)
 
         patched.setattr(os, "open", opened)
+        patched.setattr(exhaustion, "_can_have", lambda count: False)
         with pytest.raises(ExhaustedError, match="at its limit"):
             run(source, tmp_path / "x.h5", worker_kind="threads", batch_size=2)
     require_nobody_blamed(tmp_path / "x.h5", photos, run, tmp_path)
@@ -86,7 +91,7 @@ def test_files_that_cannot_be_opened_in_threads(photos, run, tmp_path, monkeypat
 def test_pictures_that_memory_does_not_suffice_for(photos, run, tmp_path, monkeypatch, error):
     with monkeypatch.context() as patched:
         patched.setattr(exhaustion, "_can_have", lambda count: False)
-        refuse(patched, ImageFile.ImageFile, "load", error, after=5)
+        refuse(patched, ImageFile.ImageFile, "load", error, after=18)
         with pytest.raises(ExhaustedError, match="memory"):
             run(photos, tmp_path / "x.h5", worker_kind="threads", batch_size=2)
     require_nobody_blamed(tmp_path / "x.h5", photos, run, tmp_path)

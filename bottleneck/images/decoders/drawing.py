@@ -189,7 +189,7 @@ class Drawer:
         MemoryError
             When it fails again, and there is so little memory that this may be why.
         """
-        needed = jpeg.plain.width * jpeg.plain.height * _PER_PIXEL + _BESIDE
+        needed = _needed(jpeg.plain.width * jpeg.plain.height)
         free = _free(self._place)
         if free < needed:
             _give_back()
@@ -237,6 +237,20 @@ def _own_stream(place: str) -> Any:
     # First come its small kernels: the network waits for what they draw.
     stream = torch.cuda.Stream(place, priority=-1)
     return lambda: torch.cuda.stream(stream)
+
+
+def _needed(pixels: int) -> int:
+    return pixels * _PER_PIXEL + _BESIDE
+
+
+def is_full(place: str, pixels: int) -> bool:
+    """Tell whether a device has so little memory that a file may fail for want of it."""
+    if place == "cpu":
+        return False
+    try:
+        return _free(place) < _needed(pixels)
+    except Exception as error:  # noqa: BLE001  # not even what the driver itself needs, mostly
+        return out_of_memory(error)
 
 
 def _free(place: str) -> int:

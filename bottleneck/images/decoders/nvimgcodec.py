@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import first_line
 from bottleneck.exhaustion import out_of_memory
-from bottleneck.images.decoders.torchvision import trial_jpeg
+from bottleneck.images.decoders.trial import trial
 
 _NO_GPU: Final = -99999
 """``NVIMGCODEC_DEVICE_CPU_ONLY`` of nvimgcodec.h."""
@@ -19,15 +19,17 @@ def missing() -> str | None:
     """See :class:`~bottleneck.images.decoders.registry.Opener`."""
     try:
         import torch
+    except (ImportError, OSError) as error:
+        return f"nvidia.nvimgcodec needs PyTorch: {first_line(error)}"
+    place = "cuda:0" if torch.cuda.is_available() else "cpu"
 
-        place = "cuda:0" if torch.cuda.is_available() else "cpu"
+    def decode(file: NDArray[np.uint8]) -> Any:
         decoder = open_decoder(place)
-        (found,) = decoder([trial_jpeg()])
+        (found,) = decoder([file])
         decoder.close()
-    except (ImportError, OSError, RuntimeError) as error:
-        return f"nvidia.nvimgcodec does not decode: {first_line(error)}"
-    # Without nvJPEG's library it decodes nothing on a GPU: None of every file is all it says.
-    return None if found is not None else f"nvidia.nvimgcodec decodes no JPEG on {place}"
+        return found
+
+    return trial("nvidia.nvimgcodec", place, decode)
 
 
 def open_decoder(place: str) -> "NvimgcodecDecoder":

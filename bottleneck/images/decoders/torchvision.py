@@ -1,17 +1,15 @@
 """JPEGs by the libjpeg-turbo of torchvision, in threads; no GPU is needed."""
 
-import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from bottleneck.cores import available_cores
-from bottleneck.errors import first_line
 from bottleneck.exhaustion import out_of_memory
+from bottleneck.images.decoders.trial import trial
 
 
 def missing() -> str | None:
@@ -21,22 +19,14 @@ def missing() -> str | None:
 
 def problem(place: str) -> str | None:
     """Say why torchvision does not decode on a device; None where it does."""
-    try:
+
+    def decode(file: NDArray[np.uint8]) -> Any:
         import torch
         from torchvision.io import ImageReadMode, decode_jpeg
 
-        decode_jpeg([torch.from_numpy(trial_jpeg())], ImageReadMode.RGB, device=place)
-    except (ImportError, RuntimeError, OSError) as error:
-        # Built for another PyTorch, or without libraries: it says so in many ways.
-        return f"torchvision does not decode: {first_line(error)}"
-    return None
+        return decode_jpeg([torch.from_numpy(file)], ImageReadMode.RGB, device=place)
 
-
-def trial_jpeg() -> NDArray[np.uint8]:
-    """Make a file that every decoder can decode."""
-    file = io.BytesIO()
-    Image.new("RGB", (16, 16)).save(file, "JPEG")
-    return np.frombuffer(bytearray(file.getvalue()), np.uint8)
+    return trial("torchvision", place, decode)
 
 
 def open_decoder(place: str) -> "TorchvisionDecoder":
