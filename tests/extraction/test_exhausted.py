@@ -63,7 +63,7 @@ def test_a_worker_at_the_systems_own_limit(photos, run, tmp_path, limit, left, s
         write_png(path, rng.integers(0, 256, (900, 1000, 3)))
     source = traps.ExhaustingSource(open_source([str(photos)]), limit, left)
     with pytest.raises(ExhaustedError, match=says) as caught:
-        run(source, tmp_path / "x.h5", worker_kind="processes", batch_size=2)
+        run(source, tmp_path / "x.h5", workers=1, worker_kind="processes", batch_size=2)
     assert "What is done is kept" in caught.value.hint
     require_nobody_blamed(tmp_path / "x.h5", photos, run, tmp_path)
 
@@ -93,7 +93,7 @@ def test_pictures_that_memory_does_not_suffice_for(photos, run, tmp_path, monkey
         patched.setattr(exhaustion, "_can_have", lambda count: False)
         refuse(patched, ImageFile.ImageFile, "load", error, after=18)
         with pytest.raises(ExhaustedError, match="memory"):
-            run(photos, tmp_path / "x.h5", worker_kind="threads", batch_size=2)
+            run(photos, tmp_path / "x.h5", workers=1, worker_kind="threads", batch_size=2)
     require_nobody_blamed(tmp_path / "x.h5", photos, run, tmp_path)
 
 
