@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +26,9 @@ from bottleneck.heads.kinds.estimator import EstimatorKind, StreamingClassifier,
 from bottleneck.heads.matrix import map_shape
 from bottleneck.heads.rows import FloatArray, Rows
 from bottleneck.heads.solver.engines import keras_place
-from bottleneck.runtimes import Placed, placed
+
+if TYPE_CHECKING:
+    from bottleneck.runtimes import Placed
 
 MAP: Final = "map"
 """The layer that makes maps of rows of numbers: the features are its input."""
@@ -199,7 +201,7 @@ class StackedNetwork(StreamingClassifier):
         self,
         keras: Any,
         model: Any,
-        place: Placed,
+        place: "Placed",
         *,
         rows: Rows,
         codes: NDArray[np.int64],
@@ -272,6 +274,8 @@ class StackedNetwork(StreamingClassifier):
     @contextmanager
     def _computing(self) -> Iterator[Any]:
         """Enter the device it computes on, in float32; yield the network, which is made there."""
+        from bottleneck.runtimes import placed  # late, as in keras_place
+
         place = placed(str(import_keras().backend.backend()), self.device)
         with place.scope(), place.exact():
             if getattr(self, "_network", None) is None:

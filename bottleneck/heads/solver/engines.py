@@ -1,13 +1,14 @@
 """Which engine computes losses and gradients, by name."""
 
 from collections.abc import Callable
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
-from bottleneck.backbones.keras_scope import import_training_keras
 from bottleneck.errors import OptionError
 from bottleneck.heads.solver.engine import Engine, EngineName
 from bottleneck.heads.solver.row_pass import Pass
-from bottleneck.runtimes import Placed, placed
+
+if TYPE_CHECKING:
+    from bottleneck.runtimes import Placed
 
 
 def require_engine(name: str) -> None:
@@ -45,8 +46,12 @@ def engine_named(name: EngineName, device: str | None = None) -> Engine | None:
     return KerasEngine(device)
 
 
-def keras_place(device: str | None, tell: Callable[[str], None] = lambda told: None) -> Placed:
+def keras_place(device: str | None, tell: Callable[[str], None] = lambda told: None) -> "Placed":
     """Find a device of Keras, for what it fits; see :func:`bottleneck.runtimes.placed`."""
+    # Late: heads are loaded without what draws images.
+    from bottleneck.backbones.keras_scope import import_training_keras
+    from bottleneck.runtimes import placed
+
     return placed(str(import_training_keras().backend.backend()), device, tell)
 
 
