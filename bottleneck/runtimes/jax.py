@@ -121,12 +121,7 @@ def devices() -> list[str]:
 def placed(device: str | None) -> Placed:
     """Find a device: ``cpu``, ``gpu`` or ``gpu:N``. Default: the first GPU, else what JAX takes.
 
-    Raises
-    ------
-    OptionError
-        For a device that is not known.
-    RuntimeUnavailableError
-        When JAX cannot be used, or has no such GPU.
+    Parameters and errors are those of :func:`bottleneck.runtimes.placed`.
     """
     jax = _import_jax()
     name, place = _place(jax, device)

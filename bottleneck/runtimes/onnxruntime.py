@@ -121,12 +121,7 @@ def devices() -> list[str]:
 def placed(device: str | None) -> Placed:
     """Find a device: ``cpu``, ``gpu`` or ``gpu:N``. Default: the first GPU by CUDA, else the CPU.
 
-    Raises
-    ------
-    OptionError
-        For a device that is not known.
-    RuntimeUnavailableError
-        When ONNX Runtime has no such GPU, or no TensorRT.
+    Parameters and errors are those of :func:`bottleneck.runtimes.placed`.
     """
     import onnxruntime as ort
 

@@ -310,10 +310,7 @@ def devices() -> list[str]:
 def placed(device: str | None) -> Placed:
     """Find a device: the CPU is the only one.
 
-    Raises
-    ------
-    OptionError
-        For another one.
+    Parameters and errors are those of :func:`bottleneck.runtimes.placed`.
     """
     _require_cpu(device)
     import openvino as ov

@@ -319,12 +319,7 @@ def _frozen(
 def placed(device: str | None) -> Placed:
     """Find a device: ``cpu``, ``gpu`` or ``gpu:N``. Default: the first GPU, else the CPU.
 
-    Raises
-    ------
-    OptionError
-        For a device that is not known.
-    RuntimeUnavailableError
-        When TensorFlow cannot be used, or has no such GPU.
+    Parameters and errors are those of :func:`bottleneck.runtimes.placed`.
     """
     import_keras("tensorflow")
     import tensorflow as tf

@@ -368,12 +368,7 @@ def devices() -> list[str]:
 def placed(device: str | None) -> Placed:
     """Find a device: ``cpu``, ``gpu`` or ``gpu:N``. Default: the first GPU, else what Keras takes.
 
-    Raises
-    ------
-    OptionError
-        For a device that is not known.
-    RuntimeUnavailableError
-        When PyTorch cannot be used, or has no such GPU.
+    Parameters and errors are those of :func:`bottleneck.runtimes.placed`.
     """
     keras = import_keras("torch")
     import torch
