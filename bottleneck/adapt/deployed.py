@@ -21,7 +21,13 @@ from numpy.typing import NDArray
 from bottleneck.adapt.whole import VERSION
 from bottleneck.backbones.keras_scope import import_keras
 from bottleneck.backbones.onnx_file import require_providers
-from bottleneck.errors import HeadError, OptionError, RuntimeUnavailableError, not_importable
+from bottleneck.errors import (
+    HeadError,
+    OptionError,
+    RuntimeUnavailableError,
+    first_line,
+    not_importable,
+)
 from bottleneck.gpus import number_here
 from bottleneck.images import Geometry
 from bottleneck.runtimes import placed
@@ -141,7 +147,7 @@ def open_deployed(
         raise
     except Exception as error:
         # Each framework raises its own.
-        said = (str(error).strip() or repr(error)).splitlines()[0][:300]
+        said = first_line(error)[:300]
         raise HeadError(f"{place}: expected a model ({form}), got: {said}") from error
     return DeployedModel(place, form, about, compute, where)
 

@@ -41,7 +41,7 @@ from bottleneck.backbones.weights import (
     rescaling_is_needed,
     with_rescaling,
 )
-from bottleneck.errors import BackboneError, WeightsError
+from bottleneck.errors import BackboneError, WeightsError, first_line
 from bottleneck.images import ImageSize, image_shape
 from bottleneck.weights import TAKEN, is_weights, read
 
@@ -258,9 +258,8 @@ def _downloaded(keras: Any, spec: BackboneSpec, size: ImageSize) -> Any:
         with contextlib.redirect_stdout(sys.stderr):
             return build(keras, spec, size, random=True, weights="imagenet")
     except Exception as error:
-        said = str(error).strip() or repr(error)
         raise WeightsError(
-            f"{spec.name}: expected ImageNet weights from Keras, got {said.splitlines()[0]}",
+            f"{spec.name}: expected ImageNet weights from Keras, got {first_line(error)}",
             hint=f"Without a network: put {weights_file(spec, size)} into {cache_folder()}, where"
             f" Keras looks, or name a file with --weights PATH, or choose a backbone whose weights"
             f" are bundled: {', '.join(bundled_names()) or 'none installed'}.",

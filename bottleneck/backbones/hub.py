@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bottleneck.errors import RuntimeUnavailableError, WeightsError
+from bottleneck.errors import RuntimeUnavailableError, WeightsError, first_line
 
 SAFE: Final = "model.safetensors"
 
@@ -95,7 +95,7 @@ def _commit(path: Path) -> str:
 
 def _offline(hub: Any, name: str, files: Sequence[str], error: Exception) -> WeightsError:
     repository, revision = split_revision(name)
-    said = (str(error).strip() or repr(error)).splitlines()[0]
+    said = first_line(error)
     folder = "models--" + repository.replace("/", "--")
     pinned = f" --revision {revision}" if revision else ""
     return WeightsError(

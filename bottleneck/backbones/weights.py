@@ -29,7 +29,7 @@ from bottleneck.backbones.catalogue import all_backbones
 from bottleneck.backbones.channels_last import channels_last, is_channels_first
 from bottleneck.backbones.network import BackboneSpec
 from bottleneck.backbones.pairing import as_our_names, slim_row
-from bottleneck.errors import WeightsError
+from bottleneck.errors import WeightsError, first_line
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.images import ImageSize
 from bottleneck.weights import TAKEN, read, release_of
@@ -387,9 +387,8 @@ def open_archive(keras: Any, path: Path, spec: BackboneSpec) -> Archive:
     except WeightsError:
         raise
     except Exception as error:
-        said = str(error).strip() or repr(error)
         raise wrong_file(
-            path, spec, f"an archive Keras cannot open ({said.splitlines()[0]})"
+            path, spec, f"an archive Keras cannot open ({first_line(error)})"
         ) from error
     if is_channels_first(model):
         model = channels_last(keras, model, str(path))

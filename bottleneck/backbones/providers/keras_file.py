@@ -12,7 +12,7 @@ from bottleneck.backbones.declared import DeclaredInput, file_and_layer, file_sp
 from bottleneck.backbones.keras_network import image_size, network_of
 from bottleneck.backbones.keras_scope import isolated
 from bottleneck.backbones.network import BackboneSpec, Form, Network
-from bottleneck.errors import WeightsError
+from bottleneck.errors import WeightsError, first_line
 from bottleneck.fingerprint import fingerprint
 from bottleneck.images import Geometry, ImageSize
 from bottleneck.weights import keras_rules
@@ -55,9 +55,8 @@ def load(
         try:
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
         except Exception as error:
-            said = str(error).strip() or repr(error)
             raise WeightsError(
-                f"{path}: expected a model that Keras opens, got {said.splitlines()[0]}"
+                f"{path}: expected a model that Keras opens, got {first_line(error)}"
             ) from error
         architecture = _architecture(path, model)
         if flipped:

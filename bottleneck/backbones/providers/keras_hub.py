@@ -27,6 +27,7 @@ from bottleneck.errors import (
     BackboneError,
     OptionError,
     WeightsError,
+    first_line,
     not_importable,
 )
 from bottleneck.fingerprint import fingerprint
@@ -168,7 +169,7 @@ def _built(hub: Any, owner: str, preset: str, source: str, size: ImageSize | Non
     try:
         return hub.models.Backbone.from_preset(preset, **options)
     except Exception as error:
-        said = (str(error).strip() or repr(error)).splitlines()[0]
+        said = first_line(error)
         if Path(preset).is_dir():
             raise WeightsError(
                 f"{owner}: expected a preset of KerasHub in {preset}, got: {said}",

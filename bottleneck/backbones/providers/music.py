@@ -23,7 +23,7 @@ from bottleneck.backbones.network import (
     WeightsInfo,
 )
 from bottleneck.backbones.weights import fingerprint, read_into
-from bottleneck.errors import OptionError, WeightsError
+from bottleneck.errors import OptionError, WeightsError, first_line
 from bottleneck.images import ImageSize
 from bottleneck.weights import TAKEN, is_weights, read
 
@@ -149,7 +149,7 @@ def _downloaded(spec: BackboneSpec) -> Path:
                 spec.weights_file, f"{_RELEASES}{spec.weights_file}", cache_subdir="models"
             )
     except Exception as error:
-        said = (str(error).strip() or repr(error)).splitlines()[0]
+        said = first_line(error)
         raise WeightsError(
             f"{spec.name}: expected its released weights, got {said}",
             hint=f"Without a network: put {spec.weights_file} into {cache_folder()}, or name a "
