@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bottleneck.adapt.maps import Maps
 from bottleneck.errors import HeadError
+from bottleneck.npy import load_arrays
 from bottleneck.progress import Progress
 from bottleneck.writing import written_whole
 
@@ -121,9 +122,8 @@ class Checkpoint:
         """Read what an earlier run left, if it was the same run."""
         if path.exists():
             try:
-                with np.load(path, allow_pickle=False) as stored:
-                    told = json.loads(str(stored["told"]))
-                    arrays = {name: stored[name] for name in stored.files if name != "told"}
+                arrays = load_arrays(path)
+                told = json.loads(str(arrays.pop("told")))
             except (OSError, ValueError, KeyError) as error:
                 raise HeadError(
                     f"expected a checkpoint of an earlier run in {path}, got: {error}",

@@ -22,6 +22,7 @@ from bottleneck.errors import OptionError, StoreError, not_importable
 from bottleneck.heads.rows import rows_of
 from bottleneck.location import readable
 from bottleneck.manifest import SPLITS, UNLABELLED
+from bottleneck.npy import load_arrays
 from bottleneck.sources import AS_FOUND
 from bottleneck.store import FeatureStore
 from bottleneck.store.export import ExportResult
@@ -242,8 +243,8 @@ def _nearest(given: _Given, beside: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     place = beside / ".neighbours.npz"
     try:
         write_graph(given.store.location, place, k=k, feature=given.feature)
-        with np.load(place, allow_pickle=False) as found:
-            return found["indices"].reshape(n, k), found["data"].reshape(n, k)
+        found = load_arrays(place)
+        return found["indices"].reshape(n, k), found["data"].reshape(n, k)
     finally:
         place.unlink(missing_ok=True)
 

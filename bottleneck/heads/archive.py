@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import HeadError
 from bottleneck.heads.rows import BLOCK_ROWS
+from bottleneck.npy import load_array
 from bottleneck.writing import written_whole
 
 FORMAT = "bottleneck-head"
@@ -116,7 +117,7 @@ def read_head(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]], byte
                 else "Update the package: pip install --upgrade bottleneck-features",
             )
         arrays = {
-            name.removesuffix(".npy"): np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
+            name.removesuffix(".npy"): load_array(io.BytesIO(archive.read(name)))
             for name in archive.namelist()
             if name.endswith(".npy")
         }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bottleneck.errors import StoreError
 from bottleneck.exhaustion import raise_if_exhausted
 from bottleneck.manifest import UNLABELLED, Manifest
+from bottleneck.npy import load_arrays
 from bottleneck.packed import PackedStrings
 from bottleneck.sets.description import SetInfo
 from bottleneck.sets.place import Place
@@ -60,8 +61,7 @@ def _text(value: Any) -> NDArray[np.uint8]:
 
 def unpack_part(data: bytes, classes: tuple[str, ...]) -> tuple[Manifest, list[Segment]]:
     """Read what :func:`pack_part` wrote; the classes are those of the set."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        found = dict(arrays.items())
+    found = load_arrays(io.BytesIO(data))
     targets = Targets()
     if "target_names" in found:
         numbers, flags = json.loads(found["target_names"].tobytes())

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import StoreError, not_importable
 from bottleneck.manifest import natural_key
+from bottleneck.npy import load_array, load_arrays
 from bottleneck.sources.formats.table import separator_of
 from bottleneck.store.contents import Array2D, DatasetRows, StackedRows, open_hdf5
 
@@ -178,22 +179,20 @@ def _npy(path: Path, asked: Mapping[str, str]) -> Found:
 def open_npy(path: Path) -> NDArray[Any]:
     """Map the array of an NPY file."""
     with _readable(path, "NPY"):
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
+        return load_array(path, mapped=True)
 
 
 def _npz(path: Path, asked: Mapping[str, str]) -> Found:
-    with _readable(path, "NPZ"), np.load(path, allow_pickle=False) as archive:
-        names = list(archive.files)
-        roles = named(names, asked, path)
-        if "features" not in roles:
-            raise _missing_features(path, names)
-        features = archive[roles["features"]]
-        wanted = set(roles.values()) - {roles["features"]}
-        read = {name: archive[name] for name in names if name != roles["features"]}
+    with _readable(path, "NPZ"):
+        arrays = load_arrays(path)
+    roles = named([*arrays], asked, path)
+    if "features" not in roles:
+        raise _missing_features(path, [*arrays])
+    features = arrays.pop(roles["features"])
+    wanted = set(roles.values())
     columns = {
         name: _flat(np.atleast_1d(values))
-        for name, values in read.items()
+        for name, values in arrays.items()
         if name in wanted or values.shape == features.shape[:1]
     }
     return Found(features, _by_role(columns, roles))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.exhaustion import raise_if_exhausted
+from bottleneck.npy import load_arrays
 from bottleneck.weights.keras_rules import role_of
 from bottleneck.weights.layout import MAX_LAYERS, Layer, Weights, damaged
 
@@ -50,8 +51,7 @@ def read_npz(path: Path) -> Weights:
             claimed = sum(member.file_size for member in archive.infolist())
         if claimed > (1 << 20) + _MOST_COMPRESSED * path.stat().st_size:
             raise damaged(path, f"{claimed} bytes claimed, more than it holds")
-        with np.load(path, allow_pickle=False) as file:
-            return _weights(path, "npz", {name: file[name] for name in file.files})
+        return _weights(path, "npz", load_arrays(path))
     except (
         ValueError,
         KeyError,

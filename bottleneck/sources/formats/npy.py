@@ -4,7 +4,6 @@ The header is that of NEP 1. Rows are read from the file one by one, so the arra
 loaded nor mapped; members of an ``.npz`` may be compressed.
 """
 
-import io
 import posixpath
 import zlib
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from bottleneck import npy
 from bottleneck.errors import SourceError
 from bottleneck.location import is_url
 from bottleneck.sources.arrays import (
@@ -173,19 +173,12 @@ def read_header(blob: Blob) -> BlobRows:
 
 def _parse_header(blob: Blob) -> tuple[int, tuple[int, ...], bool, np.dtype[Any]]:
     """Return where the values begin, their shape, whether in Fortran order, and their type."""
-    head = io.BytesIO(blob.read(0, min(blob.size, _LONGEST_HEADER)))
+    head = blob.read(0, min(blob.size, _LONGEST_HEADER))
     try:
-        version = np.lib.format.read_magic(head)
-        read = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, fortran, dtype = read(head)
+        return npy.read_header(head)
     except Exception as error:
         # The header is a line of Python, of which damage makes anything.
         raise SourceError(f"{blob.name} is not a readable NPY file: {error}") from error
-    return head.tell(), shape, fortran, dtype
 
 
 @dataclass(frozen=True)
