@@ -1,5 +1,6 @@
 """Data on which formulas lose their digits, against scikit-learn in float64."""
 
+import threading
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -499,3 +500,27 @@ def test_centred_features_whose_squares_overflow_are_refused_by_name(kind: Any, 
     X = 1e25 * (X - X.mean(axis=0))
     with pytest.raises(HeadError, match="squares can be summed up"):
         clone(kind).fit(X.astype(np.float32), y)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    "kind", [LogisticRegression, LinearSVC, Ridge, LinearDiscriminant, NearestMean]
+)
+def test_overflow_is_named_and_not_warned_of_in_any_thread(kind: Any, threads: int) -> None:
+    y = np.arange(4000) % 2
+    X = np.random.default_rng(0).normal(size=(4000, 5)) * 1e200
+    with pytest.raises(HeadError, match="squares can be summed up"):
+        kind(threads=threads).fit(X, y)
+
+
+def test_threads_of_a_pass_take_errors_of_numpy_as_their_caller_does() -> None:
+    together = threading.Barrier(2)
+
+    def over_in(rows: NDArray[np.float64]) -> str:
+        together.wait(timeout=30)  # so that each is in a thread of its own
+        return str(np.geterr()["over"])
+
+    X = np.ones((2, 1))
+    for over in ("ignore", "raise"):
+        with passes(ArrayRows(X), threads=2) as run, np.errstate(over=over):
+            assert run.each(over_in, [X, X]) == [over, over]

@@ -8,6 +8,7 @@ wait for each other longer than they work.
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from bottleneck.cores import available_cores
@@ -169,10 +170,12 @@ class Pass:
         return self.each(work, items)
 
     def each(self, function: Callable[[Any], _T], items: list[Any]) -> list[_T]:
-        """Apply a function to each item, in the threads."""
+        """Apply a function to each item, in the threads, with the caller's ``errstate``."""
         if self._pool is None or len(items) < 2:
             return [function(item) for item in items]
-        return list(self._pool.map(function, items))
+        # A thread has a context of its own, and one context is for one thread at a time.
+        contexts = [copy_context() for _ in items]
+        return list(self._pool.map(lambda item, own: own.run(function, item), items, contexts))
 
 
 @contextmanager
