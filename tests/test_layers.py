@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 LAYERS = (
     {"status", "progress"},
     {"cores", "errors", "fingerprint", "memory", "packed"},
-    {"location", "targets", "declare", "frames", "gpus", "exhaustion", "npy"},
+    {"location", "targets", "declare", "frames", "gpus", "exhaustion", "npy", "process_wide"},
     {"writing"},
     {"manifest", "recipe"},
     {"images", "audio", "sources", "weights"},

@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from bottleneck.cores import available_cores
 from bottleneck.heads.rows import ArrayRows, FileRows, Rows, SubsetRows
@@ -14,7 +13,7 @@ from bottleneck.heads.set_rows import ShardRows, StoredShard
 from bottleneck.heads.solver.engine import EngineName, Sums, Work
 from bottleneck.heads.solver.engines import engine_named
 from bottleneck.heads.solver.question import Held, Node, Question, RowData, Tree
-from bottleneck.heads.solver.row_pass import BLOCK_ROWS, Pass
+from bottleneck.heads.solver.row_pass import BLOCK_ROWS, Pass, blas_threads
 from bottleneck.memory import available_memory
 
 HELD_BYTES = 8 << 30
@@ -114,7 +113,7 @@ class Holder:
         held = [self._held(asked) for asked in shards]
         if self._engine is not None and isinstance(question, Work):
             return self._on_device(question, shards, held, everyone, kept)
-        with threadpool_limits(1, user_api="blas"):
+        with blas_threads(1):
             run = Pass(held[0].rows, BLOCK_ROWS, self._threads)
             try:
                 return run.answer(question, held, everyone).nodes

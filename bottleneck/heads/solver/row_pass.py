@@ -7,9 +7,9 @@ wait for each other longer than they work.
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from bottleneck.cores import available_cores
 from bottleneck.heads.rows import FloatArray, Rows
@@ -23,11 +23,23 @@ from bottleneck.heads.solver.question import (
     fold,
     rows_at_once,
 )
+from bottleneck.process_wide import Together
 
 BLOCK_ROWS = 512
 """Rows per block: 2.5 MiB of 1280 float32 features. 256 to 1024 were within 10%."""
 
 _T = TypeVar("_T")
+
+
+def _limited(threads: int) -> AbstractContextManager[Any]:
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[Any] = threadpool_limits(threads, user_api="blas")
+    return limits
+
+
+blas_threads: Final = Together(_limited)
+"""Context manager: holds BLAS, all of the process's, to a number of threads."""
 
 
 class Pass:
@@ -200,12 +212,10 @@ def passes(
         What stacked problems are computed with, see :mod:`bottleneck.heads.solver.engine`; by
         default NumPy, in the threads.
     """
-    from threadpoolctl import threadpool_limits
-
     if threads is None or threads < 1:
         threads = available_cores()
     opened = Pass(rows, block_rows, threads, engine)
-    with threadpool_limits(1, user_api="blas"):
+    with blas_threads(1):
         try:
             yield opened
         finally:
