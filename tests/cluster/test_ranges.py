@@ -10,6 +10,10 @@ from bottleneck.cluster.ranges import NoWorkersError, work_ranges
 from bottleneck.extraction.ranges import RangeBusyError, RangeFilled
 
 
+def me():
+    return threading.current_thread().name[:8]
+
+
 class Recording:
     """A worker that notes what it was asked, for all of a crew."""
 
@@ -17,19 +21,39 @@ class Recording:
         self.asked = asked
 
     def fill(self, number, version, suspected):
-        self.asked.append((number, suspected, threading.current_thread().name))
+        self.asked.append((number, suspected, me()))
         return RangeFilled(number, ok=9, failed=1, computed=10, seconds=0.1, published=True)
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(module, "_SECONDS", 0.01)
-    monkeypatch.setattr(module, "_PATIENCE", 0.1)
+    monkeypatch.setattr(module, "_PATIENCE", 60.0)
 
 
 def test_every_range_is_done_once_though_workers_are_lost_and_join():
+    """Who comes last to work is not left to chance: others wait for the losses, and who joins."""
+
+    class Waiting(Recording):
+        def fill(self, number, version, suspected):
+            if me() in {"member 1", "member 3"}:
+                assert lost.wait(60)
+            found = super().fill(number, version, suspected)
+            if me() == "member 3":
+                joined.set()
+            if me() == "member 1":
+                assert joined.wait(60)
+            return found
+
+    class Crew(ThreadCrew):
+        def lost(self, member):
+            super().lost(member)
+            if len(self.losses) == 2:
+                lost.set()
+
+    lost, joined = threading.Event(), threading.Event()
     asked = []
-    crew = ThreadCrew(3, lambda: Recording(asked), fails_at={0: 2, 2: 0}, joins=[4])
+    crew = Crew(3, lambda: Waiting(asked), fails_at={0: 2, 2: 0}, joins=[4])
     lines = []
     course = work_ranges(
         crew, dict.fromkeys(range(5, 40), 0), lambda course, one: lines.append(str(course))
@@ -39,7 +63,7 @@ def test_every_range_is_done_once_though_workers_are_lost_and_join():
     assert not any(suspected for _, suspected, _ in asked)
     assert sorted(course.lost) == ["member 0", "member 2"]
     assert lines[-1] == "35 of 35 ranges, 2 workers, 2 lost"
-    assert {name[:8] for _, _, name in asked} == {"member 0", "member 1", "member 3"}
+    assert {name for _, _, name in asked} == {"member 0", "member 1", "member 3"}
     crew.close()
 
 
@@ -65,7 +89,8 @@ def test_a_range_that_ends_its_workers_is_told_to_be_suspected():
     crew.close()
 
 
-def test_nobody_for_long_is_an_error_and_says_what_is_left():
+def test_nobody_for_long_is_an_error_and_says_what_is_left(monkeypatch):
+    monkeypatch.setattr(module, "_PATIENCE", 0.1)
     crew = ThreadCrew(1, lambda: Recording([]), fails_at={0: 1})
     with pytest.raises(NoWorkersError, match="3 ranges are left"):
         work_ranges(crew, dict.fromkeys(range(4), 0), lambda *_: None)
@@ -104,11 +129,14 @@ def test_a_worker_that_cannot_do_its_work_gets_no_more_of_it():
 
     class Full(Recording):
         def fill(self, number, version, suspected):
-            if threading.current_thread().name.startswith("member 1"):
+            if me() == "member 1":
                 self.asked.append((number, suspected, "failed"))
+                failed.set()
                 raise OSError("no space left")
+            assert failed.wait(60)
             return super().fill(number, version, suspected)
 
+    failed = threading.Event()
     asked, told = [], []
     crew = ThreadCrew(3, lambda: Full(asked))
     course = work_ranges(
@@ -123,7 +151,7 @@ def test_a_worker_that_cannot_do_its_work_gets_no_more_of_it():
 
 def test_a_range_whose_worker_hangs_is_given_to_another_one(monkeypatch):
     """When all others are done: who comes first counts, and nobody waits for the other."""
-    monkeypatch.setattr(module, "_LATE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "_LATE_SECONDS", 1.0)
     awake = threading.Event()
 
     class Hanging(Recording):
@@ -141,24 +169,23 @@ def test_a_range_whose_worker_hangs_is_given_to_another_one(monkeypatch):
     assert not awake.is_set()
     assert sorted(one.number for one in course.done) == list(range(9))
     assert sorted(number for number, *_ in asked) == [0, 1, 2, 3, 4, 4, 5, 6, 7, 8]
-    assert len({name[:8] for number, _, name in asked if number == 4}) == 2
+    assert len({name for number, _, name in asked if number == 4}) == 2
     awake.set()
     crew.close()
 
 
 def test_a_range_whose_worker_hangs_is_not_for_its_own_machine(monkeypatch):
     """Where the file that is being filled is held by the one that hangs."""
-    monkeypatch.setattr(module, "_LATE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "_LATE_SECONDS", 1.0)
     awake = threading.Event()
 
     class Hanging(Recording):
         def fill(self, number, version, suspected):
-            me = threading.current_thread().name[:8]
-            if number == 0 and me == "member 1":  # on the machine of member 0
-                self.asked.append((number, suspected, me))
+            if number == 0 and me() == "member 1":  # on the machine of member 0
+                self.asked.append((number, suspected, me()))
                 raise RangeBusyError("another process fills it")
             found = super().fill(number, version, suspected)
-            if number == 0 and me == "member 0":
+            if number == 0 and me() == "member 0":
                 awake.wait(30)
             return found
 
@@ -167,7 +194,7 @@ def test_a_range_whose_worker_hangs_is_not_for_its_own_machine(monkeypatch):
     course = work_ranges(crew, dict.fromkeys(range(9), 0), lambda *_: None)
     assert not awake.is_set()
     assert sorted(one.number for one in course.done) == list(range(9))
-    at = [name[:8] for number, _, name in asked if number == 0]
+    at = [name for number, _, name in asked if number == 0]
     assert (at[0], at[-1]) == ("member 0", "member 2")
     assert at.count("member 1") <= 1
     awake.set()
