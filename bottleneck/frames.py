@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import OptionError
+from bottleneck.process_wide import ALONE
 
 if TYPE_CHECKING:
     import pandas
@@ -107,7 +108,7 @@ def _is_block(values: Any) -> TypeGuard[NDArray[Any]]:
 
 def _imported(library: str) -> Any:
     try:
-        with warnings.catch_warnings():
+        with ALONE, warnings.catch_warnings():
             # Its `bottleneck` is another package (docs/decisions/0001): `doctor` says so.
             warnings.filterwarnings(
                 "ignore", "Pandas requires version .* of 'bottleneck'", UserWarning

@@ -6,11 +6,25 @@ together, and the others one after the other.
 """
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 _T = TypeVar("_T")
+
+ALONE: Final = threading.RLock()
+"""Held by a thread while it changes filters of warnings, ``sys.stdout``, the environment, what can
+be imported, settings of Keras or Python's generator of random numbers: those changes lie within
+each other, in any order, so they have one lock. Nobody waits for other threads of ours with it."""
+
+
+@contextmanager
+def warnings_ignored() -> Iterator[None]:
+    """Ignore all warnings, of other people's code: those of other threads too, meanwhile."""
+    with ALONE, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 class Together(Generic[_T]):

@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 # From the ground up. A module may import from rows below its own, and from its own package.
 LAYERS = (
     {"status", "progress"},
-    {"cores", "errors", "fingerprint", "memory", "packed"},
-    {"location", "targets", "declare", "frames", "gpus", "exhaustion", "npy", "process_wide"},
+    {"cores", "errors", "fingerprint", "memory", "packed", "process_wide"},
+    {"location", "targets", "declare", "frames", "gpus", "exhaustion", "npy"},
     {"writing"},
     {"manifest", "recipe"},
     {"images", "audio", "sources", "weights"},

@@ -7,7 +7,6 @@ so that there is one graph, however it is packed.
 import json
 import os
 import shutil
-import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -33,6 +32,7 @@ from bottleneck.adapt.whole import Whole, whole_model
 from bottleneck.backbones.keras_scope import import_keras
 from bottleneck.errors import HeadError, OptionError, not_importable
 from bottleneck.heads.dense import DenseForm
+from bottleneck.process_wide import warnings_ignored
 from bottleneck.runtimes import placed
 from bottleneck.runtimes.quantize import JUDGED_SHARE, quantized
 from bottleneck.writing import prepare_output, temporary_path, written_whole
@@ -404,8 +404,7 @@ _WRITERS: Final = {
 
 
 def _write(form: Format, whole: Whole, place: Path, calibration: NDArray[np.uint8] | None) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # other people's deprecations
+    with warnings_ignored():  # other people's deprecations
         _WRITERS[form](whole, place, calibration)
 
 

@@ -8,7 +8,6 @@ inside of the ``.keras`` archive, as ``assets.extra/bottleneck.json`` of the Sav
 """
 
 import json
-import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from bottleneck.errors import (
 )
 from bottleneck.gpus import number_here
 from bottleneck.images import Geometry
+from bottleneck.process_wide import warnings_ignored
 from bottleneck.runtimes import placed
 from bottleneck.runtimes.protocol import TENSORRT, gpu_index
 
@@ -140,8 +140,7 @@ def open_deployed(
         raise HeadError(f"expected a deployed model, found nothing at {place}")
     form = format_of(place)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # other people's deprecations
+        with warnings_ignored():  # other people's deprecations
             about, compute, where = _OPENERS[form](place, device, tell)
     except (HeadError, OptionError, RuntimeUnavailableError):
         raise

@@ -9,7 +9,6 @@ each. Here NumPy draws, from the distributions that the layers name.
 import contextlib
 import math
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +42,7 @@ from bottleneck.backbones.weights import (
 )
 from bottleneck.errors import BackboneError, WeightsError, first_line
 from bottleneck.images import ImageSize, image_shape
+from bottleneck.process_wide import ALONE, warnings_ignored
 from bottleneck.weights import TAKEN, is_weights, read
 
 _KERNELS: Final = (
@@ -147,8 +147,7 @@ def load(
             f"{spec.name}: expected images of at least {spec.min_size} pixels a side, got {side}",
             hint=f"Its own size is {spec.input_size}.",
         )
-    with isolated(backend) as keras, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Keras warns of sizes other than its own
+    with isolated(backend) as keras, warnings_ignored():  # Keras warns of sizes other than its own
         if (spec.name, keras.backend.backend()) in _NOT_BUILT:
             raise BackboneError(
                 f"{spec.name}: expected a framework that Keras builds it on, got "
@@ -255,7 +254,7 @@ def _width(spec: BackboneSpec) -> dict[str, Any]:
 def _downloaded(keras: Any, spec: BackboneSpec, size: ImageSize) -> Any:
     try:
         # Keras reports its download on stdout, which belongs to results.
-        with contextlib.redirect_stdout(sys.stderr):
+        with ALONE, contextlib.redirect_stdout(sys.stderr):
             return build(keras, spec, size, random=True, weights="imagenet")
     except Exception as error:
         raise WeightsError(

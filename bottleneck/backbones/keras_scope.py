@@ -6,7 +6,6 @@ import random
 import re
 import sys
 import tempfile
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from bottleneck.errors import RuntimeUnavailableError
+from bottleneck.process_wide import ALONE, warnings_ignored
 
 _NOISE: Final = re.compile(
     rb"WARNING: All log messages before absl"
@@ -40,7 +40,8 @@ TRAINING: Final = ("tensorflow", "jax", "torch")
 
 def current_backend() -> str | None:
     """Name the backend of the Keras that this process has imported, if it has."""
-    return str(sys.modules["keras"].backend.backend()) if "keras" in sys.modules else None
+    keras = _imported()
+    return None if keras is None else str(keras.backend.backend())
 
 
 def wanted_backend() -> str | None:
@@ -75,7 +76,10 @@ def import_keras(backend: str | None = None) -> Any:
         its backend once per process.
     """
     backend = backend or any_backend()
-    keras = sys.modules["keras"] if "keras" in sys.modules else _first_import(backend)
+    keras = _imported()
+    if keras is None:
+        with ALONE:
+            keras = _imported() or _first_import(backend)
     received = keras.backend.backend()
     if received != backend:
         raise RuntimeUnavailableError(
@@ -107,6 +111,17 @@ def import_training_keras() -> Any:
     return import_keras(next((wish for wish in wishes if wish in TRAINING), TRAINING[0]))
 
 
+def _imported() -> Any:
+    """Return Keras if this process has it; if a thread is importing it, when that is over."""
+    if "keras" not in sys.modules:
+        return None
+    try:
+        import keras
+    except ImportError:
+        return None
+    return keras
+
+
 def _first_import(backend: str) -> Any:
     chosen = os.environ.get("KERAS_BACKEND")
     # Errors reach the user as Python exceptions; the C++ log would only repeat them.
@@ -115,8 +130,7 @@ def _first_import(backend: str) -> Any:
     for name, value in _MEMORY.items():
         os.environ.setdefault(name, value)
     try:
-        with _without_noise() if quiet else _as_it_is(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # other people's deprecations, at import
+        with _without_noise() if quiet else _as_it_is(), warnings_ignored():
             import keras
         if quiet:
             # That a function is traced for a last batch of another size is no news for people.
@@ -173,7 +187,8 @@ def isolated(backend: str | None = None) -> Iterator[Any]:
 
     Layer names such as ``conv2d_7`` count all layers ever made in the process, and initial
     weights draw on Python's global generator. Inside, both start from nothing, floats are
-    float32 and images are channels-last; afterwards all is as it was.
+    float32 and images are channels-last; afterwards all is as it was. One
+    thread at a time is inside.
 
     Parameters
     ----------
@@ -186,6 +201,12 @@ def isolated(backend: str | None = None) -> Iterator[Any]:
         ``keras``.
     """
     keras = import_keras(backend)
+    with ALONE, _own_settings(keras):
+        yield keras
+
+
+@contextmanager
+def _own_settings(keras: Any) -> Iterator[None]:
     from keras.src.backend.common import global_state
     from keras.src.utils import module_utils
 
@@ -206,7 +227,7 @@ def isolated(backend: str | None = None) -> Iterator[Any]:
         keras.config.set_floatx("float32")
         keras.config.set_dtype_policy("float32")
         keras.config.set_image_data_format("channels_last")
-        yield keras
+        yield
     finally:
         if untouched:
             tensorflow._available = None

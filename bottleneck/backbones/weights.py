@@ -32,6 +32,7 @@ from bottleneck.backbones.pairing import as_our_names, slim_row
 from bottleneck.errors import WeightsError, first_line
 from bottleneck.fingerprint import fingerprint_parts
 from bottleneck.images import ImageSize
+from bottleneck.process_wide import warnings_ignored
 from bottleneck.weights import TAKEN, read, release_of
 from bottleneck.weights.hdf5 import MAGIC, check_heaps
 
@@ -262,8 +263,7 @@ def _check_inventory(model: Any, layers: Any, path: Path, spec: BackboneSpec) ->
 
 
 def _read_with_keras(model: Any, path: Path, spec: BackboneSpec) -> None:
-    with TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with TemporaryDirectory() as folder, warnings_ignored():
         warnings.simplefilter("error", UserWarning)  # Keras only warns of layers it cannot fill
         link = Path(folder) / "named.weights.h5"  # Keras tells layouts apart by the suffix
         link.symlink_to(path.absolute())

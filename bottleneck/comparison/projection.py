@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import RuntimeUnavailableError
 from bottleneck.heads.rows import Rows
+from bottleneck.process_wide import warnings_ignored
 
 MAP_ROWS = 20_000
 """Most points of a map: more hide each other, and the page has to stay small."""
@@ -82,16 +83,14 @@ def umap_plane(rows: Rows, seed: int) -> NDArray[np.float64]:
     RuntimeUnavailableError
         Without the package ``umap-learn``.
     """
-    import warnings
-
     if not has_umap():
         raise RuntimeUnavailableError(
             "expected the package umap-learn for a map by UMAP, found none",
             hint="pip install 'bottleneck-features[umap]', or --map pca.",
         )
     X = np.array(rows.read(0, rows.shape[0], {}), np.float32)
-    with warnings.catch_warnings(), _without_tensorflow():
-        warnings.simplefilter("ignore")  # of its compiler, and that a seed costs threads
+    # It warns of its compiler, and that a seed costs threads.
+    with warnings_ignored(), _without_tensorflow():
         import umap
 
         model = umap.UMAP(

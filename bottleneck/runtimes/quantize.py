@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import OptionError, not_importable
 from bottleneck.fingerprint import canonical_json, fingerprint_parts
+from bottleneck.process_wide import ALONE
 
 JUDGED_SHARE: Final = 5
 """One image in so many is kept from calibration, and judges it."""
@@ -133,11 +134,11 @@ def _quiet_nncf() -> Iterator[Any]:
     except ImportError as error:
         raise not_importable("NNCF to calibrate int8 with", "openvino", error) from error
     logger = logging.getLogger("nncf")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        # Its progress bars go to standard output, which belongs to results.
-        with redirect_stdout(io.StringIO()):
+    # Its progress bars go to standard output, which belongs to results.
+    with ALONE, redirect_stdout(io.StringIO()):
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
             yield nncf
-    finally:
-        logger.setLevel(level)
+        finally:
+            logger.setLevel(level)

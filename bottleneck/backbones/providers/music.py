@@ -25,6 +25,7 @@ from bottleneck.backbones.network import (
 from bottleneck.backbones.weights import fingerprint, read_into
 from bottleneck.errors import OptionError, WeightsError, first_line
 from bottleneck.images import ImageSize
+from bottleneck.process_wide import ALONE
 from bottleneck.weights import TAKEN, is_weights, read
 
 FORMS: Final[tuple[Form, ...]] = ("keras",)
@@ -144,7 +145,7 @@ def _downloaded(spec: BackboneSpec) -> Path:
     import keras
 
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # where Keras reports its download
+        with ALONE, contextlib.redirect_stdout(sys.stderr):  # where Keras reports its download
             file = keras.utils.get_file(
                 spec.weights_file, f"{_RELEASES}{spec.weights_file}", cache_subdir="models"
             )

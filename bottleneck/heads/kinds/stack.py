@@ -277,14 +277,15 @@ class StackedNetwork(StreamingClassifier):
         from bottleneck.runtimes import placed  # late, as in keras_place
 
         place = placed(str(import_keras().backend.backend()), self.device)
-        with place.scope(), place.exact():
+        with place.scope():
             if getattr(self, "_network", None) is None:
                 with isolated(place.framework) as keras:
                     about = json.loads(self.description_)
                     network = _network(keras, about, len(self.classes_))
                     network.set_weights(self.weights_)
                 self._network = network
-            yield self._network
+            with place.exact():
+                yield self._network
 
     def __getstate__(self) -> Any:
         """Leave out the network, made again of its description, and the device: of this process."""
