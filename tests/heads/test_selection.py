@@ -367,6 +367,36 @@ def test_shots_that_a_head_cannot_be_fitted_on_are_refused_before_any_work(digit
         run(digits, head="lda", grid=None, shots=(1, 4))
 
 
+def test_heads_that_are_scored_end_where_the_minimum_is_proven_to_be_near(monkeypatch):
+    """Where the penalty is strong that is before the gradient is within the tolerance."""
+    X, y = made_features(4000, 30, 8)
+    outside = np.arange(4000)[None] % 4 != np.arange(2)[:, None]
+    values = np.logspace(-4, 0, 5)
+
+    def swept(**about):
+        with passes(ArrayRows(X[:4000]), threads=1) as run:
+            return head_kind("logreg").sweep(run, y[:4000], 8, outside, values=values, **about)
+
+    found, exact = swept(), swept(gap=1e-9)
+    for path, minima in zip(found.solutions, exact.solutions, strict=True):
+        for one, minimum in zip(path, minima, strict=True):
+            assert one.converged
+            assert minimum.gradient_norm <= 1e-4
+            assert one.gradient_norm <= 1e-4 or one.duality_gap <= 3.1e-3 * one.objective
+            assert one.objective <= minimum.objective * (1 + 3e-3)
+            np.testing.assert_allclose(
+                one.weights, minimum.weights, atol=0.1 * np.abs(minimum.weights).max()
+            )
+    assert max(one.gradient_norm for path in found.solutions for one in path) > 1e-4
+    monkeypatch.setattr("bottleneck.heads.solver.sweep.SCORING_PROVEN", 0.0)
+    closer = swept()
+    assert max(one.gradient_norm for path in closer.solutions for one in path) <= 1e-4
+    spent, more = (
+        sum(one.passes for path in each.solutions for one in path) for each in (found, closer)
+    )
+    assert spent < 0.85 * more
+
+
 def test_with_many_rows_the_tolerance_decides_alone():
     """A head that meets it for a weaker penalty too is that one's, without a pass."""
     X, y = made_features(16000, 30, 3)

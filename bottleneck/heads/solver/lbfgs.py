@@ -24,6 +24,10 @@ CERTAIN = 1e-3
 curvature says: ``gradient^2 / (2 convexity)`` bounds that. The model has only seen where steps
 went, and called 37 times the minimum of a squared hinge the end."""
 
+_FREE_TOLERANCES = 5.0
+"""Gradients, in tolerances, of components without known convexity, such as an intercept's, up to
+which the bound by the others' counts."""
+
 _NOTHING = 1e-30
 """A value that counts as zero: shares of it mean nothing where only an intercept can lower it
 further, as with rows of a single class."""
@@ -47,6 +51,8 @@ class Lbfgs:
         bounds how far below the minimum may be.
     certain : float
         Share of the value by which that may be at the end; see :data:`CERTAIN`.
+    proven : float
+        Share of the value by which that may be for the gradient not to matter any more.
     scale : callable, optional
         Applies an estimate of the inverse Hessian to a vector; by default a multiple of
         the identity, from the last step. May be replaced while it runs.
@@ -83,6 +89,7 @@ class Lbfgs:
         gap: float = np.inf,
         convexity: Vector | None = None,
         certain: float = CERTAIN,
+        proven: float = 0.0,
         scale: Inverse | None = None,
         pairs: Pairs | None = None,
     ) -> None:
@@ -94,7 +101,7 @@ class Lbfgs:
         self.iterations = self.evaluations = 0
         self.scale = scale
         self.tolerance, self._gap = tolerance, gap
-        self._convexity, self._certain = convexity, certain
+        self._convexity, self._certain, self._proven = convexity, certain, proven
         self.pairs = Pairs(MEMORY, len(x), x.dtype) if pairs is None else pairs
         self.direction = np.zeros_like(x)
         self._slope = 0.0
@@ -108,14 +115,21 @@ class Lbfgs:
         return self.done and self._near()
 
     def _near(self) -> bool:
-        """Whether the gradient is small, by itself and for how far the minimum may be below."""
-        if self.size > self.tolerance:
-            return False
+        """Whether the gradient is small, by itself and for how far the minimum may be below.
+
+        Or so small for the latter that its components do not matter.
+        """
+        small = self.size <= self.tolerance
         if self._convexity is None or abs(self.value) <= _NOTHING:
-            return True
+            return small
+        if not small and self._proven == 0:
+            return False
         bounded = self._convexity > 0
-        below = (self.gradient[bounded] ** 2 / self._convexity[bounded]).sum() / 2
-        return bool(below <= self._certain * abs(self.value))
+        below = float((self.gradient[bounded] ** 2 / self._convexity[bounded]).sum()) / 2
+        if small:
+            return below <= self._certain * abs(self.value)
+        free = float(np.abs(self.gradient[~bounded]).max(initial=0))
+        return below <= self._proven * abs(self.value) and free <= _FREE_TOLERANCES * self.tolerance
 
     def tell(self, value: float, gradient: Vector) -> None:
         """Take the function's value and gradient at :attr:`trial`."""

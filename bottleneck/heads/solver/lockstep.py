@@ -94,6 +94,7 @@ class _Terms:
     dtype: np.dtype[np.floating]
     penalised: Vector
     certain: float
+    proven: float
     look_ahead: bool
 
     def begin(
@@ -109,6 +110,7 @@ class _Terms:
             gap=self.gap,
             convexity=problem.penalty * self.penalised,
             certain=self.certain,
+            proven=self.proven,
             scale=scale,
             pairs=Pairs(self.memory, len(x), self.dtype) if pairs is None else pairs,
         )
@@ -248,6 +250,8 @@ class Walks:
         As of :func:`solve`.
     certain : float
         Share of the objective by which the minimum may lie below a solution for certain.
+    proven : float
+        Share by which it may for the gradient's ``tolerance`` not to matter any more.
     look_ahead : bool
         Keep where the solvers' models expect the minima, see :attr:`Solution.ahead`.
 
@@ -269,6 +273,7 @@ class Walks:
         curvature: Curvature | None = None,
         nearby: Local | None = None,
         certain: float = CERTAIN,
+        proven: float = 0.0,
         look_ahead: bool = False,
     ) -> None:
         on_paths = any(len(path) > 1 for path in paths)
@@ -282,6 +287,7 @@ class Walks:
             dtype=dtype,
             penalised=stack.penalised,
             certain=certain,
+            proven=proven,
             look_ahead=look_ahead,
         )
         self._stack, self._paths, self._start, self._nearby = stack, paths, start, nearby

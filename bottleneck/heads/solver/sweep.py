@@ -25,6 +25,13 @@ SCORING_GAP, SCORING_CERTAIN = 1e-4, 1e-1
 """Shares of the objective that heads which are only scored may leave to gain, where rows are few,
 and by which the minimum may lie below them for certain."""
 
+SCORING_PROVEN = 3e-3
+"""And the latter at which they end whatever the largest component of the gradient is, which asks
+for more than scores need where penalties are strong: half of the passes there were for it."""
+
+_SOME_ROWS = 4000
+"""Rows from which :data:`SCORING_PROVEN` is enough: of fewer, one row is much of a score."""
+
 _FEW_ROWS = 16000
 """With as many rows :data:`TOLERANCE` decides alone, as in scikit-learn; but for the squared hinge,
 whose curvature changes where no step has been yet, so that nothing but the bound shows the end."""
@@ -85,7 +92,8 @@ def sweep(
         for subset, total in enumerate(weighting.totals)
     ]
     curvature = estimated_curvature(stack)
-    few = run.rows.shape[0] < _FEW_ROWS
+    few = (n := run.rows.shape[0]) < _FEW_ROWS
+    proven = SCORING_PROVEN if few and n >= _SOME_ROWS and gap is None else 0.0
     if gap is None:
         gap = SCORING_GAP if few else np.inf
     walks = Walks(
@@ -97,6 +105,7 @@ def sweep(
         start=start,
         curvature=curvature,
         certain=SCORING_CERTAIN if few or loss is SQUARED_HINGE else np.inf,
+        proven=proven,
         look_ahead=screen is not None,
     )
     if screen is not None and walks.together:
