@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -197,7 +198,22 @@ def openvino_compute(model: Any) -> Compute:
     import openvino
 
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda pixels: np.array(compiled(pixels)[0], np.float32)
+    return _one_at_a_time(lambda pixels: np.array(compiled(pixels)[0], np.float32))
+
+
+def _one_at_a_time(compute: Compute) -> Compute:
+    """Let one thread compute at a time, with all cores.
+
+    OpenVINO's model refuses a second one. TensorFlow's ends the process on a CPU: see
+    :class:`bottleneck.runtimes.tensorflow.OneAtATime`.
+    """
+    computing = Lock()
+
+    def compute_alone(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with computing:
+            return compute(pixels)
+
+    return compute_alone
 
 
 def _open_onnx(path: Path, device: str | None, tell: Tell) -> _Opened:
@@ -244,7 +260,7 @@ def _open_keras(path: Path, device: str | None, tell: Tell) -> _Opened:
         with place.scope(), place.exact():  # as predict does
             return np.asarray(model.predict_on_batch(pixels), np.float32)
 
-    return about, compute, place.name
+    return about, _one_at_a_time(compute), place.name
 
 
 def _open_savedmodel(path: Path, device: str | None, tell: Tell) -> _Opened:
@@ -264,7 +280,7 @@ def _open_savedmodel(path: Path, device: str | None, tell: Tell) -> _Opened:
 
     # What was loaded has to live as long as its function.
     compute.loaded = loaded  # type: ignore[attr-defined]
-    return about, compute, place.name
+    return about, _one_at_a_time(compute), place.name
 
 
 def _open_openvino(path: Path, device: str | None, tell: Tell) -> _Opened:

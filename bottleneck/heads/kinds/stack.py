@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
@@ -41,6 +42,10 @@ DEFAULT: Final = "default"
 
 _BATCH: Final = 64
 """Rows of a forward pass."""
+
+_COMPUTING: Final = Lock()
+"""TensorFlow's networks are not for two threads on a CPU: see
+:class:`bottleneck.runtimes.tensorflow.OneAtATime`."""
 
 _SHAPE: Final = re.compile(r"(\d+)x(\d+)x(\d+)")
 
@@ -284,7 +289,7 @@ class StackedNetwork(StreamingClassifier):
                     network = _network(keras, about, len(self.classes_))
                     network.set_weights(self.weights_)
                 self._network = network
-            with place.exact():
+            with place.exact(), _COMPUTING:
                 yield self._network
 
     def __getstate__(self) -> Any:
