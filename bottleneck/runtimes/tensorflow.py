@@ -16,7 +16,7 @@ smaller batches are padded to it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from queue import LifoQueue
 from typing import Any, Final
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from bottleneck.backbones.keras_scope import import_keras, isolated
 from bottleneck.backbones.network import Form, Network, OutputSpec
 from bottleneck.cores import available_cores
+from bottleneck.process_wide import Together
 from bottleneck.runtimes.autotune import faster, memory_file
 from bottleneck.runtimes.driver import free_bytes
 from bottleneck.runtimes.folding import rewired
@@ -230,9 +231,17 @@ def _part(
     return _arrays(compute(transfer(images)))
 
 
+def _tf32_products(tf: Any, wanted: bool) -> AbstractContextManager[None]:
+    """Let products be rounded to TF32, or not; the switch is the process's, and is put back.
+
+    Threads that want the same are inside together, the others wait.
+    """
+    return _SWITCHED((tf, wanted))
+
+
 @contextmanager
-def _tf32_products(tf: Any, wanted: bool) -> Iterator[None]:
-    """Let products be rounded to TF32, or not; the switch is the process's, and is put back."""
+def _switched(what: tuple[Any, bool]) -> Iterator[None]:
+    tf, wanted = what
     switch = tf.config.experimental
     before = switch.tensor_float_32_execution_enabled()
     switch.enable_tensor_float_32_execution(wanted)
@@ -240,6 +249,9 @@ def _tf32_products(tf: Any, wanted: bool) -> Iterator[None]:
         yield
     finally:
         switch.enable_tensor_float_32_execution(before)
+
+
+_SWITCHED: Final = Together(_switched)
 
 
 def _faster_on_gpu(

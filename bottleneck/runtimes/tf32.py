@@ -1,16 +1,19 @@
 """PyTorch's switches of TensorFloat-32, which keeps three digits of what is multiplied."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
+
+from bottleneck.process_wide import Together
 
 _UNSET: Final = "none"
 """What a switch reads, and is set to, that leaves it to the one above it."""
 
 
-@contextmanager
-def tf32_products(torch: Any, wanted: bool) -> Iterator[None]:
+def tf32_products(torch: Any, wanted: bool) -> AbstractContextManager[None]:
     """Let products be rounded to TF32, or not; afterwards the switches are as they were.
+
+    Threads that want the same are inside together, the others wait.
 
     Since PyTorch 2.9 each kind of operation has its ``fp32_precision``. Once somebody has set
     one, reading the older switches raises, and setting them may change nothing. One that is not
@@ -18,6 +21,12 @@ def tf32_products(torch: Any, wanted: bool) -> Iterator[None]:
     is that of CUDA that is set here, and those of operations only where somebody has set them: set
     to what it read, one would follow those above it no more. CPU's are left alone.
     """
+    return _SWITCHED((torch, wanted))
+
+
+@contextmanager
+def _switched(what: tuple[Any, bool]) -> Iterator[None]:
+    torch, wanted = what
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     new = all(
         hasattr(one, "fp32_precision") for one in (matmul, cudnn, getattr(cudnn, "conv", None))
@@ -42,6 +51,9 @@ def tf32_products(torch: Any, wanted: bool) -> Iterator[None]:
     finally:
         for owner, name, was in reversed(before):
             setattr(owner, name, was)
+
+
+_SWITCHED: Final = Together(_switched)
 
 
 def _own(backends: Any) -> str:

@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 
+from bottleneck.runtimes.tensorflow import _tf32_products
 from bottleneck.runtimes.tf32 import tf32_products
 
 
@@ -162,3 +165,57 @@ def test_old_switches_are_set_and_put_back(wanted):
     with tf32_products(backends(matmul, cudnn), wanted):
         assert (matmul.allow_tf32, cudnn.allow_tf32) == (wanted, wanted)
     assert (matmul.allow_tf32, cudnn.allow_tf32) == (False, True)
+
+
+def of_torch():
+    torch, (_, cudnn, *_), kinds = new_switches()
+    return torch, tf32_products, lambda: [cudnn.own, *(kind.fp32_precision for kind in kinds)]
+
+
+def of_tensorflow():
+    switch = SimpleNamespace(value=True)
+    experimental = SimpleNamespace(
+        tensor_float_32_execution_enabled=lambda: switch.value,
+        enable_tensor_float_32_execution=lambda wanted: setattr(switch, "value", wanted),
+    )
+    tf = SimpleNamespace(config=SimpleNamespace(experimental=experimental))
+    return tf, _tf32_products, lambda: [switch.value]
+
+
+@pytest.mark.parametrize("framework", [of_torch, of_tensorflow])
+def test_switches_are_put_back_when_the_second_of_two_threads_has_ended(framework):
+    library, products, read = framework()
+    before = read()
+    first, second = products(library, False), products(library, False)
+    first.__enter__()
+    within = read()
+    assert within != before
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert read() == within
+    second.__exit__(None, None, None)
+    assert read() == before
+
+
+@pytest.mark.parametrize("framework", [of_torch, of_tensorflow])
+def test_each_thread_computes_as_it_wants(framework):
+    library, products, read = framework()
+    begun, seen = threading.Event(), []
+
+    def rounded():
+        begun.set()
+        with products(library, True):
+            seen.append(read())
+
+    with products(library, True):
+        in_tf32 = read()
+    with ThreadPoolExecutor(1) as executor:
+        with products(library, False):
+            within = read()
+            other = executor.submit(rounded)
+            assert begun.wait(30)
+            with pytest.raises(TimeoutError):
+                other.result(timeout=0.1)
+            assert read() == within
+        other.result(timeout=30)
+    assert seen == [in_tf32] != [within]
