@@ -6,6 +6,7 @@ against ``ulimit -v``) as far as it was touched.
 """
 
 import itertools
+import math
 import os
 import threading
 import time
@@ -431,7 +432,7 @@ def buffer(
     scratch: dict[str, FloatArray], name: str, shape: tuple[int, ...], dtype: Any
 ) -> FloatArray:
     """Return an array of a shape, not initialised, in memory that is used again."""
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     held = scratch.get(name)
     if held is None or held.size < size or held.dtype != dtype:
         held = scratch[name] = np.empty(size, dtype)

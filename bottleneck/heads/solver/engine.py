@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bottleneck.heads.rows import FloatArray, buffer
 from bottleneck.heads.solver.question import SumOfArrays
-from bottleneck.heads.solver.row_groups import row_groups, runs
+from bottleneck.heads.solver.row_groups import Places, row_groups, runs
 from bottleneck.heads.solver.row_pass import Pass
 from bottleneck.heads.solver.scaling import Weighting, shifted
 
@@ -246,7 +246,7 @@ class Work(SumOfArrays):
         block, y = shifted(block, self.shift), data.y[here]
         weights = data.block(here, dtype, self.used)
 
-        def cut(rows: NDArray[np.int64], problems: NDArray[np.int64]) -> _Piece:
+        def cut(rows: Places, problems: Places) -> _Piece:
             if (np.diff(rows) == 1).all():  # side by side: no copy
                 own = block[rows[0] : rows[-1] + 1]
             else:

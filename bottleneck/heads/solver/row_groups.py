@@ -47,6 +47,8 @@ def row_groups(
     features : int
         Of a row.
     """
+    if inside.all():
+        return None
     n, p = inside.shape[1], len(place)
     some = int(np.count_nonzero(inside.any(axis=0)))
     own = int(np.count_nonzero(inside, axis=1)[place].sum())
@@ -94,5 +96,7 @@ def _apart(bounds: Sequence[int], end: int) -> Iterator[int]:
 
 def runs(places: Places) -> list[slice]:
     """Return ascending numbers as slices."""
+    if len(places) and len(places) == places[-1] - places[0] + 1:
+        return [slice(int(places[0]), int(places[-1]) + 1)]
     edges = np.flatnonzero(np.diff(places) != 1) + 1
     return [slice(int(run[0]), int(run[-1]) + 1) for run in np.split(places, edges) if len(run)]

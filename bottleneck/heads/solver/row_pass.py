@@ -5,10 +5,12 @@ work side by side; BLAS is held to one thread each, because threads that split a
 wait for each other longer than they work.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from bottleneck.cores import available_cores
@@ -32,10 +34,21 @@ _T = TypeVar("_T")
 
 
 def _limited(threads: int) -> AbstractContextManager[Any]:
-    from threadpoolctl import threadpool_limits
-
-    limits: AbstractContextManager[Any] = threadpool_limits(threads, user_api="blas")
+    limits: AbstractContextManager[Any] = _libraries(len(sys.modules)).limit(
+        limits=threads, user_api="blas"
+    )
     return limits
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> Any:
+    """Find the libraries of the process, anew once more modules are imported, which load them.
+
+    To find them takes 3 ms, as long as a pass over some thousand rows.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 blas_threads: Final = Together(_limited)
