@@ -39,6 +39,7 @@ class _QuietPillow:
         self._lock = threading.Lock()
         self._inside = 0
         self._lenient = False
+        self._edited: list[list[Any]] = []
 
     def __enter__(self) -> None:
         with self._lock:
@@ -47,6 +48,7 @@ class _QuietPillow:
             # Someone's catch_warnings may have put another list in place since.
             if not filters or filters[0] is not _PILLOW_ONLY:
                 filters.insert(0, _PILLOW_ONLY)
+                self._edited.append(filters)
             if ImageFile.LOAD_TRUNCATED_IMAGES:
                 ImageFile.LOAD_TRUNCATED_IMAGES = False
                 self._lenient = True
@@ -61,8 +63,10 @@ class _QuietPillow:
             self._inside -= 1
             if self._inside:
                 return
-            filters = _filters()
-            filters[:] = [entry for entry in filters if entry is not _PILLOW_ONLY]
+            # A catch_warnings that was entered meanwhile has a copy, and will put the list back.
+            for filters in (*self._edited, _filters()):
+                filters[:] = [entry for entry in filters if entry is not _PILLOW_ONLY]
+            self._edited.clear()
             if self._lenient:
                 ImageFile.LOAD_TRUNCATED_IMAGES = True
                 self._lenient = False

@@ -103,3 +103,13 @@ def test_importing_costs_little():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_filter_is_gone_when_another_thread_puts_its_filters_back():
+    """It puts back the list that it found, in which the filter was."""
+    before = list(warnings.filters)
+    theirs = warnings.catch_warnings()
+    with quiet_pillow:
+        theirs.__enter__()
+    theirs.__exit__(None, None, None)
+    assert list(warnings.filters) == before
