@@ -96,7 +96,10 @@ def _apart(bounds: Sequence[int], end: int) -> Iterator[int]:
 
 def runs(places: Places) -> list[slice]:
     """Return ascending numbers as slices."""
-    if len(places) and len(places) == places[-1] - places[0] + 1:
-        return [slice(int(places[0]), int(places[-1]) + 1)]
-    edges = np.flatnonzero(np.diff(places) != 1) + 1
-    return [slice(int(run[0]), int(run[-1]) + 1) for run in np.split(places, edges) if len(run)]
+    found: list[slice] = []
+    for at in places.tolist():
+        if found and found[-1].stop == at:
+            found[-1] = slice(found[-1].start, at + 1)
+        else:
+            found.append(slice(at, at + 1))
+    return found
