@@ -24,7 +24,26 @@ def cache_folder() -> Path:
     told = os.environ.get("BOTTLENECK_CACHE")
     if told:
         return Path(told)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bottleneck"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "bottleneck"
+
+
+_NO_HOME = Path(os.devnull)
+"""No folder, and not even root can make one below it."""
+
+
+def home() -> Path:
+    """Return the user's home folder; a place without anything, where the system knows of none.
+
+    So it is in a container that runs as a user of a number only, if ``HOME`` is not set either.
+    Nothing is found there and nothing can be kept, which is no reason not to compute.
+    """
+    folder = expanded("~")
+    return folder if folder.is_absolute() else _NO_HOME
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with the home in place of ``~``; as it is, where nobody's home is known."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # Path.expanduser raises where it fails
 
 
 SET_FILE = "set.json"

@@ -1,9 +1,19 @@
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from bottleneck import api, backbones
 from bottleneck.errors import OptionError, SourceError
-from bottleneck.location import expand_braces, has_wildcard, is_url, split_part
+from bottleneck.location import (
+    cache_folder,
+    expand_braces,
+    expanded,
+    has_wildcard,
+    home,
+    is_url,
+    split_part,
+)
 from bottleneck.writing import prepare_output
 
 
@@ -63,3 +73,35 @@ def test_an_output_is_never_one_of_the_inputs(tmp_path, given):
     with pytest.raises(OptionError, match="is also an input"):
         prepare_output(place, kind="features", inputs=[text])
     prepare_output(place, kind="features", inputs=[f"{tmp_path}/**/*.png", "s3://b/x.h5"])
+
+
+@pytest.fixture
+def nobody(monkeypatch):
+    """A user of a number only, as in a container that was started with ``--user 12345``."""
+    for name in ("HOME", "KERAS_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
+    with pytest.raises(RuntimeError):
+        Path.home()
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_user_without_a_home_has_nothing_there_and_keeps_nothing():
+    assert home() == cache_folder().parents[1]
+    assert home().is_absolute()  # no folder `~` where one happens to be
+    with pytest.raises(NotADirectoryError):  # root can make none, too
+        cache_folder().mkdir(parents=True)
+    assert backbones.cache_folder() == Path("/tmp/.keras/models")  # as Keras has it
+    assert "efficientnet_lite0" in [row.name for row in api.backbones()]
+
+
+@pytest.mark.usefixtures("nobody")
+@pytest.mark.parametrize("text", ["~/x.onnx", "~no_such_user/x.onnx", "x.onnx", "/x.onnx"])
+def test_a_home_that_nobody_knows_is_left_in_a_path(text):
+    assert expanded(text) == Path(text)
+
+
+def test_a_home_is_put_into_a_path(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert expanded("~/x.onnx") == Path("/home/me/x.onnx")
+    assert home() == Path("/home/me")

@@ -21,6 +21,7 @@ from bottleneck.backbones.architectures.music_taggers import CRNN_INPUT, MSD_TAG
 from bottleneck.backbones.network import BackboneSpec, Preprocess, Top
 from bottleneck.errors import BackboneError
 from bottleneck.images import ImageSize
+from bottleneck.location import expanded, home
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -252,7 +253,7 @@ def cached_file(spec: BackboneSpec, size: ImageSize | None = None) -> Path | Non
     name = weights_file(spec, size)
     if name is None:
         return None
-    # Where it cannot write, Keras uses a folder of its own.
+    # Where it could not write before, it may now.
     folders = (cache_folder(), Path("/tmp/.keras/models"))
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
@@ -263,8 +264,12 @@ def bundled_names() -> tuple[str, ...]:
 
 
 def cache_folder() -> Path:
-    """Return the folder in which Keras keeps downloaded weights."""
-    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser() / "models"
+    """Return the folder in which Keras keeps downloaded weights, by Keras's rule."""
+    told = os.environ.get("KERAS_HOME")
+    if told:
+        return expanded(told) / "models"
+    writable = home().is_dir() and os.access(home(), os.W_OK)
+    return (home() if writable else Path("/tmp")) / ".keras" / "models"
 
 
 def _folded(name: str) -> str:

@@ -9,6 +9,7 @@ from bottleneck.backbones.catalogue import BVLC, CAFFE, LITE, NONE, RGB_MEAN, TF
 from bottleneck.backbones.network import BackboneSpec, Channels, Preprocess
 from bottleneck.errors import OptionError
 from bottleneck.images import Geometry, ImageSize, Interpolation, ResizeRule, image_shape
+from bottleneck.location import expanded
 from bottleneck.weights.caffe import read_mean
 
 NAMED: Final = {one.name: one for one in (TORCH, TF, CAFFE, BVLC, RGB_MEAN, LITE, NONE)}
@@ -157,7 +158,7 @@ def _from_numbers(text: str, numbers: Mapping[Any, str]) -> Preprocess:
     if image:
         if scale != (1.0, 1.0, 1.0):
             raise _wrong(text, "a mean image, which is of 0 to 255, beside another scale than 1")
-        mean = _mean_image(text, Path(numbers["mean"]).expanduser(), channels)
+        mean = _mean_image(text, expanded(numbers["mean"]), channels)
     else:
         mean = _three(text, numbers.get("mean", "0"))
     std = _three(text, numbers.get("std", "1"))

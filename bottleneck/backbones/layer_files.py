@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bottleneck.errors import OptionError
+from bottleneck.location import expanded
 
 _FUNCTION: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _HINT: Final = (
@@ -45,7 +46,7 @@ def require_layers(given: str) -> None:
     if given.endswith(".toml"):
         _tables(given)
     elif given.endswith(".keras"):
-        if not Path(given).expanduser().is_file():
+        if not expanded(given).is_file():
             raise OptionError(f"expected layers in {given}, which is not there", hint=_HINT)
     elif not _FUNCTION.fullmatch(given):
         raise OptionError(f"expected a declaration of layers, got {given!r}", hint=_HINT)
@@ -98,7 +99,7 @@ def apply_layers(keras: Any, given: str, tensor: Any, taken: set[str] | None = N
 
 def _tables(given: str) -> list[dict[str, Any]]:
     try:
-        said = tomllib.loads(Path(given).expanduser().read_text(encoding="utf-8"))
+        said = tomllib.loads(expanded(given).read_text(encoding="utf-8"))
     except OSError as error:
         raise OptionError(
             f"expected layers in {given}, which cannot be read: {error.strerror or error}",
@@ -174,7 +175,7 @@ def _applied(layer: Any, tensor: Any, owner: str) -> Any:
 
 def _loaded(keras: Any, given: str) -> Any:
     try:
-        return keras.saving.load_model(Path(given).expanduser(), compile=False, safe_mode=True)
+        return keras.saving.load_model(expanded(given), compile=False, safe_mode=True)
     except Exception as error:
         raise OptionError(
             f"{given}: expected a model that Keras opens, got {_first_line(error)}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bottleneck.errors import BackboneError, OptionError
+from bottleneck.location import expanded, home
 from bottleneck.weights.reading import RELEASES
 from bottleneck.writing import write_text
 
@@ -74,14 +75,14 @@ class OwnBackbone:
 
 def users_file() -> Path:
     """Return the user's own catalogue, which need not exist."""
-    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(home).expanduser() / "bottleneck" / FILE
+    folder = os.environ.get("XDG_CONFIG_HOME") or home() / ".config"
+    return expanded(folder) / "bottleneck" / FILE
 
 
 def teams_file() -> Path | None:
     """Return the catalogue of the folder that the environment names."""
     folder = os.environ.get(CATALOGUE)
-    return Path(folder).expanduser() / FILE if folder else None
+    return expanded(folder) / FILE if folder else None
 
 
 def entries() -> tuple[OwnBackbone, ...]:
@@ -111,7 +112,8 @@ def keep(entry: OwnBackbone, file: Path, *, overwrite: bool) -> OwnBackbone:
     Raises
     ------
     OptionError
-        For a name that is there already, unless it is to be replaced.
+        For a name that is there already, unless it is to be replaced, and for a file that cannot
+        be written.
     """
     others = [one for one in _read(file) if one.name != entry.name]
     if len(others) < len(_read(file)) and not overwrite:
@@ -119,8 +121,14 @@ def keep(entry: OwnBackbone, file: Path, *, overwrite: bool) -> OwnBackbone:
             f"{file}: expected a name that is not in it yet, got {entry.name!r}",
             hint="--overwrite replaces it.",
         )
-    file.parent.mkdir(parents=True, exist_ok=True)
     kept = replace(entry, place=file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(
+            f"cannot make the folder {file.parent}: {error.strerror}",
+            hint="HOME or XDG_CONFIG_HOME names another place; --shared is for a team's.",
+        ) from error
     write_text(file, _text([*others, kept], file.parent.resolve()))
     return kept
 
@@ -216,7 +224,7 @@ def _text(entries: Iterable[OwnBackbone], folder: Path) -> str:
 def weights_folders() -> list[Path]:
     """Return the folders of weights that the environment names."""
     named = os.environ.get(WEIGHTS, "").split(os.pathsep)
-    return [Path(folder).expanduser() for folder in named if folder]
+    return [expanded(folder) for folder in named if folder]
 
 
 def released(backbone: str) -> Path | None:

@@ -22,7 +22,7 @@ from PIL import Image
 from bottleneck import runtimes
 from bottleneck.backbones.keras_scope import isolated
 from bottleneck.backbones.network import Network, OutputSpec
-from bottleneck.errors import BackboneError
+from bottleneck.errors import BackboneError, OptionError
 from bottleneck.fingerprint import fingerprint
 from bottleneck.images import Geometry, decode
 from bottleneck.items import KINDS
@@ -145,7 +145,7 @@ def admit(
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps(found))
-    except OSError:
+    except (OSError, OptionError):
         pass  # tested again next time
     return dict(found)
 

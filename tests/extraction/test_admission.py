@@ -60,6 +60,15 @@ def test_what_was_admitted_is_not_tested_again(tmp_path, cache):
     assert len(list(cache.iterdir())) == 2
 
 
+def test_what_cannot_be_kept_is_tested_again(tmp_path, cache):
+    said = build(small.transformer(tmp_path / "t.onnx")).recipe.execution["network"]["admission"]
+    (file,) = cache.iterdir()
+    file.unlink()
+    (file / "in the way").mkdir(parents=True)
+    assert build(tmp_path / "t.onnx").recipe.execution["network"]["admission"] == said
+    assert file.is_dir()
+
+
 def test_random_weights_are_refused(tmp_path):
     path = small.maps(tmp_path / "m.onnx")
     network = backbones.load(f"onnx:{path}#/map/relu", declared=DeclaredInput.parse("torch"))

@@ -27,6 +27,7 @@ from bottleneck.backbones.network import (
 )
 from bottleneck.errors import BackboneError, OptionError, WeightsError
 from bottleneck.images import ImageSize, Interpolation, ResizeRule, image_shape
+from bottleneck.location import expanded
 from bottleneck.weights import Layer, read
 from bottleneck.weights.caffe_net import Net, is_text, read_net
 
@@ -61,7 +62,7 @@ def load(
     """
     given, mark, blob = name.partition("#")
     named, partial = partial_source(weights)
-    path, source = _files(Path(given).expanduser(), named)
+    path, source = _files(expanded(given), named)
     net = read_net(path)
     found = None if source is None else _weights(source)
     channels, *sides = _shape(path, net, size, found)
@@ -103,7 +104,7 @@ def load(
 
 def _files(path: Path, weights: str | Path | None) -> tuple[Path, Path | None]:
     """Return the file that says the network, and the one that has its weights."""
-    source = None if weights in (None, "none") else Path(str(weights)).expanduser()
+    source = None if weights in (None, "none") else expanded(str(weights))
     if not path.is_file() and source is not None and (source.parent / path.name).is_file():
         path = source.parent / path.name
     if not path.is_file():

@@ -28,6 +28,7 @@ from bottleneck.backbones.torch_network import (
 )
 from bottleneck.errors import BackboneError, OptionError, WeightsError, first_line, not_importable
 from bottleneck.images import ImageSize, image_shape
+from bottleneck.location import expanded
 
 FORMS: Final[tuple[Form, ...]] = ("torch",)
 SYNTAX: Final = "OWNER/NAME or FOLDER"
@@ -130,13 +131,13 @@ def _quiet(transformers: Any) -> Iterator[None]:
 
 
 def _is_folder(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or Path(name).expanduser().is_dir()
+    return name.startswith((".", "/", "~")) or expanded(name).is_dir()
 
 
 def _folder(shown: str, given: str, random: bool) -> tuple[Path, Origin]:
     """Find the folder of a network's files."""
     if _is_folder(given):
-        folder = Path(given).expanduser().resolve()
+        folder = expanded(given).resolve()
         if not (folder / "config.json").is_file():
             raise WeightsError(f"{given}: expected a folder with config.json, which is not there")
         if not random and not any(any(folder.glob(one)) for one in _TENSORS):

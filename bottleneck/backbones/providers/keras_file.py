@@ -15,6 +15,7 @@ from bottleneck.backbones.network import BackboneSpec, Form, Network
 from bottleneck.errors import WeightsError, first_line
 from bottleneck.fingerprint import fingerprint
 from bottleneck.images import Geometry, ImageSize
+from bottleneck.location import expanded
 from bottleneck.weights import keras_rules
 from bottleneck.weights.hdf5 import MAGIC, is_flipped
 from bottleneck.writing import written_whole
@@ -47,7 +48,7 @@ def load(
     Code inside the file (Lambda layers) is never run.
     """
     given, _, layer = name.partition("#")
-    path = Path(given if weights is None else weights).expanduser()
+    path = expanded(given if weights is None else weights)
     if not path.is_file():
         raise WeightsError(f"{path}: expected a .keras file, which is not there")
     flipped = _is_flipped(path)

@@ -32,6 +32,7 @@ from bottleneck.errors import (
 )
 from bottleneck.fingerprint import fingerprint
 from bottleneck.images import ImageSize, Interpolation, ResizeRule, image_shape
+from bottleneck.location import expanded
 
 FORMS: Final[tuple[Form, ...]] = ("keras",)
 SYNTAX: Final = "PRESET or FOLDER"
@@ -148,14 +149,14 @@ def _imported(backend: str | None) -> Any:
 def _place(owner: str, name: str, source: str) -> tuple[str, dict[str, Any]]:
     """Say what KerasHub is to read, and where it is from."""
     if source not in ("hub", "none"):
-        folder = Path(source).expanduser()
+        folder = expanded(source)
         if not (folder / "config.json").is_file():
             raise WeightsError(
                 f"{owner}: expected hub, none or a folder with config.json, got {source!r}"
             )
         return str(folder.resolve()), {}
-    if Path(name).expanduser().is_dir():
-        return str(Path(name).expanduser().resolve()), {}
+    if expanded(name).is_dir():
+        return str(expanded(name).resolve()), {}
     if name.startswith(_HUB):
         found = hub_folder(name.removeprefix(_HUB), _FILES)
         return str(found.path), {"hub": found.repository, "commit": found.commit}

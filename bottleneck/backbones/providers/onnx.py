@@ -8,6 +8,7 @@ from bottleneck.backbones.declared import DeclaredInput, file_and_layer, file_sp
 from bottleneck.backbones.network import Form, Network, Shape, WeightsInfo
 from bottleneck.backbones.onnx_file import read_onnx
 from bottleneck.images import ImageSize
+from bottleneck.location import expanded
 
 FORMS: Final[tuple[Form, ...]] = ("graph",)
 SYNTAX: Final = "FILE#tensor"
@@ -28,7 +29,7 @@ def load(
 ) -> Network:
     """Read a graph; see :class:`bottleneck.backbones.registry.Provider`."""
     given, _, tensor = name.partition("#")
-    path = Path(given if weights is None else weights).expanduser()
+    path = expanded(given if weights is None else weights)
     file = read_onnx(path, tensor or None)
     size = file.size(size)
 

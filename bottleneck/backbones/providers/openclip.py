@@ -24,6 +24,7 @@ from bottleneck.backbones.torch_network import (
 )
 from bottleneck.errors import BackboneError, WeightsError, first_line, not_importable
 from bottleneck.images import ImageSize, image_shape
+from bottleneck.location import expanded
 
 FORMS: Final[tuple[Form, ...]] = ("torch",)
 SYNTAX: Final = "ARCHITECTURE/TAG"
@@ -125,7 +126,7 @@ def _origin(shown: str, known: Mapping[str, Any], weights: str) -> tuple[Origin,
     if weights == "none":
         return Origin("none"), None
     if weights != "hub":
-        path = Path(weights).expanduser()
+        path = expanded(weights)
         if path.suffix != ".safetensors" or not path.is_file():
             raise WeightsError(
                 f"{shown}: expected hub, none or a .safetensors file, got {weights!r}",

@@ -22,6 +22,7 @@ from bottleneck.backbones.torch_network import (
 from bottleneck.errors import BackboneError, OptionError, WeightsError, first_line, not_importable
 from bottleneck.fingerprint import fingerprint, fingerprint_parts
 from bottleneck.images import ImageSize, image_shape
+from bottleneck.location import expanded
 
 FORMS: Final[tuple[Form, ...]] = ("torch",)
 SYNTAX: Final = "FILE#layer"
@@ -43,7 +44,7 @@ def load(
     """Read a file; see :class:`bottleneck.backbones.registry.Provider`."""
     torch = _imported()
     given, _, layer = name.partition("#")
-    path = Path(given if weights is None else weights).expanduser()
+    path = expanded(given if weights is None else weights)
     shown = f"torch:{canonical(name)}"
     if not path.is_file():
         raise WeightsError(f"{path}: expected an exported program or TorchScript, got no such file")

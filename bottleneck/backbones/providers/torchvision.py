@@ -25,6 +25,7 @@ from bottleneck.backbones.torch_network import (
 )
 from bottleneck.errors import BackboneError, WeightsError, first_line, not_importable
 from bottleneck.images import ImageSize, image_shape
+from bottleneck.location import expanded
 
 FORMS: Final[tuple[Form, ...]] = ("torch",)
 SYNTAX: Final = "NAME/WEIGHTS"
@@ -68,7 +69,7 @@ def load(
         model,
         _processor(shown, transforms, size),
         origin=Origin(
-            source if source in ("hub", "none") else str(Path(source).expanduser().resolve()),
+            source if source in ("hub", "none") else str(expanded(source).resolve()),
             {**(origin if source == "hub" else {}), "torchvision": torchvision.__version__},
         ),
         facts={"library": "torchvision", "architecture": architecture},
@@ -110,7 +111,7 @@ def _built(
 ) -> Any:
     def tensors() -> Mapping[str, Any]:
         if source != "hub":
-            return _from_file(torch, shown, Path(source).expanduser())
+            return _from_file(torch, shown, expanded(source))
         try:
             found: Mapping[str, Any] = torch.hub.load_state_dict_from_url(
                 entry.url, progress=False, check_hash=True, weights_only=True, map_location="cpu"
