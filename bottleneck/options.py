@@ -177,6 +177,7 @@ class EvaluateOptions(Options):
         One | None,
         Option("Also keep the judgement.", ("-o", "--output"), "FILE.json", role="writes"),
     ] = None
+    device: Annotated[str | None, DEVICE] = None
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,7 @@ def find_drift(options: DriftOptions) -> Drift:
         place = prepare_output(
             options.output, kind="other", inputs=options.paths("reads", "images")
         )
-    head = Head.load(options.head)
+    head = Head.load_beside(options.head, listed(options.devices), progress.note)
     store = FeatureStore.open(options.features)
     output = head.output if head.output in store.outputs else store.output_name()
     for note in head.require_features(store.recipe, output, store.outputs[output]):

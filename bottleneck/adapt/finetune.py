@@ -93,7 +93,8 @@ def finetune_head(options: FinetuneOptions) -> Finetuned:
 
     started = time.perf_counter()
     place, page = _place(options), _page(options)
-    head = Head.load(options.head)
+    devices = () if options.device is None else (options.device,)
+    head = Head.load_beside(options.head, devices, options.progress.note)
     _require_probabilities(head, str(options.head))
     source = open_source(listed(options.sources), choice=options.choice())
     split = split_of(head, source, options)

@@ -91,7 +91,7 @@ def judge(options: EvaluateOptions) -> Judged:
 
     progress, inputs = options.progress, options.paths("reads")
     place = prepare_output(options.output, kind="other", inputs=inputs) if options.output else None
-    head = Head.load(options.head)
+    head = Head.load(options.head, device=options.device, tell=progress.note)
     store = FeatureStore.open(options.features)
     if outdated := outdated_note(store):
         progress.note(outdated)

@@ -122,7 +122,8 @@ def _deploy(options: ExportOptions) -> "Deployed":
             hint="--images SOURCE: a few hundred like those to come.",
         )
     prepare_place(options.output, options.paths("reads"))
-    head = Head.load(options.source)
+    devices = () if options.device is None else (options.device,)
+    head = Head.load_beside(options.source, devices, options.progress.note)
     given = listed(options.images) or (str(sample_images() / "test"),)
     source = open_source(given)
     options.progress.stage(f"writing {options.output}")

@@ -108,7 +108,7 @@ def label_images(options: PredictOptions) -> Predicted:
     if options.output not in (None, "-"):
         inputs = options.paths("reads", "images")
         place = prepare_output(options.output, kind="other", inputs=inputs)
-    head = Head.load(options.head)
+    head = Head.load_beside(options.head, listed(options.devices), progress.note)
     labelling = Labelling(head, options.top_k)
     seconds: defaultdict[str, float] = defaultdict(float)
     files = feature_files(listed(options.sources))

@@ -81,11 +81,11 @@ __all__ = [
 ]
 
 
-def load(path: "str | Path") -> "Head":
+def load(path: "str | Path", *, device: str | None = None) -> "Head":
     """Read a head that was saved; see :meth:`bottleneck.heads.Head.load`."""
     from bottleneck.heads.head import Head
 
-    return Head.load(path)
+    return Head.load(path, device=device)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 import json
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -13,10 +13,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bottleneck import __version__
-from bottleneck.errors import HeadError, OptionError, RecipeMismatchError
+from bottleneck.errors import (
+    HeadError,
+    OptionError,
+    RecipeMismatchError,
+    RuntimeUnavailableError,
+)
 from bottleneck.frames import html_table
 from bottleneck.heads.archive import damaged, read_head, write_head
-from bottleneck.heads.kind import TASKS, Classifier, DamagedWeightsError, HeadKind, Learned, Task
+from bottleneck.heads.kind import (
+    TASKS,
+    Classifier,
+    DamagedWeightsError,
+    HeadKind,
+    Learned,
+    OnDevice,
+    Task,
+)
 from bottleneck.heads.kinds.estimator import columns_of
 from bottleneck.heads.registry import head_kind, head_names
 from bottleneck.heads.rows import FloatArray, Rows, as_feature_rows, block_rows
@@ -412,15 +425,86 @@ class Head:
         write_head(Path(path), description, arrays | dict(weights.arrays), weights.whole)
 
     @classmethod
-    def load(cls, path: Path | str) -> "Head":
+    def load(
+        cls,
+        path: Path | str,
+        *,
+        device: str | None = None,
+        tell: Callable[[str], None] = lambda told: None,
+    ) -> "Head":
         """Read a head; needs no TensorFlow.
+
+        Parameters
+        ----------
+        path : str or Path
+            Its file.
+        device : str, optional
+            What computes a head that a framework computes (``stack``): ``cpu``, ``gpu`` or
+            ``gpu:N``; by default the first GPU, else the CPU.
+        tell : callable, optional
+            Is told that there is a GPU, and the CPU computes such a head all the same.
 
         Raises
         ------
         HeadError
             For a file that is missing, damaged, not a head or of a newer format.
+        OptionError
+            For a GPU, of a head that NumPy computes.
+        RuntimeUnavailableError
+            When the framework has no such GPU.
         """
-        path = Path(path)
+        head = cls._read(Path(path))
+        if isinstance(head.estimator, OnDevice):
+            head.estimator.compute_on(device, tell)
+        elif device is not None:
+            _require_cpu(device, head.kind)
+        head._require_consistent(Path(path))
+        return head
+
+    @classmethod
+    def load_beside(
+        cls, path: Path | str, devices: Sequence[str], tell: Callable[[str], None]
+    ) -> "Head":
+        """Read a head that works beside a backbone, and computes on the same GPU where it can.
+
+        Parameters
+        ----------
+        path : str or Path
+            Its file.
+        devices : sequence of str
+            Of the backbone; the first one counts. A head that NumPy computes takes no notice.
+        tell : callable
+            Is also told why it computes elsewhere: the backbone may be computed by a framework
+            that sees a GPU which that of the head does not see.
+
+        Raises
+        ------
+        HeadError
+            As for :meth:`load`.
+        OptionError
+            For a device that is not known.
+        """
+        from bottleneck.runtimes.protocol import gpu_index  # imports no framework
+
+        device = None
+        if devices:  # TensorRT's are GPUs to others
+            gpu = gpu_index(devices[0])
+            device = "cpu" if gpu is None else f"gpu:{gpu}"
+        head = cls._read(Path(path))
+        if isinstance(head.estimator, OnDevice):
+            try:
+                head.estimator.compute_on(device, tell)
+            except (OptionError, RuntimeUnavailableError) as error:
+                if device is None:
+                    raise
+                head.estimator.compute_on(None, tell)
+                tell(f"the head {head.kind} is not computed where the backbone is: {error.message}")
+        head._require_consistent(Path(path))
+        return head
+
+    @classmethod
+    def _read(cls, path: Path) -> "Head":
+        """Read a head, which may be inconsistent and has computed nothing yet."""
         description, arrays, whole = read_head(path)
         try:
             kind, report = str(description["kind"]), dict(description["report"])
@@ -445,7 +529,6 @@ class Head:
             raise damaged(path, str(error)) from error
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(path, f"{type(error).__name__} {error} in its description") from error
-        head._require_consistent(path)
         return head
 
     def _require_consistent(self, path: Path) -> None:
@@ -467,6 +550,16 @@ class Head:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def _require_cpu(device: str, kind: str) -> None:
+    from bottleneck.runtimes.protocol import gpu_index
+
+    if gpu_index(device) is not None:
+        raise OptionError(
+            f"expected the device cpu for the head {kind}, which NumPy computes, got {device}",
+            hint="Heads of networks (stack) are computed on a GPU; or leave the device out.",
+        )
 
 
 def _kind_of(name: str, path: Path) -> HeadKind:

@@ -5,10 +5,10 @@ the rows (:meth:`HeadKind.trainer`), and turns a fitted estimator into arrays an
 but the registry knows the kinds by name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,6 +155,14 @@ class Learned:
 
     arrays: Mapping[str, Any] = field(default_factory=dict)
     whole: bytes | None = None
+
+
+@runtime_checkable
+class OnDevice(Protocol):
+    """A fitted estimator that a framework computes; NumPy computes the others."""
+
+    def compute_on(self, device: str | None, tell: Callable[[str], None]) -> None:
+        """Compute on a device from now on; see :func:`bottleneck.runtimes.placed`."""
 
 
 class DamagedWeightsError(ValueError):

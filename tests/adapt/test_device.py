@@ -106,6 +106,57 @@ for device in ("gpu:1", "gpu:0", None):
 print(tf.config.experimental.tensor_float_32_execution_enabled())
 """
 
+STACKED = """
+import sys
+from pathlib import Path
+
+import jax
+import keras
+import numpy as np
+
+import bottleneck
+from bottleneck.heads import Head
+from bottleneck.runtimes import jax as runtime
+
+runtime._gpus = lambda jax: jax.devices("cpu")[1:]
+folder, output = map(Path, sys.argv[1:])
+head, features = str(output / "h.head"), str(output / "f.h5")
+places, asked = set(), keras.Model.predict_on_batch
+
+def predict_on_batch(model, rows):
+    found = [variable.value for variable in model.variables] + [jax.numpy.zeros(())]
+    places.update(device.id for value in found for device in value.devices())
+    return asked(model, rows)
+
+def told(*what):
+    print(*what, *sorted(places))
+    places.clear()
+
+keras.Model.predict_on_batch = predict_on_batch
+test = folder / "photos/test"
+for device in (None, "cpu", "gpu:1"):
+    judged = bottleneck.evaluate(head, features, device=device).to_json()
+    told(judged["rows"], round(judged["log_loss"], 3))
+    devices = device or ()
+    for sources in (features, test)[: 1 if device == "gpu:1" else 2]:  # a process shown gpu:1
+        found = bottleneck.predict(
+            head, sources, devices=devices, runtime="jax", workers=1, top_k="all"
+        )
+        told(len(found.records), round(sum(row["probability"] for row in found.records), 2))
+notes = []
+loaded = [Head.load_beside(head, [one], notes.append) for one in ("tensorrt:1", "gpu:7")]
+loaded.append(bottleneck.heads.load(head, device="gpu:0"))
+places.clear()
+for one in loaded:
+    one.scores(np.zeros((1, one.dim), np.float32))
+    told(one.estimator.device)
+print(*notes)
+tuned = bottleneck.finetune(
+    head, folder / "photos", output / "m.keras", epochs=1, views=1, workers=1, device="gpu:1"
+)
+told(tuned.to_json()["device"])
+"""
+
 
 def said(code, backend, *given):
     pytest.importorskip(backend, reason="a backend of Keras; not a dependency")
@@ -133,6 +184,45 @@ def test_a_saved_model_computes_where_it_is_told_to(trained, tmp_path):
     # Each with whether products are rounded to TF32, as they are outside.
     told = ["gpu:1 CPU:2 False", "gpu:0 CPU:1 False", "cpu CPU:0 False"]
     assert lines == ["['CPU:0', False]", *told, "True"]
+
+
+def test_a_stack_computes_where_it_is_told_to(trained, tmp_path):
+    bottleneck.extract(
+        trained / "photos", tmp_path / "f.h5", layers="block7a_expand_conv", pool="none", size=64
+    )
+    (tmp_path / "net.toml").write_text('[[layers]]\ntype = "GlobalAveragePooling2D"\n')
+    settings = (f"net={tmp_path / 'net.toml'}", "epochs=2")
+    bottleneck.train(tmp_path / "f.h5", tmp_path / "h.head", head="stack", settings=settings, cv=0)
+    judged = bottleneck.evaluate(tmp_path / "h.head", tmp_path / "f.h5", device="cpu").to_json()
+    rows = [
+        bottleneck.predict(tmp_path / "h.head", tmp_path / one, top_k="all").records
+        for one in ("f.h5", trained / "photos/test")
+    ]
+    sums = [[len(one), round(sum(row["probability"] for row in one), 2)] for one in rows]
+    lines = said(STACKED, "jax", trained, tmp_path)
+    for place, count in ((1, 2), (0, 2), (2, 1)):  # by default the first GPU
+        assert lines.pop(0) == f"{judged['rows']} {judged['log_loss']:.3f} {place}"
+        for n, total in sums[:count]:
+            assert lines.pop(0) == f"{n} {total} {place}"
+    # TensorRT's GPU is that of others, too; where there is none, it is as by default, and told.
+    assert lines[:3] == ["gpu:1 2", "None 1", "gpu:0 1"]
+    assert lines[3].startswith(
+        "the head stack is not computed where the backbone is: expected the device gpu:7, but JAX"
+    )
+    assert lines[4:] == ["gpu:1 2"]
+
+
+def test_a_head_that_numpy_computes_has_no_gpu(trained):
+    judge = bottleneck.evaluate
+    with pytest.raises(OptionError, match="cpu for the head logreg, which NumPy computes, got gpu"):
+        judge(trained / "h.head", trained / "f.h5", device="gpu")
+    with pytest.raises(OptionError, match="expected the device cpu, gpu or gpu:N, got 'gpu0'"):
+        judge(trained / "h.head", trained / "f.h5", device="gpu0")
+    found = [judge(trained / "h.head", trained / "f.h5", device=one) for one in (None, "cpu")]
+    assert found[0].to_json() == found[1].to_json()
+    # Beside a backbone the option is that one's.
+    rows = bottleneck.predict(trained / "h.head", trained / "f.h5", devices="gpu:1").records
+    assert len(rows) == 66
 
 
 @pytest.fixture(scope="module")

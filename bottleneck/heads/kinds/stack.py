@@ -8,7 +8,7 @@ a head's file needs nothing but itself.
 import json
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +76,8 @@ class StackedNetwork(StreamingClassifier):
         Decides first weights, order of the rows and dropout.
     device : str, optional
         What it is fitted on and computes on: ``cpu``, ``gpu`` or ``gpu:N``; see
-        :func:`bottleneck.runtimes.placed`. In another process, and when it is loaded: the default.
+        :func:`bottleneck.runtimes.placed`. In another process: the default.
+        A loaded one: see :meth:`bottleneck.heads.Head.load`.
 
     Attributes
     ----------
@@ -276,12 +277,17 @@ class StackedNetwork(StreamingClassifier):
         predicted: NDArray[Any] = self.classes_[self.decision_function(X).argmax(axis=1)]
         return predicted
 
+    def compute_on(
+        self, device: str | None, tell: Callable[[str], None] = lambda told: None
+    ) -> None:
+        """Compute on a device from now on; see :func:`bottleneck.runtimes.placed`."""
+        _place(device, tell)  # refused here, not when it is asked
+        self.device, self._network = device, None
+
     @contextmanager
     def _computing(self) -> Iterator[Any]:
         """Enter the device it computes on, in float32; yield the network, which is made there."""
-        from bottleneck.runtimes import placed  # late, as in keras_place
-
-        place = placed(str(import_keras().backend.backend()), self.device)
+        place = _place(self.device)
         with place.scope():
             if getattr(self, "_network", None) is None:
                 with isolated(place.framework) as keras:
@@ -295,6 +301,13 @@ class StackedNetwork(StreamingClassifier):
     def __getstate__(self) -> Any:
         """Leave out the network, made again of its description, and the device: of this process."""
         return {**super().__getstate__(), "_network": None, "device": None}
+
+
+def _place(device: str | None, tell: Callable[[str], None] = lambda told: None) -> "Placed":
+    """Find a device of Keras, which may be one that only computes."""
+    from bottleneck.runtimes import placed  # late, as in keras_place
+
+    return placed(str(import_keras().backend.backend()), device, tell)
 
 
 def _logits(network: Any, block: FloatArray) -> NDArray[np.float64]:
