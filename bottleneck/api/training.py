@@ -67,8 +67,8 @@ class Trained:
 def fit_head(options: TrainOptions) -> Trained:
     """Train; see :func:`bottleneck.train`."""
     from bottleneck.heads import Head, select
-    from bottleneck.heads.head import TrainingRows
     from bottleneck.heads.selection.targets import task_of_targets
+    from bottleneck.heads.trained_on import TrainingRows
     from bottleneck.store import FeatureStore
     from bottleneck.store.outdated import outdated_note
 

@@ -123,7 +123,7 @@ class Comparison:
     def save_best(self, path: str | Path) -> "Head":
         """Save the head to take; see :meth:`bottleneck.heads.Head.save`."""
         from bottleneck.heads import Head
-        from bottleneck.heads.head import TrainingRows
+        from bottleneck.heads.trained_on import TrainingRows
 
         if self.best is None:
             raise HeadError("expected a comparison of heads, found none to save")
