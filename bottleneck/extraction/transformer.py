@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
+from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ from bottleneck.images import ResizeRule, parse_size
 from bottleneck.images.colour import to_eight_bit
 from bottleneck.manifest import Manifest
 from bottleneck.sources import FileSource, PixelSource, Source
+
+_OF_THIS_PROCESS: Final = ("_embedder", "_end")
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped bases
@@ -51,6 +54,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         Images per forward pass; 32 on a CPU, up to 256 on a GPU.
     workers : int, optional
         Threads that decode; one per CPU core by default.
+    device : str, optional
+        What computes: ``cpu``, ``gpu`` or ``gpu:N``, as of :func:`bottleneck.extract`; by default
+        the first GPU, else the CPU. Another GPU than the first has a process of its own, which
+        ends with this object.
     on_error : {"raise", "nan"}
         What to do about an image that cannot be decoded.
 
@@ -59,6 +66,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
     recipe_ : Recipe
         Exactly what is computed.
     """
+
+    _end: "finalize[..., Any]"
 
     def __init__(
         self,
@@ -72,6 +81,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         preprocess: str | None = None,
         batch_size: int | None = None,
         workers: int | None = None,
+        device: str | None = None,
         on_error: Literal["raise", "nan"] = "raise",
     ) -> None:
         self.backbone = backbone
@@ -83,15 +93,19 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         self.preprocess = preprocess
         self.batch_size = batch_size
         self.workers = workers
+        self.device = device
         self.on_error = on_error
 
     def __getstate__(self) -> dict[str, Any]:
-        # A compiled network does not travel; it is compiled again where it arrives.
+        # A compiled network does not travel; it is compiled again where it arrives, by the same
+        # device.
         state: dict[str, Any] = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_embedder"}
+        return {name: value for name, value in state.items() if name not in _OF_THIS_PROCESS}
 
     def fit(self, X: object = None, y: object = None) -> Self:
         """Load and compile the backbone; the images are not looked at."""
+        if hasattr(self, "_embedder"):
+            self._end()
         self._embedder = build_embedder(
             backbone=self.backbone,
             weights=self.weights,
@@ -100,7 +114,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
             size=parse_size(self.size),
             resize=self.resize,
             preprocess=self.preprocess,
+            devices=() if self.device is None else (self.device,),
         )
+        self._end = finalize(self, self._embedder.close)
+        self._end.atexit = False  # its process ends with this one, and not with a fork of it
         self.recipe_ = self._embedder.recipe
         return self
 
