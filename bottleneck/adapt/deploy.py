@@ -274,7 +274,7 @@ def _write_savedmodel(whole: Whole, place: Path, calibration: NDArray[np.uint8] 
     tf.saved_model.save(module, str(place), signatures=module.function)
     note = place / IN_FOLDER
     note.parent.mkdir(exist_ok=True)
-    note.write_text(json.dumps(whole.about, ensure_ascii=False), encoding="utf-8")
+    note.write_text(json.dumps(whole.about), encoding="utf-8")
 
 
 def _write_onnx(whole: Whole, place: Path, calibration: NDArray[np.uint8] | None) -> None:

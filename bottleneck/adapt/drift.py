@@ -22,6 +22,7 @@ from bottleneck.declare import listed
 from bottleneck.errors import HeadError, ManifestError, OptionError
 from bottleneck.extraction.plan import MaxFailed
 from bottleneck.judge.intervals import units_of
+from bottleneck.location import readable
 from bottleneck.options import DriftOptions
 from bottleneck.writing import csv_line, prepare_output, write_text
 
@@ -391,7 +392,7 @@ def _table(document: Mapping[str, Any]) -> str:
     names = ("key", "label", "distance", "p", "unlike")
     lines = [csv_line(names)]
     lines += [csv_line(_cells(one, names)) for one in document["images"]]
-    return "".join(lines)
+    return readable("".join(lines))
 
 
 def _cells(one: Mapping[str, Any], names: Sequence[str]) -> list[Any]:

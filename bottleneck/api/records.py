@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import HeadError, OptionError
+from bottleneck.location import readable
 from bottleneck.progress import Progress
 from bottleneck.store import writer_lock
 from bottleneck.targets import column_names
@@ -351,8 +352,8 @@ def _written(
     stream: IO[str], format: str, labelling: Labelling
 ) -> Iterator[Callable[[dict[str, Any]], Any]]:
     if format == "csv":
-        stream.write(csv_line(labelling.columns))
-        yield lambda record: stream.write(csv_line(labelling.cells(record)))
+        stream.write(readable(csv_line(labelling.columns)))
+        yield lambda record: stream.write(readable(csv_line(labelling.cells(record))))
     elif format == "jsonl":
         yield lambda record: stream.write(json.dumps(record) + "\n")
     else:

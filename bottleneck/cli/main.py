@@ -1,6 +1,7 @@
 """The ``bottleneck`` command: finds a subcommand's module only when it is called."""
 
 import difflib
+import io
 import os
 import signal
 import sys
@@ -239,8 +240,31 @@ def cli(debug: bool, log: str | None) -> None:
 
 def main() -> NoReturn:
     """Run the command line; the one place where errors become messages and exit codes."""
+    _open_streams()
     with ended_by_signals() as received:
         _run(received)
+
+
+def _open_streams() -> None:
+    """Make the three standard streams ones that can be used, whoever has started us.
+
+    Where one is closed (``2>&-``), the next file that is opened gets its number, a feature file
+    for one, and whatever a library says on standard error is written into it. And what a terminal
+    has no letter for is no reason to end.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.set_inheritable(number, True)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(received: Sequence[int]) -> NoReturn:
@@ -250,8 +274,7 @@ def _run(received: Sequence[int]) -> NoReturn:
     try:
         show_one()  # what computes here takes hold of no other card
         code = cli.main(standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)

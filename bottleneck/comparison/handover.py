@@ -139,7 +139,7 @@ def _given(features: str | Path, feature: str | None, images: Sequence[str]) -> 
         rows=rows,
         keys=[readable(key) for key in keys],
         labels=[
-            None if code == UNLABELLED else store.classes[code]
+            None if code == UNLABELLED else readable(store.classes[code])
             for code in store.labels[rows].tolist()
         ],
         splits=[SPLITS[code] for code in store.splits[rows]],
@@ -156,7 +156,9 @@ def _write_vectors(given: _Given, path: Path) -> None:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    # A path that is no UTF-8 is escaped, as JSON escapes; Python reads it back.
+    text = json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _fiftyone(given: _Given, folder: Path) -> None:
@@ -167,7 +169,7 @@ def _fiftyone(given: _Given, folder: Path) -> None:
     """
     width = len(str(len(given.rows)))
     names = [f"{i:0{width}d}" for i in range(len(given.rows))]
-    classes = [*given.store.classes]
+    classes = [*map(readable, given.store.classes)]
     _write_json(folder / "data.json", dict(zip(names, given.files(), strict=True)))
     samples = {
         name: None
@@ -255,7 +257,7 @@ def _cleanlab(given: _Given, folder: Path) -> None:
     _write_vectors(given, folder / "features.npy")
     codes = given.store.labels[given.rows].astype(np.int64)
     np.save(folder / "labels.npy", codes, allow_pickle=False)
-    _write_json(folder / "classes.json", [*given.store.classes])
+    _write_json(folder / "classes.json", [*map(readable, given.store.classes)])
     if n > 1:
         k = min(NEIGHBOURS, n - 1)
         write_graph(given.store.location, folder / "knn_graph.npz", k=k, feature=given.feature)

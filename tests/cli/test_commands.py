@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -248,6 +250,70 @@ def test_terminal_codes_in_class_names_are_harmless(cli, tmp_path):
     out = cli("info", tmp_path / "f.h5").out
     assert "red\\x1b[31m" in out
     assert "line\\nbreak" in out
+
+
+def test_class_names_that_are_no_text_are_written_as_keys_are(cli, tmp_path):
+    kept = tmp_path / "set"
+    for value, name in enumerate((b"caf\xe9", "m\u00fcll".encode())):
+        for i in range(12):
+            write_png(kept / "class" / f"{i}.png", np.full((5, 5, 3), 200 * value + i))
+        (kept / "class").rename(os.fsdecode(os.fsencode(kept) + b"/" + name))
+    f, head = tmp_path / "f.h5", tmp_path / "h"
+    assert cli("extract", kept, "-o", f, "-q").code == 0
+    assert cli("train", f, "-o", head).code == 0
+    expected = ["caf\\xe9"] * 12 + ["m\u00fcll"] * 12
+    for i, source in enumerate((kept, f)):
+        table = tmp_path / f"{i}.csv"
+        assert cli("predict", head, source, "-o", table, "--top-k", "all").code == 0
+        rows = list(csv.DictReader(io.StringIO(table.read_text(encoding="utf-8"))))
+        assert [row["label"] for row in rows] == expected
+        assert set(expected) < set(rows[0])
+        assert cli("predict", head, source, "--top-k", "all").out == table.read_text("utf-8")
+    assert cli("drift", head, kept, "-f", f, "-o", tmp_path / "d.csv").code == 0
+    assert "caf\\xe9" in (tmp_path / "d.csv").read_text("utf-8")
+    for to in ("fiftyone", "cleanlab", "tensorboard"):
+        assert cli("export", f, "-o", tmp_path / to, "--to", to).code == 0
+    assert json.loads((tmp_path / "cleanlab/classes.json").read_text("utf-8")) == expected[11:13]
+    labels = json.loads((tmp_path / "fiftyone/labels.json").read_text("utf-8"))
+    assert labels["classes"] == expected[11:13]
+    lines = (tmp_path / "tensorboard/metadata.tsv").read_text("utf-8").splitlines()
+    assert [line.split("\t")[1] for line in lines[1:]] == expected
+
+
+@pytest.mark.parametrize("closed", ["1", "2", "0", "0 1 2"])
+def test_a_closed_stream_harms_nothing(tmp_path, closed):
+    """A file that the command opens must not get the number that something is said on."""
+    script = (
+        "import os, sys\n"
+        "from bottleneck.cli.main import main\n"
+        "import bottleneck.cli.main as at\n"
+        "def run(received):\n"
+        "    with open(sys.argv[1], 'w') as stream:\n"
+        "        os.write(1, b'out'); os.write(2, b'err'); print('out'); stream.write('mine')\n"
+        "    sys.exit(7)\n"
+        "at._run = run\n"
+        "main()\n"
+    )
+    close = "".join(f" {number}>&-" for number in closed.split())
+    place = tmp_path / "kept"
+    command = f'exec "{sys.executable}" -c "$0" "$1"{close}'
+    done = subprocess.run(["sh", "-c", command, script, place], check=False, timeout=60)
+    assert done.returncode == 7
+    assert place.read_text() == "mine"
+
+
+def test_letters_that_the_output_does_not_have_are_escaped(tmp_path):
+    write_png(tmp_path / "set" / "m\u00fcll" / "1.png", np.full((5, 5, 3), 9))
+    done = subprocess.run(
+        [sys.executable, "-m", "bottleneck", "init", tmp_path / "set", "-o", tmp_path / "p.toml"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "m\\xfcll/1.png" in done.stdout, done.stdout
 
 
 def test_two_names_of_one_file_are_one(cli, colours, features, tmp_path):
