@@ -275,6 +275,7 @@ class CompareOptions(Options):
     resamples: Annotated[int, Option("Draws of the bootstrap.", metavar="N")] = 2000
     near: Annotated[float | None, NEAR] = None
     map: Annotated[MapKind, MAP] = "auto"
+    device: Annotated[str | None, DEVICE] = None
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,9 @@ def test_what_computes_a_network_can_be_told_by_what_and_where():
     assert computing >= {"bench", "drift", "extract", "plan", "predict", "race", "tag"}
     assert [name for name in sorted(computing) if "devices" not in fields[name]] == []
     one = {name for name, found in fields.items() if "device" in found}
-    assert one == {"train", "finetune", "serve", "neighbors", "export", "graph"}
+    assert one == {
+        *("train", "evaluate", "compare", "finetune", "serve", "neighbors", "export", "graph")
+    }
     # What has a head or a backbone of its own to compute, and what a backbone is built by only.
     assert fields.keys() - computing - one == {
         *("backbones", "compare", "demo", "doctor", "edit", "evaluate", "info", "init", "merge"),

@@ -224,6 +224,7 @@ def compare_files(options: CompareOptions) -> Comparison:
         near=options.near,
         map=options.map,
         exclude=listed(options.exclude),
+        device=options.device,
         progress=options.progress,
     )
     if head:

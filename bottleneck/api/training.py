@@ -23,7 +23,7 @@ from bottleneck.errors import OptionError
 from bottleneck.heads.registry import head_kind, head_names
 from bottleneck.heads.selection.grid import parse_counts, parse_grid
 from bottleneck.heads.solver.engine import EngineName
-from bottleneck.heads.solver.engines import keras_place
+from bottleneck.heads.solver.engines import keras_place, require_cpu
 from bottleneck.manifest import torn_groups
 from bottleneck.options import TrainOptions
 from bottleneck.progress import Progress
@@ -281,10 +281,8 @@ def _require_device(options: TrainOptions, engine: EngineName) -> None:
         kinds = {name: head_kind(name).engines for name in head_names()}
         both = [name for name, engines in kinds.items() if len(engines) > 1]
         only = [name for name, engines in kinds.items() if engines == ("keras",)]
-        raise OptionError(
-            f"expected the device cpu for {options.head}, which NumPy fits, got {options.device}",
-            hint=f"On a GPU: {' and '.join(both)} with --engine keras; {' and '.join(only)}.",
-        )
+        hint = f"On a GPU: {' and '.join(both)} with --engine keras; {' and '.join(only)}."
+        require_cpu(options.device, options.head, hint)
     if options.on and gpu:
         raise OptionError(
             f"expected the device cpu or gpu for --on {options.on}, got {options.device}",

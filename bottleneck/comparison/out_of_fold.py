@@ -49,6 +49,8 @@ class Protocol:
         occur more than once.
     screen : bool
         Whether the selection rules strengths out, see :func:`bottleneck.heads.select`.
+    device : str or None
+        What heads that Keras fits are fitted on, see :func:`bottleneck.heads.select`.
     """
 
     kind: str
@@ -59,6 +61,7 @@ class Protocol:
     seed: int
     groups: NDArray[np.int32]
     screen: bool = False
+    device: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +99,7 @@ def make_protocol(
     seed: int = 0,
     groups: NDArray[np.int32] | None = None,
     screen: bool = False,
+    device: str | None = None,
 ) -> Protocol:
     """Decide who learns and who judges.
 
@@ -109,6 +113,8 @@ def make_protocol(
         Which rows no fold tears apart; by default the groups of the files.
     screen : bool
         Whether the selection rules strengths out.
+    device : str, optional
+        What heads that Keras fits are fitted on.
 
     Raises
     ------
@@ -124,12 +130,13 @@ def make_protocol(
             hint="`bottleneck info` shows the splits of a file.",
         )
     groups = aligned.groups if groups is None else groups
+    about = (n_folds, seed, groups, screen, device)
     if len(test):
-        return Protocol("test split", train, test, None, n_folds, seed, groups, screen)
+        return Protocol("test split", train, test, None, *about)
     keys = [aligned.keys[i] for i in train]
     # Not the folds of the inner selection: those are dealt again among the rows that are left.
     outer = folds(keys, aligned.y[train], groups[train], n_folds, seed + 1)
-    return Protocol("nested cross-validation", train, train, outer, n_folds, seed, groups, screen)
+    return Protocol("nested cross-validation", train, train, outer, *about)
 
 
 def predict_outer(
@@ -184,6 +191,7 @@ def select_on(
         seed=protocol.seed,
         grid=grid,
         screen=protocol.screen,
+        device=protocol.device,
     )
 
 

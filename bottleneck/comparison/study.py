@@ -37,6 +37,7 @@ from bottleneck.comparison.take import choose, logged_sources, majority
 from bottleneck.errors import HeadError, OptionError
 from bottleneck.frames import PandasFrame, PolarsFrame, pandas_frame, polars_frame, records_of
 from bottleneck.heads.registry import head_kind
+from bottleneck.heads.solver.engines import keras_place, require_cpu
 from bottleneck.judge.intervals import LEVEL, RESAMPLES
 from bottleneck.judge.tests import ALPHA
 from bottleneck.progress import Progress, Silent
@@ -161,6 +162,7 @@ def compare(
     near: float | None = None,
     map: MapKind = "auto",
     exclude: Sequence[str] = (),
+    device: str | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare backbones (or layers) and heads on the same images, splits and folds.
@@ -192,6 +194,9 @@ def compare(
         Which maps.
     exclude : sequence of str
         Tables of images to leave out.
+    device : str, optional
+        What heads that Keras fits are fitted on: ``cpu``, ``gpu`` or ``gpu:N``; by default the
+        first GPU, else the CPU.
     progress : Progress, optional
         Who is told how it goes.
 
@@ -208,6 +213,7 @@ def compare(
         )
     progress = progress or Silent()
     started = time.perf_counter()
+    _require_device(heads, device, progress)
     aligned = align(features, outputs, exclude)
     for note in aligned.notes:
         progress.note(note)
@@ -217,7 +223,9 @@ def compare(
     progress.stage("images that occur more than once")
     twins = find_twins(aligned, near)
     together = twins.groups(aligned, cv)
-    protocol = make_protocol(aligned, n_folds=cv, seed=seed, groups=together, screen=screen)
+    protocol = make_protocol(
+        aligned, n_folds=cv, seed=seed, groups=together, screen=screen, device=device
+    )
     contenders: list[Contender] = []
     grower = next((head for head in heads if head_kind(head).few_rows), None)
     curves: list[dict[str, Any]] = []
@@ -249,7 +257,9 @@ def compare(
     document = {
         "bottleneck": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": _command(features, heads, outputs, exclude, screen, cv=cv, seed=seed, near=near),
+        "command": _command(
+            features, heads, outputs, exclude, screen, cv=cv, seed=seed, near=near, device=device
+        ),
         "level": LEVEL,
         "alpha": ALPHA,
         "resamples": resamples,
@@ -289,6 +299,14 @@ def _check(heads: Sequence[str], cv: int, resamples: int, near: float | None) ->
         raise OptionError(f"expected 100 draws or more for intervals, got {resamples}")
     if near is not None and not 0 < near <= 1:
         raise OptionError(f"expected a cosine above 0 and at most 1 for near, got {near:g}")
+
+
+def _require_device(heads: Sequence[str], device: str | None, progress: Progress) -> None:
+    """Refuse a GPU that there is not, or that no head would be fitted on."""
+    if any("numpy" not in head_kind(head).engines for head in heads):
+        keras_place(device, progress.note)
+    else:
+        require_cpu(device, ", ".join(heads), "Keras fits mlp, on a GPU too; or leave it out.")
 
 
 def _label_judge(
@@ -369,5 +387,5 @@ def _command(
         parts.append("--screen")
     for name, value in options.items():
         if value is not None:
-            parts += [f"--{name}", f"{value:g}"]
+            parts += [f"--{name}", value if isinstance(value, str) else f"{value:g}"]
     return shlex.join(parts)

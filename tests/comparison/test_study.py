@@ -6,11 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bottleneck import compare
+import bottleneck
+from bottleneck import compare, heads
+from bottleneck.comparison import study
 from bottleneck.comparison.alignment import align
 from bottleneck.comparison.findings import duplicate_sets, find_twins
 from bottleneck.comparison.out_of_fold import make_protocol, predict_outer
-from bottleneck.errors import HeadError, OptionError
+from bottleneck.errors import HeadError, OptionError, RuntimeUnavailableError
+from bottleneck.heads.selection.model_selection import select
 from bottleneck.progress import Silent
 from bottleneck.store import FeatureStore
 from bottleneck.store.runs import append_run, read_runs
@@ -368,3 +371,41 @@ def test_a_head_that_cannot_learn_from_one_row_a_class_is_compared_without_a_cur
 def test_a_negative_seed_is_refused(three):
     with pytest.raises(OptionError, match="seed to be at least 0, got -1"):
         compare(three, seed=-1)
+
+
+def test_heads_that_keras_fits_are_fitted_on_the_device_and_others_have_no_gpu(
+    three, monkeypatch, tmp_path
+):
+    places, selections = [], []
+
+    def placed(device, tell):
+        places.append(device)
+        if device == "gpu:7":
+            raise RuntimeUnavailableError("expected the device gpu:7, but there are 0 GPUs")
+        tell("there is a GPU, and it is not used")
+
+    def selected(*given, head, device, **more):
+        selections.append((head, device))
+        stand_in = "nearest_mean" if head == "mlp" else head  # NumPy fits it
+        return select(*given, head=stand_in, device=device, **more)
+
+    monkeypatch.setattr(study, "keras_place", placed)
+    monkeypatch.setattr(heads, "select", selected)
+    output = tmp_path / "page.html"
+    found = bottleneck.compare(
+        three[:1], heads="ridge,mlp", device="gpu:1", map="pca", resamples=100, output=output
+    )
+    assert places == ["gpu:1"]
+    # Labels are judged by a logistic regression, of NumPy, which takes no notice.
+    assert {head for head, _ in selections} == {"ridge", "mlp", "logreg"}
+    assert {device for _, device in selections} == {"gpu:1"}
+    assert "--device gpu:1" in found.to_json()["command"]
+    selections.clear()
+    with pytest.raises(RuntimeUnavailableError, match="gpu:7"):
+        compare(three, heads=("mlp",), device="gpu:7")
+    with pytest.raises(OptionError, match="cpu for ridge, knn, which NumPy fits, got gpu\n"):
+        compare(three, heads=("ridge", "knn"), device="gpu")
+    with pytest.raises(OptionError, match="expected the device cpu, gpu or gpu:N, got 'gpu0'"):
+        compare(three, heads=("ridge",), device="gpu0")
+    assert places == ["gpu:1", "gpu:7"]
+    assert not selections  # before anything is fitted

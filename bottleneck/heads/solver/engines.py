@@ -55,6 +55,30 @@ def keras_place(device: str | None, tell: Callable[[str], None] = lambda told: N
     return placed(str(import_training_keras().backend.backend()), device, tell)
 
 
+def require_cpu(device: str | None, heads: str, hint: str) -> None:
+    """Refuse a GPU for heads that NumPy fits.
+
+    Parameters
+    ----------
+    device : str or None
+        ``cpu``, ``gpu`` or ``gpu:N``.
+    heads : str
+        Their names.
+    hint : str
+        Which heads are fitted on a GPU.
+
+    Raises
+    ------
+    OptionError
+    """
+    from bottleneck.runtimes.protocol import gpu_index  # imports no framework
+
+    if device is not None and gpu_index(device) is not None:
+        raise OptionError(
+            f"expected the device cpu for {heads}, which NumPy fits, got {device}", hint=hint
+        )
+
+
 def keras_note(backend: str, device: str) -> str:
     """Say what fitted a head, and where."""
     return f"fitted through Keras: {backend}, {device}"
