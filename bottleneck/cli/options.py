@@ -62,12 +62,14 @@ def options_of(options: type[Options]) -> Callable[[_Command], _Command]:
 
 
 def _argument(option: Declared) -> Callable[[_Command], _Command]:
+    # click 8.3 and later take a default, even None, for what was given: none where it is required.
+    default = {} if option.required else {"default": None if option.several else option.default}
     return click.argument(
         option.name,
         metavar=option.about.metavar,
         nargs=-1 if option.several else 1,
         required=option.required,
-        default=None if option.required or option.several else option.default,
+        **default,
     )
 
 

@@ -46,6 +46,29 @@ def test_errors_are_a_message_and_an_exit_code(cli, tmp_path, monkeypatch, argum
     assert list(tmp_path.glob("*.h5")) == []
 
 
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        ("info", "FILE"),
+        ("verify", "FILE"),
+        ("evaluate", "HEAD"),
+        ("view", "FEATURES.h5"),
+        ("neighbors", "FEATURES.h5"),
+        ("run", "PIPELINE.toml"),
+        ("seal", "PHOTOS.set"),
+        ("edit", "BACKBONE"),
+        ("serve", "MODEL"),
+        ("compare", "A.h5 B.h5 ..."),
+    ],
+)
+def test_a_missing_argument_is_named_as_the_help_names_it(cli, command, wanted):
+    result = cli(command)
+    assert result.code == 2
+    assert f"Missing argument '{wanted}'" in result.err
+    assert f"bottleneck {command} --help" in result.err
+    assert result.out == ""
+
+
 def test_debug_shows_the_traceback(cli):
     result = cli("--debug", "info", "none.h5")
     assert "Traceback" in result.err
