@@ -42,7 +42,7 @@ def test_what_computes_a_network_can_be_told_by_what_and_where():
     }
     # What has a head or a backbone of its own to compute, and what a backbone is built by only.
     assert fields.keys() - computing - one == {
-        *("backbones", "compare", "demo", "doctor", "edit", "evaluate", "info", "init", "merge"),
+        *("backbones", "demo", "doctor", "edit", "info", "init", "merge"),
         *("relabel", "rescue", "run", "seal", "verify", "view"),
     }
 
