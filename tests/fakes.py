@@ -11,6 +11,7 @@ from bottleneck.extraction import Embedder
 from bottleneck.images import Geometry
 from bottleneck.recipe import Recipe
 from bottleneck.runtimes import Pending
+from bottleneck.runtimes.step import CompiledStep, Parts
 
 
 @dataclass
@@ -44,6 +45,27 @@ class LateBackbone(MeanBackbone):
     def submit(self, batch):
         pixels = batch.copy()
         return Pending(pixels, lambda: self(pixels))
+
+
+def sleeping(milliseconds, *, threads, most):
+    """A network that takes so long per image, computed in parts by threads as on a CPU."""
+
+    def compute(images):
+        time.sleep(1e-3 * milliseconds * len(images))
+        return list(MeanBackbone()(images).values())
+
+    parts = Parts(compute, threads=threads, most=most)
+    return CompiledStep(
+        parts.start,
+        fetch=parts.gather,
+        runtime="numpy",
+        version="1",
+        device="cpu",
+        dims={"mean": 3, "spread": 3},
+        given=Geometry(16),
+        in_flight=2,
+        busy=lambda: parts.busy_seconds,
+    )
 
 
 def fake_recipe(identity=(), execution=()):

@@ -3,12 +3,9 @@
 There is no GPU here: devices of the CPU stand in for two of them.
 """
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from stand_ins import lines_beside
 
 import bottleneck
 from bottleneck.adapt.deployed import open_deployed
@@ -160,18 +157,7 @@ told(tuned.to_json()["device"])
 
 def said(code, backend, *given):
     pytest.importorskip(backend, reason="a backend of Keras; not a dependency")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, *map(str, given)],
-        env={
-            **os.environ,
-            "KERAS_BACKEND": backend,
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=3",
-        },
-        check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    return lines_beside(3, code, *given, KERAS_BACKEND=backend)
 
 
 def test_fine_tuning_and_a_keras_model_compute_where_they_are_told_to(trained, tmp_path):

@@ -1,19 +1,15 @@
 """What a comparison says features cost, by the logs that runs leave beside their files."""
 
-import time
-
 import pytest
-from fakes import MeanBackbone, fake_embedder
+from fakes import fake_embedder, sleeping
 
 from bottleneck.comparison.alignment import align
 from bottleneck.comparison.leaderboard import cost_of
 from bottleneck.extraction import fill_stores
 from bottleneck.extraction.plan import MaxFailed
 from bottleneck.extraction.result import log_run
-from bottleneck.images import Geometry
 from bottleneck.options import ExtractOptions
 from bottleneck.progress import Silent
-from bottleneck.runtimes.step import CompiledStep, Parts
 from bottleneck.sources import open_source
 from bottleneck.store import FeatureStore
 from bottleneck.store.runs import append_run, read_runs, runs_path
@@ -79,31 +75,10 @@ def test_lines_with_odd_values_are_passed_over(cost, odd):
     assert cost({**OLD, "images_per_second": odd}).images_per_second is None
 
 
-def sleeping(milliseconds):
-    """A network that takes so long for an image, on one core."""
-
-    def compute(images):
-        time.sleep(1e-3 * milliseconds * len(images))
-        return list(MeanBackbone()(images).values())
-
-    parts = Parts(compute, threads=1, most=4)
-    return CompiledStep(
-        parts.start,
-        fetch=parts.gather,
-        runtime="numpy",
-        version="1",
-        device="cpu",
-        dims={"mean": 3, "spread": 3},
-        given=Geometry(16),
-        in_flight=2,
-        busy=lambda: parts.busy_seconds,
-    )
-
-
 def test_two_networks_cost_the_same_in_one_pass_alone_and_with_rows_taken_over(photos, tmp_path):
     def rates(speeds, **options):
         loaded = [
-            (fake_embedder(sleeping(ms), identity={"weights": name[:4]}), 4)
+            (fake_embedder(sleeping(ms, threads=1, most=4), identity={"weights": name[:4]}), 4)
             for name, ms in speeds.items()
         ]
         results = fill_stores(

@@ -2,47 +2,27 @@
 
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
-from fakes import MeanBackbone, fake_embedder
+from fakes import fake_embedder, sleeping
 
 from bottleneck.extraction import fill_stores
 from bottleneck.extraction.plan import MaxFailed
-from bottleneck.images import Geometry
 from bottleneck.progress import Silent
-from bottleneck.runtimes.step import CompiledStep, Parts
+from bottleneck.runtimes.step import Parts
 from bottleneck.sources import open_source
 from bottleneck.store import FeatureStore
 
-
-def sleeping(milliseconds):
-    """A network that takes so long per image, computed in parts by threads as on a CPU."""
-
-    def compute(images):
-        time.sleep(1e-3 * milliseconds * len(images))
-        return list(MeanBackbone()(images).values())
-
-    parts = Parts(compute, threads=2, most=2)
-    return CompiledStep(
-        parts.start,
-        fetch=parts.gather,
-        runtime="numpy",
-        version="1",
-        device="cpu",
-        dims={"mean": 3, "spread": 3},
-        given=Geometry(16),
-        in_flight=2,
-        busy=lambda: parts.busy_seconds,
-    )
+network = partial(sleeping, threads=2, most=2)
 
 
 @pytest.fixture
 def fill(tmp_path):
     def run(source, outputs, **options):
         loaded = [
-            (fake_embedder(network, identity={"weights": name[:4]}), 4)
-            for name, network in outputs.items()
+            (fake_embedder(one, identity={"weights": name[:4]}), 4) for name, one in outputs.items()
         ]
         return fill_stores(
             open_source([str(source)]),
@@ -62,8 +42,8 @@ def per_image(result):
 
 
 def test_a_network_costs_the_same_alone_and_beside_another(photos, fill):
-    fast, slow = fill(photos, {"fast": sleeping(10), "slow": sleeping(40)})
-    (alone,) = fill(photos, {"fast-alone": sleeping(10)})
+    fast, slow = fill(photos, {"fast": network(10), "slow": network(40)})
+    (alone,) = fill(photos, {"fast-alone": network(10)})
     assert fast.computed == slow.computed == alone.computed == 12
     # Two threads: half of what each image takes.
     assert per_image(alone) == pytest.approx(5, rel=0.4)
@@ -73,12 +53,16 @@ def test_a_network_costs_the_same_alone_and_beside_another(photos, fill):
 
 
 def test_rows_taken_over_cost_nothing(photos, fill, tmp_path):
-    fill(photos, {"fast": sleeping(10)}, limit=9)
+    fill(photos, {"fast": network(10)}, limit=9)
     old = FeatureStore.open(tmp_path / "fast.h5")
-    (result,) = fill(photos, {"fast-more": sleeping(10)}, reuse=[old])
+    (result,) = fill(photos, {"fast-more": network(10)}, reuse=[old])
     assert (result.ok, result.reused, result.computed) == (12, 9, 3)
     assert per_image(result) == pytest.approx(5, rel=0.4)
-    (again,) = fill(photos, {"fast-again": sleeping(10)}, reuse=[FeatureStore.open(result.output)])
+    (again,) = fill(
+        photos,
+        {"fast-again": network(10)},
+        reuse=[FeatureStore.open(result.output)],
+    )
     assert (again.ok, again.computed, again.forward_seconds) == (12, 0, 0)
 
 

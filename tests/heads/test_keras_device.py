@@ -4,11 +4,10 @@ There is no GPU here: of JAX and TensorFlow two devices of the CPU stand in for 
 """
 
 import os
-import subprocess
-import sys
 from contextlib import nullcontext
 
 import pytest
+from stand_ins import lines_beside
 
 from bottleneck.heads.solver import keras_engine
 from bottleneck.runtimes import Placed
@@ -127,19 +126,8 @@ def test_heads_are_fitted_where_that_was_asked_for(backend):
     pytest.importorskip(backend, reason="a backend of Keras; not a dependency")
     here = os.path.dirname(__file__)
     path = os.pathsep.join([here, os.path.dirname(here), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", "import test_keras_engine\n" + TWO[backend] + FITTED],
-        env={
-            **os.environ,
-            "KERAS_BACKEND": backend,
-            "PYTHONPATH": path,
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=3",
-        },
-        check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    code = "import test_keras_engine\n" + TWO[backend] + FITTED
+    lines = lines_beside(3, code, KERAS_BACKEND=backend, PYTHONPATH=path)
     assert lines[:3] == ["gpu:0 cpu1", "gpu:1 cpu2", "gpu:0 cpu1"]
     assert lines[3].startswith("expected the device gpu:2, but ")
     assert lines[3].endswith(" sees 2 GPUs")
