@@ -17,9 +17,9 @@ import click
 
 from bottleneck import __version__
 from bottleneck.cli.options import verbose_option
+from bottleneck.cli.show import printable
 from bottleneck.errors import BottleneckError, first_line
 from bottleneck.gpus import show_one
-from bottleneck.location import readable
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -324,4 +324,4 @@ def _name(number: int) -> str:
 
 def _say(message: str, hint: str | None = None) -> None:
     for line in filter(None, (message, hint)):
-        click.echo(readable(line), err=True)
+        click.echo("\n".join(map(printable, line.split("\n"))), err=True)

@@ -15,8 +15,8 @@ from click.core import ParameterSource
 
 from bottleneck import __version__
 from bottleneck.cli.options import VERBOSE
+from bottleneck.cli.show import printable
 from bottleneck.errors import OptionError
-from bottleneck.location import readable
 from bottleneck.progress import Progress, counted, profile, to_do
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Verbose:
             source = context.get_parameter_source(name)
             if source not in (None, ParameterSource.DEFAULT):
                 where = source.name.lower().replace("_", " ")
-                click.echo(f"  {name} = {readable(str(value))} ({where})", err=True)
+                click.echo(f"  {name} = {printable(str(value))} ({where})", err=True)
 
     def _at(self, what: str) -> str:
         return f"{time.monotonic() - self._started:.1f} s: {what}"
@@ -180,7 +180,7 @@ class NotesOnly:
 
     def note(self, message: str) -> None:
         """Print a line."""
-        click.echo(f"note: {readable(message)}", err=True)
+        click.echo(f"note: {printable(message)}", err=True)
 
     def end(self) -> None:
         """Ignore it."""
@@ -209,7 +209,7 @@ class Lines(NotesOnly):
     def stage(self, what: str) -> None:
         """Print it."""
         self._last = time.monotonic()
-        click.echo(what, err=True)
+        click.echo(printable(what), err=True)
 
     def working(self, what: str) -> None:
         """Print it if the last line is long ago."""
@@ -264,7 +264,7 @@ class Live(NotesOnly):
     def stage(self, what: str) -> None:
         """Print it."""
         self._clear()
-        click.secho(what, err=True, dim=True)
+        click.secho(printable(what), err=True, dim=True)
 
     def working(self, what: str) -> None:
         """Show it in a line that moves."""
@@ -274,7 +274,7 @@ class Live(NotesOnly):
         if self._status is None:
             self._status = Console(stderr=True).status("")
             self._status.start()
-        self._status.update(escape(what))
+        self._status.update(escape(printable(what)))
 
     def _clear(self) -> None:
         if self._status is not None:
@@ -287,7 +287,7 @@ class Live(NotesOnly):
         if self._bar is None:
             super().note(message)
         else:
-            self._bar.console.print(f"note: {readable(message)}", markup=False, highlight=False)
+            self._bar.console.print(f"note: {printable(message)}", markup=False, highlight=False)
 
     def end(self) -> None:
         """Take the bar away."""

@@ -33,7 +33,7 @@ def print_lines(*lines: str | None) -> None:
 
 def print_note(text: str) -> None:
     """Say on standard error what somebody should know of a result."""
-    click.echo(f"note: {readable(text)}", err=True)
+    click.echo(f"note: {printable(text)}", err=True)
 
 
 def print_table(

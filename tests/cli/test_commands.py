@@ -269,7 +269,10 @@ def test_terminal_codes_in_class_names_are_harmless(cli, tmp_path):
     for name in ("red\x1b[31m", "line\nbreak"):
         for i in range(4):
             write_png(tmp_path / "set" / name / f"{i}.png", np.full((5, 5, 3), len(name) * i))
-    cli("extract", tmp_path / "set", "-o", tmp_path / "f.h5", "-q")
+    told = cli("extract", tmp_path / "set", "-o", tmp_path / "f.h5").err
+    assert "line\\nbreak" in told
+    assert "red\\x1b[31m" in told
+    assert "\x1b" not in cli("info", tmp_path / "no\x1b[31m.h5").err  # an error
     out = cli("info", tmp_path / "f.h5").out
     assert "red\\x1b[31m" in out
     assert "line\\nbreak" in out
