@@ -1,5 +1,6 @@
 """Small stand-ins, so that most tests need no TensorFlow: a NumPy backbone, files to order."""
 
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,11 +48,24 @@ class LateBackbone(MeanBackbone):
         return Pending(pixels, lambda: self(pixels))
 
 
-def sleeping(milliseconds, *, threads, most):
+class ThreadClock(threading.local):
+    """A clock of each thread, which goes on only where it sleeps: no busy machine changes it."""
+
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def sleep(self, seconds):
+        time.sleep(seconds / 10)  # so that others come in between
+        self.now += seconds
+
+
+def sleeping(milliseconds, clock, *, threads, most):
     """A network that takes so long per image, computed in parts by threads as on a CPU."""
 
     def compute(images):
-        time.sleep(1e-3 * milliseconds * len(images))
+        clock.sleep(1e-3 * milliseconds * len(images))
         return list(MeanBackbone()(images).values())
 
     parts = Parts(compute, threads=threads, most=most)
