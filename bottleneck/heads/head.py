@@ -33,6 +33,7 @@ from bottleneck.heads.kinds.estimator import columns_of
 from bottleneck.heads.registry import head_kind, head_names
 from bottleneck.heads.rows import FloatArray, Rows, as_feature_rows, block_rows
 from bottleneck.heads.solver.engine import EngineName
+from bottleneck.heads.solver.engines import require_cpu
 from bottleneck.heads.solver.finite import require_finite
 from bottleneck.heads.trained_on import TrainingRows
 from bottleneck.recipe import Recipe
@@ -375,8 +376,9 @@ class Head:
         head = cls._read(Path(path))
         if isinstance(head.estimator, OnDevice):
             head.estimator.compute_on(device, tell)
-        elif device is not None:
-            _require_cpu(device, head.kind)
+        else:
+            hint = "Heads of networks (stack) are computed on a GPU; or leave the device out."
+            require_cpu(device, f"the head {head.kind}", hint)
         head._require_consistent(Path(path))
         return head
 
@@ -469,16 +471,6 @@ class Head:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-
-
-def _require_cpu(device: str, kind: str) -> None:
-    from bottleneck.runtimes.protocol import gpu_index
-
-    if gpu_index(device) is not None:
-        raise OptionError(
-            f"expected the device cpu for the head {kind}, which NumPy computes, got {device}",
-            hint="Heads of networks (stack) are computed on a GPU; or leave the device out.",
-        )
 
 
 def _kind_of(name: str, path: Path) -> HeadKind:

@@ -208,7 +208,7 @@ def test_a_device_is_for_what_keras_computes(cli, features, tmp_path):
     head = tmp_path / "d.head"
     train = ["train", features, "-o", head, "--C", "1", "--cv", "0", "--json"]
     for options, message in {
-        ("--device", "gpu"): "expected the device cpu for logreg, which NumPy fits, got gpu\n"
+        ("--device", "gpu"): "expected the device cpu for logreg, which NumPy computes, got gpu\n"
         "On a GPU: logreg and svm with --engine keras; mlp and stack.",
         ("--device", "gpu0"): "expected the device cpu, gpu or gpu:N, got 'gpu0'",
         ("--engine", "keras", "--device", "gpu:99"): "expected the device gpu:99, but TensorFlow",

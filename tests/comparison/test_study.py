@@ -403,7 +403,7 @@ def test_heads_that_keras_fits_are_fitted_on_the_device_and_others_have_no_gpu(
     selections.clear()
     with pytest.raises(RuntimeUnavailableError, match="gpu:7"):
         compare(three, heads=("mlp",), device="gpu:7")
-    with pytest.raises(OptionError, match="cpu for ridge, knn, which NumPy fits, got gpu\n"):
+    with pytest.raises(OptionError, match="cpu for ridge, knn, which NumPy computes, got gpu\n"):
         compare(three, heads=("ridge", "knn"), device="gpu")
     with pytest.raises(OptionError, match="expected the device cpu, gpu or gpu:N, got 'gpu0'"):
         compare(three, heads=("ridge",), device="gpu0")

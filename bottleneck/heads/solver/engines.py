@@ -56,7 +56,7 @@ def keras_place(device: str | None, tell: Callable[[str], None] = lambda told: N
 
 
 def require_cpu(device: str | None, heads: str, hint: str) -> None:
-    """Refuse a GPU for heads that NumPy fits.
+    """Refuse a GPU for heads that NumPy fits or computes.
 
     Parameters
     ----------
@@ -65,17 +65,19 @@ def require_cpu(device: str | None, heads: str, hint: str) -> None:
     heads : str
         Their names.
     hint : str
-        Which heads are fitted on a GPU.
+        Which heads a GPU is for.
 
     Raises
     ------
     OptionError
     """
-    from bottleneck.runtimes.protocol import gpu_index  # imports no framework
+    if device is None:
+        return
+    from bottleneck.runtimes.protocol import gpu_index  # late, as in keras_place
 
-    if device is not None and gpu_index(device) is not None:
+    if gpu_index(device) is not None:
         raise OptionError(
-            f"expected the device cpu for {heads}, which NumPy fits, got {device}", hint=hint
+            f"expected the device cpu for {heads}, which NumPy computes, got {device}", hint=hint
         )
 
 
